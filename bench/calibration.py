@@ -1,0 +1,215 @@
+"""Simulate experiments whose truth is known and count how often iikata, and its peers, are wrong.
+
+    python bench/calibration.py [--sims N] [--quick]
+
+Prints the Markdown tables of docs/statistics.md. An experiment is S seeds x C probe clusters x up to 4 templates,
+20 samples an answer; iikata's own code judges all of them (compare.interval, .permutation, .verdict; a test holds
+that the whole `compare` says the same). Every cell of the table has its own named seed.
+"""
+
+import argparse
+import importlib.util
+import sys
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import combinations, product
+
+import numpy as np
+from scipy.special import ndtr, stdtr
+
+from iikata.compare.gates import shapes
+from iikata.compare.interval import Estimate, estimate
+from iikata.compare.permutation import sign_flip_p
+from iikata.compare.verdict import holm, verdict
+
+ALPHA, MARGIN, SAMPLES = 0.05, 0.10, 20
+SEEDS, PROBES, SEED_SD = (3, 5, 8), (12, 40, 100), (0.0, 0.02, 0.05, 0.10)
+BOUNDED = ("bounded", "clusters", "missing")
+PROMISED = (*BOUNDED, "heavy")
+SKEWED = ("one template fails on 3% of the probes", "10% of one template's seeds collapse", "lognormal differences")
+
+
+@dataclass(frozen=True)
+class Design:
+    """One cell of the table: how large the experiment is and how its scores come about."""
+
+    kind: str
+    S: int
+    C: int
+    seed_sd: float
+    """SD over seeds of one template's mean score."""
+    templates: int = 4
+
+    def rng(self, purpose: str) -> np.random.Generator:
+        return np.random.default_rng(zlib.crc32(f"{purpose} {self}".encode()))
+
+
+def effects(design: Design, rng: np.random.Generator, sims: int) -> np.ndarray:
+    """Return seed and probe effects [sim, template, S, C], symmetric about 0 unless the kind is a skewed one."""
+    T, S, C = design.templates, design.S, design.C
+    draw = rng.standard_normal
+    if design.kind == "heavy":  # t with 3 degrees of freedom, scaled to an SD of 1
+        draw = lambda size: rng.standard_t(3, size) / np.sqrt(3)  # noqa: E731
+    probe = 0.07 * draw((sims, T, 1, C))
+    seed = design.seed_sd * draw((sims, T, S, 1))
+    if design.kind == "one template fails on 3% of the probes":
+        probe[:, 0] += 0.6 * 0.03 - 0.6 * (rng.random((sims, 1, C)) < 0.03)
+    if design.kind == "10% of one template's seeds collapse":
+        seed[:, 0] += 0.4 * 0.1 - 0.4 * (rng.random((sims, S, 1)) < 0.1)
+    if design.kind == "lognormal differences":
+        probe[:, 0] = 0.07 * (rng.lognormal(0, 1, (sims, 1, C)) - np.exp(0.5))
+    return probe + seed
+
+
+def scores(design: Design, rng: np.random.Generator, sims: int, shift: float = 0.0) -> np.ndarray:
+    """Return mean scores [sim, template, S, C] with `shift` added to the first template's true mean.
+
+    Bounded kinds: the share of an answer's samples that are right, whose probability is around 0.4..0.6 by probe.
+    missing: a tenth of the samples and 1% of the answers have no score. The other kinds are unbounded numbers.
+    """
+    y = effects(design, rng, sims)
+    y[:, 0] += shift
+    if span_of(design.kind):
+        size = rng.integers(1, 5, design.C) if design.kind == "clusters" else np.ones(design.C, dtype=int)
+        means = np.zeros_like(y)
+        for member in range(size.max()):
+            probe = rng.uniform(-0.1, 0.1, (sims, 1, 1, design.C))
+            right = np.clip(0.5 + probe + y, 0, 1)
+            scored = rng.binomial(SAMPLES, 0.9, y.shape) if design.kind == "missing" else SAMPLES
+            means += np.where(member < size, rng.binomial(scored, right) / np.maximum(scored, 1), 0)
+        if design.kind == "missing":
+            means[rng.random(y.shape) < 0.01] = np.nan
+        return means / size
+    noise = rng.standard_t(3, y.shape) / np.sqrt(3) if design.kind == "heavy" else rng.standard_normal(y.shape)
+    return y + 0.5 / np.sqrt(SAMPLES) * noise
+
+
+@dataclass
+class Judged:
+    """What iikata says of the same pair of templates in all simulated experiments; arrays of [sim]."""
+
+    difference: np.ndarray
+    half: np.ndarray
+    half_90: np.ndarray
+    p: np.ndarray
+    p_permutation: np.ndarray
+
+
+def judge(d: np.ndarray, span: float | None) -> Judged:
+    """Estimate d[sim, S, C] on its complete clusters; the permutation only where the interval excludes 0."""
+    told = Judged(*(np.ones(len(d)) for _ in range(5)))
+    complete = np.isfinite(d).all(axis=1)
+    count = complete.sum(axis=1)
+    for C in np.unique(count):
+        sims = np.flatnonzero(count == C)
+        order = np.argsort(~complete[sims], axis=1, kind="stable")[:, :C]
+        whole = np.take_along_axis(d[sims], order[:, None, :], axis=2)
+        found = estimate(whole, ALPHA, span)
+        for name in ("difference", "half", "half_90", "p"):
+            getattr(told, name)[sims] = getattr(found, name)
+        # One seed or few clusters would take the permutation away; no cell of the table is that small by design.
+        low = found.p < ALPHA
+        told.p_permutation[sims[low]] = sign_flip_p(whole[low].mean(axis=1))
+    return told
+
+
+def verdicts(pairs: Sequence[Judged], sim: int, margin: float | None) -> list[str]:
+    """Return the verdicts of one experiment's pairs, with Holm over them and the permutation's gate."""
+    adjusted = holm([float(j.p[sim]) for j in pairs])
+    told = []
+    for j, p in zip(pairs, adjusted, strict=True):
+        middle, half, half_90 = (float(x[sim]) for x in (j.difference, j.half, j.half_90))
+        disagree = ["permutation"] if j.p[sim] < ALPHA <= j.p_permutation[sim] else []
+        interval, interval_90 = (middle - half, middle + half), (middle - half_90, middle + half_90)
+        told.append(verdict(disagree, interval, interval_90, margin, float(p), float(j.p_permutation[sim]), False, ALPHA)[0])
+    return told
+
+
+def span_of(kind: str) -> float | None:
+    return 1.0 if kind in BOUNDED else None
+
+
+def row(design: Design, sims: int) -> dict[str, float]:
+    """Return iikata's error rates and power in one cell of the table."""
+    y = scores(design, design.rng("null"), sims)
+    span = span_of(design.kind)
+    pairs = {(a, b): judge(y[:, a] - y[:, b], span) for a, b in combinations(range(design.templates), 2)}
+    first = pairs[0, 1]
+    rates = {"false positive": np.mean(first.p < ALPHA)}
+    for T in range(2, design.templates + 1):
+        family = [pairs[pair] for pair in combinations(range(T), 2)]
+        candidates = np.flatnonzero(np.min([j.p for j in family], axis=0) < ALPHA)
+        wrong = sum("MATTERS" in verdicts(family, sim, None) for sim in candidates)
+        rates[f"family of {T}"] = wrong / sims
+    rates["coverage"] = np.mean(np.abs(first.difference) <= first.half)
+    moved = scores(design, design.rng("shift"), sims, MARGIN)
+    shifted = judge(moved[:, 0] - moved[:, 1], span)
+    told = [verdicts([shifted], sim, MARGIN)[0] for sim in range(sims)]
+    rates["false equivalent"] = np.mean([v in ("EQUIVALENT", "SMALL") for v in told])
+    rates["coverage shifted"] = np.mean(np.abs(shifted.difference - MARGIN) <= shifted.half)
+    rates["power"] = np.mean([verdicts([shifted], sim, None)[0] == "MATTERS" for sim in range(sims)])
+    rates["bound"] = textbook_power(shifted.difference.std(ddof=1))
+    return {name: float(rate) for name, rate in rates.items()}
+
+
+def textbook_power(true_se: float) -> float:
+    """Return the power of a z test that knows the true standard error of the difference: no valid test has more."""
+    z = MARGIN / true_se
+    return float(ndtr(z - 1.959964) + ndtr(-z - 1.959964))
+
+
+def peers(design: Design, sims: int) -> dict[str, float]:
+    """Return how often other methods call a difference that is not there, on the experiments of `row`."""
+    y = scores(design, design.rng("null"), sims)
+    one, two = y[:, 0], y[:, 1]
+    d = one - two
+    told = {
+        "pooled z": np.mean(pooled_z(one, two) < ALPHA),
+        "paired t over probes": np.mean(paired_t(d) < ALPHA),
+        "crossed bootstrap": np.mean(crossed_bootstrap(d, design.rng("bootstrap")) < ALPHA),
+    }
+    return {name: float(rate) for name, rate in told.items()}
+
+
+def pooled_z(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Two-proportion z test on all samples of all seeds and probes, as if they were independent."""
+    n = one[0].size * SAMPLES
+    a, b = one.mean(axis=(1, 2)), two.mean(axis=(1, 2))
+    pooled = (a + b) / 2
+    return 2 * ndtr(-np.abs(a - b) / np.sqrt(2 * pooled * (1 - pooled) / n))
+
+
+def paired_t(d: np.ndarray) -> np.ndarray:
+    """Paired t test over probes; an answer's seeds and samples are averaged first."""
+    means = d.mean(axis=1)
+    C = means.shape[1]
+    return 2 * stdtr(C - 1, -np.abs(means.mean(axis=1)) / (means.std(axis=1, ddof=1) / np.sqrt(C)))
+
+
+def crossed_bootstrap(d: np.ndarray, rng: np.random.Generator, resamples: int = 1000) -> np.ndarray:
+    """Percentile bootstrap that draws seeds and probes anew; returns twice the smaller tail."""
+    sims, S, C = d.shape
+    seeds = rng.multinomial(S, np.full(S, 1 / S), resamples) / S
+    probes = rng.multinomial(C, np.full(C, 1 / C), resamples) / C
+    tails = np.empty(sims)
+    for sim in range(sims):
+        means = ((seeds @ d[sim]) * probes).sum(axis=1)
+        tails[sim] = 2 * min((means <= 0).mean(), (means >= 0).mean())
+    return tails
+
+
+def evalstats_rate(design: Design, sims: int) -> float | None:
+    """Return evalstats' rate with the training seed given as its `run`; None where it is not installed."""
+    if importlib.util.find_spec("evalstats") is None:
+        return None
+    from evalstats import pairwise_differences
+
+    y = scores(design, design.rng("null"), sims)
+    wrong = 0
+    for sim in range(sims):
+        table = np.swapaxes(y[sim, :2], 1, 2)  # evalstats wants [template, probe, run]
+        told = pairwise_differences(table, 0, 1, n_bootstrap=2000, rng=np.random.default_rng(sim))
+        wrong += told.ci_low > 0 or told.ci_high < 0
+    return wrong / sims

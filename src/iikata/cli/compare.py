@@ -1,0 +1,40 @@
+"""`iikata compare --scores`: statistics on score files from any tool; torch is never imported."""
+
+import argparse
+import json
+from pathlib import Path
+
+from iikata.cli.stages import language
+from iikata.compare import MetricInfo, Result, assumed_metric, read_table
+from iikata.compare import compare as compared
+from iikata.errors import IikataError
+from iikata.metrics import METRICS
+
+
+def compare_files(given: argparse.Namespace) -> None:
+    """Compare each file by itself; with several, the JSON is a list of one object a file, in order."""
+    if not given.metric:
+        raise IikataError("compare --scores needs --metric NAME: the one metric that decides, named beforehand.")
+    results = [_result(Path(path), given) for path in given.scores]
+    if given.json:
+        made = [result.to_json() for result in results]
+        print(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=1))
+        return
+    for path, result in zip(given.scores, results, strict=True):
+        print(f"{path}: {result.verdict[f'sentence_{language(given.lang)}']}")
+        for warning in result.warnings:
+            print(f"  {warning}")
+
+
+def _result(path: Path, given: argparse.Namespace) -> Result:
+    table = read_table(path)
+    metrics = {
+        name: MetricInfo(name, metric.better, metric.bounds, metric.unit, metric.kind)
+        for name, metric in METRICS.items()
+        if name in table.metrics
+    }
+    if given.better and given.metric in table.metrics:
+        values = table.value[table.metric == table.metrics.index(given.metric)]
+        metrics[given.metric] = assumed_metric(given.metric, values, given.better)[0]
+    margins = {} if given.margin is None else {given.metric: given.margin}
+    return compared(table, metrics, given.metric, margins, given.alpha)

@@ -1,0 +1,130 @@
+"""The verbs that do an experiment's stages."""
+
+import argparse
+import json
+import os
+import sys
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata.errors import IikataError
+
+if TYPE_CHECKING:
+    from iikata.experiment import Experiment
+    from iikata.lab import Lab
+
+
+def demo(given: argparse.Namespace) -> None:
+    """Run the embedded experiment and print its verdict."""
+    given.experiment = str(files("iikata") / "demo" / "demo.yaml")
+    given.set, given.to = [], "report"
+    run(given)
+
+
+def run(given: argparse.Namespace) -> None:
+    lab = open_lab(given)
+    lab.run(given.to)
+    if given.to in ("compare", "report"):
+        tell_verdict(lab, given.lang)
+
+
+def encode(given: argparse.Namespace) -> None:
+    lab = open_lab(given)
+    if not given.json:
+        lab.run("encode")
+        for template in lab.materials.encoded:
+            for line in read_shown(lab, template)[: given.limit]:
+                print(f"{template} {line['id']}\n{line['painted']}\n")
+        return
+    from iikata.lab.encoding import line_of
+
+    for template, rows in lab.materials.encoded.items():
+        for row in rows[: given.limit]:
+            print(json.dumps(line_of(template, row), ensure_ascii=False))
+
+
+def train(given: argparse.Namespace) -> None:
+    open_lab(given).run("train")
+
+
+def generate(given: argparse.Namespace) -> None:
+    open_lab(given).run("generate")
+
+
+def score(given: argparse.Namespace) -> None:
+    open_lab(given).run("score")
+
+
+def compare(given: argparse.Namespace) -> None:
+    """Compare a run's scores, or score files from any tool."""
+    if given.scores:
+        from iikata.cli.compare import compare_files
+
+        compare_files(given)
+        return
+    if not given.experiment:
+        raise IikataError("compare needs an experiment or run folder, or --scores FILE with --metric NAME.")
+    lab = open_lab(given)
+    lab.only("compare")
+    if given.json:
+        print(lab.materials.store.comparisons.read_text(encoding="utf-8"), end="")
+    else:
+        tell_verdict(lab, given.lang)
+
+
+def report(given: argparse.Namespace) -> None:
+    lab = open_lab(given)
+    lab.only("report")
+    print(lab.materials.store.report / "index.html")
+
+
+def schema(given: argparse.Namespace) -> None:
+    from iikata.experiment import schema as made
+
+    print(json.dumps(made(), ensure_ascii=False, indent=2))
+
+
+def open_lab(given: argparse.Namespace) -> "Lab":
+    """Return the lab of an experiment file, or of a run folder that goes on in itself."""
+    from iikata.cli.console import Console
+    from iikata.lab import Lab
+
+    experiment, out = open_experiment(given)
+    return Lab(experiment, out, Console())
+
+
+def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
+    from iikata.experiment import read
+
+    path = Path(given.experiment)
+    if path.is_dir() and (path / "experiment.yaml").is_file():
+        return read(path / "experiment.yaml", given.set), Path(given.out or path)
+    if path.is_dir():
+        raise IikataError(f"{path}: no experiment.yaml in this folder, so it is not a run folder.")
+    experiment = read(path, given.set)
+    return experiment, Path(given.out or Path("runs") / experiment.name)
+
+
+def read_shown(lab: "Lab", template: str) -> list[dict[str, Any]]:
+    from iikata.store import read_lines
+
+    return list(read_lines(lab.materials.store.encoded(template)))
+
+
+def tell_verdict(lab: "Lab", asked: str | None) -> None:
+    """Print the verdict and where the report is."""
+    from iikata.store import read_json
+
+    store = lab.materials.store
+    verdict = read_json(store.comparisons)["verdict"]
+    print(f"\n{verdict[f'sentence_{language(asked)}']}\n")
+    page = store.report / "index.html"
+    if page.is_file():
+        print(f"report: {page}", file=sys.stdout)
+
+
+def language(asked: str | None) -> str:
+    """Return "ja" where it is asked for or the environment speaks Japanese, else "en"."""
+    said = asked or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
+    return "ja" if said.startswith("ja") else "en"

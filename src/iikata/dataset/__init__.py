@@ -1,0 +1,17 @@
+"""Rows from files or the hub, as training and validation examples; probes."""
+
+from iikata.dataset.examples import content_id
+from iikata.dataset.probes import read_probes
+from iikata.dataset.read import Counts, Dataset, LeftOut, read
+from iikata.dataset.split import hold_out_count, hold_out_share
+
+__all__ = [
+    "Counts",
+    "Dataset",
+    "LeftOut",
+    "content_id",
+    "hold_out_count",
+    "hold_out_share",
+    "read",
+    "read_probes",
+]

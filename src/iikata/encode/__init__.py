@@ -1,0 +1,18 @@
+"""Templates and rows to tokens and masks."""
+
+from iikata.encode.encode import encode, encode_prompt, end_id
+from iikata.encode.load import disagreement, load_tokenizer
+from iikata.encode.prefix import prefixes
+from iikata.encode.show import show
+from iikata.encode.tokenizer import Tokenizer
+
+__all__ = [
+    "Tokenizer",
+    "disagreement",
+    "encode",
+    "encode_prompt",
+    "end_id",
+    "load_tokenizer",
+    "prefixes",
+    "show",
+]

@@ -1,0 +1,72 @@
+"""A tokenizer that runs `tokenizers` on a tokenizer.json, as the file says and no model class changes it."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from iikata.encode.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FastTokenizer(Tokenizer):
+    """Hugging Face's `tokenizers` over the text of a tokenizer.json."""
+
+    file: str = field(repr=False)
+
+    def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
+        encoder = self._start if start else self._inner
+        encoder.encode_special_tokens = not special
+        return encoder.encode(text, add_special_tokens=False).ids
+
+    def text(self, ids: Iterable[int]) -> str:
+        return self._start.decode(list(ids), skip_special_tokens=False)
+
+    def token(self, id: int) -> str:
+        # Byte-level vocabularies write bytes as odd letters; the text is shown where it is whole characters.
+        byte_level = type(self._start.decoder).__name__ == "ByteLevel"
+        text = self.text([id]) if byte_level else "\ufffd"
+        return text if "\ufffd" not in text else self._start.id_to_token(id) or ""
+
+    @cached_property
+    def _start(self) -> Any:
+        return backend(self.file, self.named_tokens.values())
+
+    @cached_property
+    def _inner(self) -> Any:
+        content = json.loads(self.file)
+        inner = without_prefix(content)
+        return self._start if inner == content else backend(json.dumps(inner), self.named_tokens.values())
+
+
+def backend(file: str, named: Iterable[str] = ()) -> Any:
+    """Return a `tokenizers.Tokenizer`; `named` tokens are special even where the file does not mark them."""
+    from tokenizers import AddedToken
+    from tokenizers import Tokenizer as Backend
+
+    tokenizer = Backend.from_str(file)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
+    unmarked = sorted({text for text in named if text not in marked})
+    tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in unmarked])
+    return tokenizer
+
+
+def without_prefix(part: Any) -> Any:
+    """Return a tokenizer.json's content without what writes a blank in front of a text."""
+    if isinstance(part, list):
+        return [without_prefix(item) for item in part if not _is_prepend(item)]
+    if not isinstance(part, dict):
+        return part
+    rest = {key: None if _is_prepend(value) else without_prefix(value) for key, value in part.items()}
+    switches: dict[str, dict[str, Any]] = {
+        "Metaspace": {"prepend_scheme": "never"},
+        "ByteLevel": {"add_prefix_space": False},
+    }
+    return {**rest, **switches.get(str(part.get("type")), {})}
+
+
+def _is_prepend(part: Any) -> bool:
+    return isinstance(part, dict) and part.get("type") == "Prepend"

@@ -1,0 +1,61 @@
+"""What iikata asks of a tokenizer, whatever library is behind it."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Tokenizer(ABC):
+    """Text to token ids and back. Nothing is ever added in front or behind."""
+
+    special_tokens: Mapping[str, int] = field(repr=False)
+    """Text -> id of the tokens that a plain text never turns into."""
+    named_tokens: Mapping[str, str] = field(repr=False)
+    """`bos_token`, `eos_token`, ... -> text, as a chat template wants them."""
+    eos_id: int
+    bos_id: int | None
+    """Only where the model's own default puts one in front of a text."""
+    unk_id: int | None
+    pad_id: int | None
+    vocab_size: int
+    chat_template: str | None = field(repr=False)
+    hash: str
+    """The sha256 of the vocabulary and of what is named here, in hex."""
+
+    @abstractmethod
+    def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
+        """Return the tokens of `text`.
+
+        With `special=False` the text of a special token is plain text. With `start=False` the text goes on
+        from another one and gets nothing in front (SentencePiece writes a blank before a text's first word).
+        """
+
+    @abstractmethod
+    def text(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids`: special tokens shown, blanks as they are, half a character as U+FFFD."""
+
+    @abstractmethod
+    def token(self, id: int) -> str:
+        """Return one token as the vocabulary writes it."""
+
+    def has_special(self, text: str) -> bool:
+        """Return whether the text of a special token stands in `text`."""
+        return self._special_text.search(text) is not None
+
+    def special_at_start(self, text: str) -> int | None:
+        """Return the id of the special token that `text` begins with."""
+        found = self._special_text.match(text)
+        return self.special_tokens[found[0]] if found else None
+
+    @cached_property
+    def _special_text(self) -> re.Pattern[str]:
+        return any_of(self.special_tokens)
+
+
+def any_of(texts: Iterable[str]) -> re.Pattern[str]:
+    """Return a pattern that finds any of `texts`, the longest where several begin alike."""
+    longest_first = sorted(texts, key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")

@@ -1,0 +1,40 @@
+"""What the user declares: an experiment as validated settings, read from YAML with line numbers."""
+
+from iikata.experiment.document import dump
+from iikata.experiment.files import no_such_file, read_text
+from iikata.experiment.places import SUFFIXES, absolute_path, local_path, template_name
+from iikata.experiment.read import declare, read
+from iikata.experiment.settings import (
+    Columns,
+    CompareSettings,
+    DataSettings,
+    Experiment,
+    GenerateSettings,
+    LoraSettings,
+    ModelSettings,
+    ScoreSettings,
+    TrainSettings,
+    schema,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "Columns",
+    "CompareSettings",
+    "DataSettings",
+    "Experiment",
+    "GenerateSettings",
+    "LoraSettings",
+    "ModelSettings",
+    "ScoreSettings",
+    "TrainSettings",
+    "absolute_path",
+    "declare",
+    "dump",
+    "local_path",
+    "no_such_file",
+    "read",
+    "read_text",
+    "schema",
+    "template_name",
+]

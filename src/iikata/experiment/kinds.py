@@ -1,0 +1,75 @@
+"""The kinds of value that settings hold, and what each says when it is given something else."""
+
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f'
+SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
+"""Names become file names and parts of `arm@template`."""
+
+
+def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
+    """Raise ValueError where a value stands twice."""
+    seen: set[Any] = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"each is allowed once, and {value} stands twice{reason}")
+        seen.add(value)
+
+
+def _one_line(text: str) -> str:
+    if re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029\ufeff]", text):
+        raise ValueError("text on one line, without control characters, is allowed")
+    return text
+
+
+def _several(value: Any) -> Any:
+    """Take one thing for a list of one, and a list for a tuple."""
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _held_out(value: Any) -> Any:
+    share = isinstance(value, float) and 0 < value < 1
+    if share or (type(value) is int and value >= 0) or (isinstance(value, str) and value):
+        return value
+    raise ValueError("a number of rows (0 for none), a share between 0 and 1, or a file is allowed")
+
+
+def _modules(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _several(value)
+    if value in ("auto", "all-linear"):
+        return value
+    raise ValueError("auto, all-linear or a list of module names is allowed")
+
+
+def _margin(value: Any) -> Any:
+    values = value.values() if isinstance(value, dict) else [value]
+    if all(type(number) in (int, float) and 0 < number < float("inf") for number in values):
+        return value
+    raise ValueError("a number above 0, or metric names with a number above 0 each, is allowed")
+
+
+Count = Annotated[int, Field(ge=1)]
+CountOrNone = Annotated[int, Field(ge=0)]
+"""None is 0."""
+Above0 = Annotated[float, Field(gt=0)]
+NotNegative = Annotated[float, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
+Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
+OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
+AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
+Texts = Annotated[tuple[Text, ...], OneOrMore, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Seeds = Annotated[
+    tuple[Seed, ...], BeforeValidator(_several, json_schema_input_type=int | list[int]), Field(min_length=1)
+]
+HeldOut = Annotated[int | float | Text, BeforeValidator(_held_out)]
+Modules = Annotated[
+    Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)],
+    BeforeValidator(_modules, json_schema_input_type=Literal["auto", "all-linear"] | list[str]),
+]
+Margin = Annotated[float | dict[str, float], BeforeValidator(_margin)]

@@ -1,0 +1,39 @@
+"""Tell what is a local file from what is a name: of a template, a model, a data set."""
+
+import os
+from pathlib import Path, PurePath
+
+SUFFIXES = {
+    "data": (".json", ".jsonl", ".csv", ".parquet"),
+    "template": (".json", ".jinja", ".jinja2", ".j2"),
+    "model": (".gguf",),
+}
+"""How the files of each kind end. A name that ends so is a path, whether the file is there or not."""
+
+
+def is_path(spec: str, kind: str) -> bool:
+    """Say whether `spec` is written as a path; `owner/name` is not, since hub ids look like that."""
+    return spec.startswith(("/", "./", "../", "~")) or spec.lower().endswith(SUFFIXES[kind])
+
+
+def absolute_path(spec: str, folder: Path) -> Path:
+    """Return the path that `spec` stands for, counted from `folder`; `~` is the user's home."""
+    return (folder / os.path.expanduser(spec)).absolute()
+
+
+def local_path(spec: str, folder: Path, kind: str) -> Path | None:
+    """Return the absolute path that `spec` stands for, or None where it is a name or a hub id.
+
+    `kind` is "data", "template" or "model". A path counts from `folder`. What exists there wins over a hub
+    id of the same spelling; a template without a slash or a suffix and the model "smollm2" are always names.
+    """
+    path = absolute_path(spec, folder)
+    a_name = spec == "smollm2" if kind == "model" else kind == "template" and "/" not in spec
+    return path if is_path(spec, kind) or (not a_name and path.exists()) else None
+
+
+def template_name(spec: str) -> str:
+    """Return what a template is called: its name, a file's stem, the last part of `package.module:name`."""
+    if is_path(spec, "template") or "/" in spec or "\\" in spec:
+        return PurePath(spec.replace("\\", "/")).stem
+    return spec.rpartition(":")[2]

@@ -1,0 +1,258 @@
+"""Every setting of an experiment: its one home, its default and what it means."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+
+from iikata.experiment.kinds import (
+    SAFE_NAME,
+    Above0,
+    AnyTexts,
+    Count,
+    CountOrNone,
+    HeldOut,
+    Margin,
+    Modules,
+    Name,
+    NotNegative,
+    Seed,
+    Seeds,
+    Text,
+    Texts,
+    refuse_repeats,
+)
+from iikata.experiment.places import absolute_path, local_path, template_name
+from iikata.records import Arm, Cell
+
+DEFAULT_MARGIN: dict[str, float] = {"nll": 0.02, "contains": 0.10}
+
+
+class Settings(BaseModel):
+    """Unknown keys are refused, nothing is changed after reading, and "2" is not taken for 2."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelSettings(Settings):
+    """The base model, which stays frozen."""
+
+    base: Text = "smollm2"
+    """Hub id, local folder, .gguf file, or "smollm2", the embedded SmolLM2-135M-Instruct."""
+    revision: Text | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    """Number format; auto: bfloat16 where the device computes in it, else float16 on CUDA, float32 on CPU."""
+    quantize: Literal["none", "8bit", "4bit"] = "none"
+    """Hold the base's weights in fewer bits (bitsandbytes)."""
+
+
+class Columns(Settings):
+    """What the data's columns are called."""
+
+    instruction: Text = "instruction"
+    """Column of the instruction."""
+    input: Text = "input"
+    """Column of the input; rows without one have no input."""
+    output: Text = "output"
+    """Column of the answer."""
+
+
+class DataSettings(Settings):
+    """The rows to train on and the rows held out."""
+
+    train: Texts
+    """Hub id, or json / jsonl / csv / parquet file, or a list of them."""
+    validation: HeldOut = 500
+    """Rows held out by a hash of their content: how many (0 for none) or a share below 1; or a file."""
+    columns: Columns = Columns()
+    """Column names, where they differ from instruction, input, output."""
+
+
+class LoraSettings(Settings):
+    """The adapter's shape."""
+
+    r: Count = 8
+    """Rank."""
+    alpha: Count = 16
+    """The update is scaled by alpha / r."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that are dropped in training."""
+    target_modules: Modules = "auto"
+    """Modules that get an adapter: auto (what PEFT takes for the architecture), all-linear, or names."""
+
+
+class TrainSettings(Settings):
+    """How each arm is trained."""
+
+    seeds: Seeds = (0, 1, 2)
+    """One arm for each template and seed; with fewer than 3 a result holds for these adapters only."""
+    epochs: Count = 2
+    """Passes over the training rows."""
+    batch_size: Count = 128
+    """Samples an optimizer step and an arm."""
+    learning_rate: Above0 = 3e-4
+    """Peak rate of AdamW; LoRA wants about ten times the full fine-tuning rate."""
+    warmup_steps: CountOrNone = 0
+    """Steps in which the rate rises from 0 to its peak."""
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    """How the rate goes on after the warm-up; linear and cosine end at 0."""
+    weight_decay: NotNegative = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Above0 = 1.0
+    """An arm's gradient is scaled down to this norm."""
+    cutoff_len: Annotated[int, Field(ge=2)] = 1024
+    """Tokens a sample; longer rows are counted and left out, never cut."""
+    loss_on: Literal["completion", "all"] = "completion"
+    """Tokens that the loss counts: the answer and its end, or the prompt too."""
+    checkpoint_seconds: NotNegative = 60
+    """Time between saved states, from which a killed run goes on."""
+    lora: LoraSettings = LoraSettings()
+    """Rank, scale and places of the adapter."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _draw_each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        refuse_repeats(seeds)
+        return seeds
+
+
+class GenerateSettings(Settings):
+    """How each cell answers the probes."""
+
+    samples: Count = 20
+    """Answers of each cell to each probe."""
+    temperature: NotNegative = 0.9
+    """0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample among the likeliest tokens that hold this share of the probability."""
+    top_k: CountOrNone = 0
+    """Sample among this many of the likeliest tokens; 0 for all."""
+    repetition_penalty: Above0 = 1.0
+    """Above 1, tokens already there become less likely."""
+    max_new_tokens: Count = 128
+    """An answer is cut at this length."""
+    seed: Seed = 0
+    """Seed of the sampling; every row has its own stream."""
+
+
+class ScoreSettings(Settings):
+    """What the answers and the held-out rows are measured by."""
+
+    primary: Text = "nll"
+    """The metric that decides, named before the run."""
+    metrics: Texts = Field(
+        default=("nll", "contains", "finish", "leakage", "script", "length", "repetition", "chrf"),
+        validate_default=True,
+    )
+    """Metrics to compute: built-in names, or package.module:name."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _hold_the_primary(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        refuse_repeats(metrics)
+        primary = info.data.get("primary", metrics[0])
+        if primary not in metrics:
+            raise ValueError(f'the primary metric "{primary}" must be among score.metrics')
+        return metrics
+
+
+class CompareSettings(Settings):
+    """How large an effect must be to matter, and how sure the verdict."""
+
+    margin: Margin = DEFAULT_MARGIN
+    """Largest difference that does not matter, in the metric's unit: of each metric, or one number for the
+    primary. A metric without one is never called EQUIVALENT."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of false alarms to live with; intervals are at 1 - alpha."""
+
+
+class Experiment(Settings):
+    """One base model, one data set, several templates: does the template matter, and was LoRA needed?"""
+
+    name: Name = "experiment"
+    """Name of the run; a file's own name where it gives none."""
+    model: ModelSettings = ModelSettings()
+    """The base model."""
+    data: DataSettings
+    """The rows; `train` at least."""
+    templates: Texts
+    """Templates to train: built-in names, Alpaca JSON or Jinja files; native is the model's own."""
+    prompt_only: AnyTexts = ()
+    """Templates that arms and base are prompted with but never trained on."""
+    train: TrainSettings = TrainSettings()
+    """Training."""
+    generate: GenerateSettings = GenerateSettings()
+    """Sampling."""
+    probes: Text | None = None
+    """File of the held-out prompts (jsonl or json); without one nothing is generated."""
+    score: ScoreSettings = ScoreSettings()
+    """Metrics."""
+    compare: CompareSettings = CompareSettings()
+    """Statistics."""
+
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @field_validator("templates", "prompt_only")
+    @classmethod
+    def _name_each_once(cls, specs: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        trained = info.data.get("templates", ())
+        names = [template_name(spec) for spec in (*trained, *specs)]
+        refuse_repeats(names, " (a file goes by its name without the ending)")
+        for name in names[len(trained) :]:
+            if not re.fullmatch(SAFE_NAME, name) or len(name.encode()) > 100:
+                raise ValueError(f'a name that can be part of a file name is allowed, and "{name}" cannot')
+        return specs
+
+    @field_validator("compare")
+    @classmethod
+    def _weigh_known_metrics(cls, compare: CompareSettings, info: ValidationInfo) -> CompareSettings:
+        known = info.data["score"].metrics if "score" in info.data else ()
+        for metric in compare.margin if isinstance(compare.margin, dict) and known else ():
+            if metric not in (*known, *DEFAULT_MARGIN):
+                raise ValueError(f'"{metric}" is not among score.metrics: {", ".join(known)}')
+        return compare
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths count from: the experiment file's folder."""
+        return self._folder
+
+    @property
+    def margins(self) -> dict[str, float]:
+        """The margin of each metric that has one."""
+        margin = self.compare.margin
+        margins = margin if isinstance(margin, dict) else {self.score.primary: margin}
+        return {metric: margins[metric] for metric in self.score.metrics if metric in margins}
+
+    def arms(self) -> list[Arm]:
+        """Return what is to be trained, seed by seed, so that a run cut short has whole seeds."""
+        return [Arm(template_name(spec), seed) for seed in self.train.seeds for spec in self.templates]
+
+    def cells(self) -> list[Cell]:
+        """Return every arm, then the base, under every template."""
+        prompts = [template_name(spec) for spec in (*self.templates, *self.prompt_only)]
+        return [Cell(arm, name) for arm in (*self.arms(), Arm()) for name in prompts]
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all settings, defaults too, as YAML or JSON can write them, local files by absolute path."""
+        plain = self.model_dump(mode="json")
+
+        def absolute(spec: Any, kind: str) -> Any:
+            return str(local_path(spec, self.folder, kind) or spec) if isinstance(spec, str) else spec
+
+        plain["model"]["base"] = absolute(self.model.base, "model")
+        plain["data"]["train"] = [absolute(spec, "data") for spec in self.data.train]
+        plain["data"]["validation"] = absolute(self.data.validation, "data")
+        for key in ("templates", "prompt_only"):
+            plain[key] = [absolute(spec, "template") for spec in plain[key]]
+        plain["probes"] = self.probes and str(absolute_path(self.probes, self.folder))
+        return plain
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the experiment file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}

@@ -1,0 +1,82 @@
+"""Keys and values of the rows in flight, in slots of fixed shape, and the layouts that read and write them.
+
+Fixed shapes are what makes an answer independent of its neighbours: a row's bits change with the shape of the
+batch, not with what the other rows hold.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from iikata.model.attention import Options, attend_masked, causal_mask
+
+KV = list[tuple[Tensor, Tensor]]
+"""A layer each: keys and values [1, kv_heads, T, D]."""
+
+
+@dataclass
+class Prefill:
+    """Layout of one prompt, maybe going on from a shared prefix; keeps every layer's keys and values."""
+
+    before: KV | None
+    kept: KV = field(default_factory=list)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        if self.before is not None:
+            shared_key, shared_value = self.before[layer]
+            key, value = torch.cat([shared_key, key], dim=2), torch.cat([shared_value, value], dim=2)
+        self.kept.append((key, value))
+        mask = causal_mask(query.shape[2], key.shape[2], options.window, query.device)
+        return attend_masked(query, key, value, mask, options)
+
+
+class Slots:
+    """A static cache of `rows` slots of `length` tokens; decodes one token a row and call."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        self.rows, self.length = rows, length
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.used: Tensor | None = None
+        """[rows] tokens each slot holds; the token being decoded is written there."""
+
+    def put(self, row: int, kv: KV) -> None:
+        """Fill slot `row` with a prompt's keys and values."""
+        if not self.keys:
+            for key, value in kv:
+                shape = (self.rows, key.shape[1], self.length)
+                self.keys.append(key.new_zeros(*shape, key.shape[3]))
+                self.values.append(value.new_zeros(*shape, value.shape[3]))
+            self.used = torch.zeros(self.rows, dtype=torch.long, device=kv[0][0].device)
+        assert self.used is not None
+        tokens = kv[0][0].shape[2]
+        for layer, (key, value) in enumerate(kv):
+            self.keys[layer][row, :, :tokens] = key[0]
+            self.values[layer][row, :, :tokens] = value[0]
+        self.used[row] = tokens
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        assert self.used is not None
+        every = torch.arange(self.rows, device=query.device)
+        keys, values = self.keys[layer], self.values[layer]
+        keys[every, :, self.used] = key[:, :, 0]
+        values[every, :, self.used] = value[:, :, 0]
+        return _attend_one(query, keys, values, self.used, options)
+
+
+def _attend_one(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, options: Options) -> Tensor:
+    """One query a row, [R, heads, 1, D], over [R, kv_heads, S, D]; batched products treat every slot alike."""
+    rows, heads, _, width = query.shape
+    kv_heads, length = keys.shape[1], keys.shape[2]
+    grouped = query.view(rows * kv_heads, heads // kv_heads, width)
+    scores = torch.bmm(grouped, keys.view(rows * kv_heads, length, width).transpose(1, 2)).float() * options.scale
+    if options.softcap is not None:
+        scores = torch.tanh(scores / options.softcap) * options.softcap
+    place = torch.arange(length, device=query.device)
+    seen = place[None] <= used[:, None]
+    if options.window:
+        seen &= used[:, None] - place[None] < options.window
+    scores = scores.view(rows, kv_heads, -1, length).masked_fill(~seen[:, None, None], float("-inf"))
+    weights = torch.softmax(scores, dim=-1).to(query.dtype).view(rows * kv_heads, -1, length)
+    return torch.bmm(weights, values.view(rows * kv_heads, length, width)).view(rows, heads, 1, width)

@@ -1,0 +1,148 @@
+"""Answer many prompts of one arm at once: shared prefill, then decoding in slots that are refilled as rows finish."""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iikata.generate.cache import KV, Prefill, Slots
+from iikata.generate.sampling import Sampling, draws, pick
+from iikata.model.base import Base
+from iikata.model.buffers import Ids, longest_prefix
+
+
+@dataclass(frozen=True)
+class Request:
+    """One prompt and the samples wanted of it."""
+
+    keys: tuple[Any, ...]
+    """What the caller knows each sample by."""
+    prompt_ids: Ids
+    seeds: tuple[int, ...]
+    """A seed a sample; its whole random stream comes from it."""
+    end_ids: frozenset[int]
+    """Tokens that end an answer."""
+    prefixes: Sequence[Ids] = ()
+    """What its template's prompts begin with; the longest that fits is computed once for all of them."""
+    stopped: Callable[[Ids], bool] = lambda ids: False
+    """Says whether the new tokens already hold a stop string."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One finished row."""
+
+    key: Any
+    ids: Ids
+    """New tokens without the end token."""
+    finish: str
+
+
+@dataclass
+class _Row:
+    request: Request
+    sample: int
+    uniform: Tensor
+    ids: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Fixed shapes of decoding; stored in the run, since a row's rounding follows them."""
+
+    rows: int
+    length: int
+    """Tokens a slot holds: the longest prompt and the new tokens."""
+
+
+def generate(
+    base: Base,
+    arm: str | None,
+    requests: Sequence[Request],
+    sampling: Sampling,
+    max_new_tokens: int,
+    shapes: Shapes,
+) -> Iterator[Reply]:
+    """Yield every answer of `arm` to `requests` as it finishes.
+
+    An answer depends on its prompt, its seed, the sampling and the shapes, not on the other requests.
+    """
+    with torch.inference_mode():
+        base.speak(arm)
+        yield from _Decoder(base, sampling, max_new_tokens, shapes).run(requests)
+
+
+class _Decoder:
+    def __init__(self, base: Base, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
+        self.base, self.sampling, self.max_new_tokens = base, sampling, max_new_tokens
+        self.prefix_kv: dict[Ids, KV] = {}
+        self.slots = Slots(shapes.rows, shapes.length)
+        self.rows: list[_Row | None] = [None] * shapes.rows
+        self.next_ids = torch.zeros(shapes.rows, dtype=torch.long, device=base.device)
+        self.seen = torch.zeros(shapes.rows, base.config.vocab_size, dtype=torch.bool, device=base.device)
+
+    def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
+        waiting = deque((request, sample) for request in requests for sample in range(len(request.seeds)))
+        prefilled: tuple[Request, KV, Tensor] | None = None
+        while waiting or any(self.rows):
+            for slot, row in enumerate(self.rows):
+                while row is None and waiting:
+                    request, sample = waiting.popleft()
+                    if prefilled is None or prefilled[0] is not request:
+                        prefilled = (request, *self._prefill(request))
+                    yield from self._start(slot, request, sample, *prefilled[1:])
+                    row = self.rows[slot]
+            if any(self.rows):
+                yield from self._decode()
+
+    def _prefill(self, request: Request) -> tuple[KV, Tensor]:
+        """Run a prompt once for all its samples; its shapes depend on the prompt alone."""
+        prefix = longest_prefix(request.prompt_ids, request.prefixes)
+        if prefix and prefix not in self.prefix_kv:
+            self.prefix_kv[prefix] = self._forward(prefix, 0, None)[0]
+        return self._forward(request.prompt_ids[len(prefix) :], len(prefix), self.prefix_kv.get(prefix))
+
+    def _forward(self, ids: Ids, start: int, before: KV | None) -> tuple[KV, Tensor]:
+        layout = Prefill(before)
+        device = self.base.device
+        positions = torch.arange(start, start + len(ids), device=device)[None]
+        hidden = self.base.hidden(torch.tensor([ids], device=device), positions, layout)
+        return layout.kept, self.base.logits(hidden[:, -1])
+
+    def _start(self, slot: int, request: Request, sample: int, kv: KV, logits: Tensor) -> Iterator[Reply]:
+        row = _Row(request, sample, draws(request.seeds[sample], self.max_new_tokens))
+        self.slots.put(slot, kv)
+        self.rows[slot] = row
+        self.seen[slot] = False
+        self.seen[slot, torch.tensor(request.prompt_ids, device=self.base.device)] = True
+        first = pick(logits, row.uniform[:1], self.seen[slot : slot + 1], self.sampling)
+        yield from self._take(slot, int(first))
+
+    def _decode(self) -> Iterator[Reply]:
+        """One more token for every row; empty slots compute too, and nobody reads them."""
+        assert self.slots.used is not None
+        positions = self.slots.used[:, None]
+        hidden = self.base.hidden(self.next_ids[:, None], positions, self.slots)
+        logits = self.base.logits(hidden[:, -1])
+        uniform = torch.stack([row.uniform[len(row.ids)] if row else torch.zeros(()) for row in self.rows])
+        tokens = pick(logits, uniform, self.seen, self.sampling).tolist()
+        for slot, row in enumerate(self.rows):
+            if row is not None:
+                self.slots.used[slot] += 1
+                yield from self._take(slot, tokens[slot])
+
+    def _take(self, slot: int, token: int) -> Iterator[Reply]:
+        row = self.rows[slot]
+        assert row is not None
+        ended = token in row.request.end_ids
+        if not ended:
+            row.ids.append(token)
+            self.next_ids[slot] = token
+            self.seen[slot, token] = True
+            ended = row.request.stopped(tuple(row.ids))
+        if ended or len(row.ids) >= self.max_new_tokens:
+            self.rows[slot] = None
+            yield Reply(row.request.keys[row.sample], tuple(row.ids), "stop" if ended else "length")

@@ -1,0 +1,162 @@
+"""Stage generate: every cell answers every probe, each arm from its adapter reopened from disk."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from iikata.encode import end_id
+from iikata.errors import IikataError
+from iikata.lab.events import Progress, Stage, Warned
+from iikata.lab.gating import check_arms, prove
+from iikata.lab.materials import Materials
+from iikata.lab.signature import digest
+from iikata.lab.training import arm_signature, stopped
+from iikata.records import Answer, Arm, Cell, plain
+from iikata.store import Appender, write_json, write_lines
+from iikata.streams import stream_seed
+
+if TYPE_CHECKING:
+    from iikata.generate import Reply, Request
+
+Key = tuple[Cell, str, int]
+"""A cell, a probe's id, a sample."""
+
+
+def generate(lab: Materials) -> dict[str, int]:
+    """Prove every adapter live, then let every cell give the answers it does not have yet."""
+    arms = [arm for arm in (*lab.experiment.arms(), Arm()) if not stopped(lab, arm)]
+    gates = check_arms(lab)
+    missing = {arm: _missing(lab, arm) for arm in arms}
+    todo, tokens, done = sum(map(len, missing.values())), 0, 0
+    lab.tell(Stage("generate", todo, "answers"))
+    for arm in arms:
+        if arm.template:
+            gates.append(prove(lab, arm))
+            if not gates[-1].passed:
+                lab.tell(Warned(f"arm {arm.name}: {gates[-1].detail}; nothing is concluded from it"))
+            if arm.name not in lab.adapters:
+                continue
+        for answer in _answers(lab, arm, missing[arm]):
+            done, tokens = done + 1, tokens + answer.tokens
+            lab.tell(Progress("generate", done, todo, answer.cell))
+        for cell in lab.cells_of(arm):
+            _settle(lab, cell)
+        if arm.template:
+            lab.adapters.drop(arm.name)
+    write_json(lab.store.gates, [plain(gate) for gate in gates])
+    return {"tokens": tokens, "answers": done}
+
+
+def answer_signature(lab: Materials, cell: Cell) -> str:
+    """Return a hash of all that the cell's answers follow from."""
+    shapes = {key: lab.shapes[key] for key in ("decode_rows", "kv_length")}
+    prompted = lab.templates[cell.prompted_with].hash
+    return digest([arm_signature(lab, cell.arm), prompted, lab.signature["generate"], shapes])
+
+
+def _missing(lab: Materials, arm: Arm) -> list[Key]:
+    wanted = range(lab.experiment.generate.samples)
+    return [
+        (cell, probe.id, sample)
+        for cell in lab.cells_of(arm)
+        for have in [_had(lab, cell)]
+        for probe in lab.probes
+        for sample in wanted
+        if (probe.id, sample) not in have
+    ]
+
+
+def _had(lab: Materials, cell: Cell) -> dict[tuple[str, int], Answer]:
+    """Return the cell's answers so far. Raises IikataError where they were made from something else."""
+    found = {}
+    signature = answer_signature(lab, cell)
+    for path in (lab.store.answers(cell), lab.store.unfinished_answers(cell)):
+        for answer in lab.store.read_answers(path):
+            if answer.signature != signature:
+                raise IikataError(
+                    f"{path}: its answers carry signature {answer.signature}, this run's is {signature}: they come "
+                    "from other weights, templates or sampling. Delete the file to have them made anew."
+                )
+            found[answer.probe, answer.sample] = answer
+    return found
+
+
+def _answers(lab: Materials, arm: Arm, missing: Sequence[Key]) -> Iterator[Answer]:
+    from iikata.generate import Sampling, Shapes
+    from iikata.generate import generate as replies
+
+    settings = lab.experiment.generate
+    sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
+    shapes = Shapes(lab.shapes["decode_rows"], lab.shapes["kv_length"])
+    signatures = {cell: answer_signature(lab, cell) for cell in lab.cells_of(arm)}
+    files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in {key[0] for key in missing}}
+    speaker = arm.name if arm.template else None
+    try:
+        for reply in replies(lab.base, speaker, _requests(lab, missing), sampling, settings.max_new_tokens, shapes):
+            cell = reply.key[0]
+            answer = _answer(lab, reply, signatures[cell])
+            files[cell].add(plain(answer))
+            yield answer
+    finally:
+        for file in files.values():
+            file.close()
+
+
+def _answer(lab: Materials, reply: "Reply", signature: str) -> Answer:
+    cell, probe, sample = reply.key
+    text = lab.templates[cell.prompted_with].answer(lab.tokenizer.text(reply.ids))
+    arm = cell.arm
+    return Answer(
+        arm.template,
+        arm.seed,
+        cell.prompted_with,
+        probe,
+        sample,
+        text,
+        reply.finish,
+        len(reply.ids),
+        signature,
+    )
+
+
+def _requests(lab: Materials, missing: Sequence[Key]) -> "list[Request]":
+    from iikata.generate import Request
+
+    probes = {probe.id: probe for probe in lab.probes}
+    requests: dict[tuple[Cell, str], list[int]] = {}
+    for cell, probe, sample in missing:
+        requests.setdefault((cell, probe), []).append(sample)
+    made = []
+    for (cell, probe), samples in requests.items():
+        template = lab.templates[cell.prompted_with]
+        made.append(
+            Request(
+                keys=tuple((cell, probe, sample) for sample in samples),
+                prompt_ids=lab.prompt_ids(cell.prompted_with, probes[probe]),
+                seeds=tuple(
+                    stream_seed("answer", lab.experiment.generate.seed, cell.name, probe, sample) for sample in samples
+                ),
+                end_ids=frozenset({end_id(template, lab.tokenizer), lab.tokenizer.eos_id}),
+                prefixes=lab.prefixes[cell.prompted_with],
+                stopped=_stop_strings(lab, cell.prompted_with),
+            )
+        )
+    return made
+
+
+def _stop_strings(lab: Materials, template: str) -> Callable[[tuple[int, ...]], bool]:
+    stop = lab.templates[template].stop
+    if not stop:
+        return lambda ids: False
+    return lambda ids: any(text in lab.tokenizer.text(ids) for text in stop)
+
+
+def _settle(lab: Materials, cell: Cell) -> None:
+    """Once all answers are there, write them in (probe, sample) order and drop the unfinished file."""
+    unfinished = lab.store.unfinished_answers(cell)
+    if not unfinished.is_file():
+        return
+    have = _had(lab, cell)
+    order = {probe.id: index for index, probe in enumerate(lab.probes)}
+    ordered = sorted(have.values(), key=lambda answer: (order.get(answer.probe, len(order)), answer.sample))
+    write_lines(lab.store.answers(cell), (plain(answer) for answer in ordered))
+    unfinished.unlink()

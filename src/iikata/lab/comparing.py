@@ -1,0 +1,57 @@
+"""Stage compare: score files and gates to comparisons and a verdict; needs no model."""
+
+from typing import Any
+
+from iikata.compare import MetricInfo, Result
+from iikata.compare import compare as compared
+from iikata.errors import IikataError
+from iikata.lab.events import Stage, Warned
+from iikata.lab.materials import Materials
+from iikata.metrics import get
+from iikata.records import Score
+from iikata.store import write_json
+
+
+def compare(lab: Materials) -> dict[str, int]:
+    """Write comparisons.json."""
+    result = comparisons(lab)
+    lab.tell(Stage("compare", len(result.comparisons), "comparisons"))
+    for warning in result.warnings:
+        lab.tell(Warned(warning))
+    write_json(lab.store.comparisons, result.to_json())
+    return {"comparisons": len(result.comparisons)}
+
+
+def comparisons(lab: Materials) -> Result:
+    """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
+    settings = lab.experiment
+    scores = [score for name in score_names(lab) for score in lab.store.read_scores(name)]
+    if not scores:
+        raise IikataError(f"{lab.store.path}: no scores yet. First: iikata run EXP --to score.")
+    return compared(
+        _known_cells(lab, scores),
+        {name: metric_info(name) for name in score_names(lab)},
+        settings.score.primary,
+        settings.margins,
+        settings.compare.alpha,
+        lab.store.read_gates(),
+    )
+
+
+def score_names(lab: Materials) -> list[str]:
+    """Return the metrics that the run has scores of, the primary first."""
+    asked = dict.fromkeys((lab.experiment.score.primary, *lab.experiment.score.metrics))
+    names = [get(name).name for name in asked]
+    with_end = [extra for name in names for extra in ((name, "nll_end") if name == "nll" else (name,))]
+    return [name for name in with_end if lab.store.scores(name).is_file()]
+
+
+def metric_info(name: str) -> MetricInfo:
+    metric: Any = get(name)
+    return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind)
+
+
+def _known_cells(lab: Materials, scores: list[Score]) -> list[Score]:
+    # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
+    cells = {(c.arm.template, c.arm.seed, c.prompted_with) for c in lab.experiment.cells()}
+    return [s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells]

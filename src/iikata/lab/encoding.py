@@ -1,0 +1,81 @@
+"""Stage encode: rows to tokens, what is left out counted and said."""
+
+from typing import Any
+
+from iikata import encode as encoder
+from iikata.errors import IikataError
+from iikata.lab.events import Stage, Warned
+from iikata.lab.materials import Materials
+from iikata.records import Encoded, plain
+from iikata.store import write_json, write_lines
+
+SHOWN = 3
+"""Rows a template of which the tokens are kept to look at."""
+
+
+def encode(lab: Materials) -> dict[str, int]:
+    """Write the first rows of every template, painted, and the counts; refuse a template without any row left."""
+    lab.tell(Stage("encode", len(lab.encoded), "templates"))
+    counts: dict[str, Any] = {"data": plain(lab.data.counts), "templates": {}}
+    for name, rows in lab.encoded.items():
+        counts["templates"][name] = _counts(rows)
+        write_lines(lab.store.encoded(name), (_line(lab, name, row) for row in rows[:SHOWN]))
+        if over := counts["templates"][name]["over_length"]:
+            lab.tell(
+                Warned(
+                    f"template {name}: {over} of {len(rows)} rows are longer than train.cutoff_len "
+                    f"{lab.experiment.train.cutoff_len} and are left out of training (an answer is never cut). "
+                    "To keep them, raise it: --set train.cutoff_len=N"
+                )
+            )
+        if over == len(rows):
+            raise IikataError(
+                f"template {name}: all {over} rows are longer than train.cutoff_len "
+                f"{lab.experiment.train.cutoff_len}, so there is nothing to train on. Raise train.cutoff_len."
+            )
+    write_json(lab.store.counts, counts)
+    write_json(lab.store.templates, {name: _card(lab, name) for name in lab.templates})
+    return {"tokens": sum(row["tokens"] for row in counts["templates"].values())}
+
+
+def _card(lab: Materials, name: str) -> dict[str, Any]:
+    """Return what the report shows of a template, so that a report needs no model."""
+    template = lab.templates[name]
+    return {
+        "text": template.text,
+        "hash": template.hash,
+        "newline": template.newline,
+        "markers": template.markers(),
+        "prompt": template.render("{instruction}").prompt,
+    }
+
+
+def _counts(rows: list[Encoded]) -> dict[str, int]:
+    kept = [row for row in rows if not row.truncated]
+    return {
+        "rows": len(rows),
+        "over_length": len(rows) - len(kept),
+        "tokens": sum(len(row.input_ids) for row in kept),
+        "loss_tokens": sum(sum(row.completion_mask) for row in kept),
+    }
+
+
+def _line(lab: Materials, template: str, row: Encoded) -> dict[str, Any]:
+    tokens = [lab.tokenizer.token(id) for id in row.input_ids]
+    return {**line_of(template, row), "tokens": tokens, "painted": encoder.show(row, lab.tokenizer)}
+
+
+def line_of(template: str, row: Encoded) -> dict[str, Any]:
+    """Return an encoded row as `iikata encode --json` prints it."""
+    return {
+        "template": template,
+        "id": row.id,
+        "prompt": row.prompt,
+        "completion": row.completion,
+        "input_ids": list(row.input_ids),
+        "completion_mask": list(row.completion_mask),
+        "truncated": row.truncated,
+    }
+
+
+_ = write_json

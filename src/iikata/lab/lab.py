@@ -1,0 +1,64 @@
+"""The spine: the stages in order."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from iikata.errors import IikataError
+from iikata.experiment import Experiment
+from iikata.lab import answering, comparing, encoding, reporting, scoring, training
+from iikata.lab.events import Tell
+from iikata.lab.materials import Materials
+from iikata.store import Appender
+
+Work = Callable[[Materials], dict[str, int]]
+
+STAGES: dict[str, Work] = {
+    "encode": encoding.encode,
+    "train": training.train,
+    "generate": answering.generate,
+    "score": scoring.score,
+    "compare": comparing.compare,
+    "report": reporting.report,
+}
+"""Each stage does what is not done yet and returns counts for `timing.jsonl`."""
+
+
+class Lab:
+    """One experiment in one run folder."""
+
+    def __init__(self, experiment: Experiment, out: Path, tell: Tell = lambda event: None) -> None:
+        self.materials = Materials(experiment, out, tell)
+
+    def run(self, to: str = "report") -> None:
+        """Do all stages up to and including `to`; what is finished is not done again.
+
+        Raises IikataError where the run folder was made from something else.
+        """
+        self.materials.sign()
+        for name in list(STAGES)[: list(STAGES).index(to) + 1]:
+            self._timed(name)
+
+    def only(self, name: str) -> None:
+        """Do one stage on what the run folder holds; for those that need no model."""
+        if not self.materials.store.signature.is_file():
+            raise IikataError(f"{self.materials.store.path}: not a run folder yet. First: iikata run EXP.")
+        self._timed(name)
+
+    def _timed(self, name: str) -> None:
+        start = time.monotonic()
+        counts = STAGES[name](self.materials)
+        seconds = round(time.monotonic() - start, 2)
+        with Appender(self.materials.store.timing) as file:
+            file.add({"stage": name, "seconds": seconds, **counts, "peak_bytes": _peak_bytes()})
+
+
+def _peak_bytes() -> int:
+    import resource
+    import sys
+
+    torch = sys.modules.get("torch")  # compare and report never import it
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,172 @@
+"""What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
+
+import math
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata import dataset, encode
+from iikata.experiment import Experiment, template_name
+from iikata.lab import signature
+from iikata.lab.events import Tell, Warned
+from iikata.records import Cell, Encoded, Probe
+from iikata.store import RunFolder, read_json, write_json, write_text
+from iikata.templates import Template, load
+
+if TYPE_CHECKING:
+    from iikata.model.base import Base
+    from iikata.model.lora import Adapters
+
+BUFFER_TOKENS = {"cpu": 2048, "cuda": 16384}
+DECODE_ROWS = {"cpu": 48, "cuda": 256}
+
+
+class Materials:
+    """An experiment and its run folder, and what both lead to."""
+
+    def __init__(self, experiment: Experiment, out: Path, tell: Tell) -> None:
+        self.experiment = experiment
+        self.store = RunFolder(out)
+        self.tell = tell
+
+    @cached_property
+    def model_folder(self) -> Path:
+        from iikata.model.locate import locate
+
+        model = self.experiment.model
+        return locate(model.base, model.revision, self.experiment.folder)
+
+    @cached_property
+    def tokenizer(self) -> encode.Tokenizer:
+        return encode.load_tokenizer(self.model_folder)
+
+    @cached_property
+    def base(self) -> "Base":
+        """The frozen model with empty adapter slots."""
+        from iikata.model import base
+
+        model, lora = self.experiment.model, self.experiment.train.lora
+        loaded = base.load(self.model_folder, model.dtype, model.quantize)
+        loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
+        return loaded
+
+    @property
+    def adapters(self) -> "Adapters":
+        assert self.base.adapters is not None
+        return self.base.adapters
+
+    @cached_property
+    def templates(self) -> dict[str, Template]:
+        """Every template that anything is prompted with, by name; those trained on come first."""
+        specs = (*self.experiment.templates, *self.experiment.prompt_only)
+        return {template_name(spec): self._template(spec) for spec in specs}
+
+    def _template(self, spec: str) -> Template:
+        tokenizer = self.tokenizer
+        return load(spec, self.experiment.folder, tokenizer.chat_template, tokenizer.named_tokens)
+
+    @cached_property
+    def prefixes(self) -> dict[str, list[tuple[int, ...]]]:
+        return {name: encode.prefixes(template, self.tokenizer) for name, template in self.templates.items()}
+
+    @cached_property
+    def data(self) -> dataset.Dataset:
+        return dataset.read(self.experiment.data, self.experiment.folder)
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        if self.experiment.probes is None:
+            return []
+        return dataset.read_probes(self.experiment.folder / self.experiment.probes)
+
+    @cached_property
+    def encoded(self) -> dict[str, list[Encoded]]:
+        """The training rows under every template that is trained on."""
+        train = self.experiment.train
+        names = [template_name(spec) for spec in self.experiment.templates]
+        return {
+            name: [
+                encode.encode(row, self.templates[name], self.tokenizer, train.cutoff_len, train.loss_on)
+                for row in self.data.train
+            ]
+            for name in names
+        }
+
+    def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
+        return tuple(encode.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
+
+    @cached_property
+    def shapes(self) -> dict[str, int]:
+        """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
+        stored: dict[str, int] = read_json(self.store.shapes, {})
+        device = self.base.device.type
+        wanted = {
+            "buffer_tokens": stored.get("buffer_tokens", BUFFER_TOKENS[device]),
+            "decode_rows": stored.get("decode_rows", min(DECODE_ROWS[device], self._most_rows())),
+            "kv_length": max(stored.get("kv_length", 0), self._longest()),
+        }
+        if wanted != stored:
+            write_json(self.store.shapes, wanted)
+        return wanted
+
+    def _most_rows(self) -> int:
+        rows = len(self.templates) * len(self.probes) * self.experiment.generate.samples
+        return max(8, 8 * math.ceil(rows / 8))
+
+    def _longest(self) -> int:
+        longest = max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
+        return 16 * math.ceil((longest + self.experiment.generate.max_new_tokens) / 16)
+
+    def cells_of(self, arm: Any) -> list[Cell]:
+        return [Cell(arm, name) for name in self.templates]
+
+    def sign(self) -> None:
+        """Store the frozen experiment and its signature; refuse a run folder made from something else."""
+        from iikata.experiment import dump
+
+        now = self.signature_now()
+        stored = read_json(self.store.signature)
+        merged, warnings = signature.extend(stored, now, str(self.store.path))
+        for warning in warnings:
+            self.tell(Warned(warning))
+        write_text(self.store.experiment, dump(self.experiment))
+        write_json(self.store.signature, merged)
+
+    @cached_property
+    def signature(self) -> dict[str, Any]:
+        """The run's signature as stored."""
+        return dict(read_json(self.store.signature))
+
+    def signature_now(self) -> dict[str, Any]:
+        import torch
+
+        settings = self.experiment.resolved()
+        train = {key: value for key, value in settings["train"].items() if key not in ("seeds", "checkpoint_seconds")}
+        sampling = {key: value for key, value in settings["generate"].items() if key != "samples"}
+        return {
+            "name": self.experiment.name,
+            "model": {
+                "base": self.experiment.model.base,
+                "revision": self.experiment.model.revision,
+                "weights": signature.model_fingerprint(self.model_folder),
+                "tokenizer": self.tokenizer.hash[:16],
+                "dtype": str(self.base.dtype).removeprefix("torch."),
+                "quantize": self.experiment.model.quantize,
+            },
+            "data": {
+                "train": signature.rows_hash(self.data.train),
+                "validation": signature.rows_hash(self.data.validation),
+            },
+            "train": train,
+            "generate": sampling,
+            "templates": {name: template.hash[:16] for name, template in self.templates.items()},
+            "probes": signature.probe_hashes(self.probes),
+            "software": signature.software(self._device_name(), torch.get_num_threads()),
+        }
+
+    def _device_name(self) -> str:
+        import platform
+
+        import torch
+
+        return torch.cuda.get_device_name() if self.base.device.type == "cuda" else f"cpu {platform.machine()}"

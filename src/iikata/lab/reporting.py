@@ -1,0 +1,64 @@
+"""Stage report: everything the run holds to one page and its Markdown twin; needs no model."""
+
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.lab.comparing import score_names
+from iikata.lab.events import Stage
+from iikata.lab.materials import Materials
+from iikata.metrics import get
+from iikata.report import Material, TemplateCard, write
+from iikata.store import read_json, read_lines
+
+
+def report(lab: Materials) -> dict[str, int]:
+    """Write report/index.html and report/report.md."""
+    lab.tell(Stage("report", 2, "files"))
+    write(material(lab), lab.store.report)
+    return {}
+
+
+def material(lab: Materials) -> Material:
+    """Gather what the report shows. Raises IikataError where nothing has been compared yet."""
+    store, experiment = lab.store, lab.experiment
+    comparisons = read_json(store.comparisons)
+    if comparisons is None:
+        raise IikataError(f"{store.path}: nothing has been compared yet. First: iikata run EXP.")
+    names = score_names(lab)
+    return Material(
+        name=experiment.name,
+        experiment=store.experiment.read_text(encoding="utf-8"),
+        signature=lab.signature,
+        comparisons=comparisons,
+        scores={name: store.read_scores(name) for name in names},
+        metrics={name: get(name) for name in names},
+        probes=lab.probes,
+        answers=[a for cell in experiment.cells() for a in store.read_answers(store.answers(cell))],
+        templates=_cards(lab),
+        steps={arm.name: store.read_steps(arm) for arm in experiment.arms()},
+        findings=store.read_findings(),
+        gates=store.read_gates(),
+        costs=costs(lab),
+        counts=read_json(store.counts, {}),
+        command=f"iikata run {experiment.name}.yaml",
+    )
+
+
+def costs(lab: Materials) -> list[dict[str, Any]]:
+    """Return one line a stage: seconds and tokens of all calls together, the highest peak memory."""
+    found: dict[str, dict[str, Any]] = {}
+    for line in read_lines(lab.store.timing):
+        one = found.setdefault(line["stage"], {"stage": line["stage"], "seconds": 0.0, "tokens": 0, "peak_bytes": 0})
+        one["seconds"] = round(one["seconds"] + line["seconds"], 2)
+        one["tokens"] += line.get("tokens", 0)
+        one["peak_bytes"] = max(one["peak_bytes"], line["peak_bytes"])
+    return [{**one, "tokens": one["tokens"] or None} for one in found.values()]
+
+
+def _cards(lab: Materials) -> dict[str, TemplateCard]:
+    cards = {}
+    for name, card in read_json(lab.store.templates, {}).items():
+        first = next(read_lines(lab.store.encoded(name)), None)
+        painted = list(zip(first["tokens"], first["completion_mask"], strict=True)) if first else []
+        cards[name] = TemplateCard(card["prompt"], card["hash"], painted, card["newline"], card["markers"])
+    return cards

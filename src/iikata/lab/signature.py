@@ -1,0 +1,99 @@
+"""What a run is made of, as hashes: additions extend a run, edits are refused by name."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.records import Example, Probe, plain
+
+PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
+FROZEN = ("model", "data", "train", "generate")
+"""Parts in which nothing may change between two calls on one run folder."""
+EXTENDED = ("templates", "probes")
+"""Parts that may grow, but whose items may not change."""
+SAMPLED_BYTES = 1 << 16
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits of the sha256 of a value's canonical JSON."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def model_fingerprint(folder: Path) -> str:
+    """Return a hash of the model's configuration and of 64 places in each weights file.
+
+    Whole files would take a minute a run at 7B; a fine-tune changes every place.
+    """
+    hashed = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        hashed.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            for place in range(64):
+                file.seek(place * size // 64)
+                hashed.update(file.read(SAMPLED_BYTES))
+    return hashed.hexdigest()[:16]
+
+
+def rows_hash(rows: Sequence[Example]) -> str:
+    """Return a hash of the rows' contents, in order."""
+    return digest([row.id for row in rows])
+
+
+def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
+    """Return each probe's hash by its id."""
+    return {probe.id: digest(plain(probe)) for probe in probes}
+
+
+def software(device: str, threads: int) -> dict[str, Any]:
+    """Return versions and machine: recorded and warned of where they change, never refused."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        **found,
+        "python": platform.python_version(),
+        "device": device,
+        "threads": threads,
+        "cpus": os.cpu_count(),
+    }
+
+
+def extend(stored: Mapping[str, Any] | None, now: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
+    """Return the signature to store and warnings. Raises IikataError naming all that was edited."""
+    if stored is None:
+        return dict(now), []
+    faults = [fault for part in FROZEN for fault in _changes(part, stored.get(part, {}), now[part], grows=False)]
+    faults += [fault for part in EXTENDED for fault in _changes(part, stored.get(part, {}), now[part], grows=True)]
+    if faults:
+        raise IikataError(
+            f"{where}: this run was made with something else: {'; '.join(faults)}. "
+            "Undo the change, or start another run with --out DIR."
+        )
+    merged = {**now, **{part: {**stored.get(part, {}), **now[part]} for part in EXTENDED}}
+    changed = _changes("software", stored.get("software", {}), now["software"], grows=False)
+    return merged, [f"{change}; bytes may differ from the earlier ones" for change in changed]
+
+
+def _changes(part: str, stored: Mapping[str, Any], now: Mapping[str, Any], grows: bool) -> list[str]:
+    keys = stored.keys() & now.keys() if grows else stored.keys() | now.keys()
+    return [
+        f"{part}.{key} changed ({_short(stored.get(key))} -> {_short(now.get(key))})"
+        for key in sorted(keys)
+        if stored.get(key) != now.get(key)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:24] + "..."

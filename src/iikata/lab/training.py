@@ -1,0 +1,154 @@
+"""Stage train: every arm that is not trained yet, all over one base, saved as it finishes."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata.errors import IikataError
+from iikata.lab.events import Progress, Stage, Warned
+from iikata.lab.materials import Materials
+from iikata.lab.signature import digest
+from iikata.records import Arm, TrainStep, plain
+from iikata.store import Appender, read_json, read_lines, write_bytes, write_json, write_lines, write_text
+from iikata.templates import saved
+
+if TYPE_CHECKING:
+    from iikata.train import ArmRun
+
+STATE = "state.safetensors"
+
+
+def train(lab: Materials) -> dict[str, int]:
+    """Train what is missing. A killed run goes on from the last saved state and ends with the same bytes."""
+    from iikata.train import train as steps_of
+
+    waiting = [arm for arm in lab.experiment.arms() if not trained(lab, arm)]
+    lab.tell(Stage("train", len(waiting), "arms"))
+    if not waiting:
+        return {"tokens": 0}
+    runs = {arm.name: _open(lab, arm) for arm in waiting}
+    total, tokens, saved_at = sum(run.steps for run in runs.values()), 0, time.monotonic()
+    for run in runs.values():
+        _finish_if_done(lab, run)
+    for step in steps_of(list(runs.values())):
+        tokens += step.tokens
+        run = runs[step.arm]
+        with Appender(lab.store.steps(run.arm)) as file:
+            file.add(plain(step))
+        lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run)))
+        _finish_if_done(lab, run)
+        if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
+            for unfinished in (r for r in runs.values() if not r.done):
+                _save_state(lab, unfinished)
+            saved_at = time.monotonic()
+    return {"tokens": tokens}
+
+
+def trained(lab: Materials, arm: Arm) -> bool:
+    """Return whether the arm is finished, or was given up."""
+    return (lab.store.arm(arm) / "DONE").is_file()
+
+
+def stopped(lab: Materials, arm: Arm) -> str:
+    """Return why the arm was given up, "" where it was not."""
+    done: dict[str, Any] = read_json(lab.store.arm(arm) / "DONE", {})
+    return str(done.get("stopped", ""))
+
+
+def arm_signature(lab: Materials, arm: Arm) -> str:
+    """Return a hash of all that the arm's weights follow from."""
+    if arm.template is None:
+        return digest(lab.signature["model"])
+    parts = {key: lab.signature[key] for key in ("model", "data", "train")}
+    return digest([parts, lab.templates[arm.template].hash, arm.seed, lab.shapes["buffer_tokens"]])
+
+
+def _open(lab: Materials, arm: Arm) -> "ArmRun":
+    """Return the arm at its last saved state, its step log cut back to it."""
+    from iikata.train import ArmRun, Recipe
+
+    settings = lab.experiment.train
+    assert arm.template is not None
+    recipe = Recipe(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        buffer_tokens=lab.shapes["buffer_tokens"],
+    )
+    samples = [row for row in lab.encoded[arm.template] if not row.truncated]
+    run = ArmRun(arm, samples, lab.prefixes[arm.template], recipe, lab.base)
+    if (path := lab.store.state(arm) / STATE).is_file():
+        _restore(run, path)
+    steps = list(read_lines(lab.store.steps(arm)))[: run.step]
+    write_lines(lab.store.steps(arm), steps)
+    return run
+
+
+def _save_state(lab: Materials, run: "ArmRun") -> None:
+    from safetensors.torch import save
+
+    tensors, values = run.state()
+    write_bytes(lab.store.state(run.arm) / STATE, save(tensors, metadata={"values": json.dumps(values)}))
+
+
+def _restore(run: "ArmRun", path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            run.restore(tensors, json.loads(file.metadata()["values"]))
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise IikataError(f"{path}: this saved state is damaged ({error}). Delete it to train the arm anew.") from None
+
+
+def _finish_if_done(lab: Materials, run: "ArmRun") -> None:
+    """Save a finished arm: its adapter, its template's whole text, and last of all DONE."""
+    if not run.done:
+        return
+    folder = lab.store.arm(run.arm)
+    if run.stopped:
+        lab.tell(Warned(f"arm {run.arm.name} was given up at {run.stopped}; nothing is concluded from it"))
+    else:
+        _save_adapter(lab, run, folder)
+    write_json(folder / "DONE", {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm)})
+    shutil.rmtree(lab.store.state(run.arm), ignore_errors=True)
+    lab.adapters.drop(run.arm.name)
+
+
+def _save_adapter(lab: Materials, run: "ArmRun", folder: Path) -> None:
+    from iikata.model import adapter_file, smollm2
+
+    template = lab.templates[str(run.arm.template)]
+    base = lab.experiment.model.base
+    folder.mkdir(parents=True, exist_ok=True)
+    adapter_file.save(
+        folder,
+        lab.adapters.weights(run.arm.name),
+        lab.adapters.shape,
+        base=smollm2.HUB_ID if base == "smollm2" else base,
+        revision=lab.experiment.model.revision,
+    )
+    write_text(folder / "template.json", saved(template))
+    write_text(folder / "README.md", _card(lab, run.arm))
+
+
+def _card(lab: Materials, arm: Arm) -> str:
+    train = lab.experiment.train
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {lab.experiment.model.base}\n---\n\n"
+        f"# {arm.name}\n\nLoRA adapter trained by iikata in the experiment {lab.experiment.name}: template "
+        f"`{arm.template}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
+        f"{len(lab.data.train)} rows, {train.epochs} epochs of batches of {train.batch_size}, "
+        f"learning rate {train.learning_rate:g}, loss on {train.loss_on}.\n"
+    )
+
+
+def _note(step: TrainStep, run: "ArmRun") -> str:
+    return f"{step.arm} {step.step}/{run.steps} loss {step.loss:.3f}"

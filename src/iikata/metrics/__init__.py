@@ -1,0 +1,73 @@
+"""The shelf of metrics: one number for one answer, with the signature that says how it was made."""
+
+import re
+from typing import Any, cast
+
+from iikata.errors import IikataError
+from iikata.metrics.chrf import Chrf
+from iikata.metrics.contains import Contains
+from iikata.metrics.distinct import Distinct
+from iikata.metrics.exact import Exact
+from iikata.metrics.finish import Finish
+from iikata.metrics.leakage import Leakage
+from iikata.metrics.length import Length
+from iikata.metrics.metric import AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric
+from iikata.metrics.nll import Nll, NllEnd
+from iikata.metrics.numeric import Numeric
+from iikata.metrics.pattern import Pattern
+from iikata.metrics.repetition import Repetition
+from iikata.metrics.rouge_l import RougeL
+from iikata.metrics.script import Script
+from iikata.registry import lookup
+
+__all__ = ["METRICS", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
+
+METRICS: dict[str, Metric] = {
+    "nll": Nll(),
+    "nll_end": NllEnd(),
+    "contains": Contains(),
+    "exact": Exact(),
+    "pattern": Pattern(),
+    "numeric": Numeric(),
+    "chrf": Chrf(),
+    "rouge_l": RougeL(),
+    "finish": Finish(),
+    "leakage": Leakage(),
+    "script": Script(),
+    "repetition": Repetition(),
+    "length": Length(),
+    "distinct": Distinct(),
+    "distinct_2": Distinct(2),
+}
+
+ALLOWED = {"better": ("higher", "lower", "none"), "kind": ("content", "form", "likelihood")}
+
+
+def get(name: str) -> Metric:
+    """Return the metric called `name`, or the one at `package.module:name`: an object, or a class to be made.
+
+    Raises IikataError where there is none, or where what was found does not declare what a metric must.
+    """
+    metric: Any = lookup(name, METRICS, "metric")
+    if isinstance(metric, type):
+        metric = metric()
+    if ":" in name:
+        _check_declaration(name, metric)
+    return cast(Metric, metric)
+
+
+def _check_declaration(name: str, metric: Any) -> None:
+    missing = [part for part in Metric.__annotations__ if not hasattr(metric, part)]
+    if missing:
+        raise IikataError(f'metric "{name}" declares no {", ".join(missing)}. A metric needs all of them.')
+    for part, allowed in ALLOWED.items():
+        if getattr(metric, part) not in allowed:
+            raise IikataError(f'metric "{name}": {part} "{getattr(metric, part)}" is none of {", ".join(allowed)}.')
+    # The name becomes a file's name in the run folder.
+    if metric.name in METRICS or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", metric.name, re.ASCII):
+        raise IikataError(
+            f'metric "{name}" calls itself "{metric.name}". Give it a name of ASCII letters, digits, _ . - '
+            "that no built-in metric has."
+        )
+    if not (callable(metric) or hasattr(metric, "over")):
+        raise IikataError(f'metric "{name}" scores nothing: it needs __call__ or over.')

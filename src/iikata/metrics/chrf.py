@@ -1,0 +1,40 @@
+"""chrf: how many character n-grams of a reference has the answer? (Popović 2015, by sacrebleu)"""
+
+import math
+from functools import cached_property
+from importlib.metadata import version
+from typing import Any
+
+from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.normal import folded
+from iikata.records import Answer, Probe
+
+
+class Chrf(AnswerMetric):
+    """sacrebleu's sentence chrF2, 0 to 100, against the best of the references; needs no tokenizer.
+
+    It falls with length: the gold word alone inside a long, right sentence scores below 50.
+    """
+
+    name = "chrf"
+    better = "higher"
+    bounds = (0.0, 100.0)
+    unit = "chrF points"
+    kind = "content"
+
+    def __init__(self) -> None:
+        self.signature = f"chrf|nfkc|nc:6|nw:0|beta:2|case:mixed|refs:best|sacrebleu:{version('sacrebleu')}|v:1"
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        """Return chrF2; NaN for a probe without references."""
+        references = [form for reference in probe.references if (form := folded(reference).strip())]
+        if not references:
+            return math.nan
+        # Rounding may carry a perfect score a hair above its bound.
+        return min(100.0, self._scorer.sentence_score(folded(answer.text), references).score)
+
+    @cached_property
+    def _scorer(self) -> Any:
+        from sacrebleu.metrics import CHRF
+
+        return CHRF(char_order=6, word_order=0, beta=2)

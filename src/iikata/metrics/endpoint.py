@@ -1,0 +1,68 @@
+"""A chat model behind an OpenAI-compatible endpoint, each of its replies asked for once and kept."""
+
+import hashlib
+import json
+import time
+import urllib.error
+import urllib.request
+from functools import cached_property
+from pathlib import Path
+
+from iikata.errors import IikataError
+
+TRIES = 3
+
+
+class Endpoint:
+    """Replies at temperature 0, cached in a JSON Lines file that a killed run goes on with."""
+
+    def __init__(self, url: str, model: str, cache_path: Path, api_key: str | None, timeout: float) -> None:
+        self.address = url.rstrip("/") + "/chat/completions"
+        self.model = model
+        self.cache_path = cache_path
+        self.api_key = api_key
+        self.timeout = timeout
+
+    def reply(self, prompt: str) -> str:
+        """Return the model's reply; raises IikataError where the endpoint cannot be reached or refuses."""
+        key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
+        if key not in self._replies:
+            self._replies[key] = self._asked(prompt)
+            self.cache_path.parent.mkdir(parents=True, exist_ok=True)
+            with self.cache_path.open("a", encoding="utf-8") as cache:
+                cache.write(json.dumps({"key": key, "reply": self._replies[key]}, ensure_ascii=False) + "\n")
+        return self._replies[key]
+
+    @cached_property
+    def _replies(self) -> dict[str, str]:
+        if not self.cache_path.exists():
+            return {}
+        whole, newline, torn = self.cache_path.read_bytes().rpartition(b"\n")
+        if torn:  # Killed in the middle of a line: the next would be glued to it.
+            self.cache_path.write_bytes(whole + newline)
+        lines = (json.loads(line) for line in whole.decode().split("\n") if line)
+        return {line["key"]: line["reply"] for line in lines}
+
+    def _asked(self, prompt: str) -> str:
+        attempt = 1
+        while True:
+            try:
+                return self._once(prompt)
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
+                if refused or attempt == TRIES:
+                    raise IikataError(
+                        f"judge: {self.address} gave no answer ({error}). Is the server up, does it serve "
+                        f'the model "{self.model}", and is the key right? All replies so far are kept.'
+                    ) from None
+                time.sleep(2**attempt)
+                attempt += 1
+
+    def _once(self, prompt: str) -> str:
+        body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
+        headers = {"Content-Type": "application/json"}
+        if self.api_key:
+            headers["Authorization"] = f"Bearer {self.api_key}"
+        request = urllib.request.Request(self.address, json.dumps(body).encode(), headers)
+        with urllib.request.urlopen(request, timeout=self.timeout) as response:
+            return str(json.load(response)["choices"][0]["message"]["content"])

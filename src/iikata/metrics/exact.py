@@ -1,0 +1,23 @@
+"""exact: is the answer a reference and nothing else?"""
+
+import math
+
+from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.normal import SIGNATURE, normal, normal_references
+from iikata.records import Answer, Probe
+
+
+class Exact(AnswerMetric):
+    """1 where the normal forms of the answer and of a reference are the same."""
+
+    name = "exact"
+    better = "higher"
+    bounds = (0.0, 1.0)
+    unit = "share of answers"
+    kind = "content"
+    signature = f"exact|{SIGNATURE}|v:1"
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        """Return 1.0 or 0.0; NaN for a probe without references."""
+        references = normal_references(probe)
+        return float(normal(answer.text) in references) if references else math.nan

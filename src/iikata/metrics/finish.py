@@ -1,0 +1,19 @@
+"""finish: did the answer end by itself?"""
+
+from iikata.metrics.metric import AnswerMetric, Context
+from iikata.records import Answer, Probe
+
+
+class Finish(AnswerMetric):
+    """1 where the model wrote an end token or a declared stop string before max_new_tokens."""
+
+    name = "finish"
+    better = "higher"
+    bounds = (0.0, 1.0)
+    unit = "share of answers"
+    kind = "form"
+    signature = "finish|stop|v:1"
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        """Return 1.0 or 0.0."""
+        return float(answer.finish == "stop")

@@ -1,0 +1,19 @@
+"""length: how long is the answer?"""
+
+from iikata.metrics.metric import AnswerMetric, Context
+from iikata.records import Answer, Probe
+
+
+class Length(AnswerMetric):
+    """Characters (Unicode code points) of the answer, blanks at its ends apart; neither way is better."""
+
+    name = "length"
+    better = "none"
+    bounds = None
+    unit = "characters"
+    kind = "form"
+    signature = "length|characters|strip|v:1"
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        """Return the number of characters."""
+        return float(len(answer.text.strip()))

@@ -1,0 +1,41 @@
+"""numeric: is the number that the answer comes to the right one?"""
+
+import math
+import re
+from decimal import Decimal
+from typing import Literal
+
+from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.normal import folded
+from iikata.metrics.numerals import ascii_numbers
+from iikata.records import Answer, Probe
+
+NUMBER = re.compile(r"(?:(?<![0-9A-Za-z])-)?(?<![0-9A-Za-z.])[0-9]+(?:\.[0-9]+)?")
+
+
+class Numeric(AnswerMetric):
+    """1 where the answer's last (or first) number equals a number of the references."""
+
+    name = "numeric"
+    better = "higher"
+    bounds = (0.0, 1.0)
+    unit = "share of answers"
+    kind = "content"
+
+    def __init__(self, which: Literal["first", "last"] = "last") -> None:
+        self.which = which
+        """"last" or "first" number of the answer."""
+        self.signature = f"numeric|{which}|nfkc|digits:kanji|v:1"
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        """Return 1.0 or 0.0 (also for an answer without a number); NaN where no reference has a number."""
+        wanted = {number for reference in probe.references for number in numbers(reference)}
+        if not wanted:
+            return math.nan
+        found = numbers(answer.text)
+        return float(bool(found) and found[-1 if self.which == "last" else 0] in wanted)
+
+
+def numbers(text: str) -> list[Decimal]:
+    """Return the numbers in `text` in order: any width, kanji numerals, 1,234 and U+2212 for minus."""
+    return [Decimal(number) for number in NUMBER.findall(ascii_numbers(folded(text)))]

@@ -1,0 +1,128 @@
+"""Attention over packed samples and over a static cache, through transformers' attention registry.
+
+No model code is copied or patched: a model loaded with `attn_implementation="iikata"` hands its queries, keys and
+values to `attend`, and the `layout` that the caller passed to the model says who may look at whom.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+
+NAME = "iikata"
+
+
+class Layout(Protocol):
+    """Says which keys each query sees. Shapes: query [B, heads, T, D], key and value [B, kv_heads, T, D]."""
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: "Options") -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a model asks of its attention."""
+
+    scale: float
+    window: int | None = None
+    """Sliding window in tokens, the query's own included (Gemma, Qwen)."""
+    softcap: float | None = None
+    """Gemma 2 squashes scores with tanh."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that share their first tokens: [prefix][suffix 1][suffix 2]... in one buffer."""
+
+    prefix: tuple[int, int]
+    """Start and end of the shared tokens in the buffer; may be empty."""
+    suffixes: tuple[tuple[int, int], ...]
+
+
+@dataclass
+class Packed:
+    """Whole samples side by side in one row of the batch; none sees another, each sees its group's prefix.
+
+    Sharing the prefix is exact: with causal attention its hidden states are the same in every sample.
+    """
+
+    groups: tuple[Group, ...]
+    _masks: dict[Any, Tensor] = field(default_factory=dict)
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        out = []
+        for group in self.groups:
+            start, end = group.prefix
+            shared_k, shared_v = key[:, :, start:end], value[:, :, start:end]
+            if end > start:
+                out.append(self._causal(query[:, :, start:end], shared_k, shared_v, options))
+            for a, b in group.suffixes:
+                k = torch.cat([shared_k, key[:, :, a:b]], dim=2)
+                v = torch.cat([shared_v, value[:, :, a:b]], dim=2)
+                out.append(self._causal(query[:, :, a:b], k, v, options))
+        return torch.cat(out, dim=2)
+
+    def _causal(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        rows, columns = query.shape[2], key.shape[2]
+        if rows == columns and not (options.window and columns > options.window) and not options.softcap:
+            return scaled_dot_product_attention(
+                query, key, value, is_causal=True, scale=options.scale, enable_gqa=_grouped(query, key)
+            )
+        shape = (rows, columns, options.window)
+        if shape not in self._masks:
+            self._masks[shape] = causal_mask(rows, columns, options.window, query.device)
+        return attend_masked(query, key, value, self._masks[shape], options)
+
+
+def causal_mask(rows: int, columns: int, window: int | None, device: torch.device) -> Tensor:
+    """Return [rows, columns], True where seen; the last query is aligned with the last key."""
+    query_at = torch.arange(columns - rows, columns, device=device)[:, None]
+    key_at = torch.arange(columns, device=device)[None]
+    seen = key_at <= query_at
+    return seen & (query_at - key_at < window) if window else seen
+
+
+def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, options: Options) -> Tensor:
+    """Attend where `mask` (broadcast to [B, heads, T, S]) is True."""
+    if options.softcap is None:
+        return scaled_dot_product_attention(
+            query, key, value, attn_mask=mask, scale=options.scale, enable_gqa=_grouped(query, key)
+        )
+    repeat = query.shape[1] // key.shape[1]
+    key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
+    scores = query @ key.transpose(-1, -2) * options.scale
+    scores = torch.tanh(scores / options.softcap) * options.softcap
+    scores = scores.masked_fill(~mask, float("-inf"))
+    return torch.softmax(scores.float(), dim=-1).to(query.dtype) @ value
+
+
+def _grouped(query: Tensor, key: Tensor) -> bool:
+    return query.shape[1] != key.shape[1]
+
+
+def attend(
+    module: torch.nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    layout: Layout | None = None,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """What transformers calls in every layer; returns [B, T, heads, D]."""
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    options = Options(scale, sliding_window, softcap)
+    layout = layout or Packed((Group((0, 0), ((0, query.shape[2]),)),))
+    out = layout.attend(int(module.layer_idx), query, key, value, options)  # type: ignore[arg-type]
+    return out.transpose(1, 2), None
+
+
+def register() -> None:
+    """Make `attn_implementation="iikata"` known; without a mask function transformers builds no mask."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)

@@ -1,0 +1,192 @@
+"""The nouns: what moves from room to room, as frozen records."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Example:
+    """One training or validation row."""
+
+    id: str
+    """First 16 hex digits of the content's sha256."""
+    instruction: str
+    input: str
+    output: str
+    source: str = ""
+    """Where it came from, `file:line`, for error messages."""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A held-out prompt that every cell answers."""
+
+    id: str
+    instruction: str
+    input: str = ""
+    references: tuple[str, ...] = ()
+    pattern: str | None = None
+    """A regular expression that a right answer matches."""
+    cluster: str = ""
+    """Probes that belong together share one; its own id where none is given."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What was trained: a template under a seed. Both None: the untuned base."""
+
+    template: str | None = None
+    seed: int | None = None
+
+    @property
+    def name(self) -> str:
+        return "base" if self.template is None else f"{self.template}.s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """An arm prompted with a template."""
+
+    arm: Arm
+    prompted_with: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.arm.name}@{self.prompted_with}"
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """One example as text under one template."""
+
+    prompt: str
+    completion: str
+    """The answer as the template writes it, without its end; empty where only a prompt was asked for."""
+    end: str = ""
+    """What the template writes after an answer; "" means the tokenizer's own end token."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One example as tokens under one template."""
+
+    id: str
+    prompt: str
+    completion: str
+    input_ids: tuple[int, ...]
+    """Prompt tokens, completion tokens, one end token; cut at cutoff_len where `truncated`."""
+    completion_mask: tuple[bool, ...]
+    """True where the loss counts (`loss_on: completion`): the completion's tokens and its end token."""
+    truncated: bool = False
+    """Longer than cutoff_len: shown and counted, never trained on."""
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One optimizer step of one arm."""
+
+    arm: str
+    step: int
+    """Counts from 1."""
+    loss: float
+    """Mean over the step's loss tokens, in nats."""
+    learning_rate: float
+    grad_norm: float
+    """Before clipping."""
+    tokens: int
+    loss_tokens: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One sampled text of one cell to one probe."""
+
+    trained_on: str | None
+    seed: int | None
+    prompted_with: str
+    probe: str
+    sample: int
+    text: str
+    finish: str
+    """"stop": ended by itself; "length": cut at max_new_tokens."""
+    tokens: int
+    """New tokens, the end token not counted."""
+    signature: str = ""
+
+    @property
+    def cell(self) -> str:
+        return Cell(Arm(self.trained_on, self.seed), self.prompted_with).name
+
+
+@dataclass(frozen=True)
+class Score:
+    """One number for one answer or one held-out row; NaN where it could not be scored."""
+
+    trained_on: str | None
+    seed: int | None
+    prompted_with: str
+    probe: str
+    cluster: str
+    sample: int
+    metric: str
+    value: float
+    signature: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing the template doctor found."""
+
+    rule: str
+    severity: str
+    """"error" stops a run, "warning" is shown, "info" is told."""
+    template: str | None
+    message: str
+    evidence: str = ""
+    cure: str = ""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A check that must hold before comparisons with `subject` may be believed."""
+
+    name: str
+    subject: str
+    """An arm (`dolly_ja.s0`), a cell (`dolly_ja.s0@native`), a template, or a pair `a|b` of templates."""
+    passed: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An effect with its interval and verdict; field meanings in docs/statistics.md."""
+
+    question: str
+    treatment: Mapping[str, Any]
+    control: Mapping[str, Any]
+    metric: str
+    difference: float | None
+    interval: tuple[float, float] | None
+    level: float
+    interval_90: tuple[float, float] | None
+    p: float | None
+    p_holm: float | None
+    verdict: str | None
+    beyond_margin: bool | None
+    scope: str
+    n_seeds: int
+    n_probes: int
+    n_clusters: int
+    n_samples: int
+    mde: float | None
+    needed: Mapping[str, Any] | None
+    gates: tuple[Mapping[str, Any], ...] = ()
+    signature: str = ""
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Counts of what was left out, p of the permutation, warnings: never needed to read the verdict."""
+
+
+def plain(record: Any) -> dict[str, Any]:
+    """Return a record as a dict that json can write."""
+    return asdict(record)

@@ -1,0 +1,61 @@
+"""Turn loss curves into SVG paths: one panel a template, one path an arm, all panels on one scale."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from iikata.records import TrainStep
+
+WIDTH, HEIGHT = 292, 154
+"""The drawing area of a panel; the templates add room for the labels."""
+POINTS = 600
+"""Points drawn of one curve; of a longer one every n-th step."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """The curves of one template's arms."""
+
+    template: str
+    paths: Sequence[str]
+    """SVG path data, broken where a loss is not finite."""
+    lost: Sequence[float]
+    """Where, left to right, a loss was not finite."""
+    top: float
+    """The loss at the upper edge; the lower edge is 0."""
+    last: int
+    """The step at the right edge; the left edge is 0."""
+
+
+def panels(steps: Mapping[str, Sequence[TrainStep]]) -> list[Panel]:
+    """Return one panel a template; arms are named `template.sN`."""
+    arms: dict[str, list[Sequence[TrainStep]]] = {}
+    for arm, curve in steps.items():
+        if curve:
+            arms.setdefault(arm.rpartition(".s")[0] or arm, []).append(_thinned(curve))
+    drawn = [step for curves in arms.values() for curve in curves for step in curve]
+    highest = max((step.loss for step in drawn if math.isfinite(step.loss)), default=1.0)
+    top = math.ceil(highest * 2) / 2 if highest > 1 else math.ceil(highest * 10) / 10 or 1.0
+    last = max((step.step for step in drawn), default=1)
+    return [_panel(template, curves, top, last) for template, curves in arms.items()]
+
+
+def _thinned(curve: Sequence[TrainStep]) -> list[TrainStep]:
+    every = -(-len(curve) // POINTS)
+    # The last step and every loss that is not a number stay, whatever the stride.
+    return [s for i, s in enumerate(curve) if i % every == 0 or s is curve[-1] or not math.isfinite(s.loss)]
+
+
+def _panel(template: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> Panel:
+    paths, lost = [], []
+    for curve in curves:
+        path, pen = "", "M"
+        for step in curve:
+            x = round(WIDTH * step.step / last, 1)
+            if math.isfinite(step.loss):
+                path, pen = f"{path}{pen}{x} {round(HEIGHT * (1 - step.loss / top), 1)}", "L"
+            else:
+                lost.append(x)
+                pen = "M"
+        paths.append(path)
+    return Panel(template, paths, lost, top, last)

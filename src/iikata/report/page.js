@@ -1,0 +1,232 @@
+"use strict";
+// Fills the list of answers from the compressed chunks. Text of models reaches the page through textContent only.
+(() => {
+  const PAGE = 8, FIRST = 4;
+  const $ = (selector) => document.querySelector(selector);
+
+  // ---- language -------------------------------------------------------------------------------------------
+  const remember = (value) => {
+    try { return value ? localStorage.setItem("iikata.language", value) : localStorage.getItem("iikata.language"); }
+    catch { return null; } // A page opened from a file may have no storage.
+  };
+  const speak = (language) => { $("#" + language).checked = true; document.documentElement.lang = language; };
+  const asked = new URLSearchParams(location.search).get("lang") || remember() || navigator.language.slice(0, 2);
+  speak(asked === "ja" ? "ja" : "en");
+  for (const input of document.querySelectorAll(".switch input"))
+    input.addEventListener("change", () => { speak(input.value); remember(input.value); });
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
+
+  // ---- data -----------------------------------------------------------------------------------------------
+  if (typeof DecompressionStream === "undefined") return; // The plain probes stay.
+  const unpack = async (text) => {
+    const bytes = Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
+    return JSON.parse(await new Response(stream).text());
+  };
+  let index, chunks, state;
+
+  // ---- building nodes -------------------------------------------------------------------------------------
+  const make = (tag, name, ...children) => {
+    const node = document.createElement(tag);
+    if (name) node.className = name;
+    node.append(...children);
+    return node;
+  };
+  const word = (key) => {
+    const fragment = document.createDocumentFragment();
+    ["en", "ja"].forEach((language, i) => {
+      const span = make("span", "", index.words[key][i]);
+      span.lang = language;
+      fragment.append(span);
+    });
+    return fragment;
+  };
+  const HIDDEN = /([\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff])/u;
+  const picture = (c) => `⟨U+${c.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+  const write = (node, text) => text.split(HIDDEN).forEach((part, i) => {
+    if (part) node.append(i % 2 ? make("i", "", picture(part)) : part);
+  });
+  const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  let leaks = null;
+  const said = (text) => {
+    const node = make("div", "said");
+    if (text.length > 300) node.tabIndex = 0; // It may scroll: reachable by keyboard.
+    if (!text) node.append(make("em", "", word("empty")));
+    (leaks ? text.split(leaks) : [text]).forEach((part, i) => {
+      if (!part) return;
+      const into = i % 2 ? make("mark") : node;
+      if (i % 2) { into.title = index.words.leaked.join(" / "); node.append(into); }
+      write(into, part);
+    });
+    return node;
+  };
+  const label = ([trained, prompted]) => (trained === prompted ? prompted : `${trained || "base"}@${prompted}`);
+  const dot = ([trained, prompted]) => make("i", "dot c" + (index.colours[trained || prompted] || 0) % 6);
+
+  // ---- one probe ------------------------------------------------------------------------------------------
+  const tally = (chunk, cell) => {
+    const counts = new Map(), place = index.metrics.indexOf(state.metric);
+    for (const [seed, ...texts] of chunk.cells[cell] || []) {
+      if (state.seed !== "" && seed !== null && String(seed) !== state.seed) continue;
+      for (const [text, cut, scores] of texts.map((t) => chunk.texts[t])) {
+        const entry = { text, cut, score: place < 0 ? undefined : scores[place], times: 0 };
+        const key = JSON.stringify(entry);
+        if (!counts.has(key)) counts.set(key, entry);
+        counts.get(key).times += 1;
+      }
+    }
+    return [...counts.values()].sort((a, b) => b.times - a.times);
+  };
+  const line = ({ text, cut, score, times }, control) => {
+    const item = make("li", control.has(text) ? "same" : "", make("span", "times", "×" + times), said(text));
+    if (cut) item.append(make("small", "cut", word("unfinished")));
+    if (score !== undefined) item.append(make("small", "", `${state.metric} ${score === null ? "–" : score}`));
+    return item;
+  };
+  const heap = (chunk, cell, control) => {
+    const counts = tally(chunk, cell), total = counts.reduce((sum, entry) => sum + entry.times, 0);
+    const note = make("small", "", `${total} `, word("answered"), ` · ${counts.length} `, word("distinct"));
+    const head = make("h4", "", dot(index.cells[cell]));
+    write(head, label(index.cells[cell]));
+    head.append(" ", note);
+    const list = make("ol"), box = make("section", "", head, list);
+    const fill = (from, to) => counts.slice(from, to).forEach((entry) => list.append(line(entry, control)));
+    fill(0, FIRST);
+    if (!total) list.append(make("li", "small", word("none")));
+    if (counts.length > FIRST) {
+      const button = make("button", "", word("more"), ` (${counts.length - FIRST})`);
+      button.type = "button";
+      button.addEventListener("click", () => { fill(FIRST); button.remove(); });
+      box.append(button);
+    }
+    return box;
+  };
+  const article = (probe, chunk) => {
+    const [id, cluster, instruction, input, ...references] = probe;
+    const node = make("article", "probe"), head = make("h3"), question = make("p", "asked");
+    write(head, id);
+    head.append(make("small", "", word("cluster"), " " + cluster));
+    write(question, instruction);
+    node.append(head, question);
+    if (input) { const more = make("p", "asked input"); write(more, input); node.append(more); }
+    if (references.length) {
+      const right = make("p", "small", word("reference"), ": ");
+      write(right, references.join(" / "));
+      node.append(right);
+    }
+    const control = new Set(state.cells.length > 1 ? tally(chunk, state.cells[0]).map((entry) => entry.text) : []);
+    const row = make("div", "cells", ...state.cells.map((cell, i) => heap(chunk, cell, i ? control : new Set())));
+    const columns = new Set(state.cells.map((cell) => index.cells[cell][1])).size;
+    row.style.setProperty("--columns", Math.min(4, state.cells.length < 5 ? state.cells.length : columns));
+    node.append(row);
+    return node;
+  };
+
+  // ---- which probes ---------------------------------------------------------------------------------------
+  const differs = (chunk) => {
+    const seen = state.cells.map((cell) => JSON.stringify(
+      [...new Set(tally(chunk, cell).map((entry) => (state.metric === "" ? entry.text : String(entry.score))))].sort()));
+    return new Set(seen).size > 1;
+  };
+  const holds = (probe, chunk) => {
+    if (!state.search) return true;
+    const within = (text) => text.toLowerCase().includes(state.search);
+    return probe.some((text, i) => i !== 1 && within(text)) ||
+      state.cells.some((cell) => tally(chunk, cell).some((entry) => within(entry.text)));
+  };
+  let turn = 0;
+  const status = (...parts) => $(".status").replaceChildren(...parts);
+  const show = async (more) => {
+    const mine = ++turn, wanted = state.shown + PAGE;
+    if (!more) { state.next = 0; state.shown = 0; $(".probes").replaceChildren(); }
+    const goal = more ? wanted : PAGE;
+    while (state.next < index.probes.length && state.shown < goal) {
+      const place = state.next++, probe = index.probes[place];
+      if (state.cluster !== "" && probe[1] !== state.cluster) continue;
+      if (place % 16 === 0) status(word("looking"));
+      const chunk = await unpack(chunks[place]);
+      if (mine !== turn) return; // A newer filter has taken over.
+      if (!holds(probe, chunk) || (state.differ && state.cells.length > 1 && !differs(chunk))) continue;
+      $(".probes").append(article(probe, chunk));
+      state.shown += 1;
+    }
+    const rest = state.next < index.probes.length;
+    $(".more").hidden = !rest;
+    status(`${state.shown} / ${index.probes.length} `, word("found"), ...(rest ? [] : [" · ", word("end")]));
+  };
+
+  // ---- tools ----------------------------------------------------------------------------------------------
+  const option = (value, text) => { const node = make("option", "", text); node.value = value; return node; };
+  const choices = (name, values) => {
+    const anything = index.words.all.join(" / ");
+    $(`.tools [name=${name}]`).replaceChildren(option("", name === "metric" ? "–" : anything), ...values.map((v) => option(v, v)));
+  };
+  const boxes = () => [...document.querySelectorAll(".picker input")];
+  const pick = (cells) => boxes().forEach((box) => { box.checked = cells.includes(Number(box.value)); });
+  const read = () => {
+    const form = $(".tools").elements;
+    state = {
+      search: form.search.value.trim().toLowerCase(), cluster: form.cluster.value, seed: form.seed.value,
+      metric: form.metric.value, differ: form.differ.checked, next: 0, shown: 0,
+      cells: boxes().filter((box) => box.checked).map((box) => Number(box.value)),
+    };
+    show(false);
+  };
+  const usual = () => index.cells.flatMap(([t, p], i) => (t === p || t === null ? [i] : []));
+  const picker = () => {
+    const columns = [...new Set(index.cells.map((c) => c[1]))], rows = [...new Set(index.cells.map((c) => c[0]))];
+    const header = (text, scope) => { const th = make("th", "", text); th.scope = scope; return th; };
+    const table = $(".picker table");
+    table.append(make("tr", "", make("td"), ...columns.map((c) => header(c, "col"))));
+    for (const row of rows) {
+      const line = make("tr", "", header(row === null ? "base" : row, "row"));
+      for (const column of columns) {
+        const place = index.cells.findIndex((c) => c[0] === row && c[1] === column), slot = make("td");
+        if (place >= 0) {
+          const box = make("input");
+          box.type = "checkbox"; box.value = place;
+          box.setAttribute("aria-label", `${row || "base"}@${column}`);
+          slot.append(box);
+        }
+        line.append(slot);
+      }
+      table.append(line);
+    }
+  };
+  const follow = () => {
+    let asked = "";
+    try { asked = decodeURIComponent(location.hash.slice(1)); } catch { return false; }
+    const [metric, ...names] = asked.split(";");
+    if (!metric.startsWith("show=")) return false;
+    $(".tools").reset(); // A filter that stayed would hide answers behind the number.
+    pick(index.cells.flatMap(([t, p], i) => (names.includes(`${t || "base"}@${p}`) ? [i] : [])));
+    const score = $(".tools").elements.metric;
+    score.value = metric.slice(5);
+    if (score.selectedIndex < 0) score.value = "";
+    read();
+    $("#answers").scrollIntoView();
+    return true;
+  };
+  const start = async () => {
+    index = await unpack($("#index").textContent);
+    chunks = $("#chunks").textContent.split("\n");
+    if (index.markers.length) leaks = new RegExp("(" + index.markers.map(quoted).join("|") + ")");
+    choices("cluster", [...new Set(index.probes.map((p) => p[1]))]);
+    choices("seed", index.seeds.map(String));
+    choices("metric", index.metrics);
+    picker();
+    const form = $(".tools");
+    form.hidden = false;
+    form.addEventListener("submit", (event) => event.preventDefault());
+    form.addEventListener("change", read);
+    let waiting = 0;
+    form.elements.search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(read, 250); });
+    form.elements.matched.addEventListener("click", () => { pick(usual()); read(); });
+    form.elements.all.addEventListener("click", () => { pick(index.cells.map((_, i) => i)); read(); });
+    $(".more button").addEventListener("click", () => show(true));
+    addEventListener("hashchange", follow);
+    pick(usual());
+    if (!follow()) read();
+  };
+  start();
+})();

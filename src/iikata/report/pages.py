@@ -1,0 +1,71 @@
+"""Render the report: one HTML file that makes no request, its Markdown twin and the plots beside that."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from iikata.report import effects, figures, visible
+from iikata.report.context import context
+from iikata.report.material import Material
+
+
+def pages(material: Material) -> dict[str, str]:
+    """Return file name -> content of index.html, report.md and the SVG plots that report.md shows."""
+    shelf, given = _environment(), context(material, words())
+    figure: Any = shelf.get_template("figure.svg.jinja").module
+    script = _resource("page.js")
+    # A hash, not a nonce: the same run makes the same bytes.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    html = shelf.get_template("page.html.jinja").render(
+        style=Markup(_resource("page.css")), script=Markup(script), digest=digest, **given
+    )
+    found = {"index.html": html, "report.md": shelf.get_template("report.md.jinja").render(**given)}
+    primary = given["primary"]
+    if primary in given["forests"]:
+        found["plots/forest.svg"] = figure.forest(given["forests"][primary], material.metrics[primary])
+    if given["losses"]:
+        found["plots/loss.svg"] = figure.losses(given["losses"], given["colours"])
+    return {name: f"{text.strip()}\n" for name, text in found.items()}
+
+
+@cache
+def words() -> Mapping[str, Sequence[str]]:
+    """Return the interface's words: key -> (English, Japanese)."""
+    return json.loads(_resource("words.json"))
+
+
+def _word(key: str) -> Markup:
+    """Return both languages of a word, of which the style sheet shows one."""
+    english, japanese = words()[key]
+    return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(english, japanese)
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=lambda name: name is None or not name.endswith(".md.jinja"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for filter_ in ("visible", "spaced", "shortened", "markdown", "code", "slot", "fenced"):
+        environment.filters[filter_] = getattr(visible, filter_)
+    environment.globals |= {
+        "w": _word,
+        "known": words(),
+        "n": figures,
+        "target": effects.target,
+        "side": effects.side,
+    }
+    return environment
+
+
+def _resource(name: str) -> str:
+    return (files("iikata.report") / name).read_text("utf-8")

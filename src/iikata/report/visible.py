@@ -1,0 +1,51 @@
+"""Make what hides in a text visible, and keep it inert in Markdown.
+
+A model may answer with anything: control characters, marks that turn the writing direction, markup. The
+HTML side escapes through Jinja and textContent; here invisible characters get a visible stand-in.
+"""
+
+import re
+
+# Controls except tab and line feed; marks and overrides of direction; zero-width characters; line separators.
+_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_SPACES = {" ": "·", "\n": "↵\n", "\t": "→\t", "\u3000": "□"}
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>#~&$@!]|:(?=//)|^[-+=]|(?<=^\d)\.")
+
+
+def visible(text: str) -> str:
+    """Return `text` with every invisible character written out, as `⟨U+202E⟩`."""
+    return _HIDDEN.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
+
+
+def spaced(text: str) -> str:
+    """Return `visible(text)` with spaces, tabs and line breaks drawn as well, for texts where they count."""
+    return "".join(_SPACES.get(character, character) for character in visible(text))
+
+
+def shortened(text: str, limit: int) -> str:
+    """Return the first `limit` characters and say how many were left out."""
+    return text if len(text) <= limit else f"{text[:limit]} … (+{len(text) - limit:,})"
+
+
+def markdown(text: str) -> str:
+    """Return `text` as one line of Markdown in which nothing is markup."""
+    return _MARKDOWN.sub(r"\\\g<0>", " ".join(visible(text).split()))
+
+
+def code(text: str) -> str:
+    """Return `text` as a code span of one line."""
+    line = visible(text).replace("\n", "↵").replace("\t", " ")
+    ticks = "`" * (1 + max((len(run) for run in re.findall("`+", line)), default=0))
+    return f"{ticks} {line} {ticks}" if "`" in line else f"`{line or ' '}`"
+
+
+def slot(text: str) -> str:
+    """Return `text` as a code span for a cell of a table, where even code must not hold a bare `|`."""
+    return code(text).replace("|", "\\|")
+
+
+def fenced(text: str) -> str:
+    """Return `text` as a code block whose fence is longer than any run of backticks in it."""
+    shown = visible(text)
+    fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", shown)), default=0))
+    return f"{fence}text\n{shown}\n{fence}"

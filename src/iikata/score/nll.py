@@ -1,0 +1,73 @@
+"""Held-out likelihood: bits per UTF-8 byte of the data's own answer, the end token apart."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from iikata.encode import Tokenizer, encode
+from iikata.model.base import Base
+from iikata.model.buffers import Ids, pack, split
+from iikata.model.loss import token_losses
+from iikata.records import Encoded, Example
+from iikata.templates import Template
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """One row's likelihood in one cell; NaN where the row cannot be scored under this template."""
+
+    id: str
+    nll: float
+    """Bits per byte of the answer."""
+    nll_end: float
+    """Bits of the end token."""
+
+
+def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer: Tokenizer) -> bool:
+    """True where the answer is whole and comes back from its tokens as it was.
+
+    Otherwise the tokens carry other bytes than the answer's, and bits per byte would compare different texts.
+    """
+    if encoded.truncated or not example.output:
+        return False
+    answer = [i for i, counted in zip(encoded.input_ids, encoded.completion_mask, strict=True) if counted][:-1]
+    return template.answer(tokenizer.text(answer)) == example.output
+
+
+def held_out_nll(
+    base: Base,
+    arm: str | None,
+    examples: Sequence[Example],
+    template: Template,
+    tokenizer: Tokenizer,
+    prefixes: Sequence[Ids],
+    cutoff_len: int,
+    buffer_tokens: int,
+) -> Iterator[HeldOut]:
+    """Yield every row's likelihood under `arm` prompted with `template`, in the rows' order."""
+    rows = [encode(example, template, tokenizer, cutoff_len) for example in examples]
+    fit = [scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True)]
+    nats = _nats(base, arm, [row for row, good in zip(rows, fit, strict=True) if good], prefixes, buffer_tokens)
+    for example, good in zip(examples, fit, strict=True):
+        if good:
+            answer, end = next(nats)
+            size = len(example.output.encode())
+            yield HeldOut(example.id, answer / math.log(2) / size, end / math.log(2))
+        else:
+            yield HeldOut(example.id, math.nan, math.nan)
+
+
+def _nats(
+    base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
+) -> Iterator[tuple[float, float]]:
+    for part in split(rows, buffer_tokens):
+        with torch.inference_mode():
+            base.speak(arm)
+            buffer = pack(part, prefixes, base.device)
+            hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
+            losses = token_losses(hidden[buffer.at], buffer.targets, base.logits).double()
+        for index in range(len(part)):
+            own = losses[buffer.rows == index]
+            yield float(own[:-1].sum()), float(own[-1])

@@ -1,0 +1,178 @@
+"""The run folder: which record lies where, and how it is written so that a kill at any moment loses nothing."""
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
+
+
+class RunFolder:
+    """The only place that knows paths. Every file has one writer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.experiment = path / "experiment.yaml"
+        self.signature = path / "signature.json"
+        self.shapes = path / "shapes.json"
+        self.timing = path / "timing.jsonl"
+        self.findings = path / "check" / "findings.json"
+        self.gates = path / "check" / "gates.json"
+        self.counts = path / "encode" / "counts.json"
+        self.scored_from = path / "score" / "held_out_from.json"
+        """What each cell's held-out scores follow from."""
+        self.templates = path / "encode" / "templates.json"
+        self.comparisons = path / "compare" / "comparisons.json"
+        self.report = path / "report"
+
+    def encoded(self, template: str) -> Path:
+        return self.path / "encode" / f"{template}.jsonl"
+
+    def arm(self, arm: Arm) -> Path:
+        return self.path / "train" / arm.name
+
+    def steps(self, arm: Arm) -> Path:
+        return self.arm(arm) / "steps.jsonl"
+
+    def state(self, arm: Arm) -> Path:
+        return self.arm(arm) / "state"
+
+    def answers(self, cell: Cell) -> Path:
+        return self.path / "generate" / f"{cell.name}.jsonl"
+
+    def unfinished_answers(self, cell: Cell) -> Path:
+        """Answers in the order they came; replaced by `answers` once all are there."""
+        return self.path / "generate" / f"{cell.name}.partial.jsonl"
+
+    def scores(self, metric: str) -> Path:
+        return self.path / "score" / f"{metric.replace(':', '.')}.jsonl"
+
+    def read_answers(self, path: Path) -> list[Answer]:
+        return [Answer(**line) for line in read_lines(path)]
+
+    def read_steps(self, arm: Arm) -> list[TrainStep]:
+        return [TrainStep(**line) for line in read_lines(self.steps(arm))]
+
+    def read_scores(self, metric: str) -> list[Score]:
+        lines = read_lines(self.scores(metric))
+        return [Score(**{**line, "value": _number(line["value"])}) for line in lines]
+
+    def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
+        lines = ({**plain(score), "value": _finite(score.value)} for score in scores)
+        write_lines(self.scores(metric), lines)
+
+    def read_findings(self) -> list[Finding]:
+        return [Finding(**item) for item in read_json(self.findings, [])]
+
+    def read_gates(self) -> list[Gate]:
+        return [Gate(**item) for item in read_json(self.gates, [])]
+
+
+def _finite(value: float) -> float | None:
+    return value if value == value else None  # JSON has no NaN
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` whole: a reader or a kill sees the old file or the new one, never half of one."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` whole, by way of a temporary file that reaches the disk before it takes the name."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise IikataError(f"{path}: could not be written: {error}. All that was there before is intact.") from None
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
+
+
+def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    write_text(path, "".join(line_of(line) for line in lines))
+
+
+def line_of(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+class Appender:
+    """Adds lines to a file; a torn last line that a kill left behind is cut off first."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drop_torn_line(path)
+        self._path = path
+        self._file = path.open("a", encoding="utf-8")
+
+    def __enter__(self) -> "Appender":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def add(self, record: dict[str, Any]) -> None:
+        try:
+            self._file.write(line_of(record))
+            self._file.flush()
+        except OSError as error:
+            raise IikataError(f"{self._path}: could not be written: {error}. Make room and run again.") from None
+
+
+def drop_torn_line(path: Path) -> None:
+    """Cut off what follows the last line break."""
+    if not path.is_file():
+        return
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield a JSONL file's records; none where there is no file. Raises IikataError with file:line."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if line.endswith("\n"):
+                yield _record(line, f"{path}:{number}")
+
+
+def _record(line: str, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise IikataError(f"{where}: not JSON ({error}). Delete the file and run again to make it anew.") from None
+    if not isinstance(record, dict):
+        raise IikataError(f"{where}: expected an object, saw {type(record).__name__}.")
+    return record
+
+
+def read_json(path: Path, default: Any = None) -> Any:
+    """Return a JSON file's value, `default` where there is no file. Raises IikataError naming the file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return default
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise IikataError(f"{path}: not readable as JSON ({error}).") from None

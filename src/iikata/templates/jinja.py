@@ -1,0 +1,145 @@
+"""Jinja chat templates, rendered as transformers renders them, but never with today's date."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.templates.template import SENTINELS, Template
+
+MOST_CHARACTERS = 10_000_000
+MOST_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class JinjaTemplate(Template):
+    """A chat template: the row's instruction and input are one user message, its output the assistant's."""
+
+    chat_template: str = ""
+    special_tokens: Mapping[str, str] | None = field(default=None, hash=False)
+    """The texts of `bos_token`, `eos_token`, ... as far as the template may write them; None: not known yet."""
+
+    kind = "jinja"
+
+    def prompt_of(self, instruction: str, input: str) -> str:
+        return self._rendered([_user(instruction, input)], add_generation_prompt=True)
+
+    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
+        # What stands before and after an answer is seen with a stand-in for it, so that a template that trims
+        # the answer, or writes a blank before it, is told apart from the answer's own text.
+        head, _, tail = self._after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
+        rest = self._after_prompt(instruction, input, output)
+        inner = rest[len(head) : len(rest) - len(tail)]
+        as_it_is = {output, output.strip(), output.lstrip(), output.rstrip()}
+        if rest != head + inner + tail or inner not in as_it_is:
+            raise IikataError(
+                f'template "{self.name}" changes the answer: {output[:60]!r} became {rest[:60]!r}. '
+                "Choose a template that writes the answer as it is."
+            )
+        return head + inner, tail
+
+    def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
+        """Return the template with the tokenizer's special tokens, those that it can write."""
+        used = {key: text for key, text in special_tokens.items() if key in self._variables}
+        return replace(self, special_tokens=used)
+
+    def _after_prompt(self, instruction: str, input: str, output: str) -> str:
+        messages = [_user(instruction, input), {"role": "assistant", "content": output}]
+        prompt = self.prompt_of(instruction, input)
+        full = self._rendered(messages, add_generation_prompt=False)
+        if full.startswith(prompt):
+            return full[len(prompt) :]
+        same = next(i for i in range(len(prompt)) if full[: i + 1] != prompt[: i + 1])
+        raise IikataError(
+            f'template "{self.name}": a finished conversation does not begin with its own prompt, so what is '
+            "trained would not be what is prompted (templates that open a thinking block do this). After "
+            f"{prompt[:same][-30:]!r} the prompt has {prompt[same:][:30]!r}, the conversation "
+            f"{full[same:][:30]!r}. Choose another template."
+        )
+
+    def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+        from jinja2 import TemplateError
+
+        unknown = sorted(name for name in self._variables if name.endswith("_token"))
+        if self.special_tokens is None and unknown:
+            raise IikataError(f'template "{self.name}" writes {unknown[0]}, which only a tokenizer knows.')
+        names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
+        deadline, text = time.monotonic() + MOST_SECONDS, ""
+        try:
+            for piece in self._compiled.generate(messages=messages, **names, **(self.special_tokens or {})):
+                text += piece
+                if len(text) > MOST_CHARACTERS or time.monotonic() > deadline:
+                    raise IikataError(f'template "{self.name}" writes without end.')
+        except (TemplateError, TypeError, ValueError, OverflowError) as error:
+            raise IikataError(f'template "{self.name}" refuses a row: {error}') from None
+        return text
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return environment().from_string(self.chat_template)
+
+    @cached_property
+    def _variables(self) -> frozenset[str]:
+        from jinja2 import meta
+
+        return frozenset(meta.find_undeclared_variables(environment().parse(self.chat_template)))
+
+
+def native(chat_template: str, special_tokens: Mapping[str, str]) -> JinjaTemplate:
+    """Return the model's own chat template; `special_tokens`: `bos_token`, `eos_token`, ... -> text."""
+    return read_jinja(Path("native"), chat_template, special_tokens)
+
+
+def read_jinja(path: Path, text: str, special_tokens: Mapping[str, str] | None = None) -> JinjaTemplate:
+    """Return the template of a Jinja file with content `text`; its name is the file's.
+
+    Raises IikataError (file:line) for a syntax error.
+    """
+    from jinja2 import TemplateSyntaxError
+
+    template = JinjaTemplate(path.stem, chat_template=text)
+    try:
+        template._variables  # noqa: B018 - parses the text
+    except TemplateSyntaxError as error:
+        raise IikataError(f"{path}:{error.lineno}: {error.message}") from None
+    return template if special_tokens is None else template.with_special_tokens(special_tokens)
+
+
+@lru_cache(maxsize=1)
+def environment() -> Any:
+    """Return the sandbox chat templates run in: transformers' names, but no `strftime_now`.
+
+    A template must not change with the day, so one that asks for the date takes its branch without it.
+    """
+    from jinja2 import TemplateError
+    from jinja2.ext import Extension, loopcontrols
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        # {% generation %} marks the assistant's text for training code; here it is only read over.
+        tags = {"generation"}  # noqa: RUF012
+
+        def parse(self, parser: Any) -> Any:
+            next(parser.stream)
+            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+    def raise_exception(message: str) -> None:
+        raise TemplateError(message)
+
+    def tojson(value: Any, ensure_ascii: bool = False, **form: Any) -> str:
+        return json.dumps(value, ensure_ascii=ensure_ascii, **form)
+
+    sandbox = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
+    sandbox.filters["tojson"] = tojson
+    sandbox.globals["raise_exception"] = raise_exception
+    return sandbox
+
+
+def _user(instruction: str, input: str) -> dict[str, str]:
+    # `instruction` and `input` let a chat template made from an Alpaca file choose between its two prompts.
+    content = f"{instruction}\n\n{input}" if input.strip() else instruction
+    return {"role": "user", "content": content, "instruction": instruction, "input": input}

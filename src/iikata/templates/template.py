@@ -1,0 +1,92 @@
+"""What every template can do: render a row, read an answer back, name its own literal lines."""
+
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any, ClassVar
+
+from iikata.records import Rendered
+
+SENTINELS = ("Q7INSTRUCTION7Q", "Q7INPUT7Q", "Q7ANSWER7Q")
+"""Stand-ins for the user's texts, to see what a template writes around them."""
+
+SHORTEST_MARKER = 3
+
+
+@dataclass(frozen=True)
+class Template(ABC):
+    """How instruction, input and answer become text."""
+
+    name: str
+    newline: str | None = None
+    """What a line break becomes in prompts and answers, e.g. `<NL>`; mapped back in output. None: it stays."""
+    stop: tuple[str, ...] = ()
+    """Declared stop strings: an answer ends before the first of them."""
+
+    kind: ClassVar[str]
+    comments: ClassVar[frozenset[str]] = frozenset({"name"})
+    """Fields that change no rendered text, and so not the hash."""
+
+    @abstractmethod
+    def prompt_of(self, instruction: str, input: str) -> str:
+        """Return the prompt before the newline convention."""
+
+    @abstractmethod
+    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
+        """Return the completion and what the template writes after it, before the newline convention."""
+
+    def faults(self) -> Iterable[tuple[str, str]]:
+        """Yield (field, what is wrong with it) for each field that cannot be meant as it is."""
+        return ()
+
+    def render(self, instruction: str, input: str = "", output: str | None = None) -> Rendered:
+        """Return the row as text; completion and end are empty where `output` is None."""
+        prompt = self._mapped(self.prompt_of(instruction, input))
+        if output is None:
+            return Rendered(prompt, "")
+        completion, end = self.answer_of(instruction, input, output)
+        return Rendered(prompt, self._mapped(completion), end)
+
+    def answer(self, generated: str) -> str:
+        """Return the answer in generated text: cut at a declared stop string, line breaks mapped back."""
+        generated = generated.removeprefix(self._head)
+        for stop in self.stop:
+            generated = generated.split(stop, 1)[0]
+        return generated if self.newline is None else generated.replace(self.newline, "\n")
+
+    def markers(self) -> tuple[str, ...]:
+        """Return the template's own lines of at least three characters, to find leaks of it in answers."""
+        instruction, input, _ = SENTINELS
+        prompts = self.render(instruction).prompt + "\n" + self.render(instruction, input).prompt
+        # <NL> is split at always: dolly_ja_rinna writes it without declaring it.
+        breaks = ["\n", "<NL>", *SENTINELS, *([self.newline] if self.newline else [])]
+        lines = re.split("|".join(map(re.escape, breaks)), prompts)
+        return tuple(dict.fromkeys(s for line in lines if len(s := line.strip()) >= SHORTEST_MARKER))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the whole template as a dict that json can write."""
+        return {"kind": self.kind, **asdict(self)}
+
+    @cached_property
+    def text(self) -> str:
+        """Canonical JSON of all that bears on rendering; names and comments are left out."""
+        content = {key: value for key, value in self.as_dict().items() if key not in self.comments}
+        return json.dumps(content, ensure_ascii=False, sort_keys=True)
+
+    @cached_property
+    def hash(self) -> str:
+        """The sha256 of `text`, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @cached_property
+    def _head(self) -> str:
+        # Some chat templates write something between prompt and answer: a blank, an empty <think> block.
+        instruction, _, answer = SENTINELS
+        return self.render(instruction, "", answer).completion.partition(answer)[0]
+
+    def _mapped(self, text: str) -> str:
+        return text if self.newline is None else text.replace("\n", self.newline)

@@ -1,0 +1,178 @@
+"""Rows become examples; what is left out is counted; training and validation share nothing."""
+
+import json
+import sys
+import types
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from iikata.dataset import LeftOut, read
+from iikata.errors import IikataError
+from iikata.experiment import DataSettings
+
+
+@pytest.fixture
+def data(tmp_path):
+    """Write rows to tmp_path and read them as an experiment would."""
+
+    def _data(rows, name="rows.jsonl", **settings):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        return read(DataSettings(**{"train": name, "validation": 0, **settings}), tmp_path)
+
+    return _data
+
+
+def row(n, **fields):
+    return {"instruction": f"q{n}", "input": "", "output": f"a{n}", **fields}
+
+
+def test_dolly_and_alpaca_rows_work_as_they_are(data):
+    dolly = {"output": "赤", "index": "0", "category": "open_qa", "instruction": "色は？", "input": "三原色"}
+    alpaca = {"instruction": "Add.", "input": "", "output": "2", "text": "Below is ..."}
+    first, second = data([dolly, alpaca]).train
+    assert (first.instruction, first.input, first.output) == ("色は？", "三原色", "赤")
+    assert (second.instruction, second.input, second.source) == ("Add.", "", "rows.jsonl:2")
+
+
+def test_null_and_nan_are_empty_and_numbers_are_text(data):
+    rows = [row(1, input=None), row(2, input=float("nan")), {"instruction": "1+1", "output": 2}]
+    assert [(r.input, r.output) for r in data(rows).train] == [("", "a1"), ("", "a2"), ("", "2")]
+
+
+def test_text_is_kept_as_it_is(data):
+    text = " \ttab\x07\r\nｶﾅ　が\u0301 \u2028 "
+    assert data([row(1, output=text)]).train[0].output == text
+
+
+def test_left_out_rows_are_counted_with_their_lines(data):
+    rows = [row(1), row(2), row(1, category="again"), row(3, output=" \n"), row(4, output="\ud83d")]
+    counts = data([*rows, {"instruction": " ", "output": "x"}]).counts
+    assert (counts.rows, counts.train, counts.without_input) == (6, 2, 2)
+    assert counts.duplicates == LeftOut(1, ("rows.jsonl:3",))
+    assert counts.empty == LeftOut(2, ("rows.jsonl:4", "rows.jsonl:6"))
+    assert counts.unencodable == LeftOut(1, ("rows.jsonl:5",))
+
+
+def test_validation_file_takes_its_rows_out_of_training(data, tmp_path):
+    (tmp_path / "held.jsonl").write_text("".join(json.dumps(row(n)) + "\n" for n in (2, 9, 9)))
+    dataset = data([row(1), row(2), row(3)], validation="held.jsonl")
+    assert [r.instruction for r in dataset.train] == ["q1", "q3"]
+    assert [r.instruction for r in dataset.validation] == ["q2", "q9"]
+    assert dataset.counts.overlap == LeftOut(1, ("rows.jsonl:2",))
+    assert (dataset.counts.rows, dataset.counts.duplicates.rows) == (6, 1)
+
+
+@pytest.mark.parametrize(("validation", "count"), [(7, 7), (0.25, None), (0, 0)])
+def test_held_out_rows_and_training_rows_are_all_rows_once(data, validation, count):
+    dataset = data([row(n % 30) for n in range(40)], validation=validation)
+    train, held = ([r.id for r in side] for side in (dataset.train, dataset.validation))
+    assert not set(train) & set(held)
+    assert len(train) + len(held) == len(set(train + held)) == 30
+    assert count is None or len(held) == count
+
+
+def test_several_files_of_several_formats_are_one_data_set(data, tmp_path):
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row(2), row(3)]), tmp_path / "more.parquet")
+    dataset = data([row(1), row(2)], train=["rows.jsonl", "more.parquet"])
+    assert [r.source for r in dataset.train] == ["rows.jsonl:1", "rows.jsonl:2", "more.parquet:2"]
+
+
+def test_columns_are_mapped(data):
+    columns = {"instruction": "question", "input": "context", "output": "answer"}
+    (example,) = data([{"question": "q", "context": "c", "answer": "a"}], columns=columns).train
+    assert (example.instruction, example.input, example.output) == ("q", "c", "a")
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"question": "q", "answers": "a"},
+            'rows.jsonl:1: no column "instruction", "output"; found: question, answers. Say what the columns '
+            "are called, under data: columns: {instruction: question, input: input, output: answers}",
+        ),
+        ({"instrction": "q", "output": "a"}, 'no column "instruction" (did you mean "instrction"?)'),
+        (
+            {"input_text": "q", "output_text": "a"},
+            "columns: {instruction: input_text, input: input, output: output_text}",
+        ),
+        (
+            {"instruction": "q", "utterances": "a"},
+            "columns: {instruction: instruction, input: input, output: …}",
+        ),
+        (row(1, output=["a"]), "rows.jsonl:1: output: ['a'] was seen; text or a number is allowed"),
+    ],
+)
+def test_row_without_its_columns_is_refused_with_the_line_to_write(data, fields, words):
+    with pytest.raises(IikataError) as caught:
+        data([fields])
+    assert words in str(caught.value)
+
+
+def test_mapped_input_column_must_exist(data):
+    with pytest.raises(IikataError, match='no column "context"'):
+        data([row(1)], columns={"input": "context"})
+
+
+@pytest.mark.parametrize(
+    ("rows", "validation", "words"),
+    [
+        ([row(1), row(2)], 2, "2 rows are to be held out of 2"),
+        ([row(1), row(2)], 1e-9, "2 are left to train on and 0 to measure by"),
+        ([], 0, "0 rows were read"),
+        (
+            [row(1, output="")],
+            0,
+            "1 rows were read, 0 are left to train on and 0 to measure by (duplicates: 0, empty: 1",
+        ),
+    ],
+)
+def test_no_row_left_on_a_side_is_an_error(data, rows, validation, words):
+    with pytest.raises(IikataError) as caught:
+        data(rows, validation=validation)
+    assert words in str(caught.value)
+
+
+def hub(monkeypatch, load_dataset):
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset
+    monkeypatch.setitem(sys.modules, "datasets", module)
+
+
+def test_hub_id_is_loaded_through_datasets(monkeypatch, tmp_path):
+    asked = []
+    hub(monkeypatch, lambda name, split: asked.append((name, split)) or [row(1), row(2)])
+    dataset = read(DataSettings(train="owner/rows", validation=0), tmp_path)
+    assert asked == [("owner/rows", "train")]
+    assert [r.source for r in dataset.train] == ["owner/rows:1", "owner/rows:2"]
+
+
+def test_hub_that_cannot_be_reached_is_one_message_with_the_way_out(monkeypatch, tmp_path):
+    def load_dataset(name, split):
+        raise ConnectionError("Couldn't reach the hub\nand much more")
+
+    hub(monkeypatch, load_dataset)
+    with pytest.raises(IikataError) as caught:
+        read(DataSettings(train="owner/rows"), tmp_path)
+    message = str(caught.value)
+    assert "\n" not in message
+    for words in ('"owner/rows" is no file here', "Couldn't reach the hub", "data: {train: rows.jsonl}"):
+        assert words in message
+
+
+def test_hub_without_its_extra_says_what_to_install(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(IikataError, match=r'"owner/rows" is no file here.*pip install "iikata\[hub\]"'):
+        read(DataSettings(train="owner/rows"), tmp_path)
+
+
+def test_file_wins_over_a_hub_id_and_a_missing_file_is_no_hub_id(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    with pytest.raises(IikataError, match=r"^owner/rows.json: no such file"):
+        read(DataSettings(train="owner/rows.json"), tmp_path)
+    (tmp_path / "rows.v2").mkdir()
+    with pytest.raises(IikataError, match=r"^rows.v2: rows are read from files that end in"):
+        read(DataSettings(train="rows.v2"), tmp_path)

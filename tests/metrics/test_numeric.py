@@ -1,0 +1,37 @@
+"""numeric."""
+
+import math
+from decimal import Decimal
+
+import pytest
+from said import asked, said
+
+from iikata.metrics import Context
+from iikata.metrics.numeric import Numeric, numbers
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("4 + 5 = 9", [4, 5, 9]),
+        ("10-3", [10, 3]),
+        ("気温は−5度", [-5]),
+        ("１，２３４円", [1234]),
+        ("三千七百七十六メートル", [3776]),
+        ("pi is 3.14.", [Decimal("3.14")]),
+        ("H2O and COVID-19", [19]),
+        ("none", []),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(text: str, found: list[object]) -> None:
+    assert numbers(text) == found
+
+
+@pytest.mark.parametrize(("which", "value"), [("last", 1.0), ("first", 0.0)])
+def test_the_last_or_the_first_number_counts(which: str, value: float) -> None:
+    assert Numeric(which)(said("4 plus 5 is 9.0"), asked("九"), Context()) == value
+
+
+def test_an_answer_without_a_number_is_wrong_and_a_reference_without_one_cannot_be_scored() -> None:
+    assert Numeric()(said("nine"), asked("9"), Context()) == 0.0
+    assert math.isnan(Numeric()(said("9"), asked("nine"), Context()))

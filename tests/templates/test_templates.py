@@ -1,0 +1,182 @@
+"""Every template on the shelf keeps its promises, and its text is the one that is published."""
+
+from pathlib import Path
+
+import pytest
+
+from iikata.errors import IikataError
+from iikata.templates import BUILT_IN, AlpacaTemplate, load, native, read_saved, saved
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+ROW = ("次の文を要約してください。\n短く。", "猫は魚を食べる。\n犬は肉を食べる。", "猫は魚、\n犬は肉。")
+
+built_in = pytest.mark.parametrize("template", BUILT_IN.values(), ids=BUILT_IN)
+
+
+def golden_text(template) -> str:
+    instruction, input, output = ROW
+    parts = []
+    for title, text in (("without input", ""), ("with input", input)):
+        rendered = template.render(instruction, text, output)
+        parts.append(f"==== {title}\n{rendered.prompt}|{rendered.completion}|{rendered.end}\n")
+    return "".join(parts)
+
+
+@built_in
+def test_rendered_text_is_the_golden_one(template):
+    golden = (GOLDEN / f"{template.name}.txt").read_text(encoding="utf-8")
+    assert golden_text(template) == golden
+
+
+@built_in
+def test_shelf_name_is_the_templates_name(template):
+    assert BUILT_IN[template.name] is template
+
+
+@built_in
+def test_a_users_placeholders_and_braces_stay_as_they_are(template):
+    rendered = template.render("{input} {instruction} {x} {{", "{instruction}")
+    assert "{input} {instruction} {x} {{" in rendered.prompt
+    assert rendered.prompt.count("{instruction}") == 2
+
+
+@built_in
+def test_saved_template_is_read_back_equal_with_the_same_hash(template, tmp_path):
+    path = tmp_path / "template.json"
+    path.write_text(saved(template), encoding="utf-8")
+    again = read_saved(path)
+    assert again == template
+    assert again.hash == template.hash
+
+
+@built_in
+def test_markers_are_lines_of_the_prompt_and_none_of_the_users(template):
+    prompt = template.render("QUESTION", "CONTEXT").prompt + template.render("QUESTION").prompt
+    for marker in template.markers():
+        assert marker in prompt
+        assert "QUESTION" not in marker
+        assert "CONTEXT" not in marker
+
+
+@built_in
+def test_blank_input_is_no_input(template):
+    assert template.render("x", " \n").prompt == template.render("x").prompt
+
+
+def test_hashes_differ_between_templates_and_ignore_name_and_description():
+    assert len({template.hash for template in BUILT_IN.values()}) == len(BUILT_IN)
+    one = AlpacaTemplate("a", prompt_input="{instruction}{input}", prompt_no_input="{instruction}")
+    other = AlpacaTemplate("b", None, (), "{instruction}{input}", "{instruction}", "###", "A comment.")
+    assert one.hash == other.hash
+
+
+def test_markers_of_the_posts_templates():
+    # Known lines: if001/redpajama-lora-instruct-ja, templates/.
+    assert BUILT_IN["rinna"].markers() == ("ユーザー:", "システム:")
+    assert {"### 指示:", "### 応答:", "### 入力:"} <= set(BUILT_IN["dolly_ja"].markers())
+    assert {"ユーザー:", "システム:", "コンテキスト:"} <= set(BUILT_IN["dolly_ja_rinna"].markers())
+
+
+def test_the_posts_quirks_are_kept():
+    # The lost 。 and the two endings: research on the post's repository, findings E and F.
+    assert "書きなさい\n\n" in BUILT_IN["dolly_ja"].render("x").prompt
+    assert "書きなさい。\n\n" in BUILT_IN["dolly_ja"].render("x", "y").prompt
+    assert BUILT_IN["dolly_ja_rinna"].render("x").prompt.endswith("システム: <NL>")
+    assert BUILT_IN["dolly_ja_rinna"].render("x", "y").prompt.endswith("システム: ")
+
+
+def test_declared_newline_is_mapped_in_prompt_and_answer_and_back():
+    rinna = BUILT_IN["rinna"]
+    rendered = rinna.render("a\nb", "c\nd", "e\nf")
+    assert rendered.prompt == "ユーザー: a<NL>b<NL>c<NL>d<NL>システム: "
+    assert rendered.completion == "e<NL>f"
+    assert rinna.answer("e<NL>f") == "e\nf"
+
+
+def test_answer_ends_before_a_declared_stop():
+    template = AlpacaTemplate("t", stop=("###", "\nQ"), prompt_input="{instruction}{input}")
+    assert template.answer("yes.\nQ: ### more") == "yes."
+    assert template.answer("plain") == "plain"
+
+
+def test_every_placeholder_of_a_prompt_is_replaced():
+    template = AlpacaTemplate("t", prompt_no_input='{"a": 1} {instruction} / {instruction}')
+    assert template.render("{input}").prompt == '{"a": 1} {input} / {input}'
+
+
+def test_alpaca_file_is_read_with_its_name_newline_and_stop(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(
+        '{"description": "d", "prompt_input": "{instruction}|{input}", "prompt_no_input": "{instruction}|",'
+        ' "response_split": "|", "newline": "<NL>", "stop": ["###"]}',
+        encoding="utf-8",
+    )
+    template = load("mine.json", tmp_path)
+    assert template.name == "mine"
+    assert template.render("a\nb", "c").prompt == "a<NL>b|c"
+    assert template.stop == ("###",)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"prompt_input": \n oops}', "mine.json:2:2: this is not JSON"),
+        ("[]", "mine.json:1: a template is a JSON object"),
+        ('{"prompt_input": "{instruction}{input}"}', 'mine.json:1: the key "prompt_no_input" is missing'),
+        (
+            '{"prompt_no_imput": "", "prompt_input": ""}',
+            '"prompt_no_input" is missing (is it "prompt_no_imput"?)',
+        ),
+        (
+            '{"prompt_input": "{instruction}{input}",\n"prompt_no_input": "{instruction}",\n"newlin": "x"}',
+            'mine.json:3: "newlin" is unknown (did you mean "newline"?)',
+        ),
+        (
+            '{"prompt_input": "{instruction}",\n "prompt_no_input": "{instruction}"}',
+            'mine.json:1: "prompt_input" has no {input}',
+        ),
+        (
+            '{"prompt_input": "{instruction}{input}",\n "prompt_no_input": "{Instruction}"}',
+            'mine.json:2: "prompt_no_input" has no {instruction}',
+        ),
+        (
+            '{"prompt_input": "{instruction}{input}",\n "prompt_no_input": "{instruction}{input}"}',
+            'mine.json:2: "prompt_no_input" is for rows without an input',
+        ),
+        (
+            '{"prompt_input": 3, "prompt_no_input": "{instruction}"}',
+            'mine.json:1: "prompt_input" cannot be 3',
+        ),
+        ('{"prompt_input": "", "prompt_no_input": "", "stop": "x"}', 'mine.json:1: "stop" cannot be "x"'),
+        ('{"kind": "mustache"}', 'mine.json:1: "kind" must be one of alpaca, jinja'),
+    ],
+)
+def test_wrong_template_file_is_refused_with_its_line(tmp_path, text, message):
+    (tmp_path / "mine.json").write_text(text, encoding="utf-8")
+    with pytest.raises(IikataError) as error:
+        load("mine.json", tmp_path)
+    assert message in str(error.value)
+
+
+def test_unknown_name_names_the_nearest():
+    with pytest.raises(IikataError, match='did you mean "alpaca"'):
+        load("alpacca", Path())
+
+
+def test_missing_file_is_named(tmp_path):
+    with pytest.raises(IikataError, match=r"none\.json: the template cannot be read"):
+        load("none.json", tmp_path)
+
+
+def test_native_without_a_chat_template_is_refused():
+    with pytest.raises(IikataError, match="no chat template of its own"):
+        load("native", Path())
+
+
+def test_native_is_saved_with_the_special_tokens_it_writes(tmp_path):
+    template = native("{{ bos_token }}{{ messages[0].content }}", {"bos_token": "<s>", "pad_token": "<pad>"})
+    assert template.special_tokens == {"bos_token": "<s>"}
+    path = tmp_path / "template.json"
+    path.write_text(saved(template), encoding="utf-8")
+    assert read_saved(path) == template
+    assert read_saved(path).hash == template.hash
