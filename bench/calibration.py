@@ -12,21 +12,21 @@ import importlib.util
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
 from scipy.special import ndtr, stdtr
 
 from iikata.compare.gates import shapes
-from iikata.compare.interval import Estimate, estimate
+from iikata.compare.interval import MIN_CLUSTERS, estimate
 from iikata.compare.permutation import sign_flip_p
 from iikata.compare.verdict import holm, verdict
 
 ALPHA, MARGIN, SAMPLES = 0.05, 0.10, 20
 SEEDS, PROBES, SEED_SD = (3, 5, 8), (12, 40, 100), (0.0, 0.02, 0.05, 0.10)
-BOUNDED = ("bounded", "clusters", "missing")
+BOUNDED = ("bounded", "clusters", "missing", "base")
 PROMISED = (*BOUNDED, "heavy")
 SKEWED = ("one template fails on 3% of the probes", "10% of one template's seeds collapse", "lognormal differences")
 
@@ -60,6 +60,8 @@ def effects(design: Design, rng: np.random.Generator, sims: int) -> np.ndarray:
         seed[:, 0] += 0.4 * 0.1 - 0.4 * (rng.random((sims, S, 1)) < 0.1)
     if design.kind == "lognormal differences":
         probe[:, 0] = 0.07 * (rng.lognormal(0, 1, (sims, 1, C)) - np.exp(0.5))
+    if design.kind == "base":
+        seed[:, 1] = 0
     return probe + seed
 
 
@@ -67,7 +69,8 @@ def scores(design: Design, rng: np.random.Generator, sims: int, shift: float = 0
     """Return mean scores [sim, template, S, C] with `shift` added to the first template's true mean.
 
     Bounded kinds: the share of an answer's samples that are right, whose probability is around 0.4..0.6 by probe.
-    missing: a tenth of the samples and 1% of the answers have no score. The other kinds are unbounded numbers.
+    missing: a tenth of the samples and 1% of the answers have no score. base: the second template is the untuned
+    model, one row for all seeds. The other kinds are unbounded numbers.
     """
     y = effects(design, rng, sims)
     y[:, 0] += shift
@@ -81,6 +84,8 @@ def scores(design: Design, rng: np.random.Generator, sims: int, shift: float = 0
             means += np.where(member < size, rng.binomial(scored, right) / np.maximum(scored, 1), 0)
         if design.kind == "missing":
             means[rng.random(y.shape) < 0.01] = np.nan
+        if design.kind == "base":
+            means[:, 1] = means[:, 1, :1]
         return means / size
     noise = rng.standard_t(3, y.shape) / np.sqrt(3) if design.kind == "heavy" else rng.standard_normal(y.shape)
     return y + 0.5 / np.sqrt(SAMPLES) * noise
@@ -95,21 +100,24 @@ class Judged:
     half_90: np.ndarray
     p: np.ndarray
     p_permutation: np.ndarray
+    recipe: np.ndarray
+    """bool: False where too few complete clusters are left to speak about other probes; p is 1 there."""
 
 
 def judge(d: np.ndarray, span: float | None) -> Judged:
     """Estimate d[sim, S, C] on its complete clusters; the permutation only where the interval excludes 0."""
-    told = Judged(*(np.ones(len(d)) for _ in range(5)))
+    n = len(d)
+    told = Judged(*(np.full(n, value) for value in (0.0, np.inf, np.inf, 1.0, 1.0)), recipe=np.zeros(n, dtype=bool))
     complete = np.isfinite(d).all(axis=1)
     count = complete.sum(axis=1)
-    for C in np.unique(count):
+    for C in np.unique(count[count >= MIN_CLUSTERS]):
         sims = np.flatnonzero(count == C)
         order = np.argsort(~complete[sims], axis=1, kind="stable")[:, :C]
         whole = np.take_along_axis(d[sims], order[:, None, :], axis=2)
         found = estimate(whole, ALPHA, span)
+        told.recipe[sims] = True
         for name in ("difference", "half", "half_90", "p"):
             getattr(told, name)[sims] = getattr(found, name)
-        # One seed or few clusters would take the permutation away; no cell of the table is that small by design.
         low = found.p < ALPHA
         told.p_permutation[sims[low]] = sign_flip_p(whole[low].mean(axis=1))
     return told
@@ -123,7 +131,9 @@ def verdicts(pairs: Sequence[Judged], sim: int, margin: float | None) -> list[st
         middle, half, half_90 = (float(x[sim]) for x in (j.difference, j.half, j.half_90))
         disagree = ["permutation"] if j.p[sim] < ALPHA <= j.p_permutation[sim] else []
         interval, interval_90 = (middle - half, middle + half), (middle - half_90, middle + half_90)
-        told.append(verdict(disagree, interval, interval_90, margin, float(p), float(j.p_permutation[sim]), False, ALPHA)[0])
+        told.append(
+            verdict(disagree, interval, interval_90, margin, float(p), float(j.p_permutation[sim]), False, ALPHA)[0]
+        )
     return told
 
 
@@ -136,21 +146,23 @@ def row(design: Design, sims: int) -> dict[str, float]:
     y = scores(design, design.rng("null"), sims)
     span = span_of(design.kind)
     pairs = {(a, b): judge(y[:, a] - y[:, b], span) for a, b in combinations(range(design.templates), 2)}
-    first = pairs[0, 1]
-    rates = {"false positive": np.mean(first.p < ALPHA)}
+    rates = {"false positive": np.mean([np.mean(j.p < ALPHA, where=j.recipe) for j in pairs.values()])}
     for T in range(2, design.templates + 1):
         family = [pairs[pair] for pair in combinations(range(T), 2)]
         candidates = np.flatnonzero(np.min([j.p for j in family], axis=0) < ALPHA)
-        wrong = sum("MATTERS" in verdicts(family, sim, None) for sim in candidates)
-        rates[f"family of {T}"] = wrong / sims
-    rates["coverage"] = np.mean(np.abs(first.difference) <= first.half)
-    moved = scores(design, design.rng("shift"), sims, MARGIN)
+        rates[f"family of {T}"] = sum("MATTERS" in verdicts(family, sim, None) for sim in candidates) / sims
+    covered = [np.mean(np.abs(j.difference) <= j.half, where=j.recipe) for j in pairs.values()]
+    rates["coverage"] = np.mean(covered)
+    two = replace(design, templates=2)
+    moved = scores(two, two.rng("shift"), sims, MARGIN)
     shifted = judge(moved[:, 0] - moved[:, 1], span)
-    told = [verdicts([shifted], sim, MARGIN)[0] for sim in range(sims)]
-    rates["false equivalent"] = np.mean([v in ("EQUIVALENT", "SMALL") for v in told])
-    rates["coverage shifted"] = np.mean(np.abs(shifted.difference - MARGIN) <= shifted.half)
-    rates["power"] = np.mean([verdicts([shifted], sim, None)[0] == "MATTERS" for sim in range(sims)])
-    rates["bound"] = textbook_power(shifted.difference.std(ddof=1))
+    told = np.array([verdicts([shifted], sim, MARGIN)[0] for sim in range(sims)])
+    rates["false equivalent"] = np.mean(np.isin(told, ["EQUIVALENT", "SMALL"]), where=shifted.recipe)
+    rates["coverage at margin"] = np.mean(np.abs(shifted.difference - MARGIN) <= shifted.half, where=shifted.recipe)
+    rates["power"] = np.mean((shifted.p < ALPHA) & (shifted.p_permutation < ALPHA), where=shifted.recipe)
+    rates["bound"] = textbook_power(shifted.difference[shifted.recipe].std(ddof=1))
+    if design.kind in SKEWED:
+        rates["warned"] = np.mean([bool(shapes(d)) for d in y[:, 0] - y[:, 1]])
     return {name: float(rate) for name, rate in rates.items()}
 
 
@@ -213,3 +225,77 @@ def evalstats_rate(design: Design, sims: int) -> float | None:
         told = pairwise_differences(table, 0, 1, n_bootstrap=2000, rng=np.random.default_rng(sim))
         wrong += told.ci_low > 0 or told.ci_high < 0
     return wrong / sims
+
+
+def grid(kind: str) -> list[Design]:
+    templates = 2 if kind == "base" else 4
+    return [Design(kind, S, C, sd, templates) for S, C, sd in product(SEEDS, PROBES, SEED_SD)]
+
+
+def percent(rate: float | None) -> str:
+    return "-" if rate is None else f"{100 * rate:.1f}"
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+OURS = ("false positive", "family of 2", "family of 3", "family of 4", "coverage", "coverage at margin")
+OURS = (*OURS, "false equivalent", "power", "bound")
+WORST = {name: min if name.startswith("coverage") else max for name in OURS[:7]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--sims", type=int, default=5000, help="simulated experiments a cell (default 5000)")
+    parser.add_argument("--quick", action="store_true", help="300 experiments a cell: for a look, not for a verdict")
+    args = parser.parse_args()
+    sims = 300 if args.quick else args.sims
+    start = time.process_time()
+    error = 100 * np.sqrt(0.05 * 0.95 / sims)
+    print(f"{sims} experiments a cell; Monte-Carlo standard error of a rate of 5%: {error:.2f} points.\n")
+    worst = []
+    for kind in PROMISED:
+        rows = {design: row(design, sims) for design in grid(kind)}
+        if kind == "bounded":
+            print("### iikata, bounded scores (%)\n")
+            print(table(("S x C", "seed SD", *OURS), [cell(d, [r[n] for n in OURS]) for d, r in rows.items()]))
+        told = {name: [r[name] for r in rows.values() if name in r] for name in WORST}
+        worst.append([kind, *(percent(pick(told[name], default=None)) for name, pick in WORST.items())])
+    print("### The worst of 36 cells for each kind of scores (%)\n")
+    print(table(("scores", *WORST), worst))
+    print("### Shapes that no promise covers, two templates (%)\n")
+    names = ("false positive", "coverage", "coverage at margin", "false equivalent", "warned")
+    odd = [Design(kind, S, C, 0.02, 2) for kind in SKEWED for S, C in ((3, 12), (3, 40), (5, 40), (8, 100))]
+    rates = {design: row(design, sims) for design in odd}
+    print(
+        table(
+            ("shape", "S x C", "seed SD", *names), [[d.kind, *cell(d, [r[n] for n in names])] for d, r in rates.items()]
+        )
+    )
+    print_peers(min(sims, 2000), min(sims, 200))
+    print(f"CPU time {time.process_time() - start:.0f} s.", file=sys.stderr)
+
+
+def cell(design: Design, rates: Sequence[float | None]) -> list[str]:
+    return [f"{design.S} x {design.C}", f"{design.seed_sd:.2f}", *map(percent, rates)]
+
+
+def print_peers(sims: int, slow_sims: int) -> None:
+    """Print false positives of iikata and of other methods on the same bounded experiments."""
+    rows = []
+    for S, C, sd in product((3, 5, 8), (40, 100), (0.0, 0.05)):
+        design = Design("bounded", S, C, sd)
+        ours = row(design, sims)["false positive"]
+        rows.append(cell(design, [ours, *peers(design, sims).values(), evalstats_rate(design, slow_sims)]))
+    print(
+        f"### Differences called where there is none, bounded scores (%; {sims} experiments, evalstats {slow_sims})\n"
+    )
+    methods = ("iikata", "pooled z", "paired t over probes", "crossed bootstrap", "evalstats, seed as run")
+    print(table(("S x C", "seed SD", *methods), rows))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,14 @@
 """Fixtures that several rooms share: three small tokenizer families, built once a session."""
 
+import os
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
+
+# Tiny models are slower on two threads than on one, and so is a machine that has other work.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from tokenizer_folders import FAMILIES, byte_bpe, sp_bytes, sp_nfkc
 
@@ -33,3 +39,27 @@ def any_tokenizer(any_tokenizer_folder: Path):
     from iikata.encode import load_tokenizer
 
     return load_tokenizer(any_tokenizer_folder)
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Give the folder of a tiny random model by its family's name in `models.FAMILIES`; each is built once."""
+
+    @cache
+    def folder_of(family: str) -> Path:
+        import models
+
+        return models.FAMILIES[family](tmp_path_factory.mktemp(family))
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def llama_folder(model_folder: Callable[[str], Path]) -> Path:
+    return model_folder("llama")
+
+
+@pytest.fixture(scope="session")
+def rinna_folder(model_folder: Callable[[str], Path]) -> Path:
+    """GPT-NeoX with rinna's residual and rotary, and a SentencePiece tokenizer."""
+    return model_folder("neox_sequential")

@@ -20,13 +20,14 @@ HOSTILE = (
     "long " + "A" * 10_000,
     "lone \ud83d surrogate",
 )
+SHARE = "share of answers"
 METRICS = {
-    "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits/byte", kind="likelihood",
+    "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits per byte", kind="likelihood",
                            signature="nll|unit:bits/byte|on:response|v:1"),
-    "contains": SimpleNamespace(better="higher", bounds=(0, 1), unit="rate", kind="content",
+    "contains": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, kind="content",
                                 signature="contains|norm:nfkc+lower|v:1"),
-    "finish": SimpleNamespace(better="higher", bounds=(0, 1), unit="rate", kind="form", signature="finish|v:1"),
-    "leakage": SimpleNamespace(better="lower", bounds=(0, 1), unit="rate", kind="form", signature="leakage|min:4|v:1"),
+    "finish": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, kind="form", signature="finish|v:1"),
+    "leakage": SimpleNamespace(better="lower", bounds=(0, 1), unit=SHARE, kind="form", signature="leakage|min:4|v:1"),
     "length": SimpleNamespace(better="none", bounds=(0, math.inf), unit="characters", kind="form",
                               signature="length|unit:char|v:1"),
 }  # fmt: skip

@@ -4,30 +4,36 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from iikata.errors import IikataError
-from iikata.model import adapter_file
-from iikata.model.base import Base
-from iikata.model.lora import Weights
 from iikata.records import Gate, TrainStep
 from iikata.templates import Template, read_saved
+
+if TYPE_CHECKING:
+    import torch
+
+    from iikata.model.base import Base
+    from iikata.model.lora import Weights
 
 LIVE_KL = 1e-6
 """Nats: an adapter whose answers differ from the base's by less than this did not train."""
 
 
-def live_adapter(base: Base, arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
+def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
     """The adapter on disk is whole, its B is not zero, and it changes the model's next-token distribution.
 
     `prompts` are token ids; the evidence is the mean KL divergence base -> arm in nats, after each of them.
     """
+    from iikata.model import adapter_file
+
     try:
         weights, shape = adapter_file.read(folder)
         assert base.adapters is not None
         if shape.target_modules and set(shape.target_modules) != set(base.adapters.shape.target_modules):
             raise IikataError(f"{folder}: adapts {shape.target_modules}, not {base.adapters.shape.target_modules}.")
+        if shape.alpha != base.adapters.shape.alpha:
+            raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {base.adapters.shape.alpha:g}.")
         base.adapters.load(arm, weights)
     except IikataError as error:
         return Gate("live_adapter", arm, False, str(error))
@@ -37,11 +43,13 @@ def live_adapter(base: Base, arm: str, folder: Path, prompts: Sequence[Sequence[
     return Gate("live_adapter", arm, passed, f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats")
 
 
-def _norm_of_b(weights: Weights) -> float:
+def _norm_of_b(weights: "Weights") -> float:
     return math.sqrt(sum(float(w.double().square().sum()) for name, w in weights.items() if name.endswith("lora_B")))
 
 
-def _mean_kl(base: Base, arm: str, prompts: Sequence[Sequence[int]]) -> float:
+def _mean_kl(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> float:
+    import torch
+
     with torch.inference_mode():
         divergences = []
         for ids in prompts:
@@ -50,13 +58,13 @@ def _mean_kl(base: Base, arm: str, prompts: Sequence[Sequence[int]]) -> float:
     return sum(divergences) / len(divergences)
 
 
-def _next_token(base: Base, speaker: str | None, ids: Sequence[int]) -> torch.Tensor:
-    from iikata.model.attention import Group, Packed
+def _next_token(base: "Base", speaker: str | None, ids: Sequence[int]) -> "torch.Tensor":
+    import torch
 
     base.speak(speaker)
     tokens = torch.tensor([list(ids)], device=base.device)
     positions = torch.arange(len(ids), device=base.device)[None]
-    hidden = base.hidden(tokens, positions, Packed((Group((0, 0), ((0, len(ids)),)),)))
+    hidden = base.hidden(tokens, positions)
     return base.logits(hidden[0, -1]).log_softmax(-1)
 
 

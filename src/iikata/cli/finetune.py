@@ -11,7 +11,11 @@ from typing import Any
 from iikata.errors import IikataError
 
 WARMUP_STEPS = 100
-KEPT = ("adapter_config.json", "adapter_model.safetensors", "template.json", "README.md", "steps.jsonl")
+KEPT = (
+    *("adapter_config.json", "adapter_model.safetensors", "template.json", "chat_template.jinja"),
+    *("README.md", "steps.jsonl"),
+)
+FOREIGN = ("adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin")
 
 
 def finetune(given: argparse.Namespace) -> None:
@@ -20,20 +24,25 @@ def finetune(given: argparse.Namespace) -> None:
     from iikata.cli.console import Console
     from iikata.experiment import declare
     from iikata.lab import Lab
+    from iikata.lab.training import stopped
 
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
     out = Path(given.output_dir)
+    for line in remarks(given, out):
+        _note(line)
     values = experiment_of(given)
     rows = len(dataset.read(declare(values, Path.cwd()).data, Path.cwd()).train)
-    values, fewer = fitted(values, rows, given.val_set_size)
-    for line in [*remarks(given, out), *fewer]:
-        print(f"note: {line}", file=sys.stderr)
+    values["data"]["validation"] = fitted("val_set_size", given.val_set_size, rows, "rows")
+    values["train"]["warmup_steps"] = fitted("warm-up", WARMUP_STEPS, _steps(values, out / "run"), "steps")
     lab = Lab(declare(values, Path.cwd()), out / "run", Console())
-    lab.run("train")
+    lab.run("train", given.force)
     (arm,) = lab.materials.experiment.arms()
+    if why := stopped(lab.materials, arm):
+        raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
     for name in KEPT:
-        shutil.copyfile(lab.materials.store.arm(arm) / name, out / name)
+        if (kept := lab.materials.store.arm(arm) / name).is_file():
+            shutil.copyfile(kept, out / name)
     print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
 
 
@@ -43,7 +52,7 @@ def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
         "name": "finetune",
         "model": {"base": given.base_model},
         "data": {"train": given.data_path, "validation": 0},
-        "templates": [given.prompt_template_name],
+        "templates": [template_of(given.prompt_template_name)],
         "train": {
             "seeds": [given.seed],
             "epochs": given.num_epochs,
@@ -68,27 +77,46 @@ def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:
     if not given.add_eos_token:
         yield "add_eos_token=False would train answers that never end; the end token is trained all the same."
     if given.batch_size < given.micro_batch_size:
-        yield f"batch_size {given.batch_size} is below micro_batch_size {given.micro_batch_size}; a step takes batch_size."
-    resume = given.resume_from_checkpoint
+        below = f"batch_size {given.batch_size} is below micro_batch_size {given.micro_batch_size}"
+        yield f"{below}, of which the old script made no step at all; here a step takes batch_size samples."
+    resume, fresh = given.resume_from_checkpoint, not (out / "run").is_dir()
+    if fresh and (found := [name for name in FOREIGN if (out / name).exists()]):
+        raise IikataError(
+            f"{out / found[0]}: an adapter that iikata did not train is here. It says neither its template nor its "
+            "optimizer's state, so nothing can go on from it. Give another --output_dir."
+        )
     if resume and Path(resume).resolve() != out.resolve():
         raise IikataError(
             f"resume_from_checkpoint {resume}: a run goes on in its own output_dir ({out}) only; another folder's "
             "weights may come from another template. Give the same folder to both flags."
         )
-    if resume and not (out / "run").is_dir():
+    if resume and fresh:
         yield f"resume_from_checkpoint: nothing in {resume} yet, so this starts fresh."
 
 
-def fitted(values: dict[str, Any], rows: int, held_out: int) -> tuple[dict[str, Any], list[str]]:
-    """Return `values` with held-out rows and warm-up that fit `rows`, and what had to be fewer than asked."""
-    said = []
-    validation = min(held_out, rows // 10)
-    if validation < held_out:
-        said.append(f"val_set_size {held_out} is too much for {rows} rows; {validation} are held out.")
-    train = values["train"]
-    steps = train["epochs"] * math.ceil((rows - validation) / train["batch_size"])
-    warmup = min(WARMUP_STEPS, steps // 10)
-    if warmup < WARMUP_STEPS:
-        said.append(f"{WARMUP_STEPS} warm-up steps are too many for {steps} steps; {warmup} are taken.")
-    data = {**values["data"], "validation": validation}
-    return {**values, "data": data, "train": {**train, "warmup_steps": warmup}}, said
+def template_of(name: str) -> str:
+    """Return what the experiment calls the old script's template: its file templates/NAME.json wins where there is one."""
+    file = Path("templates") / f"{name}.json"
+    return f"./{file}" if file.is_file() else name or "alpaca"
+
+
+def fitted(what: str, asked: int, whole: int, unit: str) -> int:
+    """Return `asked` where it leaves half of `whole`, else a tenth of it, and say so."""
+    if 2 * asked <= whole:
+        return asked
+    _note(f"{what} {asked} is too much for {whole} {unit}; it is {whole // 10}.")
+    return whole // 10
+
+
+def _steps(values: dict[str, Any], folder: Path) -> int:
+    """Return the optimizer steps of the run, of the rows that are not too long."""
+    from iikata.experiment import declare
+    from iikata.lab.materials import Materials
+
+    (rows,) = Materials(declare(values, Path.cwd()), folder, lambda event: None).encoded.values()
+    kept = sum(not row.truncated for row in rows)
+    return int(values["train"]["epochs"]) * math.ceil(kept / values["train"]["batch_size"])
+
+
+def _note(line: str) -> None:
+    print(f"note: {line}", file=sys.stderr)

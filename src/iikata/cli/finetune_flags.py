@@ -25,6 +25,11 @@ def truth(text: str) -> bool:
     return known[text.lower()]
 
 
+def folder(text: str) -> str | None:
+    """Read a folder; None, False and nothing mean none, as they did in the old script."""
+    return None if text in ("", "None", "False") else text
+
+
 def names(text: str) -> list[str]:
     """Read a list as python-fire did: `[q_proj,v_proj]`, `'["q_proj"]'`, or one name."""
     return [part.strip(" '\"") for part in text.strip("[]() ").split(",") if part.strip(" '\"")]
@@ -47,7 +52,7 @@ FLAGS = (
     Flag("train_on_inputs", True, truth, "BOOL", "loss on the prompt too"),
     Flag("add_eos_token", False, truth, "BOOL", "taken; the end token is always trained"),
     Flag("group_by_length", False, truth, "BOOL", "taken and not needed: nothing is padded"),
-    Flag("resume_from_checkpoint", None, str, "DIR", "go on from there; nothing there yet starts fresh"),
+    Flag("resume_from_checkpoint", None, folder, "DIR", "go on from there; nothing there yet starts fresh"),
     Flag("prompt_template_name", "alpaca", str, "NAME", "built-in template, or its file"),
     Flag("gradient_checkpointing", False, truth, "BOOL", "taken and not needed: memory is planned"),
     Flag("seed", 42, int, "N", "of initial weights, data order and dropout"),

@@ -23,6 +23,10 @@ def parser() -> argparse.ArgumentParser:
     run = _verb(verbs, "run", "iikata.cli.stages:run", "all stages of an experiment, resuming")
     _experiment(run)
     run.add_argument("--to", choices=STAGES, default="report", help="stop after this stage")
+    _force(run)
+    check = _verb(verbs, "check", "iikata.cli.check:check", "the template doctor, without loading the model")
+    _experiment(check)
+    check.add_argument("--json", action="store_true", help="print JSON")
     helps = {
         "encode": "rows to tokens; --json prints them",
         "train": "every arm, after encoding",
@@ -37,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     del schema
     _finetune(verbs)
     _templates(verbs)
+    _export(verbs)
+    _ask(verbs)
     return top
 
 
@@ -70,9 +76,15 @@ def _output(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--lang", choices=("en", "ja"), default=None, help="language of the verdict (default: by LANG)")
 
 
+def _force(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--force", action="store_true", help="go on although the template doctor found an error")
+
+
 def _stage(verbs, stage: str, text: str) -> None:  # type: ignore[no-untyped-def]
     verb = _verb(verbs, stage, f"iikata.cli.stages:{stage}", text)
     _experiment(verb, optional=stage == "compare")
+    if stage not in ("compare", "report"):
+        _force(verb)
     if stage in ("encode", "compare"):
         verb.add_argument("--json", action="store_true", help="print JSON")
     if stage == "encode":
@@ -91,11 +103,36 @@ def _finetune(verbs) -> None:  # type: ignore[no-untyped-def]
     from iikata.cli.finetune_flags import FLAGS
 
     verb = _verb(verbs, "finetune", "iikata.cli.finetune:finetune", "one arm, with the flags of the old finetune.py")
+    _force(verb)
     for flag in FLAGS:
-        verb.add_argument(f"--{flag.name}", type=flag.read, default=flag.default, metavar=flag.kind, help=flag.help)
+        bare = {"nargs": "?", "const": True} if flag.kind == "BOOL" else {}
+        more = {"type": flag.read, "default": flag.default, "metavar": flag.kind, "help": flag.help, **bare}
+        verb.add_argument(f"--{flag.name}", **more)  # type: ignore[arg-type]
 
 
 def _templates(verbs) -> None:  # type: ignore[no-untyped-def]
-    verb = _verb(verbs, "templates", "iikata.cli.templates:templates", "list or show prompt templates")
-    verb.add_argument("action", choices=("list", "show"), help="what to do")
+    verb = _verb(verbs, "templates", "iikata.cli.templates:templates", "list, show or convert templates")
+    verb.add_argument("action", choices=("list", "show", "convert"), help="what to do")
     verb.add_argument("template", nargs="?", metavar="TEMPLATE", help="built-in name or file")
+    verb.add_argument("dest", nargs="?", metavar="DEST", help="convert: DEST.json (Alpaca) or DEST.jinja")
+
+
+def _export(verbs) -> None:  # type: ignore[no-untyped-def]
+    verb = _verb(verbs, "export", "iikata.cli.export:export", "an arm as a folder that other tools load")
+    verb.add_argument("experiment", metavar="RUN", help="run folder")
+    verb.add_argument("arm", metavar="ARM", help="e.g. dolly_ja.s0")
+    verb.add_argument("dest", metavar="DEST", help="folder to write; must not be there yet")
+    verb.add_argument("--merge", action="store_true", help="write the base's weights with the adapter merged in")
+    verb.add_argument("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder")
+    verb.set_defaults(set=[], out=None)
+
+
+def _ask(verbs) -> None:  # type: ignore[no-untyped-def]
+    verb = _verb(verbs, "ask", "iikata.cli.ask:ask", "answers of every cell side by side, as they are written")
+    verb.add_argument("run", metavar="RUN", help="run folder, adapter folder, or a base model")
+    verb.add_argument("question", help="the instruction")
+    verb.add_argument("--input", default="", metavar="TEXT", help="the instruction's input")
+    verb.add_argument("--arm", action="append", default=[], metavar="A", help="only this arm (may be given again)")
+    verb.add_argument("--template", action="append", default=[], metavar="T", help="prompt with this template only")
+    verb.add_argument("--samples", type=int, default=1, metavar="N", help="answers a cell")
+    verb.add_argument("--set", action="append", default=[], metavar="A.B=C", help="e.g. generate.temperature=0")

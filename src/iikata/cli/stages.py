@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 def demo(given: argparse.Namespace) -> None:
     """Run the embedded experiment and print its verdict."""
     given.experiment = str(files("iikata") / "demo" / "demo.yaml")
-    given.set, given.to = [], "report"
+    given.set, given.to, given.force = [], "report", False
     run(given)
 
 
 def run(given: argparse.Namespace) -> None:
     lab = open_lab(given)
-    lab.run(given.to)
+    lab.run(given.to, given.force)
     if given.to in ("compare", "report"):
         tell_verdict(lab, given.lang)
 
@@ -32,7 +32,7 @@ def run(given: argparse.Namespace) -> None:
 def encode(given: argparse.Namespace) -> None:
     lab = open_lab(given)
     if not given.json:
-        lab.run("encode")
+        lab.run("encode", given.force)
         for template in lab.materials.encoded:
             for line in read_shown(lab, template)[: given.limit]:
                 print(f"{template} {line['id']}\n{line['painted']}\n")
@@ -45,15 +45,15 @@ def encode(given: argparse.Namespace) -> None:
 
 
 def train(given: argparse.Namespace) -> None:
-    open_lab(given).run("train")
+    open_lab(given).run("train", given.force)
 
 
 def generate(given: argparse.Namespace) -> None:
-    open_lab(given).run("generate")
+    open_lab(given).run("generate", given.force)
 
 
 def score(given: argparse.Namespace) -> None:
-    open_lab(given).run("score")
+    open_lab(given).run("score", given.force)
 
 
 def compare(given: argparse.Namespace) -> None:

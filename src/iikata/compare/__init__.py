@@ -62,18 +62,22 @@ def compare(
     margins: Mapping[str, float] | None = None,
     alpha: float = 0.05,
     gates: Sequence[Gate] = (),
+    better: Mapping[str, str] | None = None,
 ) -> Result:
     """Compare all cells that the scores hold; `primary` is the one metric that the verdict stands on.
 
     `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand; without
     one a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
-    warnings. Raises IikataError for a primary metric without scores or direction and for a margin or alpha out of range.
+    warnings; `better` tells the direction of such ones ("higher" where it does not). Raises IikataError for a primary
+    metric without scores or direction, a margin or alpha out of range, values outside a metric's bounds.
     """
     table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
     margins = dict(margins or {})
     found = panels(table)
-    infos, warnings = _infos(found, metrics)
-    _check(infos, primary, margins, alpha)
+    infos, warnings = _infos(found, metrics, better or {})
+    _check({**metrics, **infos}, primary, margins, alpha)
+    if primary not in infos:
+        raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
     drafts: list[Draft] = []
     noises: list[Comparison] = []
     rows_lost: dict[str, int] = {}
@@ -102,23 +106,31 @@ def compare(
     )
 
 
-def _infos(found: Mapping[str, Panel], metrics: Mapping[str, MetricInfo]) -> tuple[dict[str, MetricInfo], list[str]]:
+def _infos(
+    found: Mapping[str, Panel], metrics: Mapping[str, MetricInfo], better: Mapping[str, str]
+) -> tuple[dict[str, MetricInfo], list[str]]:
     """Return what is known of each metric that has scores, and what had to be assumed."""
-    assumed = {name: assumed_metric(name, panel.mean) for name, panel in found.items() if name not in metrics}
+    assumed = {
+        name: assumed_metric(name, panel.mean, better.get(name)) for name, panel in found.items() if name not in metrics
+    }
     infos = {name: metrics[name] if name in metrics else assumed[name][0] for name in found}
     return infos, [note for _, note in assumed.values()]
 
 
-def _check(infos: Mapping[str, MetricInfo], primary: str, margins: Mapping[str, float], alpha: float) -> None:
+def _check(known: Mapping[str, MetricInfo], primary: str, margins: Mapping[str, float], alpha: float) -> None:
+    """Raise IikataError for a question that has no answer; `known`: the metrics declared or scored."""
     for name in (primary, *margins):
-        if name not in infos:
-            known = ", ".join(infos)
-            raise IikataError(f'no score of metric "{name}"{did_you_mean(name, infos)}. There are scores of: {known}.')
-    if infos[primary].better == "none":
+        if name not in known:
+            raise IikataError(f'metric "{name}" is unknown{did_you_mean(name, known)}. Known: {", ".join(known)}.')
+    if known[primary].better == "none":
         raise IikataError(f'metric "{primary}" knows no better or worse and cannot be the primary one; name another.')
     for name, margin in margins.items():
+        info = known[name]
         if not (np.isfinite(margin) and margin > 0):
             raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
+        if info.bounds and margin >= (info.span or 0.0):
+            points = " Percentage points are hundredths: 10 are 0.10." if info.is_share else ""
+            raise IikataError(f"the margin of {name}, {margin:g}, covers all of its range {info.bounds}.{points}")
     if not 0 < alpha < 0.5:
         raise IikataError(f"alpha must lie between 0 and 0.5, saw {alpha}.")
 

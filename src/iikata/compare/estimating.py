@@ -51,14 +51,14 @@ def draft(
     finish: Panel | None,
     gates: Iterable[Gate],
     rows_left_out: float,
-    noise: Mapping[str | None, NoiseFloor],
+    noise: Mapping[str, NoiseFloor],
     alpha: float,
 ) -> Draft:
     """Estimate a contrast and look at its gates; `rows_left_out` is a share of the metric's rows."""
     pair, sides = contrast.pair, (contrast.treatment, contrast.control)
     found = estimate(pair.d, alpha, info.span) if pair.d.size else None
     made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
-    made.gates = handed_in(gates, contrast.question, sides, pair.seeds) + score_gates(pair, info, rows_left_out)
+    made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out)
     if info.kind == "content" and (fault := finish_fault(finish, sides, pair.seeds)):
         if contrast.question == "matched":
             made.gates.append(failed("finish_rate", fault))
@@ -85,10 +85,10 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
         made.gates.append(failed("permutation_disagrees", detail))
 
 
-def _noise(noise: Mapping[str | None, NoiseFloor], contrast: Contrast) -> float | None:
+def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
     """Return the SD of this difference between single seeds: the root of the tuned sides' summed variances."""
     sides = (contrast.treatment, contrast.control)
-    tuned = [noise[side.trained_on].size for side in sides if side.trained_on == side.prompted_with]
+    tuned = [noise[side.prompted_with].size for side in sides if side.trained_on == side.prompted_with]
     known = [size**2 / 2 for size in tuned if size is not None]
     return math.sqrt(sum(known)) if known and len(known) == len(tuned) else None
 
@@ -99,7 +99,7 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
     S, C = pair.d.shape
     both_few = S < MIN_SEEDS and C < MIN_CLUSTERS
     interval, interval_90 = (
-        (None, None) if found is None else (_around(found, found.half), _around(found, found.half_90))
+        (_within(found, half, made.info.span) for half in (found.half, found.half_90)) if found else (None, None)
     )
     word, beyond = verdict(made.gates, interval, interval_90, margin, p_adjusted, made.p_permutation, both_few, alpha)
     return Comparison(
@@ -128,8 +128,10 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
     )
 
 
-def _around(found: Estimate, half: np.ndarray) -> tuple[float, float] | None:
-    low, high = float(found.difference - half), float(found.difference + half)
+def _within(found: Estimate, half: np.ndarray, span: float | None) -> tuple[float, float] | None:
+    """Return difference -+ half, cut at the largest difference that a bounded metric can show."""
+    most = np.inf if span is None else span
+    low, high = max(-most, float(found.difference - half)), min(most, float(found.difference + half))
     return (low, high) if np.isfinite(half) else None
 
 
@@ -141,7 +143,7 @@ def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, 
 
 def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:
     pair = made.contrast.pair
-    variances = made.found.squares.components if made.found else (np.nan,) * 3
+    variances: tuple[Any, ...] = made.found.squares.components if made.found else (np.nan,) * 3
     return {
         "better": made.info.better,
         "unit": made.info.unit,
@@ -174,7 +176,10 @@ def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) ->
         settled = needed(found.squares, goal, alpha, equivalence=margin is not None) if goal > 0 else None
     if settled is None:
         return {"seeds": None, "probes": None, "clusters": None, "lower_bound": False}
-    return {**settled, "probes": math.ceil(settled["clusters"] * pair.n_probes / C), "lower_bound": S < 2}
+    # A third of the clusters goes to choosing the base's template and must be there, too.
+    clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail.get("choosing_clusters", 0)) / C)
+    probes = math.ceil(clusters * pair.n_probes / C)
+    return {"seeds": settled["seeds"], "probes": probes, "clusters": clusters, "lower_bound": S < 2}
 
 
 def _needed_identical(size: float, span: float, margin: float | None, alpha: float) -> int | None:

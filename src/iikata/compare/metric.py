@@ -35,9 +35,14 @@ class MetricInfo:
         return None if self.bounds is None else self.bounds[1] - self.bounds[0]
 
     @property
-    def is_rate(self) -> bool:
-        """True for a share: scored between 0 and 1."""
+    def is_share(self) -> bool:
+        """True for what runs from 0 to 1; told in percentage points."""
         return self.bounds == (0.0, 1.0)
+
+    @property
+    def is_rate(self) -> bool:
+        """True for a share of answers (right, finished, leaking), not for a share of an answer's text."""
+        return self.is_share and (not self.unit.startswith("share of ") or self.unit == "share of answers")
 
 
 def assumed_metric(name: str, values: np.ndarray, better: str | None = None) -> tuple[MetricInfo, str]:

@@ -30,7 +30,8 @@ def _metric_remarks(panel: Panel, info: MetricInfo) -> list[str]:
     known, lines, told = panel.mean[np.isfinite(panel.mean)], panel.scored + panel.unscored, []
     if not len(known):
         return [f"{panel.metric}: none of its {lines.sum()} scores is a number"]
-    if info.bounds and not info.bounds[0] <= known.min() <= known.max() <= info.bounds[1]:
+    rounding = 1e-9 * (info.span or 0.0)
+    if info.bounds and not info.bounds[0] - rounding <= known.min() <= known.max() <= info.bounds[1] + rounding:
         seen = f"{known.min():g} to {known.max():g}"
         raise IikataError(f"{panel.metric}: scores from {seen} lie outside its bounds {info.bounds}.")
     if np.ptp(known) == 0 and len(known) > 1:

@@ -1,6 +1,7 @@
 """Read score lines from any tool, telling every bad line by its number."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,10 @@ def _number_fault(record: dict[str, Any]) -> str:
         return f"seed must be a whole number, or null for the untuned base, saw {seed!r}."
     if seed is not None and record["trained_on"] is None:
         return f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null."
-    if type(sample) is not int or sample < 0:
+    if type(sample) is not int or not 0 <= sample < 2**63:
         return f"sample must be a whole number from 0 on, saw {sample!r}."
     if type(value) not in (int, float) and value is not None:
         return f"value must be a number, or null where the answer could not be scored, saw {value!r}."
-    if value in (float("inf"), float("-inf")):
+    if value is not None and abs(value) > sys.float_info.max:
         return "value is infinite; write null where the answer could not be scored."
     return ""

@@ -1,37 +1,40 @@
 """Say the two verdicts in English and Japanese, in words that a statistician would sign."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.compare.metric import MetricInfo
-from iikata.compare.phrases import PHRASES, SHAPES
+from iikata.compare.phrases import GATES_JA, PHRASES, SHAPES, UNITS_JA
 from iikata.compare.verdict import lora_needed, template_matters
 from iikata.records import Comparison
 
-LANGUAGES = ("en", "ja")
+JAPANESE = "\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef"
+JOIN = {"en": " ", "ja": ""}
+SUPERFLUOUS_GAP = re.compile(f"(?<=[{JAPANESE}]) (?=[{JAPANESE}0-9])")
 
 
 def sentences(comparisons: Sequence[Comparison], info: MetricInfo, margin: float | None) -> dict[str, Any]:
     """Return the verdict of the primary metric's comparisons, with what it is about."""
     matched = [c for c in comparisons if c.question == "matched"]
-    best = [c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]]
+    best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
     matters = template_matters([c.verdict for c in matched])
-    needed = lora_needed(best[0].verdict, _improved(best[0])) if best else "NOT_ASSESSABLE"
-    about_template, about_lora = _decisive(matched, matters), best[0] if best else None
-    result: dict[str, Any] = {"template_matters": matters, "lora_needed": needed}
-    for language in LANGUAGES:
-        parts = [
-            *_template(matched, matters, about_template, info, margin, language),
-            *_lora(about_lora, needed, info, margin, language),
-        ]
-        result[f"sentence_{language}"] = ("" if language == "ja" else " ").join(parts)
+    lora = lora_needed(best.verdict, _improved(best)) if best else lora_needed(None, False)
+    shown = _shown(matched, matters)
+    said = {}
+    for language in PHRASES:
+        speaker = Speaker(info, margin, language)
+        parts = speaker.template(matched, matters, shown) + speaker.lora(best, lora)
+        said[f"sentence_{language}"] = SUPERFLUOUS_GAP.sub("", JOIN[language].join(parts))
     return {
-        **result,
+        "template_matters": matters,
+        "lora_needed": lora,
+        **said,
         "metric": info.name,
         "margin": margin,
-        "template_pair": None if about_template is None else _pair_names(about_template),
-        "lora_template": None if about_lora is None else about_lora.treatment["trained_on"],
-        "base_template": None if about_lora is None else about_lora.control["prompted_with"],
+        "template_pair": [shown.treatment["trained_on"], shown.control["trained_on"]] if shown else None,
+        "lora_template": best.treatment["trained_on"] if best else None,
+        "base_template": best.control["prompted_with"] if best else None,
     }
 
 
@@ -39,150 +42,128 @@ def _improved(c: Comparison) -> bool:
     return (c.difference or 0.0) > 0 if c.detail["better"] == "higher" else (c.difference or 0.0) < 0
 
 
-def _pair_names(c: Comparison) -> list[str]:
-    return [c.treatment["trained_on"], c.control["trained_on"]]
+def _shown(matched: Sequence[Comparison], verdict: str) -> Comparison | None:
+    """Return the pair that the sentence shows, of those that gave the verdict: the one with the largest difference.
 
-
-def _decisive(matched: Sequence[Comparison], verdict: str) -> Comparison | None:
-    """Return the pair that the sentence shows: the largest difference of those that gave the verdict.
-
-    For INCONCLUSIVE and EQUIVALENT the pair whose interval reaches farthest from 0: the rest is better settled.
+    For INCONCLUSIVE and EQUIVALENT the one whose interval reaches farthest from 0: the others are better settled.
     """
     of = [c for c in matched if c.verdict == verdict]
     if verdict in ("INCONCLUSIVE", "EQUIVALENT"):
-        return max(of, key=_reach, default=None)
+        return max(of, key=lambda c: max(map(abs, c.interval_90)) if c.interval_90 else float("inf"), default=None)
     return max(of, key=lambda c: abs(c.difference or 0.0), default=None)
 
 
-def _reach(c: Comparison) -> float:
-    return max(map(abs, c.interval_90)) if c.interval_90 else float("inf")
+class Speaker:
+    """Says comparisons of one metric in one language."""
 
+    def __init__(self, info: MetricInfo, margin: float | None, language: str):
+        self.info, self.margin, self.language = info, margin, language
+        self.words = PHRASES[language]
+        self.metric = f"「{info.name}」" if language == "ja" else f'"{info.name}"'
+        self.scale = 100 if info.is_share else 1
+        unit = "points" if info.is_share else info.unit
+        gap = " " if language == "en" and unit else ""
+        self.unit = gap + (UNITS_JA.get(unit, f" {unit}") if language == "ja" and unit else unit)
 
-def _template(
-    matched: Sequence[Comparison],
-    verdict: str,
-    c: Comparison | None,
-    info: MetricInfo,
-    margin: float | None,
-    language: str,
-) -> list[str]:
-    words = PHRASES[language]
-    if c is None:
-        return [words["template_NONE"].format(metric=info.name)]
-    fields = _fields(c, info, margin, language)
-    fields |= {"n": len(matched), "k": sum(m.verdict == verdict for m in matched)}
-    parts = [words[_key(f"template_{verdict}", c, margin)].format(**fields)]
-    if len(matched) > 1 and verdict in ("MATTERS", "NOT_ASSESSABLE", "INCONCLUSIVE", "SMALL"):
-        parts.append(words["of_pairs"].format(**fields))
-    return parts + _after(c, fields, verdict, margin, language)
+    def template(self, matched: Sequence[Comparison], verdict: str, c: Comparison | None) -> list[str]:
+        """Say whether the template matters, shown on the pair c; None where there is no pair."""
+        if c is None:
+            return [self.words["template_NONE"].format(metric=self.metric)]
+        fields = {**self.fields(c), "n": len(matched), "k": sum(m.verdict == verdict for m in matched)}
+        parts = [self.words[self._key(f"template_{verdict}", c)].format(**fields)]
+        if len(matched) > 1 and verdict != "EQUIVALENT":
+            parts.append(self.words["of_pairs"].format(**fields))
+        return parts + self._after(c, fields)
 
+    def lora(self, c: Comparison | None, verdict: str) -> list[str]:
+        """Say whether LoRA was needed; None where tuned and untuned cannot be compared."""
+        if c is None:
+            return [self.words["lora_NONE"].format(metric=self.metric)]
+        fields = self.fields(c)
+        return [self.words[self._key(f"lora_{verdict}", c)].format(**fields), *self._after(c, fields)]
 
-def _lora(c: Comparison | None, needed: str, info: MetricInfo, margin: float | None, language: str) -> list[str]:
-    words = PHRASES[language]
-    if c is None:
-        return [words["lora_NONE"].format(metric=info.name)]
-    fields = _fields(c, info, margin, language)
-    return [
-        words[_key(f"lora_{needed}", c, margin)].format(**fields),
-        *_after(c, fields, str(c.verdict), margin, language),
-    ]
+    def _key(self, key: str, c: Comparison) -> str:
+        if c.verdict != "INCONCLUSIVE":
+            return key
+        return "no_interval" if c.interval is None else key if self.margin is not None else f"{key}_no_margin"
 
+    def _after(self, c: Comparison, fields: Mapping[str, Any]) -> list[str]:
+        """Say what must stand behind an effect: margin, what it would take, scope, noise floor, shape."""
+        keys: list[str] = []
+        if c.verdict == "MATTERS":
+            keys.append("no_margin" if self.margin is None else "beyond" if c.beyond_margin else "beyond_open")
+        if c.verdict == "INCONCLUSIVE" and c.interval is not None:
+            keys += self._outlook(c)
+        if c.verdict != "NOT_ASSESSABLE":
+            keys.append("both_few" if c.detail["both_few"] else c.scope)
+            keys += ["noise"] if c.question == "matched" and c.detail["noise_floor"] is not None else []
+        parts = [self.words[key].format(**fields) for key in keys]
+        return parts + [SHAPES[self.language][shape] for shape in c.detail["shapes"] if keys]
 
-def _key(key: str, c: Comparison, margin: float | None) -> str:
-    """Return the phrase's key: an open verdict reads otherwise without a margin or without an interval."""
-    if not key.endswith("INCONCLUSIVE"):
-        return key
-    if c.interval is None:
-        return "no_interval"
-    return key if margin is not None else f"{key}_no_margin"
+    def _outlook(self, c: Comparison) -> list[str]:
+        keys = []
+        if c.mde is not None:
+            keys.append("mde_none" if self.info.span is not None and c.mde > self.info.span else "mde")
+        if c.needed and c.needed["seeds"]:
+            keys.append("needed_at_least" if c.needed["lower_bound"] else "needed")
+        elif c.difference or self.margin is not None:
+            keys.append("out_of_reach")
+        return keys
 
+    def fields(self, c: Comparison) -> dict[str, Any]:
+        """Return what a phrase may name; size and size_interval are turned so that the size is positive."""
+        difference = c.difference or 0.0
+        low, high = c.interval or (0.0, 0.0)
+        sides = [self._side(c, side) for side in (c.treatment, c.control)]
+        better, worse = sides if _improved(c) else sides[::-1]
+        need = c.needed or {}
+        return {
+            "metric": self.metric,
+            "a": sides[0],
+            "b": sides[1],
+            "better": better,
+            "worse": worse,
+            "difference": self.number(difference, sign=True),
+            "interval": self.interval(low, high),
+            "interval_90": self.interval(*(c.interval_90 or (0.0, 0.0))),
+            "size": self.number(abs(difference)),
+            "size_interval": self.interval(*((low, high) if difference >= 0 else (-high, -low)), sign=False),
+            "level": f"{100 * c.level:.3g}%",
+            "level_90": f"{100 * (2 * c.level - 1):.3g}%",
+            "p": "p < 0.001" if (c.p_holm or 0.0) < 0.001 else f"p = {c.p_holm:.2g}",
+            "margin": self.number(self.margin or 0.0),
+            "goal": self.number(abs(difference) if self.margin is None else self.margin),
+            "mde": self.number(c.mde or 0.0),
+            "noise": self.number(c.detail["noise_floor"] or 0.0),
+            "n_seeds": self._count(c.n_seeds, "seed", "シード"),
+            "n_clusters": self._count(c.n_clusters, "probe cluster", "プローブクラスタ"),
+            "need_seeds": need.get("seeds"),
+            "need_probes": need.get("probes"),
+            "choosing": c.detail.get("choosing_clusters"),
+            "gates": self._gates(c),
+        }
 
-def _after(c: Comparison, fields: Mapping[str, Any], verdict: str, margin: float | None, language: str) -> list[str]:
-    """Return what must stand behind an effect: the margin, what it would take, the scope, the noise, the shape."""
-    words = PHRASES[language]
-    parts = []
-    if verdict == "MATTERS":
-        key = "no_margin" if margin is None else "beyond" if c.beyond_margin else "beyond_open"
-        parts.append(words[key].format(**fields))
-    if verdict == "INCONCLUSIVE":
-        parts += _outlook(c, fields, words)
-    if verdict != "NOT_ASSESSABLE":
-        parts.append(words["both_few" if c.detail["both_few"] else c.scope].format(**fields))
-        if c.question == "matched" and c.detail["noise_floor"] is not None:
-            parts.append(words["noise"].format(**fields))
-        parts += [SHAPES[language][shape] for shape in c.detail["shapes"]]
-    return parts
+    def _side(self, c: Comparison, side: Mapping[str, Any]) -> str:
+        trained_on = side["trained_on"] or "base"
+        return trained_on if c.question == "matched" else f"{trained_on}@{side['prompted_with']}"
 
+    def _count(self, n: int, english: str, japanese: str) -> str:
+        return f"{n} {japanese}" if self.language == "ja" else f"{n} {english}{'' if n == 1 else 's'}"
 
-def _outlook(c: Comparison, fields: Mapping[str, Any], words: Mapping[str, str]) -> list[str]:
-    parts = [words["mde"].format(**fields)] if c.mde is not None else []
-    need = c.needed or {}
-    if need.get("seeds"):
-        key = "needed_at_least" if need["lower_bound"] else "needed"
-        parts.append(words[key].format(need_seeds=need["seeds"], need_probes=need["probes"]))
-    elif c.interval is not None:
-        parts.append(words["out_of_reach"])
-    return parts
+    def _gates(self, c: Comparison) -> str:
+        names = [f"{gate['name']} {gate['subject']}".strip() for gate in c.gates]
+        if self.language == "ja":
+            return "、".join(GATES_JA.get(name, name) for name in names)
+        return "; ".join(f"{name}: {gate['detail']}" for name, gate in zip(names, c.gates, strict=True))
 
+    def number(self, value: float, sign: bool = False) -> str:
+        """Return a number with its unit; a rate in percentage points."""
+        return self._digits(value, sign) + self.unit
 
-def _fields(c: Comparison, info: MetricInfo, margin: float | None, language: str) -> dict[str, Any]:
-    """Return what a phrase may name; `low`..`high` are of treatment - control, `size_*` of better over worse."""
-    show = Numbers(info, language)
-    low, high = c.interval or (float("nan"),) * 2
-    low_90, high_90 = c.interval_90 or (float("nan"),) * 2
-    difference = c.difference if c.difference is not None else float("nan")
-    size_low, size_high = (low, high) if difference >= 0 else (-high, -low)
-    sides = [_name(c, side) for side in (c.treatment, c.control)]
-    better, worse = sides if _improved(c) else sides[::-1]
-    return {
-        "metric": info.name,
-        "a": sides[0],
-        "b": sides[1],
-        "t": c.treatment["trained_on"],
-        "base_t": c.control["prompted_with"],
-        "better": better,
-        "worse": worse,
-        "difference": show(difference, sign=True),
-        "size": show(abs(difference)),
-        "interval": show.interval(low, high),
-        "interval_90": show.interval(low_90, high_90),
-        "size_interval": show.interval(size_low, size_high),
-        "level": f"{c.level:.0%}",
-        "level_90": f"{2 * c.level - 1:.0%}",
-        "p": "p < 0.001" if (c.p_holm or 0) < 0.001 else f"p = {c.p_holm:.2g}",
-        "margin": show(margin) if margin is not None else "",
-        "mde": show(c.mde) if c.mde is not None else "",
-        "noise": show(c.detail["noise_floor"]) if c.detail["noise_floor"] is not None else "",
-        "seeds": c.n_seeds,
-        "clusters": c.n_clusters,
-        "choosing": c.detail.get("choosing_clusters"),
-        "gate": "; ".join(f"{g['name']}: {g['detail']}" for g in c.gates),
-    }
+    def interval(self, low: float, high: float, sign: bool = True) -> str:
+        """Return an interval with its unit."""
+        between = "〜" if self.language == "ja" else " to "
+        return self._digits(low, sign) + between + self._digits(high, sign) + self.unit
 
-
-def _name(c: Comparison, side: Mapping[str, Any]) -> str:
-    return (
-        str(side["trained_on"])
-        if c.question == "matched"
-        else f"{side['trained_on'] or 'base'}@{side['prompted_with']}"
-    )
-
-
-class Numbers:
-    """Write numbers in the metric's unit; rates in percentage points."""
-
-    def __init__(self, info: MetricInfo, language: str):
-        self.scale = 100 if info.is_rate else 1
-        points = "ポイント" if language == "ja" else " points"
-        self.unit = points if info.is_rate else f" {info.unit}" if info.unit else ""
-        self.to = "〜" if language == "ja" else " to "
-
-    def __call__(self, value: float, sign: bool = False) -> str:
-        return self.bare(value, sign) + self.unit
-
-    def bare(self, value: float, sign: bool = True) -> str:
-        text = f"{value * self.scale:{'+' if sign else ''}.3g}"
-        return text.replace("-", "−")
-
-    def interval(self, low: float, high: float) -> str:
-        return f"{self.bare(low)}{self.to}{self.bare(high)}{self.unit}"
+    def _digits(self, value: float, sign: bool) -> str:
+        return f"{value * self.scale:{'+' if sign else ''}.3g}".replace("-", "−")

@@ -31,11 +31,20 @@ class ScoreTable:
     def __len__(self) -> int:
         return len(self.value)
 
+    @property
+    def metrics(self) -> list[str]:
+        return self.names["metric"]
+
+    @property
+    def metric(self) -> np.ndarray:
+        """int32[n]: each line's place in `metrics`."""
+        return self.codes["metric"]
+
     def scores(self) -> list[Score]:
         """Return the lines as records."""
         cell, probe, cluster, metric, signature = (map(self.names[n].__getitem__, self.codes[n]) for n in NAMED)
         rest = (cluster, self.sample.tolist(), metric, self.value.tolist(), signature)
-        return [Score(*c, p, *others) for c, p, *others in zip(cell, probe, *rest, strict=True)]
+        return [Score(*c, p, *others) for c, p, *others in zip(cell, probe, *rest, strict=True)]  # type: ignore[call-arg]
 
 
 class TableWriter:
@@ -62,8 +71,8 @@ class TableWriter:
         """Return what was collected; raises IikataError as `checked` does."""
         names = {name: list(known) for name, known in self.known.items()}
         codes = {name: np.array(column, dtype=np.int32) for name, column in self.codes.items()}
-        columns = (np.array(column) for column in (self.sample, self.value, self.line))
-        return checked(ScoreTable(names, codes, *columns, source=source, torn=torn))
+        sample, value, line = (np.array(column) for column in (self.sample, self.value, self.line))
+        return checked(ScoreTable(names, codes, sample, value, line, source, torn))
 
 
 def tabulate(scores: Iterable[Score]) -> ScoreTable:

@@ -2,12 +2,14 @@
 
 from iikata.encode.encode import encode, encode_prompt, end_id
 from iikata.encode.load import disagreement, load_tokenizer
+from iikata.encode.portable import chat_template_for, tokenizer_config, tokenizer_json
 from iikata.encode.prefix import prefixes
 from iikata.encode.show import show
 from iikata.encode.tokenizer import Tokenizer
 
 __all__ = [
     "Tokenizer",
+    "chat_template_for",
     "disagreement",
     "encode",
     "encode_prompt",
@@ -15,4 +17,6 @@ __all__ = [
     "load_tokenizer",
     "prefixes",
     "show",
+    "tokenizer_config",
+    "tokenizer_json",
 ]

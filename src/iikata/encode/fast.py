@@ -21,7 +21,7 @@ class FastTokenizer(Tokenizer):
         return encoder.encode(text, add_special_tokens=False).ids
 
     def text(self, ids: Iterable[int]) -> str:
-        return self._start.decode(list(ids), skip_special_tokens=False)
+        return self._start.decode(list(ids), skip_special_tokens=False)  # ids beyond the vocabulary give nothing
 
     def token(self, id: int) -> str:
         # Byte-level vocabularies write bytes as odd letters; the text is shown where it is whole characters.

@@ -37,12 +37,17 @@ class PieceTokenizer(Tokenizer):
 
     def text(self, ids: Iterable[int]) -> str:
         # SentencePiece decodes control tokens to nothing and does not know added ones.
-        runs = [(text, list(run)) for text, run in groupby(ids, key=self._special_by_id.get)]
+        runs = [(text, list(run)) for text, run in groupby(ids, key=self._shown)]
         decode = self._processors[True, True].decode
         return "".join(decode(run) if text is None else text * len(run) for text, run in runs)
 
     def token(self, id: int) -> str:
         return self._special_by_id.get(id) or self._processors[True, True].id_to_piece(id)
+
+    def _shown(self, id: int) -> str | None:
+        """Return what stands for a token that SentencePiece cannot decode."""
+        # Many models have more outputs than their tokenizer has tokens, and can draw one of the rest.
+        return self._special_by_id.get(id) or (None if id < len(self._processors[True, True]) else "\ufffd")
 
     @cached_property
     def _special_by_id(self) -> dict[int, str]:

@@ -3,7 +3,7 @@
 from iikata.experiment.document import dump
 from iikata.experiment.files import no_such_file, read_text
 from iikata.experiment.places import SUFFIXES, absolute_path, local_path, template_name
-from iikata.experiment.read import declare, read
+from iikata.experiment.read import declare, parse, read
 from iikata.experiment.settings import (
     Columns,
     CompareSettings,
@@ -33,6 +33,7 @@ __all__ = [
     "dump",
     "local_path",
     "no_such_file",
+    "parse",
     "read",
     "read_text",
     "schema",

@@ -23,15 +23,20 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     everything wrong, a line each: `file:line:column: what was seen; what is allowed`.
     """
     path = Path(path)
-    document = Document(read_text(path, most_bytes=MOST_BYTES), str(path))
+    return parse(read_text(path, most_bytes=MOST_BYTES), str(path), path.absolute().parent, overrides)
+
+
+def parse(text: str, shown: str, folder: Path, overrides: Sequence[str] = ()) -> Experiment:
+    """Return the experiment that the YAML `text` declares; errors call it `shown`, paths count from `folder`."""
+    document = Document(text, shown)
     if document.values is None:
-        raise IikataError(f"{path}:1:1: the file is empty; `data:` and `templates:` are needed.")
+        raise IikataError(f"{shown}:1:1: the file is empty; `data:` and `templates:` are needed.")
     if not isinstance(document.values, dict):
-        raise IikataError(f"{path}:1:1: an experiment is made of settings, a line each, as in `name: first`.")
+        raise IikataError(f"{shown}:1:1: an experiment is made of settings, a line each, as in `name: first`.")
     for override in overrides:
         _override(document, override)
-    document.values.setdefault("name", path.stem)
-    return declare(document.values, path.absolute().parent, document.places, document.keys, document.faults)
+    document.values.setdefault("name", Path(shown).stem)
+    return declare(document.values, folder, document.places, document.keys, document.faults)
 
 
 def declare(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from iikata.model.attention import Options, attend_masked, causal_mask
+from iikata.model.attention import Options, at_least_float32, attend_masked, causal_mask
 
 KV = list[tuple[Tensor, Tensor]]
 """A layer each: keys and values [1, kv_heads, T, D]."""
@@ -53,6 +53,8 @@ class Slots:
         tokens = kv[0][0].shape[2]
         for layer, (key, value) in enumerate(kv):
             self.keys[layer][row, :, :tokens] = key[0]
+            # A key is masked where it is old; a value counts zero times, and zero times inf or NaN is NaN.
+            self.values[layer][row] = 0
             self.values[layer][row, :, :tokens] = value[0]
         self.used[row] = tokens
 
@@ -69,8 +71,9 @@ def _attend_one(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, optio
     """One query a row, [R, heads, 1, D], over [R, kv_heads, S, D]; batched products treat every slot alike."""
     rows, heads, _, width = query.shape
     kv_heads, length = keys.shape[1], keys.shape[2]
-    grouped = query.view(rows * kv_heads, heads // kv_heads, width)
-    scores = torch.bmm(grouped, keys.view(rows * kv_heads, length, width).transpose(1, 2)).float() * options.scale
+    grouped = query.reshape(rows * kv_heads, heads // kv_heads, width)
+    scores = torch.bmm(grouped, keys.view(rows * kv_heads, length, width).transpose(1, 2))
+    scores = at_least_float32(scores) * options.scale
     if options.softcap is not None:
         scores = torch.tanh(scores / options.softcap) * options.softcap
     place = torch.arange(length, device=query.device)

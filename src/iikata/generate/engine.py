@@ -10,8 +10,12 @@ from torch import Tensor
 
 from iikata.generate.cache import KV, Prefill, Slots
 from iikata.generate.sampling import Sampling, draws, pick
+from iikata.model.attention import Layout
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, longest_prefix
+
+OnToken = Callable[[Any, Sequence[int]], None]
+"""Is told a row's key and all its new tokens so far."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,7 @@ class Shapes:
     """Tokens a slot holds: the longest prompt and the new tokens."""
 
 
+@torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
 def generate(
     base: Base,
     arm: str | None,
@@ -65,24 +70,31 @@ def generate(
     sampling: Sampling,
     max_new_tokens: int,
     shapes: Shapes,
+    on_token: OnToken = lambda key, ids: None,
 ) -> Iterator[Reply]:
-    """Yield every answer of `arm` to `requests` as it finishes.
+    """Yield every answer of `arm` to `requests` as it finishes; `on_token` gets each row's new tokens as they come.
 
     An answer depends on its prompt, its seed, the sampling and the shapes, not on the other requests.
     """
-    with torch.inference_mode():
-        base.speak(arm)
-        yield from _Decoder(base, sampling, max_new_tokens, shapes).run(requests)
+    too_long = max((len(request.prompt_ids) for request in requests), default=0) + max_new_tokens
+    if too_long > shapes.length:
+        raise ValueError(f"a prompt and its answer need {too_long} tokens, a slot holds {shapes.length}")
+    decoder = _Decoder(base, arm, sampling, max_new_tokens, shapes)
+    decoder.on_token = on_token
+    yield from decoder.run(requests)
 
 
 class _Decoder:
-    def __init__(self, base: Base, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
-        self.base, self.sampling, self.max_new_tokens = base, sampling, max_new_tokens
+    on_token: OnToken
+
+    def __init__(self, base: Base, arm: str | None, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
+        self.base, self.arm, self.sampling, self.max_new_tokens = base, arm, sampling, max_new_tokens
         self.prefix_kv: dict[Ids, KV] = {}
         self.slots = Slots(shapes.rows, shapes.length)
         self.rows: list[_Row | None] = [None] * shapes.rows
+        vocabulary = base.config.get_text_config().vocab_size
         self.next_ids = torch.zeros(shapes.rows, dtype=torch.long, device=base.device)
-        self.seen = torch.zeros(shapes.rows, base.config.vocab_size, dtype=torch.bool, device=base.device)
+        self.seen = torch.zeros(shapes.rows, vocabulary, dtype=torch.bool, device=base.device)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
         waiting = deque((request, sample) for request in requests for sample in range(len(request.seeds)))
@@ -109,8 +121,11 @@ class _Decoder:
         layout = Prefill(before)
         device = self.base.device
         positions = torch.arange(start, start + len(ids), device=device)[None]
-        hidden = self.base.hidden(torch.tensor([ids], device=device), positions, layout)
-        return layout.kept, self.base.logits(hidden[:, -1])
+        return layout.kept, self._logits(torch.tensor([ids], device=device), positions, layout)
+
+    def _logits(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        self.base.speak(self.arm)  # between two answers the caller may have let another arm speak
+        return self.base.logits(self.base.hidden(ids, positions, layout)[:, -1])
 
     def _start(self, slot: int, request: Request, sample: int, kv: KV, logits: Tensor) -> Iterator[Reply]:
         row = _Row(request, sample, draws(request.seeds[sample], self.max_new_tokens))
@@ -124,9 +139,7 @@ class _Decoder:
     def _decode(self) -> Iterator[Reply]:
         """One more token for every row; empty slots compute too, and nobody reads them."""
         assert self.slots.used is not None
-        positions = self.slots.used[:, None]
-        hidden = self.base.hidden(self.next_ids[:, None], positions, self.slots)
-        logits = self.base.logits(hidden[:, -1])
+        logits = self._logits(self.next_ids[:, None], self.slots.used[:, None], self.slots)
         uniform = torch.stack([row.uniform[len(row.ids)] if row else torch.zeros(()) for row in self.rows])
         tokens = pick(logits, uniform, self.seen, self.sampling).tolist()
         for slot, row in enumerate(self.rows):
@@ -142,6 +155,7 @@ class _Decoder:
             row.ids.append(token)
             self.next_ids[slot] = token
             self.seen[slot, token] = True
+            self.on_token(row.request.keys[row.sample], row.ids)
             ended = row.request.stopped(tuple(row.ids))
         if ended or len(row.ids) >= self.max_new_tokens:
             self.rows[slot] = None

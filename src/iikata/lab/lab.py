@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iikata.errors import IikataError
 from iikata.experiment import Experiment
-from iikata.lab import answering, comparing, encoding, reporting, scoring, training
+from iikata.lab import answering, checking, comparing, encoding, reporting, scoring, training
 from iikata.lab.events import Tell
 from iikata.lab.materials import Materials
 from iikata.store import Appender
@@ -14,6 +14,7 @@ from iikata.store import Appender
 Work = Callable[[Materials], dict[str, int]]
 
 STAGES: dict[str, Work] = {
+    "check": checking.check,
     "encode": encoding.encode,
     "train": training.train,
     "generate": answering.generate,
@@ -30,12 +31,13 @@ class Lab:
     def __init__(self, experiment: Experiment, out: Path, tell: Tell = lambda event: None) -> None:
         self.materials = Materials(experiment, out, tell)
 
-    def run(self, to: str = "report") -> None:
+    def run(self, to: str = "report", force: bool = False) -> None:
         """Do all stages up to and including `to`; what is finished is not done again.
 
-        Raises IikataError where the run folder was made from something else.
+        Raises IikataError where the run folder was made from something else, or where the template doctor finds an
+        error and `force` does not say to go on.
         """
-        self.materials.sign()
+        self.materials.force = force
         for name in list(STAGES)[: list(STAGES).index(to) + 1]:
             self._timed(name)
 

@@ -28,6 +28,9 @@ class Materials:
         self.experiment = experiment
         self.store = RunFolder(out)
         self.tell = tell
+        self.force = False
+        """Go on although the template doctor found an error."""
+        self._encoded: dict[str, list[Encoded]] = {}
 
     @cached_property
     def model_folder(self) -> Path:
@@ -82,15 +85,17 @@ class Materials:
     @cached_property
     def encoded(self) -> dict[str, list[Encoded]]:
         """The training rows under every template that is trained on."""
-        train = self.experiment.train
         names = [template_name(spec) for spec in self.experiment.templates]
-        return {
-            name: [
-                encode.encode(row, self.templates[name], self.tokenizer, train.cutoff_len, train.loss_on)
-                for row in self.data.train
+        return {name: self.encoded_with(self.templates[name]) for name in names}
+
+    def encoded_with(self, template: Template) -> list[Encoded]:
+        """Return the training rows under `template`; tokenized once a template."""
+        train = self.experiment.train
+        if template.hash not in self._encoded:
+            self._encoded[template.hash] = [
+                encode.encode(row, template, self.tokenizer, train.cutoff_len, train.loss_on) for row in self.data.train
             ]
-            for name in names
-        }
+        return self._encoded[template.hash]
 
     def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
         return tuple(encode.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))

@@ -3,9 +3,11 @@
 import json
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iikata.encode import chat_template_for
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.materials import Materials
@@ -123,26 +125,30 @@ def _finish_if_done(lab: Materials, run: "ArmRun") -> None:
 
 
 def _save_adapter(lab: Materials, run: "ArmRun", folder: Path) -> None:
-    from iikata.model import adapter_file, smollm2
+    from iikata.model import adapter_file
+    from iikata.model.locate import hub_name
 
     template = lab.templates[str(run.arm.template)]
-    base = lab.experiment.model.base
+    base, commit = hub_name(lab.experiment.model.base, lab.model_folder)
+    base = base or lab.model_folder.name
     folder.mkdir(parents=True, exist_ok=True)
     adapter_file.save(
         folder,
         lab.adapters.weights(run.arm.name),
         lab.adapters.shape,
-        base=smollm2.HUB_ID if base == "smollm2" else base,
-        revision=lab.experiment.model.revision,
+        base=base,
+        revision=commit or lab.experiment.model.revision,
     )
     write_text(folder / "template.json", saved(template))
-    write_text(folder / "README.md", _card(lab, run.arm))
+    with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
+        write_text(folder / "chat_template.jinja", chat_template_for(template, lab.tokenizer))
+    write_text(folder / "README.md", _card(lab, run.arm, base))
 
 
-def _card(lab: Materials, arm: Arm) -> str:
+def _card(lab: Materials, arm: Arm, base: str) -> str:
     train = lab.experiment.train
     return (
-        f"---\nlibrary_name: peft\nbase_model: {lab.experiment.model.base}\n---\n\n"
+        f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n"
         f"# {arm.name}\n\nLoRA adapter trained by iikata in the experiment {lab.experiment.name}: template "
         f"`{arm.template}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
         f"{len(lab.data.train)} rows, {train.epochs} epochs of batches of {train.batch_size}, "

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -14,6 +13,16 @@ from iikata.model.lora import LoraShape, Weights
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
 PREFIX = "base_model.model."
+OTHER_KINDS = (
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "modules_to_save",
+    "lora_bias",
+    "alora_invocation_tokens",
+)
+"""Settings of PEFT that change what the tensors mean."""
 
 
 def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: str | None = None) -> None:
@@ -39,7 +48,7 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
 
 def read(folder: Path) -> tuple[Weights, LoraShape]:
     """Return the adapter in `folder`. Raises IikataError naming the file where it is missing, torn or empty."""
-    config = _read_config(folder / CONFIG)
+    shape = _read_config(folder / CONFIG)
     path = folder / WEIGHTS
     if not path.is_file():
         pickled = (
@@ -53,25 +62,26 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
     if not tensors:
         raise IikataError(f"{path}: the adapter is empty; it would answer exactly as the untuned base does.")
     weights = {_own_name(name): tensor.to(torch.float32) for name, tensor in tensors.items()}
-    shape = LoraShape(
-        r=int(config["r"]),
-        alpha=float(config["lora_alpha"]),
-        dropout=float(config.get("lora_dropout", 0.0)),
-        target_modules=tuple(config["target_modules"]),
-    )
     return weights, shape
 
 
-def _read_config(path: Path) -> dict[str, Any]:
+def _read_config(path: Path) -> LoraShape:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        for key in ("r", "lora_alpha", "target_modules"):
-            config[key]
+        modules = config["target_modules"]
+        shape = LoraShape(
+            r=int(config["r"]),
+            alpha=float(config["lora_alpha"]),
+            dropout=float(config.get("lora_dropout") or 0.0),
+            target_modules=(modules,) if isinstance(modules, str) else tuple(modules),
+        )
     except FileNotFoundError:
         raise IikataError(f"{path}: no such file, so {path.parent} holds no adapter.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise IikataError(f"{path}: not an adapter configuration ({type(error).__name__}: {error}).") from None
-    return config
+    if foreign := [key for key in OTHER_KINDS if config.get(key)]:
+        raise IikataError(f"{path}: {foreign[0]} is set; iikata reads plain LoRA only.")
+    return shape
 
 
 def _peft_name(name: str) -> str:

@@ -4,7 +4,7 @@ No model code is copied or patched: a model loaded with `attn_implementation="ii
 values to `attend`, and the `layout` that the caller passed to the model says who may look at whom.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -31,56 +31,22 @@ class Options:
     """Gemma 2 squashes scores with tanh."""
 
 
-@dataclass(frozen=True)
-class Group:
-    """Samples that share their first tokens: [prefix][suffix 1][suffix 2]... in one buffer."""
-
-    prefix: tuple[int, int]
-    """Start and end of the shared tokens in the buffer; may be empty."""
-    suffixes: tuple[tuple[int, int], ...]
-
-
-@dataclass
-class Packed:
-    """Whole samples side by side in one row of the batch; none sees another, each sees its group's prefix.
-
-    Sharing the prefix is exact: with causal attention its hidden states are the same in every sample.
-    """
-
-    groups: tuple[Group, ...]
-    _masks: dict[Any, Tensor] = field(default_factory=dict)
-
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        out = []
-        for group in self.groups:
-            start, end = group.prefix
-            shared_k, shared_v = key[:, :, start:end], value[:, :, start:end]
-            if end > start:
-                out.append(self._causal(query[:, :, start:end], shared_k, shared_v, options))
-            for a, b in group.suffixes:
-                k = torch.cat([shared_k, key[:, :, a:b]], dim=2)
-                v = torch.cat([shared_v, value[:, :, a:b]], dim=2)
-                out.append(self._causal(query[:, :, a:b], k, v, options))
-        return torch.cat(out, dim=2)
-
-    def _causal(self, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        rows, columns = query.shape[2], key.shape[2]
-        if rows == columns and not (options.window and columns > options.window) and not options.softcap:
-            return scaled_dot_product_attention(
-                query, key, value, is_causal=True, scale=options.scale, enable_gqa=_grouped(query, key)
-            )
-        shape = (rows, columns, options.window)
-        if shape not in self._masks:
-            self._masks[shape] = causal_mask(rows, columns, options.window, query.device)
-        return attend_masked(query, key, value, self._masks[shape], options)
-
-
 def causal_mask(rows: int, columns: int, window: int | None, device: torch.device) -> Tensor:
     """Return [rows, columns], True where seen; the last query is aligned with the last key."""
     query_at = torch.arange(columns - rows, columns, device=device)[:, None]
     key_at = torch.arange(columns, device=device)[None]
     seen = key_at <= query_at
     return seen & (query_at - key_at < window) if window else seen
+
+
+def attend_causal(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    """Attend to the query's own token and those before it; the last query is aligned with the last key."""
+    rows, columns = query.shape[2], key.shape[2]
+    if rows == columns and not (options.window and columns > options.window) and options.softcap is None:
+        return scaled_dot_product_attention(
+            query, key, value, is_causal=True, scale=options.scale, enable_gqa=_grouped(query, key)
+        )
+    return attend_masked(query, key, value, causal_mask(rows, columns, options.window, query.device), options)
 
 
 def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, options: Options) -> Tensor:
@@ -94,7 +60,12 @@ def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, optio
     scores = query @ key.transpose(-1, -2) * options.scale
     scores = torch.tanh(scores / options.softcap) * options.softcap
     scores = scores.masked_fill(~mask, float("-inf"))
-    return torch.softmax(scores.float(), dim=-1).to(query.dtype) @ value
+    return torch.softmax(at_least_float32(scores), dim=-1).to(query.dtype) @ value
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Return `x` in float32, or in float64 where it is so already."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _grouped(query: Tensor, key: Tensor) -> bool:
@@ -116,8 +87,10 @@ def attend(
     """What transformers calls in every layer; returns [B, T, heads, D]."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     options = Options(scale, sliding_window, softcap)
-    layout = layout or Packed((Group((0, 0), ((0, query.shape[2]),)),))
-    out = layout.attend(int(module.layer_idx), query, key, value, options)  # type: ignore[arg-type]
+    if layout is None:
+        out = attend_causal(query, key, value, options)
+    else:
+        out = layout.attend(int(module.layer_idx), query, key, value, options)  # type: ignore[arg-type]
     return out.transpose(1, 2), None
 
 

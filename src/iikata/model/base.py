@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from iikata.errors import IikataError
-from iikata.model.attention import NAME, Layout, register
+from iikata.model.attention import NAME, Layout, at_least_float32, register
 from iikata.model.lora import Adapters, LoraShape, resolve_targets
+from iikata.model.packed import Group, Packed
+
+_UNSUPPORTED = "this architecture is not supported (tested: Llama, Qwen, Gemma, GPT-NeoX)"
 
 
 @dataclass
@@ -27,16 +31,15 @@ class Base:
     def config(self) -> Any:
         return self.model.config
 
-    def hidden(self, input_ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        """Run the decoder: ids and positions [B, T] -> last hidden states [B, T, D]."""
+    def hidden(self, input_ids: Tensor, positions: Tensor, layout: Layout | None = None) -> Tensor:
+        """Run the decoder: ids and positions [B, T] -> last hidden states [B, T, D]; no layout is plain causal."""
         decoder = self.model.base_model
         out = decoder(input_ids=input_ids, position_ids=positions, use_cache=False, layout=layout)
         return out.last_hidden_state
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Run the frozen head: [..., D] -> [..., V] in float32 (float64 for a float64 model)."""
-        logits = self.model.get_output_embeddings()(hidden)
-        logits = logits.float() if logits.dtype != torch.float64 else logits
+        logits = at_least_float32(self.model.get_output_embeddings()(hidden))
         cap = getattr(self.config, "final_logit_softcapping", None)
         return torch.tanh(logits / cap) * cap if cap else logits
 
@@ -79,8 +82,9 @@ def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torc
     device = device or choose_device()
     kind = choose_dtype(dtype, device)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        opened: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            output_loading_info=True,
             dtype=kind,
             attn_implementation=NAME,
             use_safetensors=True,
@@ -88,13 +92,47 @@ def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torc
             trust_remote_code=False,
             **_quantized(quantize, device),
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise IikataError(f"{folder}: the model cannot be loaded: {str(error).strip().splitlines()[0]}") from None
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        first = [*str(error).strip().splitlines(), "no reason given"][0]
+        raise IikataError(f"{folder}: the model cannot be loaded: {type(error).__name__}: {first}") from None
+    model, found = opened
+    # transformers only warns of weights that are not in the file, and makes them up.
+    if lacking := sorted(found["missing_keys"]):
+        raise IikataError(f"{folder}: the weights lack {len(lacking)} tensors of the model, the first is {lacking[0]}.")
     # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
     model.eval().requires_grad_(False)
     if quantize == "none":
         model.to(device)
-    return Base(model, folder, device, kind)
+    loaded = Base(model, folder, device, kind)
+    _refuse_unsupported(loaded)
+    return loaded
+
+
+def _refuse_unsupported(base: Base) -> None:
+    """Raise IikataError where two packed samples' logits are not those that transformers gives for each alone.
+
+    That happens without a word where a model ignores a foreign attention (Bloom), carries a state instead (Mamba) or
+    scales its logits (Granite, Cohere).
+    """
+    parts = ((0, 5), (5, 12))
+    ids = torch.arange(12, device=base.device)[None] % base.config.get_text_config().vocab_size
+    positions = torch.cat([torch.arange(b - a, device=base.device) for a, b in parts])[None]
+    try:
+        with torch.inference_mode():
+            packed = base.hidden(ids, positions, Packed((Group((0, 0), parts),), base.device))
+            own = base.logits(packed)[0]
+            base.model.set_attn_implementation("eager")
+            wanted = torch.cat([base.model(input_ids=ids[:, a:b], use_cache=False).logits[0] for a, b in parts])
+            base.model.set_attn_implementation(NAME)
+        distance = float((own - wanted).norm() / wanted.norm())
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise IikataError(f"{base.folder}: {_UNSUPPORTED} ({type(error).__name__}: {error}).") from None
+    # Rounding is far below this, and what is to be caught is of the order of 1.
+    if not distance < 0.1:
+        raise IikataError(
+            f"{base.folder}: {_UNSUPPORTED}: logits of {base.config.model_type} differ from transformers' by a share "
+            f"of {distance:.2g}."
+        )
 
 
 def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:
@@ -107,5 +145,8 @@ def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:
         raise IikataError(
             f"model.quantize: {quantize} needs the package bitsandbytes: pip install bitsandbytes."
         ) from None
-    bits = {"8bit": {"load_in_8bit": True}, "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}}[quantize]
-    return {"quantization_config": BitsAndBytesConfig(**bits), "device_map": {"": device}}
+    kinds: dict[str, dict[str, Any]] = {
+        "8bit": {"load_in_8bit": True},
+        "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    }
+    return {"quantization_config": BitsAndBytesConfig(**kinds[quantize]), "device_map": {"": device}}

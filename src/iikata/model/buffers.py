@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iikata.model.attention import Group, Packed
+from iikata.model.packed import Group, Packed
 from iikata.records import Encoded
 
 Ids = tuple[int, ...]
@@ -79,7 +79,7 @@ def pack(samples: Sequence[Encoded], prefixes: Sequence[Ids], device: torch.devi
     return Buffer(
         input_ids=torch.tensor([ids], device=device),
         positions=torch.tensor([positions], device=device),
-        layout=Packed(tuple(groups)),
+        layout=Packed(tuple(groups), device),
         at=torch.tensor(at, dtype=torch.long, device=device),
         targets=torch.tensor(targets, dtype=torch.long, device=device),
         rows=torch.tensor(rows, dtype=torch.long, device=device),

@@ -8,6 +8,7 @@ from pathlib import Path
 from iikata.errors import IikataError
 from iikata.model import gguf, smollm2
 
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt", "*.jinja"]
 """Never *.bin or *.py: nothing from a stranger is unpickled or run."""
 
@@ -27,19 +28,29 @@ def locate(base: str, revision: str | None = None, folder: Path = Path()) -> Pat
     """
     if base == "smollm2":
         return smollm2.fetch(cache_folder())
-    path = (folder / base).expanduser()
+    path = folder / Path(base).expanduser()
     if path.suffix == ".gguf":
         if not path.is_file():
             raise IikataError(f"{path}: no such .gguf file.")
         return gguf.convert(path, cache_folder())
     if path.is_dir():
         return _checked(path)
-    if base.startswith((".", "/", "~")) or not re.fullmatch(r"[\w.-]+/[\w.-]+", base):
+    if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base):
         raise IikataError(
             f'model.base "{base}" is neither a folder nor a .gguf file here, nor a hub id (owner/name). '
             'The embedded model is "smollm2".'
         )
     return _checked(_download(base, revision))
+
+
+def hub_name(base: str, folder: Path) -> tuple[str | None, str | None]:
+    """Return the hub id and the commit of the model that `base` located in `folder`; None for what cannot be known."""
+    if base == "smollm2":
+        return smollm2.HUB_ID, None
+    if folder.parent.name == "snapshots":  # the hub's cache: models--OWNER--NAME/snapshots/COMMIT
+        return folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1), folder.name
+    named = str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("_name_or_path", ""))
+    return (named if HUB_ID.fullmatch(named) and not Path(named).exists() else None), None
 
 
 def _checked(folder: Path) -> Path:
@@ -73,5 +84,6 @@ def _download(base: str, revision: str | None) -> Path:
         first = str(error).strip().splitlines()[0] if str(error).strip() else ""
         raise IikataError(
             f'model.base "{base}"{at} could not be had from the hub ({type(error).__name__}: {first}). '
-            "Offline, copy the model to this machine and give its folder: model.base: ./path/to/folder."
+            "Offline, copy the model to this machine and give its folder: model.base: ./path/to/folder "
+            "(iikata finetune: --base_model=./path/to/folder)."
         ) from None

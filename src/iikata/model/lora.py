@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +30,7 @@ class LoraLinear(nn.Module):
 
     def __init__(self, base: nn.Module, scale: float, dropout: float) -> None:
         super().__init__()
-        self.base = base
+        self.base: Any = base
         self.scale = scale
         self.dropout = dropout
         self.a: Tensor | None = None
@@ -58,17 +59,19 @@ class Adapters:
         self.shape = shape
         self.layers: dict[str, LoraLinear] = {}
         self._arms: dict[str, Weights] = {}
+        known = linear_names(model)
+        odd = sorted(set(shape.target_modules) - set(known))
+        if odd or not shape.target_modules:
+            raise IikataError(
+                f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
+                f"It has: {', '.join(known) or 'none'}."
+            )
         for name, module in list(model.named_modules()):
             if name.rsplit(".", 1)[-1] in shape.target_modules and hasattr(module, "in_features"):
                 layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout)
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
-        if not self.layers:
-            raise IikataError(
-                f"train.lora.target_modules {list(shape.target_modules)} match no linear layer of the model. "
-                f"It has: {', '.join(linear_names(model))}."
-            )
 
     def __contains__(self, arm: str) -> bool:
         return arm in self._arms
@@ -121,7 +124,7 @@ class Adapters:
             layer.generator = generator
 
 
-def linear_names(model: nn.Module) -> list[str]:
+def linear_names(model: Any) -> list[str]:
     """Return the last name parts of the linear layers inside the decoder, in order; the head is not one."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     return list(dict.fromkeys(name.rsplit(".", 1)[-1] for name, _ in _linears(model, head)))
@@ -140,8 +143,8 @@ def resolve_targets(asked: str | Iterable[str], model_type: str, model: nn.Modul
     if asked == "auto":
         from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
-        if model_type in KNOWN:
-            return tuple(KNOWN[model_type])
+        if isinstance(known := KNOWN.get(model_type), list):
+            return tuple(known)
     elif asked != "all-linear":
         return (asked,)
     return tuple(linear_names(model))

@@ -30,7 +30,8 @@ def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer:
 
     Otherwise the tokens carry other bytes than the answer's, and bits per byte would compare different texts.
     """
-    if encoded.truncated or not example.output:
+    # Nothing predicts the first token of all, so an answer that begins there cannot be scored whole.
+    if encoded.truncated or not example.output or encoded.completion_mask[0]:
         return False
     answer = [i for i, counted in zip(encoded.input_ids, encoded.completion_mask, strict=True) if counted][:-1]
     return template.answer(tokenizer.text(answer)) == example.output

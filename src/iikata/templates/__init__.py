@@ -2,8 +2,23 @@
 
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import BUILT_IN
-from iikata.templates.files import load, read_saved, saved
-from iikata.templates.jinja import JinjaTemplate, native
+from iikata.templates.convert import chat_template, to_alpaca, to_jinja
+from iikata.templates.files import load, read_saved, read_unchecked, saved
+from iikata.templates.jinja import JinjaTemplate, native, user_message
 from iikata.templates.template import Template
 
-__all__ = ["BUILT_IN", "AlpacaTemplate", "JinjaTemplate", "Template", "load", "native", "read_saved", "saved"]
+__all__ = [
+    "BUILT_IN",
+    "AlpacaTemplate",
+    "JinjaTemplate",
+    "Template",
+    "chat_template",
+    "load",
+    "native",
+    "read_saved",
+    "read_unchecked",
+    "saved",
+    "to_alpaca",
+    "to_jinja",
+    "user_message",
+]

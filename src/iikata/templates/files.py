@@ -54,6 +54,14 @@ def read_saved(path: Path) -> Template:
     An Alpaca file is the same without `kind` and `name`, which is then the file's. Raises IikataError (file:line)
     for what is not JSON, an unknown, missing or mistyped key, and a missing placeholder.
     """
+    template = read_unchecked(path)
+    for key, fault in template.faults():
+        raise IikataError(f'{_at(path, _read(path), key)}: "{key}" {fault}')
+    return template
+
+
+def read_unchecked(path: Path) -> Template:
+    """Return the template as `read_saved` does, one with faults (see `Template.faults`) too."""
     text = _read(path)
     try:
         content = json.loads(text)
@@ -67,10 +75,7 @@ def read_saved(path: Path) -> Template:
     _check_keys(path, text, content, kind)
     if "stop" in content:
         content["stop"] = tuple(content["stop"])
-    template = KINDS[kind](**{"name": path.stem, **content})
-    for key, fault in template.faults():
-        raise IikataError(f'{_at(path, text, key)}: "{key}" {fault}')
-    return template
+    return KINDS[kind](**{"name": path.stem, **content})
 
 
 def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> None:

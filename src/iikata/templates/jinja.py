@@ -26,16 +26,16 @@ class JinjaTemplate(Template):
     kind = "jinja"
 
     def prompt_of(self, instruction: str, input: str) -> str:
-        return self._rendered([_user(instruction, input)], add_generation_prompt=True)
+        return self._rendered([user_message(instruction, input)], add_generation_prompt=True)
 
     def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
         # What stands before and after an answer is seen with a stand-in for it, so that a template that trims
         # the answer, or writes a blank before it, is told apart from the answer's own text.
-        head, _, tail = self._after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
-        rest = self._after_prompt(instruction, input, output)
+        head, _, tail = self.after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
+        rest = self.after_prompt(instruction, input, output)
         inner = rest[len(head) : len(rest) - len(tail)]
-        as_it_is = {output, output.strip(), output.lstrip(), output.rstrip()}
-        if rest != head + inner + tail or inner not in as_it_is:
+        as_it_is = {self._mapped(text) for text in (output, output.strip(), output.lstrip(), output.rstrip())}
+        if rest != head + inner + tail or self._mapped(inner) not in as_it_is:
             raise IikataError(
                 f'template "{self.name}" changes the answer: {output[:60]!r} became {rest[:60]!r}. '
                 "Choose a template that writes the answer as it is."
@@ -44,11 +44,12 @@ class JinjaTemplate(Template):
 
     def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
         """Return the template with the tokenizer's special tokens, those that it can write."""
-        used = {key: text for key, text in special_tokens.items() if key in self._variables}
+        used = {key: text for key, text in special_tokens.items() if key in self.variables}
         return replace(self, special_tokens=used)
 
-    def _after_prompt(self, instruction: str, input: str, output: str) -> str:
-        messages = [_user(instruction, input), {"role": "assistant", "content": output}]
+    def after_prompt(self, instruction: str, input: str, output: str) -> str:
+        """Return what a finished conversation has after its prompt, before the newline convention."""
+        messages = [user_message(instruction, input), {"role": "assistant", "content": output}]
         prompt = self.prompt_of(instruction, input)
         full = self._rendered(messages, add_generation_prompt=False)
         if full.startswith(prompt):
@@ -64,7 +65,7 @@ class JinjaTemplate(Template):
     def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         from jinja2 import TemplateError
 
-        unknown = sorted(name for name in self._variables if name.endswith("_token"))
+        unknown = sorted(name for name in self.variables if name.endswith("_token"))
         if self.special_tokens is None and unknown:
             raise IikataError(f'template "{self.name}" writes {unknown[0]}, which only a tokenizer knows.')
         names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
@@ -83,7 +84,8 @@ class JinjaTemplate(Template):
         return environment().from_string(self.chat_template)
 
     @cached_property
-    def _variables(self) -> frozenset[str]:
+    def variables(self) -> frozenset[str]:
+        """The names that the template reads, `bos_token` and the like among them."""
         from jinja2 import meta
 
         return frozenset(meta.find_undeclared_variables(environment().parse(self.chat_template)))
@@ -103,10 +105,24 @@ def read_jinja(path: Path, text: str, special_tokens: Mapping[str, str] | None =
 
     template = JinjaTemplate(path.stem, chat_template=text)
     try:
-        template._variables  # noqa: B018 - parses the text
+        template.variables  # noqa: B018 - parses the text
     except TemplateSyntaxError as error:
         raise IikataError(f"{path}:{error.lineno}: {error.message}") from None
+    template = replace(template, newline=newline_written(template))
     return template if special_tokens is None else template.with_special_tokens(special_tokens)
+
+
+def newline_written(template: JinjaTemplate) -> str | None:
+    """Return what the template itself makes of a line break in an answer, e.g. `<NL>`; None where it stays."""
+    first, second, _ = SENTINELS
+    unnamed = dict.fromkeys((name for name in template.variables if name.endswith("_token")), "")
+    bare = replace(template, newline=None, special_tokens=unnamed)
+    try:
+        written = bare.after_prompt("instruction", "", f"{first}\n{second}")
+    except IikataError:
+        return None
+    between = written.partition(first)[2].partition(second)[0]
+    return between if between.strip() else None
 
 
 @lru_cache(maxsize=1)
@@ -139,7 +155,7 @@ def environment() -> Any:
     return sandbox
 
 
-def _user(instruction: str, input: str) -> dict[str, str]:
-    # `instruction` and `input` let a chat template made from an Alpaca file choose between its two prompts.
+def user_message(instruction: str, input: str) -> dict[str, str]:
+    """Return a row's user message; its `instruction` and `input` let a chat template choose between two prompts."""
     content = f"{instruction}\n\n{input}" if input.strip() else instruction
     return {"role": "user", "content": content, "instruction": instruction, "input": input}

@@ -125,10 +125,10 @@ class ArmRun:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a resumed arm needs, as tensors and as plain values."""
-        tensors = {f"weights/{name}": tensor.detach().cpu() for name, tensor in self._weights().items()}
+        tensors = {f"weights/{name}": _copy(tensor) for name, tensor in self._weights().items()}
         tensors["dropout"] = self.dropout.get_state()
         for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{key}": value.cpu() for key, value in moments.items()}
+            tensors |= {f"optimizer/{index}/{key}": _copy(value) for key, value in moments.items()}
         return tensors, {"step": self.step, "stopped": self.stopped}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
@@ -141,7 +141,12 @@ class ArmRun:
         for name, tensor in tensors.items():
             if name.startswith("optimizer/"):
                 _, index, key = name.split("/")
-                moments.setdefault(int(index), {})[key] = tensor
+                moments.setdefault(int(index), {})[key] = _copy(tensor)
         saved = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
         self.step, self.stopped = values["step"], values["stopped"]
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    # The optimizer goes on writing into its own tensors, and takes those it is given as its own.
+    return tensor.detach().to("cpu", copy=True)

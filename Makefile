@@ -1,0 +1,28 @@
+# Two commands do everything on a bare machine: `make demo` and `make test`.
+PYTHON ?= python3
+# GPU users who have torch already: make demo PIPFLAGS=
+PIPFLAGS ?= -c constraints.txt
+VENV ?= .venv
+BIN := $(VENV)/bin
+SOURCES := src tests bench
+
+.PHONY: setup demo test check
+
+setup: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIPFLAGS) -e '.[dev]'
+	touch $@
+
+demo: setup
+	$(BIN)/iikata demo
+
+test: setup
+	$(BIN)/pytest
+
+check: setup
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/pytest tests/test_architecture.py

@@ -1,0 +1,113 @@
+"""What the template doctor examines: templates, tokenizer and data as a run would use them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from iikata.dataset import Dataset
+from iikata.encode import Tokenizer
+from iikata.records import Encoded, Probe
+from iikata.templates import BUILT_IN, AlpacaTemplate, Template
+from iikata.templates.template import SENTINELS
+
+ROWS_LOOKED_AT = 1000
+"""Rows a template that are tokenized once more, from the first on."""
+NEUTRAL = ("a", "色", "1")
+"""Letters to stand on both sides of a text; the first that the tokenizer gives back is taken."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One experiment's inputs. No model weights."""
+
+    templates: Mapping[str, Template]
+    """By name, those trained on first; without the broken ones."""
+    broken: Mapping[str, str]
+    """Templates that cannot be used, and why."""
+    encoded: Mapping[str, Sequence[Encoded]]
+    """The training rows, in their order, under each template that is trained on."""
+    tokenizer: Tokenizer
+    folder: Path
+    """The model's."""
+    data: Dataset
+    probes: Sequence[Probe] = ()
+
+    def tokens(self, text: str, start: bool = True) -> list[str]:
+        """Return the tokens of a text, as the vocabulary writes them; `start` as in `Tokenizer.ids`."""
+        return [self.tokenizer.token(id) for id in self.tokenizer.ids(text, start=start)]
+
+    def back(self, text: str) -> str:
+        """Return `text` encoded and decoded, as it fares in the middle of a longer text."""
+        decoded = self.tokenizer.text(self.tokenizer.ids(self._neutral + text + self._neutral))
+        return decoded.removeprefix(self._neutral).removesuffix(self._neutral)
+
+    def unknown(self, text: str) -> bool:
+        """Return whether some of `text` becomes the unknown token."""
+        return self._writes_unknown and self.tokenizer.unk_id in self.tokenizer.ids(self._neutral + text)
+
+    def whole(self, text: str) -> bool:
+        """Return whether `text` holds no unknown token and comes back as it is."""
+        return not self.unknown(text) and self.back(text) == text
+
+    def rows(self, template: str) -> Sequence[Encoded]:
+        """Return the first training rows under a template; none where it is not trained on."""
+        return self.encoded.get(template, ())[:ROWS_LOOKED_AT]
+
+    def settings(self, file: str) -> dict[str, Any]:
+        """Return a JSON file of the model folder, {} where there is none."""
+        path = self.folder / file
+        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+
+    @cached_property
+    def writable(self) -> list[str]:
+        """The templates of which the tokenizer knows every letter: native, where there is one, and built-in ones."""
+        native = ["native"] if self.tokenizer.chat_template else []
+        return native + [name for name, template in BUILT_IN.items() if not any(map(self.unknown, literals(template)))]
+
+    @cached_property
+    def _writes_unknown(self) -> bool:
+        # Byte-level vocabularies name an unknown token and never write it.
+        return self.tokenizer.unk_id in self.tokenizer.ids("\ue000")
+
+    @cached_property
+    def _neutral(self) -> str:
+        tokenizer = self.tokenizer
+        whole = (letter for letter in NEUTRAL if tokenizer.text(tokenizer.ids(letter * 2)) == letter * 2)
+        return next(whole, NEUTRAL[0])
+
+
+def prompts(template: Template) -> Iterator[tuple[str, str]]:
+    """Yield the template's two prompts with stand-ins: ("prompt_no_input", text), ("prompt_input", text)."""
+    instruction, input, _ = SENTINELS
+    yield "prompt_no_input", template.render(instruction).prompt
+    yield "prompt_input", template.render(instruction, input).prompt
+
+
+def literals(template: Template) -> list[str]:
+    """Return the texts that stand around instruction, input and answer in both prompts, each once."""
+    instruction, input, answer = SENTINELS
+    shown = [template.render(instruction, given, answer) for given in ("", input)]
+    parts = [part for text in shown for part in re.split("|".join(SENTINELS), text.prompt + text.completion)]
+    return [part for part in dict.fromkeys(parts) if part]
+
+
+def as_file(template: Template) -> str:
+    """Return a template's JSON on one line, to be saved as a file and named under `templates:`."""
+    keys = ("prompt_input", "prompt_no_input") if isinstance(template, AlpacaTemplate) else ("kind", "chat_template")
+    content = template.as_dict()
+    more = [key for key in ("response_split", "newline") if content.get(key)]
+    return json.dumps({key: content[key] for key in (*keys, *more)}, ensure_ascii=False)
+
+
+def share(part: int, whole: int) -> str:
+    return f"{part} of {whole} ({part / whole:.1%})"
+
+
+def short(text: str, characters: int = 60) -> str:
+    """Return the text as Python writes it, its middle left out where it is long."""
+    half = characters // 2
+    return repr(text if len(text) <= characters else f"{text[:half]} … {text[-half:]}")

@@ -1,0 +1,40 @@
+"""The template doctor: every rule, and one walk over all of them."""
+
+from collections.abc import Callable, Iterator
+
+from iikata.checks import blanks, masks, rows, vocabulary, wording
+from iikata.checks.case import Case
+from iikata.records import Finding
+
+RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
+    "template": wording.template,
+    "placeholder": wording.placeholder,
+    "same_tokens": wording.same_tokens,
+    "unknown_token": vocabulary.unknown_token,
+    "sentencepiece": vocabulary.sentencepiece,
+    "ids_coincide": vocabulary.ids_coincide,
+    "untrained_stop": vocabulary.untrained_stop,
+    "newline": blanks.newline,
+    "whitespace": blanks.whitespace,
+    "trailing_space": blanks.trailing_space,
+    "prefix": masks.prefix,
+    "end_token": masks.end_token,
+    "bos": masks.bos,
+    "cutoff": masks.cutoff,
+    "variants": wording.variants,
+    "response_split": wording.response_split,
+    "native_differs": wording.native_differs,
+    "empty_rows": rows.empty_rows,
+    "duplicate_rows": rows.duplicate_rows,
+    "validation_in_train": rows.validation_in_train,
+    "probe_in_train": rows.probe_in_train,
+}
+"""What the doctor looks for; docs/templates.md has a line on each."""
+
+SEVERITIES = ("error", "warning", "info")
+
+
+def examine(case: Case) -> list[Finding]:
+    """Return what the rules find, errors first."""
+    found = [finding for rule in RULES.values() for finding in rule(case)]
+    return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))

@@ -1,0 +1,101 @@
+"""`iikata ask`: every cell's answers in the terminal while they are written."""
+
+import argparse
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.report.visible import visible
+
+COLUMN = 26
+"""Characters below which an answer is hard to read beside others."""
+SECONDS = 0.08
+"""Between two paintings of the columns."""
+
+
+def ask(given: argparse.Namespace) -> None:
+    """Load, ask, and show the answers side by side where they fit, else one below the other."""
+    from rich.console import Console
+
+    from iikata.lab.asking import panel
+
+    if given.samples < 1:
+        raise IikataError(f"--samples {given.samples}: 1 or more is allowed.")
+    asked = panel(given.run, given.set, given.arm, given.template)
+    console, cells = Console(highlight=False), asked.cells()
+    if console.is_terminal and len(cells) * COLUMN <= console.width:
+        with Columns(console, cells, given.samples) as columns:
+            asked.ask(given.question, given.input, given.samples, columns.tell)
+    else:
+        asked.ask(given.question, given.input, given.samples, Lines(cells, given.samples).tell)
+
+
+class Lines:
+    """One answer below the other: the first that is not finished is written as it comes, the others wait."""
+
+    def __init__(self, cells: Sequence[str], samples: int) -> None:
+        self._waiting = [(cell, sample) for cell in cells for sample in range(samples)]
+        self._said: dict[tuple[str, int], tuple[str, str]] = {}
+        self._written: str | None = None
+        self._samples = samples
+
+    def tell(self, key: tuple[str, int], text: str, finish: str) -> None:
+        self._said[key] = text, finish
+        while self._waiting and self._waiting[0] in self._said:
+            key = self._waiting[0]
+            text, finish = self._said[key]
+            shown = visible(text)
+            if self._written is None:
+                self._written = ""
+                print(f"--- {key[0]}" + (f" ({key[1] + 1})" if self._samples > 1 else ""))
+            print(shown[len(self._written) :], end=_ending(finish), flush=True)
+            self._written = shown
+            if not finish:
+                return
+            self._waiting.pop(0)
+            self._written = None
+
+
+def _ending(finish: str) -> str:
+    return {"": "", "stop": "\n\n", "length": " […]\n\n"}[finish]
+
+
+class Columns:
+    """A column a cell, painted anew a few times a second."""
+
+    def __init__(self, console: Any, cells: Sequence[str], samples: int) -> None:
+        from rich.live import Live
+
+        self._cells, self._samples = cells, samples
+        self._said: dict[tuple[str, int], tuple[str, str]] = {}
+        self._live = Live(console=console, auto_refresh=False, redirect_stderr=False, redirect_stdout=False)
+        self._painted = 0.0
+
+    def __enter__(self) -> "Columns":
+        self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.vertical_overflow = "visible"  # the last painting is the whole of it, however tall
+        self._paint()
+        self._live.stop()
+
+    def tell(self, key: tuple[str, int], text: str, finish: str) -> None:
+        self._said[key] = text, finish
+        if time.monotonic() - self._painted >= SECONDS:
+            self._paint()
+
+    def _paint(self) -> None:
+        from rich.table import Table
+        from rich.text import Text
+
+        # Text, never a string: rich would read markup out of a model's brackets.
+        table = Table(expand=True, show_lines=True)
+        for cell in self._cells:
+            table.add_column(Text(visible(cell)))
+        for sample in range(self._samples):
+            said = [self._said.get((cell, sample), ("", "")) for cell in self._cells]
+            table.add_row(*(Text(visible(text) + _ending(finish).rstrip()) for text, finish in said))
+        self._live.update(table, refresh=True)
+        self._painted = time.monotonic()

@@ -1,0 +1,26 @@
+"""`iikata check`: the template doctor's findings, without loading the model."""
+
+import argparse
+import json
+from collections import Counter
+
+from iikata.records import Finding, plain
+
+
+def check(given: argparse.Namespace) -> int:
+    """Print the findings; exit 1 where one is an error."""
+    from iikata.cli.stages import open_lab
+    from iikata.lab.checking import examine, shown
+
+    findings = examine(open_lab(given).materials)
+    if given.json:
+        print(json.dumps([plain(finding) for finding in findings], ensure_ascii=False, indent=1))
+    else:
+        print("".join(f"{shown(finding)}\n\n" for finding in findings) + _sum(findings))
+    return int(any(finding.severity == "error" for finding in findings))
+
+
+def _sum(findings: list[Finding]) -> str:
+    counts = Counter(finding.severity for finding in findings)
+    words = {"error": "error", "warning": "warning", "info": "note"}
+    return ", ".join(f"{n} {word}{'s' * (n > 1)}" for key, word in words.items() if (n := counts[key])) or "no findings"

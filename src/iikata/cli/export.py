@@ -1,0 +1,16 @@
+"""`iikata export`: an arm as a folder that other tools load."""
+
+import argparse
+from pathlib import Path
+
+from iikata.cli.stages import open_lab
+
+
+def export(given: argparse.Namespace) -> None:
+    """Write the folder, and say what of it is not exact."""
+    from iikata.lab.exporting import export as exported
+
+    made = exported(open_lab(given).materials, given.arm, Path(given.dest), given.merge, given.base)
+    for remark in made.remarks:
+        print(f"note: {remark}")
+    print(given.dest)

@@ -1,0 +1,108 @@
+"""Write our tokenizer and a template as the files that transformers and vLLM load, with the very same ids."""
+
+from typing import Any
+
+from iikata.encode.fast import FastTokenizer, backend
+from iikata.encode.pieces import USER_DEFINED, PieceTokenizer, parsed, processor
+from iikata.encode.tokenizer import Tokenizer
+from iikata.errors import IikataError
+from iikata.templates import Template, chat_template
+
+NORMAL, UNKNOWN, BYTE, UNIGRAM = 1, 2, 6, 1
+"""Piece types and a model type of sentencepiece_model.proto."""
+NEVER = -1e4
+"""The score of a byte piece, since a text that spells `<0x0A>` does not mean it."""
+SURFACE = " \u2047 "
+"""What SentencePiece writes for an unknown piece; no text holds it once blanks are ▁, and many hold `<unk>`."""
+KANA = [*map(chr, range(0x3041, 0x30FF)), *map(chr, range(0xFF66, 0xFF9E))]
+SOUND_MARKS = "\uff9e\uff9f\u3099\u309a"
+
+
+def tokenizer_json(tokenizer: Tokenizer) -> str:
+    """Return the text of a tokenizer.json. Raises IikataError for a kind of SentencePiece model it cannot hold."""
+    if isinstance(tokenizer, FastTokenizer):
+        return str(backend(tokenizer.file, tokenizer.named_tokens.values()).to_str())
+    assert isinstance(tokenizer, PieceTokenizer)
+    return str(_from_pieces(tokenizer).to_str())
+
+
+def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Return the content of tokenizer_config.json: a class that takes tokenizer.json as it is, and the named tokens."""
+    # Named, SentencePiece's unknown piece would be read from a text that spells it.
+    named = {name: text for name, text in tokenizer.named_tokens.items() if text in tokenizer.special_tokens}
+    named.setdefault("eos_token", tokenizer.token(tokenizer.eos_id))
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
+
+
+def chat_template_for(template: Template, tokenizer: Tokenizer) -> str:
+    """Return the chat template under which transformers gives `template`'s tokens, BOS included."""
+    bos = tokenizer.bos_id
+    writes = bos is not None and tokenizer.ids(template.render("instruction").prompt)[:1] != [bos]
+    return chat_template(template, writes_bos=writes)
+
+
+def _from_pieces(tokenizer: PieceTokenizer) -> Any:
+    from tokenizers import AddedToken, models, processors
+    from tokenizers import Tokenizer as Backend
+
+    proto = parsed(tokenizer.model)
+    if proto.trainer_spec.model_type != UNIGRAM:
+        raise IikataError(
+            "the base's SentencePiece model is not a unigram model, and no exact tokenizer.json is known for it. "
+            "Put the model's own tokenizer.json into its folder and run the experiment on that."
+        )
+    fallback = proto.trainer_spec.byte_fallback
+    made = Backend(models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=fallback))
+    made.normalizer = _normalizer(tokenizer, proto.normalizer_spec)
+    made.pre_tokenizer, made.decoder = _blanks(tokenizer, proto.normalizer_spec, fallback)
+    split = {text: id for text, id in tokenizer.special_tokens.items() if id not in tokenizer._own}
+    by_id = sorted(split, key=lambda text: split[text])
+    made.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in by_id])
+    if odd := [text for text in by_id if made.token_to_id(text) != split[text]]:
+        raise IikataError(f"the special token {odd[0]!r} has no place of its own in a tokenizer.json.")
+    if tokenizer.bos_id is not None:
+        bos = tokenizer.token(tokenizer.bos_id)
+        made.post_processor = processors.TemplateProcessing(
+            single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokenizer.bos_id)]
+        )
+    return made
+
+
+def _scores(proto: Any) -> list[tuple[str, float]]:
+    normal = [piece.score for piece in proto.pieces if piece.type == NORMAL]
+
+    def entry(piece: Any) -> tuple[str, float]:
+        if piece.type == USER_DEFINED:  # SentencePiece's own bonus, by which such a piece always wins
+            return piece.piece, len(piece.piece.encode()) * max(normal) - 0.1
+        if piece.type in (NORMAL, BYTE):
+            return piece.piece, piece.score if piece.type == NORMAL else NEVER
+        # Control pieces are split off before; the lowest score counts for unknown text, so theirs is no lower.
+        return SURFACE if piece.type == UNKNOWN else piece.piece, min(normal)
+
+    return [entry(piece) for piece in proto.pieces]
+
+
+def _normalizer(tokenizer: PieceTokenizer, spec: Any) -> Any:
+    from tokenizers import Regex, normalizers
+
+    steps: list[Any] = []
+    if spec.precompiled_charsmap:
+        # `Precompiled` looks up clusters of less than six bytes, so a kana with its sound mark would stay two.
+        whole = processor(tokenizer.model).normalize
+        pairs = [(kana + mark, kana, mark) for kana in KANA for mark in SOUND_MARKS]
+        text = {pair: whole(f"x{pair}").lstrip("▁")[1:] for pair, _, _ in pairs}
+        steps += [normalizers.Replace(pair, text[pair]) for pair, _, _ in pairs if len(text[pair]) == 1]
+        steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
+    if spec.remove_extra_whitespaces:
+        steps += [normalizers.Replace(Regex("[ ▁]+"), " "), normalizers.Strip()]
+    return normalizers.Sequence(steps)
+
+
+def _blanks(tokenizer: PieceTokenizer, spec: Any, fallback: bool) -> tuple[Any, Any]:
+    from tokenizers import decoders, pre_tokenizers
+
+    scheme = "always" if tokenizer.blank_after_special else "first"
+    scheme = scheme if spec.add_dummy_prefix else "never"
+    blanks = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+    decoder: Any = decoders.Metaspace("▁", prepend_scheme=scheme, split=False)
+    return blanks, decoders.Sequence([decoders.ByteFallback(), decoder, decoders.Fuse()]) if fallback else decoder

@@ -1,0 +1,167 @@
+"""One question to every cell of a run, of one adapter or of the bare base: the answers as they are written."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata import encode
+from iikata.errors import IikataError
+from iikata.experiment import Experiment, parse, read, template_name
+from iikata.lab.materials import Materials
+from iikata.lab.training import stopped, trained
+from iikata.registry import lookup
+from iikata.store import read_json
+from iikata.streams import stream_seed
+from iikata.templates import BUILT_IN, Template, load, read_saved
+
+if TYPE_CHECKING:
+    from iikata.generate import Request
+
+Key = tuple[str, int]
+"""A cell's name and a sample."""
+Tell = Callable[[Key, str, str], None]
+"""Is told a row's answer so far, and how it ended: "" while it goes on, then "stop" or "length"."""
+BASE = "base"
+ROWS = 48
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who can be asked."""
+
+    lab: Materials
+    adapters: dict[str, Path | None]
+    """Arm -> its adapter's folder, None for the base."""
+    templates: dict[str, Template]
+
+    def cells(self) -> list[str]:
+        return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
+
+    def ask(self, instruction: str, input: str, samples: int, tell: Tell) -> None:
+        """Let every cell answer `samples` times, arm by arm."""
+        for arm, folder in self.adapters.items():
+            if folder is not None:
+                from iikata.model import adapter_file
+
+                self.lab.adapters.load(arm, adapter_file.read(folder)[0])
+            self._ask(arm, instruction, input, samples, tell)
+            if folder is not None:
+                self.lab.adapters.drop(arm)
+
+    def _ask(self, arm: str, instruction: str, input: str, samples: int, tell: Tell) -> None:
+        from iikata.generate import Sampling, Shapes, generate
+
+        settings = self.lab.experiment.generate
+        requests = [self._request(arm, name, instruction, input, samples) for name in self.templates]
+        longest = max(len(request.prompt_ids) for request in requests)
+        shapes = Shapes(min(ROWS, samples * len(requests)), longest + settings.max_new_tokens)
+        sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
+
+        def on_token(key: Any, ids: Sequence[int]) -> None:
+            tell(key, self._text(key, ids, whole=False), "")
+
+        speaker = None if self.adapters[arm] is None else arm
+        for reply in generate(
+            self.lab.base, speaker, requests, sampling, settings.max_new_tokens, shapes, on_token=on_token
+        ):
+            tell(reply.key, self._text(reply.key, reply.ids, whole=True), reply.finish)
+
+    def _request(self, arm: str, name: str, instruction: str, input: str, samples: int) -> "Request":
+        from iikata.generate import Request
+
+        template, tokenizer, cell = self.templates[name], self.lab.tokenizer, f"{arm}@{name}"
+        seed = self.lab.experiment.generate.seed
+        return Request(
+            keys=tuple((cell, sample) for sample in range(samples)),
+            prompt_ids=tuple(encode.encode_prompt(template, tokenizer, instruction, input)),
+            seeds=tuple(stream_seed("ask", seed, cell, instruction, input, sample) for sample in range(samples)),
+            end_ids=frozenset({encode.end_id(template, tokenizer), tokenizer.eos_id}),
+            stopped=lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop),
+        )
+
+    def _text(self, key: Key, ids: Sequence[int], whole: bool) -> str:
+        template = self.templates[key[0].partition("@")[2]]
+        text = self.lab.tokenizer.text(ids)
+        if not whole:  # half a character, or what may become a stop string or a line break, is held back
+            marks = [mark for mark in (*template.stop, template.newline) if mark]
+            text = text.rstrip("\ufffd")
+            halves = [n for mark in marks for n in range(1, len(mark)) if text.endswith(mark[:n])]
+            text = text[: len(text) - max(halves, default=0)]
+        return template.answer(text)
+
+
+def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), templates: Sequence[str] = ()) -> Panel:
+    """Return who `target` holds: a run folder, a folder with one adapter, or a base model.
+
+    `arms` and `templates` choose among them; a template that is not the run's may be built in, or a file.
+    """
+    folder = Path(target)
+    if (folder / "experiment.yaml").is_file():
+        whole = _run(folder, overrides)
+    elif (folder / "adapter_config.json").is_file():
+        whole = _adapter(folder, overrides, needed=not templates)
+    else:
+        whole = _base(target, overrides)
+    asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
+    chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
+    found = [whole.templates.get(name) or _template(name, whole.lab, Path.cwd()) for name in templates]
+    return Panel(whole.lab, chosen, {one.name: one for one in found} or whole.templates)
+
+
+def _run(folder: Path, overrides: Sequence[str]) -> Panel:
+    lab = _lab(read(folder / "experiment.yaml", overrides), folder)
+    arms = [arm for arm in lab.experiment.arms() if trained(lab, arm) and not stopped(lab, arm)]
+    # What an arm was trained on lies beside it; the experiment's file may have moved since.
+    templates = {str(arm.template): read_saved(lab.store.arm(arm) / "template.json") for arm in reversed(arms)}
+    specs = (*lab.experiment.templates, *lab.experiment.prompt_only)
+    names = {template_name(spec): spec for spec in specs}
+    return Panel(
+        lab,
+        {**{arm.name: lab.store.arm(arm) for arm in arms}, BASE: None},
+        {name: templates.get(name) or _template(spec, lab, lab.experiment.folder) for name, spec in names.items()},
+    )
+
+
+def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
+    made_by = folder / "run" / "experiment.yaml"
+    experiment = read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(folder), overrides)
+    if needed and not (folder / "template.json").is_file():
+        raise IikataError(
+            f"{folder}: no template.json, so how this adapter was trained to be prompted is not known. Give --template."
+        )
+    known = [read_saved(path) for path in [folder / "template.json"] if path.is_file()]
+    adapters: dict[str, Path | None] = {folder.resolve().name: folder, BASE: None}
+    return Panel(_lab(experiment, folder), adapters, {template.name: template for template in known})
+
+
+def _base(target: str, overrides: Sequence[str]) -> Panel:
+    lab = _lab(_stand_in({"model": {"base": target}}, overrides), Path())
+    name = "plain" if lab.tokenizer.chat_template is None else "native"
+    return Panel(lab, {BASE: None}, {name: _template(name, lab, Path())})
+
+
+def _lab(experiment: Experiment, folder: Path) -> Materials:
+    return Materials(experiment, folder, lambda event: None)
+
+
+def _adapted(folder: Path) -> dict[str, Any]:
+    """Return the settings of the model and adapter in `folder`, from what PEFT wrote."""
+    from iikata.model import smollm2
+
+    config = read_json(folder / "adapter_config.json")
+    base = config.get("base_model_name_or_path") or ""
+    model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.get("revision")}
+    lora = {"r": config["r"], "alpha": int(config["lora_alpha"]), "target_modules": config["target_modules"]}
+    return {"model": model, "train": {"lora": lora}}
+
+
+def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:
+    """Return an experiment that trains nothing, for its model and sampling."""
+    values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(BUILT_IN))]}
+    return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides)
+
+
+def _template(spec: str, lab: Materials, folder: Path) -> Template:
+    return load(spec, folder, lab.tokenizer.chat_template, lab.tokenizer.named_tokens)

@@ -1,0 +1,159 @@
+"""Hand an arm on: a folder that transformers, peft and vLLM load as it is, its tokens proved the same."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iikata import encode
+from iikata.errors import IikataError
+from iikata.lab.card import card
+from iikata.lab.materials import Materials
+from iikata.lab.training import stopped, trained
+from iikata.records import Arm, Example
+from iikata.registry import lookup
+from iikata.store import write_json, write_text
+from iikata.templates import Template, read_saved, saved, user_message
+
+MERGE_PROMPTS = 3
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is written where, and what is to be known of it."""
+
+    arm: Arm
+    template: Template
+    base: str | None
+    """The base's hub id; None only for merged weights."""
+    revision: str | None
+    merged: bool
+    remarks: list[str] = field(default_factory=list)
+
+
+def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base: str | None = None) -> Export:
+    """Write the arm to `dest`, which must not be there yet; `base` is the base's hub id where the run cannot know it.
+
+    Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
+    """
+    arm = lookup(arm_name, {arm.name: arm for arm in lab.experiment.arms()}, "arm")
+    source = lab.store.arm(arm)
+    if not trained(lab, arm) or stopped(lab, arm):
+        raise IikataError(f"{source}: this arm has no finished adapter ({stopped(lab, arm) or 'not trained yet'}).")
+    if dest.exists():
+        raise IikataError(f"{dest} is there already and is not overwritten.")
+    made = _named(lab, Export(arm, read_saved(source / "template.json"), base, None, merge))
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
+        folder = Path(temporary) / dest.name
+        _write_tokenizer(lab, made.template, folder)
+        made.remarks.extend(check_tokens(folder, made.template, lab.tokenizer, rows_of(lab)))
+        if merge:
+            _write_merged(lab, made, source, folder)
+        else:
+            _write_adapter(made, source, folder)
+        write_text(folder / "template.json", saved(made.template))
+        write_text(folder / "README.md", card(lab, made))
+        os.replace(folder, dest)
+    return made
+
+
+def _named(lab: Materials, made: Export) -> Export:
+    """Return `made` with the base's hub id and revision. Raises IikataError where an adapter would name neither."""
+    from iikata.model.locate import hub_name
+
+    model = lab.experiment.model
+    known, commit = hub_name(model.base, lab.model_folder)
+    base, revision = made.base or known, None if made.base else commit or model.revision
+    if base is None and not made.merged:
+        raise IikataError(
+            f"the run was made on a local model ({lab.model_folder.name}), and an adapter must name its base as others "
+            "find it. Give the base's hub id with --base OWNER/NAME, or merge the adapter with --merge."
+        )
+    if model.base == "smollm2":
+        made.remarks.append(
+            f"Trained over a 4-bit file (Q4_1) of {base}. Over the hub's own weights the logits are near, not the same."
+        )
+    if model.quantize != "none":
+        made.remarks.append(f"Trained over the base in {model.quantize}; over unquantized weights the logits differ.")
+    return Export(made.arm, made.template, base, revision, made.merged, made.remarks)
+
+
+def rows_of(lab: Materials) -> list[Example]:
+    """Return all that the run trains on or asks."""
+    probes = [Example(p.id, p.instruction, p.input, "".join(p.references[:1])) for p in lab.probes]
+    return [*lab.data.train, *lab.data.validation, *probes]
+
+
+def check_tokens(folder: Path, template: Template, tokenizer: encode.Tokenizer, rows: Sequence[Example]) -> list[str]:
+    """Compare transformers' tokens in `folder` with ours on `rows`; return what is not the same and may differ.
+
+    Raises IikataError with the first text whose tokens, or prompt tokens, differ.
+    """
+    from transformers import AutoTokenizer
+
+    reloaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    apart: list[str] = []
+    after: set[str] = set()
+    for row in rows:
+        ours = encode.encode(row, template, tokenizer, sys.maxsize)
+        text, user = ours.prompt + ours.completion, user_message(row.instruction, row.input)
+        prompt = reloaded.apply_chat_template([user], add_generation_prompt=True, return_dict=False)
+        _same(text, reloaded(text, add_special_tokens=False).input_ids, tokenizer.ids(text))
+        _same(ours.prompt, prompt, encode.encode_prompt(template, tokenizer, row.instruction, row.input))
+        answered = [user, {"role": "assistant", "content": row.output}]
+        whole, length = reloaded.apply_chat_template(answered, return_dict=False), len(ours.input_ids)
+        if tuple(whole[:length]) != ours.input_ids:
+            apart.append(ours.completion)
+        elif whole[length:]:
+            after.add(reloaded.decode(whole[length:]))
+    return _remarks(apart, after, len(rows))
+
+
+def _remarks(apart: list[str], after: set[str], rows: int) -> list[str]:
+    said = [f"After the end token the chat template writes {text!r}, which was never trained." for text in after]
+    if apart:
+        said.append(
+            f"In {len(apart)} of {rows} rows a token would span the border of prompt and answer, or the answer quotes "
+            "a special token. There the answer was tokenized apart, as it is when the model generates, and "
+            "apply_chat_template of the finished conversation gives other ids than were trained. "
+            f"Prompts are exact in every row. First such answer: {apart[0][:60]!r}."
+        )
+    return said
+
+
+def _same(text: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
+    if list(theirs) != list(ours):
+        at = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), -1)
+        raise IikataError(
+            f"transformers would give other tokens than were trained, so nothing is exported. First text that differs "
+            f"(at token {at}: {list(theirs)[at : at + 3]}, not {list(ours)[at : at + 3]}): {text[:200]!r}"
+        )
+
+
+def _write_tokenizer(lab: Materials, template: Template, folder: Path) -> None:
+    write_text(folder / "tokenizer.json", encode.tokenizer_json(lab.tokenizer))
+    write_json(folder / "tokenizer_config.json", encode.tokenizer_config(lab.tokenizer))
+    write_text(folder / "chat_template.jinja", encode.chat_template_for(template, lab.tokenizer))
+
+
+def _write_adapter(made: Export, source: Path, folder: Path) -> None:
+    from iikata.model import adapter_file
+
+    weights, shape = adapter_file.read(source)
+    adapter_file.save(folder, weights, shape, base=str(made.base), revision=made.revision)
+
+
+def _write_merged(lab: Materials, made: Export, source: Path, folder: Path) -> None:
+    from iikata.model.merge import merge
+
+    rows = rows_of(lab)[:MERGE_PROMPTS]
+    prompts = [encode.encode_prompt(made.template, lab.tokenizer, row.instruction, row.input) for row in rows]
+    moved = merge(lab.model_folder, source, folder, prompts)
+    made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")
+    if (lab.model_folder / "generation_config.json").is_file():
+        shutil.copyfile(lab.model_folder / "generation_config.json", folder / "generation_config.json")

@@ -1,0 +1,114 @@
+"""The layout of whole samples packed side by side: none sees another, each sees the tokens it shares.
+
+Sharing a template's first tokens is exact: with causal attention their hidden states are the same in every sample.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from iikata.model.attention import Options, attend_causal, attend_masked
+
+Span = tuple[int, int]
+"""Start and end of consecutive tokens in a buffer."""
+
+MOST_PADDING = 1.25
+"""Samples are attended to together while the longest is at most this many times the shortest."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Samples that share their first tokens: [prefix][suffix 1][suffix 2]... in one buffer."""
+
+    prefix: Span
+    """The shared tokens; may be empty."""
+    suffixes: tuple[Span, ...]
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Suffixes of one group and of like length, attended to in one call."""
+
+    prefix: Span
+    places: Tensor
+    """[n, L] where the tokens stand in the buffer; a short suffix repeats its last token."""
+    real: Tensor
+    """[n, L] False for the repetitions."""
+
+    def mask(self, window: int | None) -> Tensor:
+        """Return [n, 1, L, P + L], True where seen: the prefix, and the own tokens up to the query's."""
+        n, length = self.places.shape
+        shared = self.prefix[1] - self.prefix[0]
+        query_at = torch.arange(shared, shared + length, device=self.places.device)[:, None]
+        key_at = torch.arange(shared + length, device=self.places.device)[None]
+        seen = key_at <= query_at
+        if window:
+            seen &= query_at - key_at < window
+        return seen.expand(n, 1, length, shared + length)
+
+
+@dataclass(frozen=True)
+class Packed:
+    """Layout of one buffer of T tokens that its groups cover without a gap, in order."""
+
+    groups: tuple[Group, ...]
+    device: torch.device
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        parts = [
+            attend_causal(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], options) for a, b in self._prefixes
+        ]
+        for block in self._blocks:
+            parts.append(self._block(block, query, key, value, options))
+        return torch.cat(parts, dim=2)[:, :, self._order]
+
+    @staticmethod
+    def _block(block: _Block, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        n = len(block.places)
+        own_query, own_key, own_value = (x[0][:, block.places].transpose(0, 1) for x in (query, key, value))
+        a, b = block.prefix
+        keys, values = (
+            torch.cat([x[:, :, a:b].expand(n, -1, -1, -1), own], dim=2)
+            for x, own in ((key, own_key), (value, own_value))
+        )
+        out = attend_masked(own_query, keys, values, block.mask(options.window), options)
+        return out.transpose(0, 1)[:, block.real][None]
+
+    @property
+    def _prefixes(self) -> list[Span]:
+        return [group.prefix for group in self.groups if group.prefix[1] > group.prefix[0]]
+
+    @cached_property
+    def _blocks(self) -> list[_Block]:
+        return [
+            _block_of(group.prefix, part, self.device) for group in self.groups for part in _alike(group.suffixes)
+        ]
+
+    @cached_property
+    def _order(self) -> Tensor:
+        """Where each token of the buffer stands among the parts' tokens."""
+        spans = [torch.arange(a, b, device=self.device) for a, b in self._prefixes]
+        return torch.cat([*spans, *(block.places[block.real] for block in self._blocks)]).argsort()
+
+
+def _alike(suffixes: Sequence[Span]) -> Iterator[list[Span]]:
+    """Yield the suffixes in parts of like length, shortest first; ties stay in order."""
+    part: list[Span] = []
+    for span in sorted(suffixes, key=lambda span: span[1] - span[0]):
+        if part and span[1] - span[0] > MOST_PADDING * (part[0][1] - part[0][0]):
+            yield part
+            part = []
+        part.append(span)
+    if part:
+        yield part
+
+
+def _block_of(prefix: Span, spans: Sequence[Span], device: torch.device) -> _Block:
+    longest = max(b - a for a, b in spans)
+    starts = torch.tensor([[a] for a, _ in spans], device=device)
+    ends = torch.tensor([[b] for _, b in spans], device=device)
+    places = starts + torch.arange(longest, device=device)
+    return _Block(prefix, places.minimum(ends - 1), places < ends)

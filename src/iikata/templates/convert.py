@@ -1,0 +1,115 @@
+"""Alpaca template <-> Jinja chat template, exact or refused."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.templates.alpaca import PLACEHOLDER, AlpacaTemplate
+from iikata.templates.jinja import JinjaTemplate, newline_written
+from iikata.templates.template import SENTINELS, Template
+
+END = "Q7END7Q"
+ROWS = (
+    ("What?", "", "This."),
+    (" 山 は?\n\n二行 ", "", "\n答え。 \n次\n"),
+    ("{input} {{ x }}", "{instruction}\n'\"\\n", "{output} <NL> %"),
+    ("a" * 500, "  ", " b"),
+    ("", "本文\t🐟", ""),
+)
+"""Rows on which both sides of a conversion must agree: white space at every end, line breaks, braces, nothing."""
+FRAME = """\
+{%- if messages[0].role != 'user' or messages | length > 2 -%}
+{{ raise_exception('This model was trained on one instruction and one answer: give one user message.') }}
+{%- endif -%}
+{%- set instruction = messages[0].instruction if messages[0].instruction is defined else messages[0].content -%}
+{%- set input = messages[0].input if messages[0].input is defined else '' -%}
+{%- if input | trim -%}
+{{ <with> }}
+{%- else -%}
+{{ <without> }}
+{%- endif -%}
+{%- if messages | length == 2 -%}
+{{ <answer> ~ eos_token }}
+{%- endif -%}
+"""
+
+
+def to_jinja(template: AlpacaTemplate) -> JinjaTemplate:
+    """Return the chat template that writes the same prompts and answers, and then the end token.
+
+    A user message gives `instruction` and `input`, or else `content`, which is an instruction without an input. The
+    newline convention is in the text itself, so it holds under any tool.
+    """
+    text = FRAME.replace("<with>", _expression(template.prompt_input, template.newline))
+    text = text.replace("<without>", _expression(template.prompt_no_input, template.newline))
+    text = text.replace("<answer>", _mapped("messages[1].content", template.newline))
+    made = JinjaTemplate(template.name, template.newline, template.stop, chat_template=text, special_tokens={})
+    _agree(template, made)
+    return replace(made, special_tokens=None)
+
+
+def to_alpaca(template: JinjaTemplate) -> AlpacaTemplate:
+    """Return the Alpaca template that writes the same. Raises IikataError with the reason where there is none.
+
+    Found with stand-ins for the row's texts, and then tried on rows that a template may treat otherwise.
+    """
+    names = [name for name in sorted(template.variables) if name.endswith("_token") and name != "eos_token"]
+    if names:
+        raise _refused(template, f"it writes {names[0]}, and an Alpaca file has no word for a special token")
+    probed = replace(template, special_tokens={"eos_token": END})
+    instruction, input, answer = SENTINELS
+    without = probed.render(instruction, "", answer)
+    if without.end.strip() not in ("", END):
+        raise _refused(template, f"it ends answers with {without.end!r}, and an Alpaca file with the end token only")
+    if without.completion != answer:
+        raise _refused(template, f"it writes {without.completion.partition(answer)[0]!r} before an answer")
+    both = probed.render(instruction, input).prompt
+    prompts = [text.replace(instruction, "{instruction}").replace(input, "{input}") for text in (both, without.prompt)]
+    made = AlpacaTemplate(template.name, template.newline, template.stop, *prompts)
+    for _, fault in made.faults():
+        raise _refused(template, f"its prompt {fault}")
+    _agree(made, probed)
+    return made
+
+
+def chat_template(template: Template, writes_bos: bool = False) -> str:
+    """Return the template as one Jinja text that writes the same under any tool; `writes_bos` puts BOS in front."""
+    made = to_jinja(template) if isinstance(template, AlpacaTemplate) else template
+    assert isinstance(made, JinjaTemplate)
+    text = made.chat_template.removesuffix("\n")  # as Jinja drops it
+    # Each line in front ends with a block, so that Jinja takes off its line break and the text begins a line.
+    if made.newline and newline_written(made) != made.newline:
+        text = f"{{% filter replace('\\n', {_literal(made.newline)}) %}}\n{text}{{%+ endfilter %}}"
+    if "strftime_now" in text:  # what is trained does not change with the day
+        text = "{% set strftime_now = no_date %}\n" + text
+    return "{{ bos_token }}{% set begun = true %}\n" + text if writes_bos else text
+
+
+def _expression(prompt: str, newline: str | None) -> str:
+    """Return a Jinja expression of the prompt: its own text as string literals, and the row's between them."""
+    parts = PLACEHOLDER.split(prompt)
+    written = [_mapped(part, newline) if i % 2 else _literal(part, newline) for i, part in enumerate(parts)]
+    return " ~ ".join(part for part in written if part != '""') or '""'
+
+
+def _literal(text: str, newline: str | None = None) -> str:
+    return json.dumps(text.replace("\n", newline or "\n"), ensure_ascii=False)
+
+
+def _mapped(name: str, newline: str | None) -> str:
+    return f"{name} | replace('\\n', {_literal(newline)})" if newline else name
+
+
+def _agree(alpaca: AlpacaTemplate, jinja: JinjaTemplate) -> None:
+    for row in ROWS:
+        one, other = alpaca.render(*row), jinja.render(*row)
+        if (one.prompt, one.completion) != (other.prompt, other.completion):
+            raise _refused(
+                jinja,
+                f"for {row!r:.80} the Alpaca form gives {one.prompt!r:.200}, the Jinja form {other.prompt!r:.200}",
+            )
+
+
+def _refused(template: Any, reason: str) -> IikataError:
+    return IikataError(f'template "{template.name}" cannot be converted exactly: {reason}. Keep it as it is.')

@@ -1,0 +1,99 @@
+"""The command line: exit codes, one clear error, JSON shapes."""
+
+import json
+
+import pytest
+
+from iikata.cli import main
+from tiny_experiment import values, write_files
+
+
+@pytest.fixture
+def experiment_file(tmp_path, llama_folder):
+    write_files(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def test_wrong_usage_exits_with_2():
+    with pytest.raises(SystemExit) as stopped:
+        main(["rnu"])
+    assert stopped.value.code == 2
+
+
+def test_a_missing_experiment_exits_with_1_and_one_line(tmp_path, capsys):
+    assert main(["run", str(tmp_path / "no.yaml")]) == 1
+    assert "no.yaml" in capsys.readouterr().err
+
+
+def test_a_wrong_setting_names_file_line_and_column(experiment_file, capsys):
+    experiment_file.write_text("data: {train: train.jsonl}\ntemplates: [alpaca]\ntrain:\n  epoch: 1\n")
+    assert main(["run", str(experiment_file)]) == 1
+    assert 'tiny.yaml:4:3' in (said := capsys.readouterr().err)
+    assert "epochs" in said
+
+
+def test_an_unknown_template_is_refused_with_the_known_ones(experiment_file, capsys, tmp_path):
+    assert main(["run", str(experiment_file), "--set", "templates=[alpacca]", "--out", str(tmp_path / "r")]) == 1
+    said = capsys.readouterr().err
+    assert "alpacca" in said
+    assert "alpaca" in said.replace("alpacca", "")
+
+
+def test_a_hub_model_that_cannot_be_had_names_itself_and_the_way_out(experiment_file, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    given = ["run", str(experiment_file), "--set", "model.base=nobody/no-such-model", "--out", str(tmp_path / "r")]
+    assert main(given) == 1
+    said = capsys.readouterr().err
+    assert "nobody/no-such-model" in said
+    assert "folder" in said
+
+
+def test_encode_prints_one_json_line_a_template_and_row(experiment_file, capsys, tmp_path):
+    assert main(["encode", str(experiment_file), "--json", "--limit", "2", "--out", str(tmp_path / "r")]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["template"] for line in lines] == ["alpaca_short"] * 2 + ["plain"] * 2
+    keys = {"template", "id", "prompt", "completion", "input_ids", "completion_mask", "truncated"}
+    assert all(set(line) == keys for line in lines)
+    assert all(sum(line["completion_mask"]) >= 2 and line["completion_mask"][-1] for line in lines)
+
+
+def test_a_run_prints_its_verdict_in_the_language_asked_for(experiment_file, capsys, tmp_path):
+    small = ["--set", "train.seeds=[0]", "--set", "templates=[plain]", "--set", "generate.samples=1"]
+    assert main(["run", str(experiment_file), *small, "--out", str(tmp_path / "r"), "--lang", "ja"]) == 0
+    assert "LoRA" in (said := capsys.readouterr().out)
+    assert any("ぁ" <= character <= "ん" for character in said)
+    assert main(["compare", str(tmp_path / "r"), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)) >= {"comparisons", "verdict"}
+    assert main(["report", str(tmp_path / "r")]) == 0
+
+
+def test_compare_reads_scores_of_any_tool(tmp_path, capsys):
+    path = tmp_path / "scores.jsonl"
+    lines = [
+        {"trained_on": t, "seed": s, "prompted_with": t, "probe": f"p{p}", "cluster": f"c{p}", "sample": 0,
+         "metric": "quality", "value": 0.5 + 0.01 * ((p * 7 + s * 3) % 5) + (0.2 + 0.01 * (p % 3) if t == "b" else 0), "signature": "q"}
+        for t in "ab" for s in range(3) for p in range(12)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["compare", "--scores", str(path), "--metric", "quality", "--margin", "0.1", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    (matched,) = [c for c in made["comparisons"] if c["question"] == "matched"]
+    assert matched["verdict"] == "MATTERS"
+    assert abs(matched["difference"]) == pytest.approx(0.21)
+    assert main(["compare", "--scores", str(path), str(path), "--metric", "quality", "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == 2
+
+
+def test_schema_is_the_experiments(capsys):
+    assert main(["schema"]) == 0
+    assert "templates" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_templates_are_listed_and_shown(capsys):
+    assert main(["templates", "list"]) == 0
+    assert "dolly_ja_rinna" in capsys.readouterr().out
+    assert main(["templates", "show", "rinna"]) == 0
+    assert "ユーザー: {instruction}<NL>システム: " in capsys.readouterr().out

@@ -1,0 +1,165 @@
+"""A run goes from rows to a verdict, goes on where it was killed, grows, and refuses what was edited."""
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from iikata.errors import IikataError
+from iikata.lab import Lab, Progress
+from tiny_experiment import contents, experiment, values
+
+
+class KilledError(Exception):
+    """Stands in for a kill: raised in the middle of the lab's work."""
+
+
+def killer(stage: str, after: int):
+    """Return a listener that raises once `stage` has told of `after` pieces of progress."""
+    seen = 0
+
+    def tell(event):
+        nonlocal seen
+        if isinstance(event, Progress) and event.stage == stage:
+            seen += 1
+            if seen == after:
+                raise KilledError
+
+    return tell
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, llama_folder) -> Path:
+    """An uninterrupted run; tests read it and never write to it."""
+    folder = tmp_path_factory.mktemp("whole")
+    Lab(experiment(folder, llama_folder), folder / "run").run()
+    return folder / "run"
+
+
+def test_a_run_ends_with_comparisons_a_verdict_and_a_report(whole_run):
+    made = json.loads((whole_run / "compare" / "comparisons.json").read_text())
+    assert {c["question"] for c in made["comparisons"]} >= {"matched", "tuned_vs_base", "mismatch", "noise_floor"}
+    assert made["verdict"]["sentence_en"]
+    assert made["verdict"]["sentence_ja"]
+    assert (whole_run / "report" / "index.html").stat().st_size > 10_000
+    assert (whole_run / "report" / "report.md").is_file()
+
+
+def test_every_cell_answers_every_probe_in_order(whole_run):
+    cells = sorted(path.stem for path in (whole_run / "generate").glob("*.jsonl"))
+    arms = ["alpaca_short.s0", "alpaca_short.s1", "plain.s0", "plain.s1", "base"]
+    assert cells == sorted(f"{arm}@{template}" for arm in arms for template in ("alpaca_short", "plain"))
+    for path in (whole_run / "generate").glob("*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [(line["probe"], line["sample"]) for line in lines] == [(f"p{i}", s) for i in range(3) for s in range(2)]
+
+
+def test_each_adapter_carries_its_template(whole_run):
+    stored = json.loads((whole_run / "train" / "plain.s0" / "template.json").read_text())
+    assert stored["name"] == "plain"
+    assert json.loads((whole_run / "train" / "plain.s0" / "adapter_config.json").read_text())["r"] == 4
+
+
+def test_every_gate_of_the_sound_run_passes_for_arms_that_learned(whole_run):
+    gates = json.loads((whole_run / "check" / "gates.json").read_text())
+    live = [gate for gate in gates if gate["name"] == "live_adapter"]
+    assert len(live) == 4
+    assert all(gate["passed"] for gate in live)
+
+
+@pytest.mark.parametrize(("stage", "after"), [("train", 1), ("train", 9), ("generate", 1), ("generate", 17), ("score", 3)])
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folder, whole_run, stage, after):
+    declared = experiment(whole_run.parent, llama_folder)
+    with pytest.raises(KilledError):
+        Lab(declared, tmp_path / "run", killer(stage, after)).run()
+    Lab(declared, tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+def test_a_torn_last_line_is_made_anew(tmp_path, llama_folder, whole_run):
+    declared = experiment(whole_run.parent, llama_folder)
+    with pytest.raises(KilledError):
+        Lab(declared, tmp_path / "run", killer("generate", 5)).run()
+    (partial,) = (tmp_path / "run" / "generate").glob("alpaca_short.s0@alpaca_short.partial.jsonl")
+    partial.write_bytes(partial.read_bytes()[:-9])
+    Lab(declared, tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+def test_a_finished_run_does_nothing_again(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder, templates=["plain"])
+    Lab(declared, tmp_path / "run").run()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("[gt]*/**/*.jsonl")}
+    told = []
+    Lab(declared, tmp_path / "run", told.append).run()
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("[gt]*/**/*.jsonl")} == before
+    assert not [event for event in told if isinstance(event, Progress)]
+
+
+def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whole_run):
+    """What is finished keeps its bytes, and what is added is what a whole run would have made."""
+    small = values(llama_folder)["train"] | {"seeds": [0]}
+    folder = whole_run.parent
+    Lab(experiment(folder, llama_folder, train=small), tmp_path / "run").run()
+    first = (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes()
+    Lab(experiment(folder, llama_folder), tmp_path / "run").run()
+    assert (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes() == first
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("train.jsonl", "navy", "nave", "data.train"),
+        ("validation.jsonl", "navy", "nave", "data.validation"),
+        ("probes.jsonl", "green?", "grey?", "probes.p2"),
+    ],
+)
+def test_edited_content_is_refused_by_name(tmp_path, llama_folder, file, old, new, named):
+    declared = experiment(tmp_path, llama_folder)
+    Lab(declared, tmp_path / "run").run("encode")
+    path = tmp_path / file
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(IikataError, match=named):
+        Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
+
+
+def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
+    Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
+    changed = values(llama_folder)["train"] | {"learning_rate": 0.02}
+    with pytest.raises(IikataError, match="train.learning_rate"):
+        Lab(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
+
+
+def test_an_emptied_adapter_is_caught_by_name_and_nothing_is_concluded_from_it(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder)
+    Lab(declared, tmp_path / "run").run("train")
+    path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
+    save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
+    Lab(declared, tmp_path / "run").run()
+    gates = json.loads((tmp_path / "run" / "check" / "gates.json").read_text())
+    assert [g["subject"] for g in gates if g["name"] == "live_adapter" and not g["passed"]] == ["plain.s1"]
+    made = json.loads((tmp_path / "run" / "compare" / "comparisons.json").read_text())["comparisons"]
+    matched = [c for c in made if c["question"] == "matched"]
+    assert matched
+    assert {c["verdict"] for c in matched if c["metric"] != "length"} == {"NOT_ASSESSABLE"}
+
+
+def test_a_truncated_adapter_is_caught_by_name_and_the_others_go_on(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder)
+    Lab(declared, tmp_path / "run").run("train")
+    path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    told = []
+    Lab(declared, tmp_path / "run", told.append).run()
+    assert any("plain.s1" in str(event) and "truncated" in str(event) for event in told)
+    assert (tmp_path / "run" / "generate" / "plain.s0@plain.jsonl").is_file()
+
+
+def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):
+    """GPT-NeoX with a SentencePiece model that has no fast version."""
+    declared = experiment(tmp_path, rinna_folder, templates=["rinna", "dolly_ja"])
+    # The tiny vocabulary lacks letters of both templates, which the doctor rightly calls an error.
+    Lab(declared, tmp_path / "run").run(force=True)
+    assert (tmp_path / "run" / "report" / "index.html").is_file()

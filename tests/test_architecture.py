@@ -1,0 +1,74 @@
+"""The map in ARCHITECTURE.md is true: imports point down only, and neighbours do not know each other."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "iikata"
+
+
+def floors() -> list[list[str]]:
+    """Return the rooms of each floor, top first, from the block fenced as `floors`."""
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    block = re.search(r"```floors\n(.*?)```", text, re.DOTALL)
+    assert block, "ARCHITECTURE.md has no block of floors"
+    return [[room.strip() for room in line.split("|")] for line in block[1].strip().splitlines()]
+
+
+LEVEL = {room: level for level, rooms in enumerate(floors()) for room in rooms}
+FACES = {"__init__.py", "__main__.py"}
+"""The package's own front; everything else lives in a room."""
+FILES = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in FACES)
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(SOURCE).parts[0].removesuffix(".py")
+
+
+def imported_rooms(path: Path) -> set[str]:
+    """Return the rooms a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
+            names = [node.value.partition(":")[0]]  # the command line names its verbs as "iikata.cli.stages:run"
+        found |= {name.split(".")[1] for name in names if name.startswith("iikata.") and name.count(".") >= 1}
+    return found & LEVEL.keys()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_imports_point_down_the_map(path):
+    room = room_of(path)
+    assert room in LEVEL, f"{path}: {room} is not on the map"
+    wrong = {other for other in imported_rooms(path) - {room} if LEVEL[other] <= LEVEL[room]}
+    assert not wrong, f"{room} may not import {wrong}"
+
+
+def test_every_room_of_the_map_exists():
+    rooms = {room_of(path) for path in FILES}
+    assert set(LEVEL) - rooms - {"demo"} == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_file_opens_with_the_sentence_that_says_its_job(path):
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), f"{path} has no opening sentence"
+
+
+def test_statistics_never_import_torch():
+    code = "import sys, iikata.cli.compare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_imports_neither_torch_nor_numpy():
+    code = "import sys, iikata.cli.parser as p; p.parser(); sys.exit(bool({'torch', 'numpy'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,58 @@
+"""A whole experiment that runs in seconds: a tiny random model, twelve rows, three probes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from iikata.experiment import Experiment, declare
+
+COLOURS = ("red", "blue", "green", "white", "black", "grey", "pink", "gold", "navy", "teal", "plum", "rust")
+
+
+def write_files(folder: Path) -> None:
+    """Write train.jsonl, validation.jsonl and probes.jsonl."""
+    rows = [{"instruction": f"Name colour {i}.", "input": "", "output": f"{c}."} for i, c in enumerate(COLOURS)]
+    held = [{"instruction": f"Say {c}.", "input": "now" if i % 2 else "", "output": f"{c}!"} for i, c in enumerate(COLOURS)]
+    probes = [
+        {"id": f"p{i}", "instruction": f"Which colour is {c}?", "references": [c]} for i, c in enumerate(COLOURS[:3])
+    ]
+    for name, lines in (("train", rows), ("validation", held), ("probes", probes)):
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
+
+
+def values(model: Path, **changes: Any) -> dict[str, Any]:
+    """Return the experiment's settings; `changes` replace whole sections."""
+    declared = {
+        "name": "tiny",
+        "model": {"base": str(model), "dtype": "float32"},
+        "data": {"train": "train.jsonl", "validation": "validation.jsonl"},
+        "templates": ["alpaca_short", "plain"],
+        "train": {
+            "seeds": [0, 1],
+            "epochs": 2,
+            "batch_size": 4,
+            "learning_rate": 0.01,
+            "cutoff_len": 200,
+            "checkpoint_seconds": 0,
+            "lora": {"r": 4, "target_modules": "all-linear"},
+        },
+        "generate": {"samples": 2, "max_new_tokens": 6},
+        "probes": "probes.jsonl",
+        "score": {"metrics": ["nll", "contains", "finish", "leakage", "length", "distinct"]},
+        "compare": {"margin": {"nll": 0.02}},
+    }
+    return declared | changes
+
+
+def experiment(folder: Path, model: Path, **changes: Any) -> Experiment:
+    """Return the experiment over files in `folder`, written where they are missing."""
+    if not (folder / "train.jsonl").is_file():
+        write_files(folder)
+    return declare(values(model, **changes), folder)
+
+
+def contents(run: Path) -> dict[str, bytes]:
+    """Return every file of a run by its name, but the times, which are outside the promise of equal bytes."""
+    files = (path for path in run.rglob("*") if path.is_file())
+    return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name != "timing.jsonl" and "report" not in p.parts}
