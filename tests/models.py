@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-
 from iikata.records import Encoded
 from tokenizer_folders import byte_bpe, sp_nfkc
 
@@ -21,7 +20,7 @@ def llama(folder: Path, tokenizer: Tokenizer = byte_bpe) -> Path:
     """Llama with grouped queries: four query heads over two key heads."""
     from transformers import LlamaConfig
 
-    return _write(folder, LlamaConfig(**_shape(num_key_value_heads=2)), tokenizer)
+    return write(folder, LlamaConfig(**shape(num_key_value_heads=2)), tokenizer)
 
 
 def neox_sequential(folder: Path, tokenizer: Tokenizer = sp_nfkc) -> Path:
@@ -38,30 +37,30 @@ def qwen2(folder: Path, tokenizer: Tokenizer = byte_bpe) -> Path:
     """Qwen2: biased q, k, v and a tied head."""
     from transformers import Qwen2Config
 
-    return _write(folder, Qwen2Config(**_shape(num_key_value_heads=2, tie_word_embeddings=True)), tokenizer)
+    return write(folder, Qwen2Config(**shape(num_key_value_heads=2, tie_word_embeddings=True)), tokenizer)
 
 
 def gemma(folder: Path, tokenizer: Tokenizer = byte_bpe) -> Path:
     """Gemma: scaled embeddings, heads wider than the model's share, one key head, a tied head."""
     from transformers import GemmaConfig
 
-    return _write(folder, GemmaConfig(**_shape(num_key_value_heads=1, head_dim=16)), tokenizer)
+    return write(folder, GemmaConfig(**shape(num_key_value_heads=1, head_dim=16)), tokenizer)
 
 
 def gemma2(folder: Path, tokenizer: Tokenizer = byte_bpe) -> Path:
     """Gemma 2: squashed scores and logits, every other layer sees a window of 6 tokens."""
     from transformers import Gemma2Config
 
-    shape = _shape(num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8, sliding_window=6)
-    return _write(folder, Gemma2Config(**shape, attn_logit_softcapping=5.0, final_logit_softcapping=6.0), tokenizer)
+    made = shape(num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8, sliding_window=6)
+    return write(folder, Gemma2Config(**made, attn_logit_softcapping=5.0, final_logit_softcapping=6.0), tokenizer)
 
 
 def gemma3(folder: Path, tokenizer: Tokenizer = byte_bpe) -> Path:
     """Gemma 3, text only: a layer that sees 6 tokens and one that sees all, each with its own rotary base."""
     from transformers import Gemma3TextConfig
 
-    shape = _shape(num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8, sliding_window=6)
-    return _write(folder, Gemma3TextConfig(**shape, layer_types=["sliding_attention", "full_attention"]), tokenizer)
+    made = shape(num_key_value_heads=2, head_dim=8, query_pre_attn_scalar=8, sliding_window=6)
+    return write(folder, Gemma3TextConfig(**made, layer_types=["sliding_attention", "full_attention"]), tokenizer)
 
 
 FAMILIES: dict[str, Callable[[Path], Path]] = {
@@ -78,12 +77,13 @@ FAMILIES: dict[str, Callable[[Path], Path]] = {
 def _neox(folder: Path, tokenizer: Tokenizer, parallel: bool, rotary: float) -> Path:
     from transformers import GPTNeoXConfig
 
-    shape = _shape(use_parallel_residual=parallel, tie_word_embeddings=False)
+    made = shape(use_parallel_residual=parallel, tie_word_embeddings=False)
     rope = {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": rotary}
-    return _write(folder, GPTNeoXConfig(**shape, rope_parameters=rope), tokenizer)
+    return write(folder, GPTNeoXConfig(**made, rope_parameters=rope), tokenizer)
 
 
-def _shape(**more: Any) -> dict[str, Any]:
+def shape(**more: Any) -> dict[str, Any]:
+    """Return the settings that all families share, two layers of width 32, with `more` over them."""
     common = {
         "vocab_size": VOCAB,
         "hidden_size": 32,
@@ -98,7 +98,8 @@ def _shape(**more: Any) -> dict[str, Any]:
     return common | more
 
 
-def _write(folder: Path, config: Any, tokenizer: Tokenizer) -> Path:
+def write(folder: Path, config: Any, tokenizer: Tokenizer) -> Path:
+    """Write a random model of this configuration, and its tokenizer."""
     from transformers import AutoModelForCausalLM
 
     with torch.random.fork_rng():

@@ -48,6 +48,15 @@ def with_adapter(folder: Path, adapter: Path, dtype: str = "float32") -> Any:
         return PeftModel.from_pretrained(plain(folder, dtype), adapter, is_trainable=True).eval()
 
 
+def new_adapter(folder: Path, **settings: Any) -> Any:
+    """Return peft's model with a fresh adapter."""
+    from peft import LoraConfig, get_peft_model
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(plain(folder), LoraConfig(task_type="CAUSAL_LM", **settings)).eval()
+
+
 def save_adapter(base: Base, arm: str, folder: Path) -> Path:
     """Save an arm of `base` as a run does."""
     assert base.adapters is not None

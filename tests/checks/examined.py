@@ -19,7 +19,7 @@ ROWS = [
 
 def template(**keys: Any) -> dict[str, Any]:
     """Return an Alpaca template's JSON that no rule objects to; `keys` replace its own."""
-    prompts = {"prompt_input": "Q: {instruction} {input} A:", "prompt_no_input": "Q: {instruction} A:"}
+    prompts = {"prompt_input": "In: {instruction} {input} A:", "prompt_no_input": "In: {instruction} A:"}
     return {key: value for key, value in (prompts | keys).items() if value is not None}
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from examined import ROWS, examined, of, opened, template, write_lines
-from tokenizer_folders import sp_nfkc
 
 from iikata.checks import RULES, examine
 from iikata.templates import AlpacaTemplate, JinjaTemplate
+from tokenizer_folders import sp_nfkc
 
 
 @pytest.fixture(scope="session")
@@ -34,12 +34,13 @@ def test_a_plain_template_on_a_faithful_tokenizer_has_no_findings(tmp_path, sp_b
 
 def test_docs_list_every_rule_and_no_other():
     text = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) == set(RULES)
+    rules = text.partition("### The rules")[2].partition("## Gates")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", rules, re.MULTILINE)) == set(RULES)
 
 
 def test_lost_line_breaks_are_found_with_tokens_and_the_cure_is_nl(tmp_path, nl_folder):
     rows = [*ROWS, row("two\nlines")]
-    found = only(examined(tmp_path, nl_folder, [template(prompt_no_input="Q: {instruction}\nA:")], rows), "newline")
+    found = only(examined(tmp_path, nl_folder, [template(prompt_no_input="In: {instruction}\nA:")], rows), "newline")
     assert found.severity == "warning"
     assert "1 in the template" in found.message
     assert "1 of 5" in found.message
@@ -72,7 +73,7 @@ def test_line_breaks_that_come_back_are_no_finding(tmp_path, any_tokenizer_folde
 
 
 def test_white_space_that_is_folded_is_found_in_templates_and_answers(tmp_path, sp_nfkc_folder, sp_bytes_folder):
-    given = [template(prompt_no_input="Q:  {instruction}\tA:")], [row("red   blue"), row("green")]
+    given = [template(prompt_no_input="In:  {instruction}\tA:")], [row("red   blue"), row("green")]
     in_template, in_answers = of(examined(tmp_path, sp_nfkc_folder, *given), "whitespace")
     assert in_template.template == "t0"
     assert "'  '" in in_template.message
@@ -82,7 +83,7 @@ def test_white_space_that_is_folded_is_found_in_templates_and_answers(tmp_path, 
 
 
 def test_a_blank_at_the_end_that_changes_the_first_token_is_found_and_cured(tmp_path, byte_bpe_folder):
-    blank = template(prompt_no_input="Q: {instruction} A: ", prompt_input="Q: {instruction} {input} A: ")
+    blank = template(prompt_no_input="In: {instruction} A: ", prompt_input="In: {instruction} {input} A: ")
     rows = [row("the sea"), row("the sum")]
     found = only(examined(tmp_path, byte_bpe_folder, [blank], rows), "trailing_space")
     assert "2 of 2" in found.message
@@ -92,7 +93,9 @@ def test_a_blank_at_the_end_that_changes_the_first_token_is_found_and_cured(tmp_
 
 
 def test_letters_that_the_vocabulary_lacks_are_an_error_with_tokens(tmp_path, sp_nfkc_folder):
-    found = only(examined(tmp_path, sp_nfkc_folder, [template(prompt_no_input="Q: {instruction}<NL>A:")]), "unknown_token")
+    found = only(
+        examined(tmp_path, sp_nfkc_folder, [template(prompt_no_input="In: {instruction}<NL>A:")]), "unknown_token"
+    )
     assert found.severity == "error"
     assert "<unk>" in found.evidence
     assert "plain" in found.cure
@@ -137,7 +140,9 @@ def jinja(end: str) -> dict[str, str]:
 
 def test_an_end_token_added_after_the_base_vocabulary_is_found(tmp_path, sp_bytes_folder):
     added = {"added_tokens_decoder": {"552": {"content": "<|eot|>"}}}
-    found = only(examined(tmp_path, sp_bytes_folder, [jinja("<|eot|>"), jinja("</s>")], settings=added), "untrained_stop")
+    found = only(
+        examined(tmp_path, sp_bytes_folder, [jinja("<|eot|>"), jinja("</s>")], settings=added), "untrained_stop"
+    )
     assert (found.template, found.severity) == ("t0", "warning")
     assert "judged by" in found.message
     assert "</s>" in found.cure
@@ -255,11 +260,14 @@ def test_what_differs_from_the_models_own_format_is_shown_as_a_diff(tmp_path, by
     found = only(examined(tmp_path, byte_bpe_folder, ["native", template()]), "native_differs")
     assert (found.template, found.severity) == ("t0" if found.template == "t0" else "t1", "info")
     assert "-<|im_start|>user" in found.evidence
-    assert "+Q: {instruction} A:" in found.evidence
+    assert "+In: {instruction} A:" in found.evidence
 
 
 def test_templates_that_become_the_same_tokens_are_an_error(tmp_path, sp_nfkc_folder, byte_bpe_folder):
-    folded = [template(), template(prompt_no_input="Q:\n{instruction}\nA:", prompt_input="Q:\n{instruction} {input}\nA:")]
+    folded = [
+        template(),
+        template(prompt_no_input="In:\n{instruction}\nA:", prompt_input="In:\n{instruction} {input}\nA:"),
+    ]
     assert only(examined(tmp_path, sp_nfkc_folder, folded), "same_tokens").severity == "error"
     assert not of(examined(tmp_path / "kept", byte_bpe_folder, folded), "same_tokens")
 

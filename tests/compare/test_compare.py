@@ -142,6 +142,27 @@ def test_noise_floor_is_root_two_times_the_sd_of_seed_means_with_a_chi_square_in
     assert (c.p, c.p_holm, c.verdict) == (None, None, None)
 
 
+def test_the_noise_floor_stands_beside_every_effect():
+    a, b = normal(5, 12, rng=1), normal(5, 12, rng=2, seed_sd=0.2)
+    result = compare(made({("A", "A"): a, ("B", "B"): b, (None, "A"): normal(1, 12), ("A", "B"): b - 1}), M, "m")
+    floor = {c.treatment["trained_on"]: c.difference for c in result.comparisons if c.question == "noise_floor"}
+    effects = [c for c in result.comparisons if c.treatment["trained_on"] == "A" and c.question != "noise_floor"]
+    beside = {c.question: c.detail["noise_floor"] for c in effects}
+    assert beside["matched"] == pytest.approx(math.hypot(floor["A"], floor["B"]) / math.sqrt(2))
+    assert beside["tuned_vs_base"] == beside["mismatch"] == pytest.approx(floor["A"])
+
+
+def test_a_base_with_a_seed_is_refused():
+    with pytest.raises(IikataError, match="the untuned base has none"):
+        compare([Score(None, 3, "A", "p", "c", 0, "m", 1.0, "")], M, "m")
+
+
+def test_a_template_that_is_never_prompted_alike_is_told():
+    result = compare(made({("A", "B"): normal(2, 12)}), M, "m")
+    assert result.left_out["cells_without_scores"] == {"m": ["A.s0@A", "A.s1@A", "base@A"]}
+    assert result.comparisons == []
+
+
 def test_only_common_seeds_and_complete_clusters_are_paired_and_the_rest_is_counted():
     a, b = normal(4, 14, rng=1), normal(4, 14, 0.2, rng=2)
     clusters = [f"c{i // 2}" if i < 4 else f"c{i}" for i in range(14)]  # two clusters of two probes, ten of one

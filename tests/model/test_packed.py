@@ -1,10 +1,10 @@
 """Samples packed side by side give what transformers and peft give for each sample alone."""
 
-import models
-import oracle
 import pytest
 import torch
 
+import models
+import oracle
 from iikata.model import base
 from iikata.model.buffers import longest_prefix, pack, split
 from iikata.model.loss import token_losses
@@ -71,9 +71,7 @@ def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family,
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
     loss = token_losses(hidden[buffer.at], buffer.targets, loaded.logits).mean()
     loss.backward()
-    reference = oracle.with_adapter(
-        model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype
-    )
+    reference = oracle.with_adapter(model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype)
     wanted = oracle.mean_loss(reference, SAMPLES)
     wanted.backward()
     assert oracle.distance(loss.detach(), wanted.detach()) < tolerance(family, dtype)

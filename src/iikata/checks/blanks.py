@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
-from difflib import SequenceMatcher
 
 from iikata.checks.case import Case, as_file, literals, prompts, share
 from iikata.records import Encoded, Example, Finding
@@ -23,14 +22,14 @@ def newline(case: Case) -> Iterator[Finding]:
         if case.back(convention) == convention and not lost:
             continue
         breaks = sum(part.count("\n") for part in lost)
-        texts = [row.instruction + row.input + row.output for row in case.data.train]
-        rows = [text.replace("\n", convention) for text in texts if "\n" in text]
+        fields = [(row.instruction, row.input, row.output) for row in case.data.train]
+        rows = [next(text for text in row if "\n" in text) for row in fields if any("\n" in text for text in row)]
         message = (
             f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
-            f"{breaks} in the template, and those in {share(len(rows), len(texts))} training rows"
+            f"{breaks} in the template, and those in {share(len(rows), len(fields))} training rows"
         )
         if lost or rows:
-            shown = _around(*((lost[0], "\n") if lost else (rows[0], convention)))
+            shown = _around((lost or rows)[0]).replace("\n", convention)
             evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
             cure = _newline_cure(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_CURE
             yield Finding("newline", "warning", name, message, evidence, cure)
@@ -42,19 +41,21 @@ _ROWS_CURE = "Nothing to paste: this vocabulary has no line break; their answers
 def whitespace(case: Case) -> Iterator[Finding]:
     """Blanks, tabs and wide blanks must come back too; where not, indentation and tables are lost."""
     for name, template in case.templates.items():
-        for part in literals(template):
-            if changed := changed_blanks(part, case.back(part)):
-                evidence = f"{part!r} -> {case.tokens(part)} -> {case.back(part)!r}"
-                message = f"the tokenizer changes white space of the template: {', '.join(map(repr, changed))}"
-                cure = "Write the template with single blanks only, or with none where they are lost."
-                yield Finding("whitespace", "warning", name, message, evidence, cure)
-                break
-    kinds = {found for row in case.data.train for found in BLANK.findall(row.output)}
-    lost = {kind for kind in kinds if case.back(kind) != kind}
-    rows = [row for row in case.data.train if lost.intersection(BLANK.findall(row.output))]
+        parts = [(part, lost) for part in literals(template) if (lost := _lost_blanks(case, part))]
+        if parts:
+            part, lost = parts[0]
+            message = f"the tokenizer changes white space of the template: {', '.join(map(repr, sorted(lost)))}"
+            evidence = f"{part!r} -> {case.tokens(part, start=False)} -> {case.back(part)!r}"
+            cure = "Write the template with single blanks only."
+            yield Finding("whitespace", "warning", name, message, evidence, cure)
+    rows = [(row, lost) for row in case.data.train if (lost := _lost_blanks(case, row.output))]
     if rows:
         message = f"in {share(len(rows), len(case.data.train))} answers the tokenizer changes white space"
-        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, rows[0], lost), _BLANKS_CURE)
+        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_CURE)
+
+
+def _lost_blanks(case: Case, text: str) -> set[str]:
+    return {run for run in set(BLANK.findall(text)) if run != " " and case.back(run) != run}
 
 
 _BLANKS_CURE = "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out."
@@ -63,7 +64,7 @@ _BLANKS_CURE = "Nothing to paste: a model of this tokenizer cannot write them. H
 def _blank_evidence(case: Case, row: Example, lost: set[str]) -> str:
     found = next(match for match in BLANK.finditer(row.output) if match[0] in lost)
     shown = row.output[max(0, found.start() - 8) : found.end() + 8]
-    return f"{row.source}: {shown!r} -> {case.tokens(shown)} -> {case.back(shown)!r}"
+    return f"{row.source}: {shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
 
 
 def trailing_space(case: Case) -> Iterator[Finding]:
@@ -108,19 +109,9 @@ def _other_start(case: Case, row: Encoded) -> bool:
     return not whole or first != _without_blank(case, row)[0]
 
 
-def changed_blanks(text: str, back: str) -> list[str]:
-    """Return the runs of white space, line breaks apart, that `back` does not hold as `text` does."""
-    found = []
-    for tag, i, j, k, m in SequenceMatcher(None, text, back, autojunk=False).get_opcodes():
-        old, new = text[i:j], back[k:m]
-        if tag in ("delete", "replace") and "\n" not in old and BLANK.findall(old) != BLANK.findall(new):
-            found += BLANK.findall(old)
-    return found
-
-
-def _around(text: str, part: str) -> str:
-    first = text.index(part)
-    return text[max(0, first - 6) : first + len(part) + 9]
+def _around(text: str) -> str:
+    first = text.index("\n")
+    return text[max(0, first - 6) : first + 10]
 
 
 def _newline_cure(case: Case, template: Template) -> str:

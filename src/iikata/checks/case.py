@@ -37,8 +37,12 @@ class Case:
     probes: Sequence[Probe] = ()
 
     def tokens(self, text: str, start: bool = True) -> list[str]:
-        """Return the tokens of a text, as the vocabulary writes them; `start` as in `Tokenizer.ids`."""
-        return [self.tokenizer.token(id) for id in self.tokenizer.ids(text, start=start)]
+        """Return the tokens of a text as the vocabulary writes them; with `start=False`, of one that goes on."""
+        ids, before = self.tokenizer.ids(text), self.tokenizer.ids(self._neutral)
+        if not start:
+            ids = self.tokenizer.ids(self._neutral + text)
+            ids = ids[len(before) :] if ids[: len(before)] == before else ids
+        return [self.tokenizer.token(id) for id in ids]
 
     def back(self, text: str) -> str:
         """Return `text` encoded and decoded, as it fares in the middle of a longer text."""

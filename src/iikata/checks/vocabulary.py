@@ -91,7 +91,7 @@ def untrained_stop(case: Case) -> Iterator[Finding]:
         ids = {end_id(template, case.tokenizer), *(special[text] for text in template.stop if text in special)}
         for id in sorted(ids - known):
             text = case.tokenizer.token(id)
-            if id < rows and (text in base or text in (case.tokenizer.chat_template or "")):
+            if id < rows and (not base or text in base or text in (case.tokenizer.chat_template or "")):
                 continue
             message = (
                 f"answers end with {text!r}, which this model was never trained on, judged by: it was added after the "

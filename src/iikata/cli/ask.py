@@ -93,7 +93,7 @@ class Columns:
         # Text, never a string: rich would read markup out of a model's brackets.
         table = Table(expand=True, show_lines=True)
         for cell in self._cells:
-            table.add_column(Text(visible(cell)))
+            table.add_column(Text(visible(cell)), ratio=1, overflow="fold")
         for sample in range(self._samples):
             said = [self._said.get((cell, sample), ("", "")) for cell in self._cells]
             table.add_row(*(Text(visible(text) + _ending(finish).rstrip()) for text, finish in said))

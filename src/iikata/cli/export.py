@@ -10,6 +10,8 @@ def export(given: argparse.Namespace) -> None:
     """Write the folder, and say what of it is not exact."""
     from iikata.lab.exporting import export as exported
 
+    if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
+        given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
     made = exported(open_lab(given).materials, given.arm, Path(given.dest), given.merge, given.base)
     for remark in made.remarks:
         print(f"note: {remark}")

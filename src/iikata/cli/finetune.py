@@ -82,8 +82,8 @@ def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:
     resume, fresh = given.resume_from_checkpoint, not (out / "run").is_dir()
     if fresh and (found := [name for name in FOREIGN if (out / name).exists()]):
         raise IikataError(
-            f"{out / found[0]}: an adapter that iikata did not train is here. It says neither its template nor its "
-            "optimizer's state, so nothing can go on from it. Give another --output_dir."
+            f"{out / found[0]}: an adapter is here without the run it came from, so neither its template nor its "
+            "optimizer's state is known and nothing can go on from it. Give another --output_dir."
         )
     if resume and Path(resume).resolve() != out.resolve():
         raise IikataError(
@@ -95,7 +95,7 @@ def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:
 
 
 def template_of(name: str) -> str:
-    """Return what the experiment calls the old script's template: its file templates/NAME.json wins where there is one."""
+    """Return the template of that name: the old script's file templates/NAME.json where there is one, else built in."""
     file = Path("templates") / f"{name}.json"
     return f"./{file}" if file.is_file() else name or "alpaca"
 

@@ -27,6 +27,7 @@ def parser() -> argparse.ArgumentParser:
     check = _verb(verbs, "check", "iikata.cli.check:check", "the template doctor, without loading the model")
     _experiment(check)
     check.add_argument("--json", action="store_true", help="print JSON")
+    _plan(verbs)
     helps = {
         "encode": "rows to tokens; --json prints them",
         "train": "every arm, after encoding",
@@ -97,6 +98,21 @@ def _stage(verbs, stage: str, text: str) -> None:  # type: ignore[no-untyped-def
         verb.add_argument(
             "--better", choices=("higher", "lower", "none"), help="direction of a metric iikata does not know"
         )
+
+
+def _plan(verbs) -> None:  # type: ignore[no-untyped-def]
+    verb = _verb(verbs, "plan", "iikata.cli.plan:plan", "what there is to do and what effect it could find")
+    _experiment(verb)
+    verb.add_argument("--json", action="store_true", help="print JSON")
+    verb.add_argument("--pilot", metavar="RUN", help="a finished run to take variances and speed from")
+    for name, text in (
+        ("seed_template", "between seeds of one template"),
+        ("probe_template", "between probe clusters of one template"),
+        ("sample", "between samples of one answer"),
+        ("residual", "what is left"),
+    ):
+        flag = f"--sd-{name.replace('_', '-')}"
+        verb.add_argument(flag, type=float, metavar="X", help=f"state a standard deviation: {text}")
 
 
 def _finetune(verbs) -> None:  # type: ignore[no-untyped-def]

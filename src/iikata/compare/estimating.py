@@ -86,11 +86,10 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
 
 
 def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
-    """Return the SD of this difference between single seeds: the root of the tuned sides' summed variances."""
-    sides = (contrast.treatment, contrast.control)
-    tuned = [noise[side.prompted_with].size for side in sides if side.trained_on == side.prompted_with]
-    known = [size**2 / 2 for size in tuned if size is not None]
-    return math.sqrt(sum(known)) if known and len(known) == len(tuned) else None
+    """Return how far two seeds of one recipe lie apart: the root mean square over the templates trained on."""
+    trained = [side.trained_on for side in (contrast.treatment, contrast.control) if side.trained_on is not None]
+    sizes = [noise[template].size for template in trained]
+    return math.sqrt(sum(s**2 for s in sizes if s is not None) / len(sizes)) if None not in sizes else None
 
 
 def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: float | None, alpha: float) -> Comparison:
@@ -143,7 +142,9 @@ def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, 
 
 def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:
     pair = made.contrast.pair
-    variances: tuple[Any, ...] = made.found.squares.components if made.found else (np.nan,) * 3
+    variances: tuple[Any, ...] = (
+        made.found.squares.components if made.found and min(pair.d.shape) > 1 else (np.nan,) * 3
+    )
     return {
         "better": made.info.better,
         "unit": made.info.unit,

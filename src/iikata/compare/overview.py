@@ -59,9 +59,10 @@ def _missing_cells(panel: Panel) -> list[str]:
     """Return the cells that the other seeds and templates lead one to expect and that have no line."""
     tuned = [cell for cell in panel.cells if cell[0] is not None]
     seeds = dict.fromkeys(seed for _, seed, _ in tuned)
-    sides = dict.fromkeys((t, p) for t, _, p in tuned)
+    trained = dict.fromkeys(t for t, _, _ in tuned)
+    sides = dict.fromkeys([(t, t) for t in trained] + [(t, p) for t, _, p in tuned])
     missing = [f"{t}.s{s}@{p}" for t, p in sides for s in seeds if (t, s, p) not in panel.cells]
-    return missing + [f"base@{t}" for t in templates(panel) if (None, None, t) not in panel.cells]
+    return missing + [f"base@{t}" for t in trained if (None, None, t) not in panel.cells]
 
 
 def cell_means(panel: Panel) -> list[dict[str, Any]]:

@@ -33,7 +33,7 @@ PHRASES = {
         "these_adapters": "This speaks about these adapters only ({n_seeds}, {n_clusters}), not about training again.",
         "these_probes": "This speaks about these {n_clusters} only ({n_seeds}), not about other questions.",
         "both_few": "With {n_seeds} and {n_clusters} nothing can be settled; 3 seeds or 10 clusters are the least.",
-        "noise": "Training again with another seed moves this difference by {noise} (standard deviation, one seed a template).",
+        "noise": "For scale: two training seeds of one and the same template lie {noise} apart (root mean square).",
     },
     "ja": {
         "template_NONE": "テンプレートが影響するかどうかは評価していません。学習時と同じテンプレートで尋ねて {metric} を測ったテンプレートが、2つ以上ないためです。",
@@ -65,7 +65,7 @@ PHRASES = {
         "these_adapters": "これは今回のアダプタに限った結論です({n_seeds}、{n_clusters})。学習し直した場合については何も言えません。",
         "these_probes": "これは今回の {n_clusters} に限った結論です({n_seeds})。ほかの質問については何も言えません。",
         "both_few": "{n_seeds}、{n_clusters}では結論を出せません。少なくとも 3 シードか 10 クラスタが必要です。",
-        "noise": "別のシードで学習し直すと、この差は {noise} ほど動きます(標準偏差、各テンプレート1シードの場合)。",
+        "noise": "参考までに、同じテンプレートでも学習シードが違うだけで {noise} の差が出ます(二乗平均平方根)。",
     },
 }
 

@@ -89,6 +89,9 @@ def checked(table: ScoreTable) -> ScoreTable:
     if not len(table):
         raise IikataError(f"{table.source}: no score lines. Expected one JSON object a line.")
     codes, names = table.codes, table.names
+    for trained_on, seed, prompted_with in names["cell"]:
+        if trained_on is None and seed is not None:
+            raise IikataError(f"{table.source}: base@{prompted_with} has the seed {seed}; the untuned base has none.")
     key = np.stack([codes["metric"], codes["cell"], codes["probe"], table.sample])
     order = np.lexsort(key)
     twice = np.flatnonzero((np.diff(key[:, order]) == 0).all(axis=0))

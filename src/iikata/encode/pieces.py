@@ -54,7 +54,7 @@ class PieceTokenizer(Tokenizer):
         return {id: text for text, id in self.special_tokens.items()}
 
     @cached_property
-    def _own(self) -> set[int]:
+    def own(self) -> set[int]:
         """Special tokens that SentencePiece itself reads from a text; the others are split off before it."""
         return {id for id, piece in enumerate(parsed(self.model).pieces) if piece.type == USER_DEFINED} & {
             *self._special_by_id
@@ -62,13 +62,13 @@ class PieceTokenizer(Tokenizer):
 
     @cached_property
     def _split(self) -> Any:
-        return any_of(text for text, id in self.special_tokens.items() if id not in self._own)
+        return any_of(text for text, id in self.special_tokens.items() if id not in self.own)
 
     @cached_property
     def _processors(self) -> dict[tuple[bool, bool], Any]:
         """(special, start) -> SentencePiece's processor."""
         return {
-            (special, start): processor(edited(self.model, start, set() if special else self._own))
+            (special, start): processor(edited(self.model, start, set() if special else self.own))
             for special in (True, False)
             for start in (True, False)
         }

@@ -55,7 +55,7 @@ def _from_pieces(tokenizer: PieceTokenizer) -> Any:
     made = Backend(models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=fallback))
     made.normalizer = _normalizer(tokenizer, proto.normalizer_spec)
     made.pre_tokenizer, made.decoder = _blanks(tokenizer, proto.normalizer_spec, fallback)
-    split = {text: id for text, id in tokenizer.special_tokens.items() if id not in tokenizer._own}
+    split = {text: id for text, id in tokenizer.special_tokens.items() if id not in tokenizer.own}
     by_id = sorted(split, key=lambda text: split[text])
     made.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in by_id])
     if odd := [text for text in by_id if made.token_to_id(text) != split[text]]:

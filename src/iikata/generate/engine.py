@@ -1,5 +1,6 @@
 """Answer many prompts of one arm at once: shared prefill, then decoding in slots that are refilled as rows finish."""
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,9 @@ from iikata.generate.sampling import Sampling, draws, pick
 from iikata.model.attention import Layout
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, longest_prefix
+
+SLOTS_OF = 8
+"""With several threads, float32 products over another number of rows give a row bits that change with its place."""
 
 OnToken = Callable[[Any, Sequence[int]], None]
 """Is told a row's key and all its new tokens so far."""
@@ -58,6 +62,7 @@ class Shapes:
     """Fixed shapes of decoding; stored in the run, since a row's rounding follows them."""
 
     rows: int
+    """Rows in flight, rounded up to a multiple of 8."""
     length: int
     """Tokens a slot holds: the longest prompt and the new tokens."""
 
@@ -90,11 +95,12 @@ class _Decoder:
     def __init__(self, base: Base, arm: str | None, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
         self.base, self.arm, self.sampling, self.max_new_tokens = base, arm, sampling, max_new_tokens
         self.prefix_kv: dict[Ids, KV] = {}
-        self.slots = Slots(shapes.rows, shapes.length)
-        self.rows: list[_Row | None] = [None] * shapes.rows
+        rows = SLOTS_OF * math.ceil(shapes.rows / SLOTS_OF)
+        self.slots = Slots(rows, shapes.length)
+        self.rows: list[_Row | None] = [None] * rows
         vocabulary = base.config.get_text_config().vocab_size
-        self.next_ids = torch.zeros(shapes.rows, dtype=torch.long, device=base.device)
-        self.seen = torch.zeros(shapes.rows, vocabulary, dtype=torch.bool, device=base.device)
+        self.next_ids = torch.zeros(rows, dtype=torch.long, device=base.device)
+        self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=base.device)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
         waiting = deque((request, sample) for request in requests for sample in range(len(request.seeds)))

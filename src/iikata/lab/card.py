@@ -17,9 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForCausalLM.from_pretrained(FOLDER)
-message = {"role": "user", "content": "...", "instruction": "...", "input": ""}
+message = MESSAGE
 ids = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=128)[0]))
 ```"""
+MESSAGE = {
+    "alpaca": '{"role": "user", "content": "...", "instruction": "...", "input": ""}',
+    "jinja": '{"role": "user", "content": instruction}  # with an input: instruction + "\\n\\n" + input',
+}
 INPUT = (
     "`instruction` and `input` choose between the template's two prompts; without them `content` is an instruction "
     "without an input. A server that drops such fields (vLLM's chat endpoint) can prompt it without an input only; "
@@ -30,7 +35,7 @@ INPUT = (
 def card(lab: Materials, made: "Export") -> str:
     """Return README.md. No path of this machine stands in it."""
     base = f"base_model: {made.base}\n" if made.base else ""
-    head = f"---\nlibrary_name: {'transformers' if made.merged else 'peft'}\n{base}tags: [iikata, lora]\n---\n"
+    head = f"---\nlibrary_name: {'transformers' if made.merged else 'peft'}\n{base}tags: [iikata, lora]\n---"
     kind = "Merged weights" if made.merged else "LoRA adapter"
     over = f"{made.base or lab.model_folder.name}" + (f" at revision {made.revision}" if made.revision else "")
     parts = [
@@ -38,8 +43,8 @@ def card(lab: Materials, made: "Export") -> str:
         f"# {made.arm.name}",
         f"{kind} over {over}, trained by iikata in the experiment {lab.experiment.name}.",
         "## Prompting",
-        USE,
-        INPUT,
+        USE.replace("MESSAGE", MESSAGE[made.template.kind]),
+        *([INPUT] if made.template.kind == "alpaca" else []),
         *(f"- {markdown(remark)}" for remark in made.remarks),
         f"## Template: {made.arm.template}",
         fenced(made.template.render("{instruction}").prompt),

@@ -75,9 +75,8 @@ def _named(lab: Materials, made: Export) -> Export:
             "find it. Give the base's hub id with --base OWNER/NAME, or merge the adapter with --merge."
         )
     if model.base == "smollm2":
-        made.remarks.append(
-            f"Trained over a 4-bit file (Q4_1) of {base}. Over the hub's own weights the logits are near, not the same."
-        )
+        over = "Merged into it." if made.merged else "Over the hub's own weights the logits are near, not the same."
+        made.remarks.append(f"Trained over a 4-bit file (Q4_1) of {base}. {over}")
     if model.quantize != "none":
         made.remarks.append(f"Trained over the base in {model.quantize}; over unquantized weights the logits differ.")
     return Export(made.arm, made.template, base, revision, made.merged, made.remarks)
@@ -98,7 +97,7 @@ def check_tokens(folder: Path, template: Template, tokenizer: encode.Tokenizer, 
 
     reloaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
     apart: list[str] = []
-    after: set[str] = set()
+    ends: set[tuple[str, str]] = set()
     for row in rows:
         ours = encode.encode(row, template, tokenizer, sys.maxsize)
         text, user = ours.prompt + ours.completion, user_message(row.instruction, row.input)
@@ -106,16 +105,20 @@ def check_tokens(folder: Path, template: Template, tokenizer: encode.Tokenizer, 
         _same(text, reloaded(text, add_special_tokens=False).input_ids, tokenizer.ids(text))
         _same(ours.prompt, prompt, encode.encode_prompt(template, tokenizer, row.instruction, row.input))
         answered = [user, {"role": "assistant", "content": row.output}]
-        whole, length = reloaded.apply_chat_template(answered, return_dict=False), len(ours.input_ids)
-        if tuple(whole[:length]) != ours.input_ids:
+        whole = reloaded.apply_chat_template(answered, return_dict=False)
+        *body, end = ours.input_ids
+        if whole[: len(body)] != body:
             apart.append(ours.completion)
-        elif whole[length:]:
-            after.add(reloaded.decode(whole[length:]))
-    return _remarks(apart, after, len(rows))
+        elif whole[len(body) :] != [end]:
+            ends.add((tokenizer.token(end), reloaded.decode(whole[len(body) :])))
+    return _remarks(apart, ends, len(rows))
 
 
-def _remarks(apart: list[str], after: set[str], rows: int) -> list[str]:
-    said = [f"After the end token the chat template writes {text!r}, which was never trained." for text in after]
+def _remarks(apart: list[str], ends: set[tuple[str, str]], rows: int) -> list[str]:
+    said = [
+        f"Answers were trained to end with {end!r} alone; there the chat template writes {text!r}."
+        for end, text in ends
+    ]
     if apart:
         said.append(
             f"In {len(apart)} of {rows} rows a token would span the border of prompt and answer, or the answer quotes "

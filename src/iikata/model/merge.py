@@ -1,5 +1,6 @@
 """Merge an adapter into its base's weights, and prove that the logits stayed."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,14 @@ def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", use_safetensors=True, local_files_only=True)
     kind = model.dtype
-    tuned: Any = PeftModel.from_pretrained(_cast(model, torch.float32), str(adapter)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model by a name that transformers renamed
+        tuned: Any = PeftModel.from_pretrained(_cast(model, torch.float32), str(adapter)).eval()
     before = _logits(tuned, prompts)
     merged = _cast(_cast(tuned.merge_and_unload(), kind), torch.float32)
     moved = float((_logits(merged, prompts) - before).norm() / before.norm())

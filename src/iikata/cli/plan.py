@@ -1,0 +1,54 @@
+"""`iikata plan`: what there is to do and what it could find, printed before anything is trained."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from iikata.cli.console import clock
+from iikata.cli.stages import open_lab
+
+STATED = ("seed_template", "probe_template", "sample", "residual")
+
+
+def plan(given: argparse.Namespace) -> None:
+    """Print the plan of an experiment."""
+    from iikata.lab.planning import plan as planned
+
+    stated = {name: value for name in STATED if (value := getattr(given, f"sd_{name}")) is not None}
+    made = planned(open_lab(given).materials, stated, Path(given.pilot) if given.pilot else None)
+    if given.json:
+        print(json.dumps(made, ensure_ascii=False, indent=1))
+    else:
+        print("\n".join(lines(made)))
+
+
+def lines(made: dict[str, Any]) -> list[str]:
+    """Return the plan as lines for a terminal."""
+    unit, power, margin = made["unit"], made["power"], made["margin"]
+    told = [
+        f"{made['arms']} arms, {made['steps']} steps, {made['train_tokens']:,} training tokens",
+        f"{made['cells']} cells, {made['answers']:,} answers, {made['held_out_rows']:,} held-out rows to score",
+    ]
+    if made["seconds"]:
+        total = sum(made["seconds"].values())
+        parts = ", ".join(f"{stage} {clock(seconds)}" for stage, seconds in made["seconds"].items())
+        told.append(f"about {clock(total)} at the pilot's speed ({parts})")
+    spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
+    told += [
+        "",
+        f"primary metric {made['primary']} ({unit}), {power['seeds']} seeds x {power['probes']} clusters x "
+        f"{power['samples']} samples; standard deviations {made['components_from']}: {spread}",
+        f"smallest difference between templates found with 80% power: {power['detectable']:.3g} {unit}",
+        f"smallest margin that could be called EQUIVALENT with 80% power: {power['equivalent_margin']:.3g} {unit}"
+        + _against(margin, power["equivalent_margin"]),
+        f"one more seed's worth of compute buys most in {power['buys_most']}: "
+        + ", ".join(f"{name} -> {value:.3g}" for name, value in power["more"].items()),
+    ]
+    return told
+
+
+def _against(margin: float | None, least: float) -> str:
+    if margin is None:
+        return " (no margin is declared: nothing can be called EQUIVALENT)"
+    return f" (declared: {margin:g}{', too small for this design' if margin < least else ''})"

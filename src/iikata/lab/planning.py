@@ -1,0 +1,127 @@
+"""What an experiment will do and what it could find, before anything is trained; loads no weights."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from iikata.compare import Components, power, variance_components
+from iikata.errors import IikataError
+from iikata.lab.materials import Materials
+from iikata.metrics import get
+from iikata.store import RunFolder, read_lines
+
+ASSUMED = {
+    "likelihood": Components(seed_template=0.01, probe_template=0.10, sample=0.0, residual=0.03),
+    "content": Components(seed_template=0.05, probe_template=0.15, sample=0.40),
+    "form": Components(seed_template=0.05, probe_template=0.15, sample=0.40),
+}
+"""Standard deviations by kind of metric where none are stated: in bits per byte, and in shares of answers.
+
+Of the size seen on small models (seed noise of held-out likelihood near 1% of a bit per byte, of rates near 5 points);
+a pilot run on one's own data is the better source.
+"""
+TRAIN_SHARE = 0.5
+"""Part of the compute that training takes, where no pilot says it."""
+
+
+def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None) -> dict[str, Any]:
+    """Return counts, and for the primary metric what these seeds, probes and samples can detect with 80% power.
+
+    `stated` are standard deviations by their names in `Components`; they go before the pilot's, those before the
+    assumed ones.
+    """
+    work = _work(lab)
+    primary = lab.experiment.score.primary
+    components, source = _components(lab, stated, pilot)
+    seeds, probes, samples = _design(lab, get(primary).kind)
+    rate = _rates(pilot) if pilot else {}
+    found = power(
+        components,
+        seeds,
+        probes,
+        samples,
+        templates=max(2, len(lab.experiment.templates)),
+        alpha=lab.experiment.compare.alpha,
+        train_share=_train_share(work, rate),
+    )
+    seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
+    return {
+        **work,
+        "primary": primary,
+        "unit": get(primary).unit,
+        "margin": lab.experiment.margins.get(primary),
+        "components": asdict(components),
+        "components_from": source,
+        "power": asdict(found),
+        "seconds": seconds,
+    }
+
+
+_COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_rows"}
+"""Stage -> the count that its time follows."""
+
+
+def _work(lab: Materials) -> dict[str, int]:
+    """Return how much there is to do."""
+    train = lab.experiment.train
+    per_epoch = {name: _kept_tokens(rows) for name, rows in lab.encoded.items()}
+    rows = {name: sum(not row.truncated for row in encoded) for name, encoded in lab.encoded.items()}
+    steps = {name: math.ceil(train.epochs * math.ceil(count / train.batch_size)) for name, count in rows.items()}
+    cells = len(lab.experiment.cells())
+    return {
+        "arms": len(lab.experiment.arms()),
+        "cells": cells,
+        "steps": sum(steps.values()) * len(train.seeds),
+        "train_tokens": sum(per_epoch.values()) * train.epochs * len(train.seeds),
+        "answers": cells * len(lab.probes) * lab.experiment.generate.samples,
+        "held_out_rows": cells * len(lab.data.validation),
+    }
+
+
+def _kept_tokens(rows: list) -> int:  # type: ignore[type-arg]
+    return sum(len(row.input_ids) for row in rows if not row.truncated)
+
+
+def _components(lab: Materials, stated: Mapping[str, float], pilot: Path | None) -> tuple[Components, str]:
+    primary = get(lab.experiment.score.primary)
+    if pilot is None:
+        found, source = ASSUMED[primary.kind], "assumed"
+    else:
+        scores = RunFolder(pilot).read_scores(primary.name)
+        if not scores:
+            raise IikataError(f"{pilot}: no scores of {primary.name}, so it cannot be the pilot. Give a finished run.")
+        found, source = variance_components(scores, primary.name), f"pilot {pilot}"
+    if any(value < 0 for value in stated.values()):
+        raise IikataError(f"a standard deviation is 0 or more, saw {dict(stated)}.")
+    if stated:
+        source += f"; stated: {', '.join(stated)}"
+    return Components(**{**asdict(found), **stated}), source
+
+
+def _design(lab: Materials, kind: str) -> tuple[int, int, int]:
+    seeds = len(lab.experiment.train.seeds)
+    if kind == "likelihood":
+        return seeds, max(1, len(lab.data.validation)), 1
+    return seeds, max(1, len({probe.cluster for probe in lab.probes})), lab.experiment.generate.samples
+
+
+def _rates(pilot: Path) -> dict[str, float]:
+    """Return tokens, answers or rows a second of the pilot's stages, on the machine it ran on."""
+    counted = {"train": "tokens", "generate": "answers", "score": "rows"}
+    done: dict[str, list[float]] = {}
+    for line in read_lines(RunFolder(pilot).timing):
+        count = line.get(counted.get(line["stage"], ""), 0)
+        if count:
+            one = done.setdefault(line["stage"], [0.0, 0.0])
+            one[0] += count
+            one[1] += line["seconds"]
+    return {stage: count / seconds for stage, (count, seconds) in done.items() if seconds}
+
+
+def _train_share(work: Mapping[str, int], rate: Mapping[str, float]) -> float:
+    if not {"train", "generate"} <= rate.keys():
+        return TRAIN_SHARE
+    training, answering = work["train_tokens"] / rate["train"], work["answers"] / rate["generate"]
+    return min(0.99, training / (training + answering)) if training + answering else TRAIN_SHARE

@@ -1,0 +1,146 @@
+"""`iikata ask` shows every cell's answer as it is written, from a run, one adapter or the bare base."""
+
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from iikata.cli import main
+from iikata.cli.ask import Columns, Lines
+from iikata.errors import IikataError
+from iikata.lab import Lab
+from iikata.lab.asking import panel
+from tiny_experiment import experiment
+
+SHORT = ("generate.max_new_tokens=4",)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("ask")
+    train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
+    Lab(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
+    return folder / "run"
+
+
+def heard(asked, samples=1):
+    """Return what each row was told, in order."""
+    told = {}
+    asked.ask("Name a colour.", "", samples, lambda key, text, finish: told.setdefault(key, []).append((text, finish)))
+    return told
+
+
+def test_every_cell_of_a_run_answers(run):
+    told = heard(panel(str(run), SHORT), samples=2)
+    arms = ["alpaca_short.s0", "plain.s0", "base"]
+    cells = [f"{arm}@{template}" for arm in arms for template in ("alpaca_short", "plain")]
+    assert sorted(told) == sorted((cell, sample) for cell in cells for sample in range(2))
+    assert all(said[-1][1] in ("stop", "length") for said in told.values())
+
+
+def test_text_grows_token_by_token_and_ends_once(run):
+    for said in heard(panel(str(run), SHORT)).values():
+        *growing, (whole, _) = said
+        assert all(finish == "" for _, finish in growing)
+        assert len(growing) <= 4
+        for (before, _), (after, _) in zip(growing, [*growing[1:], (whole, "")], strict=True):
+            assert after.startswith(before)
+
+
+def test_answers_are_the_same_again_and_follow_the_seed(run):
+    chosen = {"arms": ["plain.s0"], "templates": ["plain"]}
+    first, again = (heard(panel(str(run), SHORT, **chosen)) for _ in range(2))
+    other = heard(panel(str(run), (*SHORT, "generate.seed=7"), **chosen))
+    assert first == again
+    assert first != other
+
+
+def test_adapter_folder_is_asked_with_the_template_stored_in_it(run, llama_folder):
+    # Its configuration names a base as others find it; here that is no place to load from.
+    told = heard(panel(str(run / "train" / "plain.s0"), (*SHORT, f"model.base={llama_folder}")))
+    assert sorted(told) == [("base@plain", 0), ("plain.s0@plain", 0)]
+
+
+def test_adapter_without_its_template_asks_for_one(run, tmp_path):
+    source = run / "train" / "plain.s0" / "adapter_config.json"
+    (tmp_path / "adapter_config.json").write_text(source.read_text())
+    with pytest.raises(IikataError, match="Give --template"):
+        panel(str(tmp_path))
+
+
+def test_bare_base_is_asked_with_its_own_template(llama_folder, rinna_folder):
+    assert panel(str(llama_folder)).cells() == ["base@native"]
+    assert panel(str(rinna_folder)).cells() == ["base@plain"]
+    assert len(heard(panel(str(rinna_folder), SHORT, templates=["rinna", "alpaca"]))) == 2
+
+
+def test_unknown_arm_is_refused_with_a_near_one(run):
+    with pytest.raises(IikataError, match=r'did you mean "plain\.s0"'):
+        panel(str(run), arms=["plain.s1"])
+
+
+def test_command_prints_one_answer_below_the_other_where_there_is_no_terminal(run, capsys):
+    arguments = ["ask", str(run), "Why?", "--arm", "base", "--set", "generate.max_new_tokens=3", "--samples", "2"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    heads = [line for line in out.splitlines() if line.startswith("--- ")]
+    assert heads == [f"--- base@{name} ({i})" for name in ("alpaca_short", "plain") for i in (1, 2)]
+
+
+def test_lines_write_the_first_answer_as_it_comes_and_the_next_when_it_is_done(capsys):
+    lines = Lines(["a@t", "b@t"], 1)
+    lines.tell(("b@t", 0), "late", "stop")
+    lines.tell(("a@t", 0), "Re", "")
+    assert capsys.readouterr().out == "--- a@t\nRe"
+    lines.tell(("a@t", 0), "Red", "")
+    assert capsys.readouterr().out == "d"
+    lines.tell(("a@t", 0), "Red.", "length")
+    assert capsys.readouterr().out == ". […]\n\n--- b@t\nlate\n\n"
+
+
+NASTY = "\x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e [bold]x[/bold]"
+
+
+def test_control_characters_of_an_answer_never_reach_the_terminal(capsys):
+    Lines(["a@t"], 1).tell(("a@t", 0), NASTY, "stop")
+    out = capsys.readouterr().out
+    assert "⟨U+001B⟩[31mred" in out
+    assert not set(out) & set("\x1b\x07\r\x9b\u202e")
+
+
+def test_columns_stand_side_by_side_and_show_markup_and_controls_as_text():
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=120, color_system=None)
+    with Columns(console, ["a@t", "b@t"], 1) as columns:
+        columns.tell(("a@t", 0), NASTY, "stop")
+        columns.tell(("b@t", 0), "blue", "length")
+    last = screen.getvalue().rpartition("a@t")[2]
+    (line,) = [line for line in last.splitlines() if "blue" in line]
+    assert "⟨U+001B⟩[31mred" in line
+    assert "[bold]x[/bold]" in last.replace("│", "")
+    assert "\x1b[31m" not in screen.getvalue()
+
+
+def test_half_a_character_and_half_a_stop_string_are_held_back(run):
+    from dataclasses import replace
+
+    asked = panel(str(run), SHORT, arms=["base"], templates=["plain"])
+    asked.templates["plain"] = replace(asked.templates["plain"], stop=("###",), newline="<NL>")
+    tokenizer = asked.lab.tokenizer
+    key = ("base@plain", 0)
+    assert asked._text(key, tokenizer.ids("red ##"), whole=False) == "red "
+    assert asked._text(key, tokenizer.ids("red ##"), whole=True) == "red ##"
+    assert asked._text(key, tokenizer.ids("red<N"), whole=False) == "red"
+    assert asked._text(key, tokenizer.ids("red<NL>"), whole=False) == "red\n"
+    assert asked._text(key, tokenizer.ids("🐟")[:-1], whole=False) == ""
+
+
+def test_samples_below_one_are_refused(capsys):
+    assert main(["ask", "smollm2", "x", "--samples", "0"]) == 1
+    assert "1 or more" in capsys.readouterr().err
+
+
+def test_wrong_setting_is_refused_with_a_near_one(llama_folder, capsys):
+    assert main(["ask", str(llama_folder), "x", "--set", "generate.temprature=1"]) == 1
+    assert json.dumps("generate.temperature")[1:-1].split(".")[1] in capsys.readouterr().err

@@ -1,0 +1,278 @@
+"""`iikata finetune` means what the old finetune.py meant, and says where it does better."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from iikata.cli import main
+from iikata.cli.finetune import experiment_of, fitted, template_of
+from iikata.cli.finetune_flags import FLAGS
+from iikata.cli.parser import parser
+from iikata.encode import encode, load_tokenizer
+from iikata.experiment import declare, read
+from iikata.records import Example
+from iikata.store import read_json
+from iikata.templates import BUILT_IN, load, read_saved
+
+# peft asks the model by a name that transformers renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+
+OLD_DEFAULTS = {
+    "base_model": "",
+    "data_path": "yahma/alpaca-cleaned",
+    "output_dir": "./lora-alpaca",
+    "batch_size": 128,
+    "micro_batch_size": 4,
+    "num_epochs": 3,
+    "learning_rate": 3e-4,
+    "cutoff_len": 256,
+    "val_set_size": 2000,
+    "lora_r": 8,
+    "lora_alpha": 16,
+    "lora_dropout": 0.05,
+    "train_on_inputs": True,
+    "add_eos_token": False,
+    "group_by_length": False,
+    "resume_from_checkpoint": None,
+    "prompt_template_name": "alpaca",
+    "gradient_checkpointing": False,
+}
+"""Alpaca-LoRA's finetune.py, but lora_target_modules, which follow the model here."""
+THE_POST = (
+    "--base_model=rinna/japanese-gpt-neox-3.6b-instruction-sft --data_path=kunishou/databricks-dolly-15k-ja "
+    "--batch_size=128 --micro_batch_size=2 --prompt_template_name=dolly_ja --cutoff_len=1024 --output_dir=out "
+    "--num_epochs=2 --gradient_checkpointing=False --resume_from_checkpoint=out"
+)
+
+
+def given(text: str):
+    return parser().parse_args(["finetune", *text.split()])
+
+
+def test_every_flag_of_the_old_script_is_there_with_its_default():
+    assert OLD_DEFAULTS.items() <= vars(given("")).items()
+    assert {flag.name for flag in FLAGS} - OLD_DEFAULTS.keys() == {"lora_target_modules", "seed"}
+
+
+def test_the_posts_command_is_read_in_both_forms():
+    with_equals, with_blanks = given(THE_POST), given(THE_POST.replace("=", " "))
+    assert {k: v for k, v in vars(with_equals).items() if k != "verb"} == {
+        k: v for k, v in vars(with_blanks).items() if k != "verb"
+    }
+    experiment = declare(experiment_of(with_equals), Path.cwd())
+    assert (experiment.train.batch_size, experiment.train.cutoff_len, experiment.train.epochs) == (128, 1024, 2)
+    assert experiment.train.loss_on == "all"
+    assert experiment.templates == ("dolly_ja",)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("=False", False), ("=true", True), (" 0", False), ("", True), (" no", False)]
+)
+def test_booleans_are_read_as_fire_read_them(text, value):
+    assert given(f"--train_on_inputs{text}").train_on_inputs is value
+
+
+@pytest.mark.parametrize("text", ["[q_proj,v_proj]", "['q_proj','v_proj']", '["q_proj","v_proj"]'])
+def test_lists_are_read_as_fire_read_them(text):
+    assert given(f"--lora_target_modules={text}").lora_target_modules == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize("text", ["None", "False"])
+def test_no_checkpoint_is_none_as_in_the_old_script(text):
+    assert given(f"--resume_from_checkpoint={text}").resume_from_checkpoint is None
+
+
+def test_wrong_boolean_is_wrong_usage(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        given("--train_on_inputs=maybe")
+    assert stopped.value.code == 2
+    assert "'maybe' is not True or False" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("whole", "fits", "said"), [(15015, 2000, False), (4000, 2000, False), (3999, 399, True), (5, 0, True)]
+)
+def test_held_out_rows_are_as_asked_where_half_the_rows_are_left(whole, fits, said, capsys):
+    assert fitted("val_set_size", 2000, whole, "rows") == fits
+    assert ("too much" in capsys.readouterr().err) == said
+
+
+def test_the_posts_warm_up_of_100_in_202_steps_is_kept():
+    assert fitted("warm-up", 100, 202, "steps") == 100
+
+
+def test_template_file_of_the_old_scripts_folder_wins(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert template_of("dolly_ja") == "dolly_ja"
+    assert template_of("") == "alpaca"
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates" / "mine.json").write_text(
+        '{"prompt_input": "{input}{instruction}", "prompt_no_input": "{instruction}:"}'
+    )
+    assert load(template_of("mine"), tmp_path).render("x").prompt == "x:"
+
+
+@pytest.mark.parametrize("train_on_inputs", [True, False])
+def test_labels_are_those_of_the_old_script(byte_bpe_folder, train_on_inputs):
+    # finetune.py: labels are the ids themselves, and -100 on the prompt's tokens unless train_on_inputs.
+    from transformers import AutoTokenizer
+
+    tokenizer, old = load_tokenizer(byte_bpe_folder), AutoTokenizer.from_pretrained(byte_bpe_folder)
+    example, template = Example("a", "Name three colours.", "paint", "red, blue and yellow"), BUILT_IN["alpaca"]
+    rendered = template.render(example.instruction, example.input, example.output)
+    labels = [*old(rendered.prompt + rendered.completion).input_ids, old.eos_token_id]
+    if not train_on_inputs:
+        masked = len(old(rendered.prompt).input_ids)
+        labels[:masked] = [-100] * masked
+    encoded = encode(example, template, tokenizer, 10_000, "all" if train_on_inputs else "completion")
+    pairs = zip(encoded.input_ids, encoded.completion_mask, strict=True)
+    assert [id if counts else -100 for id, counts in pairs] == labels
+
+
+@pytest.fixture
+def command(tmp_path, llama_folder, monkeypatch):
+    """The arguments of a small run; its output folder is out/."""
+    monkeypatch.chdir(tmp_path)
+    rows = [{"instruction": f"Name {i}.", "input": "", "output": f"{i} it is."} for i in range(12)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows))
+    small = {"batch_size": 4, "micro_batch_size": 8, "num_epochs": 2, "learning_rate": 0.01, "lora_dropout": 0.0}
+    flags = {"base_model": llama_folder, "data_path": "rows.json", "output_dir": "out", **small}
+    return ["finetune", "--force", *(f"--{name}={value}" for name, value in flags.items())]
+
+
+def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, llama_folder, capsys):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from iikata.model import adapter_file, base
+
+    assert main(command) == 0
+    ids = torch.tensor([load_tokenizer(llama_folder).ids(BUILT_IN["alpaca"].render("Name 3.").prompt)])
+    plain = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
+    ours = base.load(llama_folder, "float32")
+    weights, shape = adapter_file.read(tmp_path / "out")
+    assert ours.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
+    ours.adapters.load("arm", weights)
+    with torch.inference_mode():
+        untuned = plain(ids).logits
+        theirs = PeftModel.from_pretrained(plain, tmp_path / "out").eval()(ids).logits
+        ours.speak("arm")
+        here = ours.logits(ours.hidden(ids, torch.arange(ids.shape[1])[None]))
+    torch.testing.assert_close(theirs, here, rtol=1e-4, atol=1e-4)
+    assert (theirs - untuned).norm() > 0.01 * untuned.norm()
+    assert read_saved(tmp_path / "out" / "template.json").hash == BUILT_IN["alpaca"].hash
+    assert str(llama_folder) not in (tmp_path / "out" / "adapter_config.json").read_text()
+    said = capsys.readouterr().err
+    assert "add_eos_token=False would train answers that never end" in said
+    assert "batch_size 4 is below micro_batch_size 8" in said
+    assert "val_set_size 2000 is too much for 12 rows; it is 1." in said
+    assert "warm-up 100 is too much for 6 steps; it is 0." in said
+
+
+def test_resume_from_an_empty_folder_starts_fresh_and_the_same_command_goes_on(command, tmp_path, capsys):
+    command.append("--resume_from_checkpoint=out")
+    assert main(command) == 0
+    assert "nothing in out yet, so this starts fresh" in capsys.readouterr().err
+    weights = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+    assert main(command) == 0
+    said = capsys.readouterr().err
+    assert "starts fresh" not in said
+    assert "all there" in said
+    assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
+
+
+def test_killed_run_goes_on_to_the_same_weights(command, tmp_path, monkeypatch):
+    from iikata.cli import console
+    from iikata.lab import Progress
+
+    assert main(command) == 0
+    whole = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
+    command[command.index("--output_dir=out")] = "--output_dir=again"
+    tell = console.Console.__call__
+
+    def killed(self, event):
+        tell(self, event)
+        if isinstance(event, Progress) and event.done == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(console.Console, "__call__", killed)
+        assert main(command) == 130
+    assert not (tmp_path / "again" / "adapter_model.safetensors").exists()
+    assert main(command) == 0
+    assert (tmp_path / "again" / "adapter_model.safetensors").read_bytes() == whole
+
+
+def test_weights_of_another_folder_are_never_gone_on_from(command, capsys):
+    assert main([*command, "--resume_from_checkpoint=elsewhere"]) == 1
+    assert "another folder's weights may come from another template" in capsys.readouterr().err
+
+
+def test_adapter_of_the_old_script_is_not_written_over(command, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "adapter_model.bin").write_bytes(b"x" * 443)
+    assert main([*command, "--resume_from_checkpoint=out"]) == 1
+    assert "adapter_model.bin: an adapter is here without the run it came from" in capsys.readouterr().err
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(command, capsys):
+    assert main(command) == 0
+    assert main([*command, "--learning_rate=0.02"]) == 1
+    assert "train.learning_rate changed" in capsys.readouterr().err
+
+
+def test_ask_uses_the_template_stored_in_the_folder(command, tmp_path, capsys):
+    assert main([*command, "--prompt_template_name=plain"]) == 0
+    assert main(["ask", "out", "Name 3.", "--set", "generate.max_new_tokens=2"]) == 0
+    heads = [line for line in capsys.readouterr().out.splitlines() if line.startswith("--- ")]
+    assert heads == ["--- out@plain", "--- base@plain"]
+
+
+def test_hub_id_offline_names_the_id_and_the_way_out(command, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert main([*command, "--base_model=nobody/no-such-model"]) == 1
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("iikata: ")]
+    assert len(said) == 1
+    assert '"nobody/no-such-model"' in said[0]
+    assert "--base_model=./path/to/folder" in said[0]
+
+
+def test_missing_base_model_is_named(capsys):
+    assert main(["finetune"]) == 1
+    assert "--base_model=NAME" in capsys.readouterr().err
+
+
+def test_the_posts_experiment_is_read_without_error():
+    folder = Path(__file__).parents[2] / "examples"
+    experiment = read(folder / "rinna_dolly_ja.yaml")
+    flags = given(THE_POST)
+    assert experiment.model.base == flags.base_model
+    assert (experiment.train.epochs, experiment.train.batch_size) == (flags.num_epochs, flags.batch_size)
+    assert experiment.train.learning_rate == flags.learning_rate
+    assert (experiment.train.lora.r, experiment.train.lora.dropout) == (flags.lora_r, flags.lora_dropout)
+    assert len(experiment.arms()) == 15
+
+    from iikata.dataset import read_probes
+
+    probes = read_probes(folder / str(experiment.probes))
+    assert [probe.instruction for probe in probes[:2]] == [
+        "色の三原色を教えてください",
+        "日本で最も高い山を教えてください",
+    ]
+    assert len({probe.cluster for probe in probes}) >= 10
+
+
+def test_signature_of_a_finetune_run_holds_its_settings(command, tmp_path):
+    assert main(command) == 0
+    stored = read_json(tmp_path / "out" / "run" / "signature.json")["train"]
+    assert (stored["loss_on"], stored["lora"]["r"], stored["warmup_steps"]) == ("all", 8, 0)
+
+
+def test_export_takes_a_finetune_folder(command, tmp_path, capsys):
+    assert main(command) == 0
+    assert main(["export", "out", "alpaca.s42", "exported", "--base", "owner/name"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "exported"
+    names = {path.name for path in (tmp_path / "exported").iterdir()}
+    assert names >= {"adapter_model.safetensors", "tokenizer.json", "chat_template.jinja", "template.json", "README.md"}

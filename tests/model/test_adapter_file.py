@@ -1,0 +1,127 @@
+"""Adapters on disk are peft's, and a file that is missing, torn or empty is named."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import models
+import oracle
+from iikata.errors import IikataError
+from iikata.model import adapter_file, base
+from iikata.model.adapter_file import CONFIG, WEIGHTS
+
+SAMPLE = models.samples(1, longest=20)[0]
+
+
+def logits(loaded, arm):
+    ids = torch.tensor([SAMPLE.input_ids])
+    with torch.no_grad():
+        loaded.speak(arm)
+        return loaded.logits(loaded.hidden(ids, torch.arange(ids.shape[1])[None])[0])
+
+
+def live(folder, dtype="float32"):
+    loaded = base.load(folder, dtype)
+    loaded.adapt(4, 8, 0.0, "all-linear").initialise("arm", 0)
+    models.stir(loaded.adapters.weights("arm"))
+    return loaded
+
+
+@pytest.fixture
+def saved(llama_folder, tmp_path):
+    """A folder with a whole adapter."""
+    return oracle.save_adapter(live(llama_folder), "arm", tmp_path)
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_saved_adapter_gives_the_same_logits_through_plain_peft(model_folder, family, tmp_path):
+    loaded = live(model_folder(family))
+    oracle.save_adapter(loaded, "arm", tmp_path)
+    with torch.no_grad():
+        theirs = oracle.logits(oracle.with_adapter(model_folder(family), tmp_path), SAMPLE)
+    assert oracle.distance(logits(loaded, "arm"), theirs) < 1e-5
+    assert oracle.distance(logits(loaded, None), theirs) > 1e-2
+
+
+def test_read_gives_back_what_was_saved_bit_for_bit(llama_folder, tmp_path):
+    loaded = live(llama_folder)
+    oracle.save_adapter(loaded, "arm", tmp_path)
+    weights, shape = adapter_file.read(tmp_path)
+    kept = loaded.adapters.weights("arm")
+    assert set(weights) == set(kept)
+    assert all(torch.equal(weights[name], kept[name]) for name in kept)
+    assert (shape.r, shape.alpha, shape.dropout) == (4, 8, 0.0)
+    assert set(shape.target_modules) == set(loaded.adapters.shape.target_modules)
+
+
+def test_saving_twice_writes_the_same_bytes(llama_folder, tmp_path):
+    loaded = live(llama_folder)
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        oracle.save_adapter(loaded, "arm", tmp_path / name)
+    for file in (CONFIG, WEIGHTS):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_an_adapter_saved_by_peft_itself_is_read(llama_folder, tmp_path):
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["v_proj"], "init_lora_weights": False}
+    model = oracle.new_adapter(llama_folder, **settings)
+    model.save_pretrained(tmp_path)
+    weights, shape = adapter_file.read(tmp_path)
+    loaded = base.load(llama_folder, "float32")
+    loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules).load("arm", weights)
+    with torch.no_grad():
+        assert oracle.distance(logits(loaded, "arm"), oracle.logits(model, SAMPLE)) < 1e-5
+
+
+def test_a_missing_file_is_named(saved, tmp_path):
+    (saved / WEIGHTS).unlink()
+    with pytest.raises(IikataError, match=rf"{WEIGHTS}: no such file\.$"):
+        adapter_file.read(saved)
+    (saved / "adapter_model.bin").touch()
+    with pytest.raises(IikataError, match="pickle and is not loaded"):
+        adapter_file.read(saved)
+    (saved / CONFIG).unlink()
+    with pytest.raises(IikataError, match=f"{CONFIG}: no such file"):
+        adapter_file.read(saved)
+
+
+def test_an_empty_adapter_is_called_empty(saved):
+    save_file({}, saved / WEIGHTS)
+    with pytest.raises(IikataError, match="the adapter is empty"):
+        adapter_file.read(saved)
+
+
+@pytest.mark.parametrize("size", [0, 4, 100, -1])
+def test_a_truncated_file_is_called_truncated(saved, size):
+    content = (saved / WEIGHTS).read_bytes()
+    (saved / WEIGHTS).write_bytes(content[:size])
+    with pytest.raises(IikataError, match=f"{WEIGHTS}: truncated"):
+        adapter_file.read(saved)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"r": 4}', "\udcff"])
+def test_a_file_that_is_no_configuration_is_named(saved, text):
+    (saved / CONFIG).write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(IikataError, match=f"{CONFIG}: not an adapter configuration"):
+        adapter_file.read(saved)
+
+
+@pytest.mark.parametrize(
+    "change", [{"r": None}, {"r": "four"}, {"lora_alpha": None}, {"target_modules": None}, {"lora_dropout": "x"}]
+)
+def test_a_setting_that_cannot_be_meant_is_refused(saved, change):
+    config = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(IikataError, match="not an adapter configuration"):
+        adapter_file.read(saved)
+
+
+@pytest.mark.parametrize("change", [{"use_rslora": True}, {"use_dora": True}, {"alpha_pattern": {"v_proj": 32}}])
+def test_other_kinds_of_lora_are_refused_by_name(saved, change):
+    config = json.loads((saved / CONFIG).read_text())
+    (saved / CONFIG).write_text(json.dumps(config | change))
+    with pytest.raises(IikataError, match=next(iter(change))):
+        adapter_file.read(saved)

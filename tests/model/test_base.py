@@ -1,0 +1,88 @@
+"""A model is loaded whole and only where its arithmetic is transformers' own; anything else is refused by name."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+import models
+from iikata.errors import IikataError
+from iikata.model import base
+
+
+def other_families():
+    from transformers import BloomConfig, CohereConfig, FalconConfig, GraniteConfig, MambaConfig
+
+    small = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
+    heads = {"num_attention_heads": 4, "intermediate_size": 48}
+    return {
+        "bloom": BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=4, **ids),
+        "mamba": MambaConfig(**small, **ids, state_size=4),
+        "granite": GraniteConfig(**small, **ids, **heads, logits_scaling=4.0),
+        "cohere": CohereConfig(**small, **ids, **heads, logit_scale=0.3),
+        "falcon": FalconConfig(**small, **ids, num_attention_heads=4),
+    }
+
+
+@pytest.mark.parametrize("name", ["bloom", "mamba", "granite", "cohere", "falcon"])
+def test_a_model_that_would_be_computed_wrongly_is_refused(name, tmp_path):
+    folder = models.write(tmp_path, other_families()[name], models.byte_bpe)
+    with pytest.raises(IikataError, match=r"not supported|cannot be loaded"):
+        base.load(folder, "float32")
+
+
+def test_the_base_is_frozen_and_in_the_type_asked_for(llama_folder):
+    for dtype in ("float32", "bfloat16", "float64"):
+        loaded = base.load(llama_folder, dtype)
+        assert not loaded.model.training
+        assert {(p.dtype, p.requires_grad) for p in loaded.model.parameters()} == {(getattr(torch, dtype), False)}
+
+
+def test_weights_that_are_missing_are_not_made_up(llama_folder, tmp_path):
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / name).write_bytes((llama_folder / name).read_bytes())
+    weights = load_file(llama_folder / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(IikataError, match=r"lack 1 tensors.*model\.layers\.1\.mlp\.up_proj\.weight"):
+        base.load(tmp_path, "float32")
+
+
+@pytest.mark.parametrize("size", [0, 50, -10])
+def test_a_truncated_model_is_refused(llama_folder, tmp_path, size):
+    (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes()[:size])
+    with pytest.raises(IikataError, match="the model cannot be loaded"):
+        base.load(tmp_path, "float32")
+
+
+def test_weights_of_another_shape_are_refused(llama_folder, tmp_path):
+    config = json.loads((llama_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
+    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
+    with pytest.raises(IikataError, match="the model cannot be loaded"):
+        base.load(tmp_path, "float32")
+
+
+def test_a_quantised_base_without_bitsandbytes_says_what_to_install(llama_folder, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
+    with pytest.raises(IikataError, match="pip install bitsandbytes"):
+        base.load(llama_folder, "float32", quantize="8bit")
+
+
+def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch):
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    for has, wanted in ((True, torch.bfloat16), (False, torch.float32)):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
+        assert base.choose_dtype("auto", cpu) == wanted
+    assert base.choose_dtype("float16", cpu) == torch.float16
+
+
+def test_an_arm_cannot_speak_where_there_are_no_adapters(llama_folder):
+    loaded = base.load(llama_folder, "float32")
+    loaded.speak(None)
+    with pytest.raises(KeyError):
+        loaded.speak("arm")

@@ -1,0 +1,124 @@
+"""Adapters start as peft's do, act as the formula says, and go only where they can learn."""
+
+import math
+
+import pytest
+import torch
+from scipy.stats import kstest
+
+import models
+import oracle
+from iikata.errors import IikataError
+from iikata.model import base
+from iikata.model.lora import linear_names
+
+
+@pytest.fixture
+def llama(llama_folder):
+    return base.load(llama_folder, "float32")
+
+
+def test_initial_a_is_uniform_within_pefts_bounds_and_b_is_zero(llama_folder, llama):
+    adapters = llama.adapt(16, 16, 0.0, "all-linear")
+    adapters.initialise("arm", 3)
+    theirs = oracle.named(oracle.new_adapter(llama_folder, r=16, target_modules="all-linear"))
+    ours = adapters.weights("arm")
+    assert {name: tensor.shape for name, tensor in ours.items()} == {n: t.shape for n, t in theirs.items()}
+    for name, tensor in ours.items():
+        if name.endswith("lora_B"):
+            assert not tensor.any()
+            continue
+        bound = 1 / math.sqrt(tensor.shape[1])  # Kaiming uniform with a = sqrt(5)
+        assert tensor.abs().max() <= bound
+        assert theirs[name].abs().max() <= bound
+        uniform = kstest(tensor.detach().flatten().numpy(), "uniform", args=(-bound, 2 * bound))
+        assert uniform.pvalue > 1e-4
+
+
+def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
+    first, second = base.load(llama_folder, "float32"), base.load(llama_folder, "float32")
+    some, all_ = first.adapt(4, 8, 0.0, ["v_proj"]), second.adapt(4, 8, 0.0, "all-linear")
+    all_.initialise("other", 1)
+    some.initialise("arm", 0)
+    all_.initialise("arm", 0)
+    for name, tensor in some.weights("arm").items():
+        assert torch.equal(tensor, all_.weights("arm")[name])
+        if name.endswith("lora_A"):
+            assert not torch.equal(tensor, all_.weights("other")[name])
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_auto_is_pefts_choice_and_all_linear_is_all_but_the_head(model_folder, family):
+    for asked, peft_word in (("auto", None), ("all-linear", "all-linear")):
+        ours = base.load(model_folder(family), "float32").adapt(4, 8, 0.0, asked)
+        theirs = oracle.new_adapter(model_folder(family), r=4, target_modules=peft_word)
+        assert {f"{name}.lora_A" for name in ours.layers} == {n for n in oracle.named(theirs) if n.endswith("A")}
+
+
+def test_an_adapted_layer_is_w_x_plus_alpha_over_r_times_b_a_x(llama):
+    adapters = llama.adapt(4, 10, 0.0, ["v_proj"])
+    adapters.initialise("arm", 0)
+    models.stir(adapters.weights("arm"))
+    name, layer = next(iter(adapters.layers.items()))
+    a, b = (adapters.weights("arm")[f"{name}.lora_{letter}"].double() for letter in "AB")
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
+    llama.speak("arm")
+    wanted = x.double() @ layer.base.weight.double().T + 10 / 4 * x.double() @ a.T @ b.T
+    torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-5, atol=1e-5)
+    llama.speak(None)
+    assert torch.equal(layer(x), layer.base(x))
+
+
+def test_dropout_drops_its_share_keeps_the_mean_and_follows_the_generator(llama):
+    adapters = llama.adapt(4, 8, 0.3, ["v_proj"])
+    adapters.initialise("arm", 0)
+    layer = next(iter(adapters.layers.values()))
+
+    def dropped(seed):
+        llama.speak("arm", torch.Generator().manual_seed(seed))
+        return layer._dropped(torch.ones(200, 32))
+
+    x = dropped(1)
+    assert x.unique().tolist() == pytest.approx([0, 1 / 0.7])
+    assert float((x == 0).float().mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 6400))
+    assert torch.equal(x, dropped(1))
+    assert not torch.equal(x, dropped(2))
+
+
+@pytest.mark.parametrize(
+    ("asked", "odd"), [(["q_proj", "v_prj"], "v_prj"), (["lm_head"], "lm_head"), ([], "target_modules")]
+)
+def test_modules_that_do_not_exist_or_are_the_head_are_refused_with_those_there_are(llama, asked, odd):
+    with pytest.raises(IikataError, match=f"{odd}.*It has: q_proj, k_proj"):
+        llama.adapt(4, 8, 0.0, asked)
+
+
+def test_the_head_is_not_among_the_linear_layers(llama):
+    assert linear_names(llama.model) == ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+@pytest.mark.parametrize("change", ["extra", "missing", "shape"])
+def test_weights_of_another_model_are_refused_by_name(llama, change):
+    adapters = llama.adapt(4, 8, 0.0, ["v_proj"])
+    adapters.initialise("arm", 0)
+    weights = {name: tensor.detach() for name, tensor in adapters.weights("arm").items()}
+    name = "model.layers.1.self_attn.v_proj.lora_B"
+    if change == "extra":
+        name = "model.layers.2.self_attn.v_proj.lora_B"
+        weights[name] = torch.zeros(1)
+    elif change == "missing":
+        del weights[name]
+    else:
+        weights[name] = torch.zeros(16, 5)
+    with pytest.raises(IikataError, match=name.replace(".", r"\.")):
+        adapters.load("other", weights)
+    assert "other" not in adapters
+
+
+def test_a_dropped_arm_is_silent_and_forgotten(llama):
+    adapters = llama.adapt(4, 8, 0.0, ["v_proj"])
+    adapters.initialise("arm", 0)
+    llama.speak("arm")
+    adapters.drop("arm")
+    assert "arm" not in adapters
+    assert all(layer.a is None for layer in adapters.layers.values())

@@ -1,0 +1,219 @@
+"""An arm's training is peft's and torch's, belongs to it alone, and can stop and go on at any step."""
+
+import math
+
+import pytest
+import torch
+
+import models
+import oracle
+from iikata.model import base
+from iikata.records import Arm
+from iikata.train import ArmRun, Recipe, train
+
+PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)
+ROWS = models.samples(11, seed=5, prefix=PREFIX)
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, buffer_tokens=40)
+ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
+
+
+def opened(folder, dtype="float32", dropout=0.0):
+    loaded = base.load(folder, dtype)
+    oracle.exact_norms(loaded.model)
+    loaded.adapt(4, 8, dropout, "all-linear")
+    return loaded
+
+
+def run_of(loaded, arm=ARMS[0], rows=ROWS, recipe=RECIPE, prefixes=(PREFIX,)):
+    return ArmRun(arm, rows, prefixes, recipe, loaded)
+
+
+def copies(run):
+    return {name: tensor.detach().clone() for name, tensor in run.base.adapters.weights(run.arm.name).items()}
+
+
+def same(first, second):
+    return set(first) == set(second) and all(torch.equal(first[name], second[name]) for name in first)
+
+
+class Torch:
+    """peft's adapter, torch's AdamW and clipping, transformers' schedule, one sample at a time."""
+
+    def __init__(self, folder, adapter, dtype, recipe, steps):
+        from transformers import get_linear_schedule_with_warmup
+
+        self.model, self.recipe = oracle.with_adapter(folder, adapter, dtype), recipe
+        self.weights = oracle.named(self.model)
+        self.optimizer = torch.optim.AdamW(
+            self.weights.values(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.schedule = get_linear_schedule_with_warmup(self.optimizer, recipe.warmup_steps, steps)
+
+    def step(self, samples):
+        """Return loss, gradient norm and rate of one step."""
+        loss = oracle.mean_loss(self.model, samples)
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights.values(), self.recipe.max_grad_norm or math.inf)
+        (rate,) = self.schedule.get_last_lr()
+        self.optimizer.step()
+        self.schedule.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach()), float(norm), rate
+
+
+@pytest.mark.parametrize("family", ["neox_sequential", "neox_parallel", "llama", "gemma"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("decay", "clip"), [(0.0, 0.0), (0.1, 0.5)], ids=["plain", "decay and clip"])
+def test_twenty_steps_are_those_of_peft_and_adamw(model_folder, family, dtype, decay, clip, tmp_path):
+    recipe = Recipe(
+        epochs=5, batch_size=3, learning_rate=3e-3, warmup_steps=3, weight_decay=decay, max_grad_norm=clip,
+        buffer_tokens=40,
+    )  # fmt: skip
+    run = run_of(opened(model_folder(family), dtype), recipe=recipe)
+    adapter = oracle.save_adapter(run.base, run.arm.name, tmp_path)
+    theirs = Torch(model_folder(family), adapter, dtype, recipe, run.steps)
+    bound = 1e-4 if dtype == "float32" else 1e-10
+    clipped = False
+    for number in range(20):
+        loss, norm, rate = theirs.step(run.batch(number))
+        step = run.train_step()
+        clipped |= bool(clip) and norm > clip
+        assert (step.loss, step.grad_norm) == pytest.approx((loss, norm), rel=bound)
+        assert step.learning_rate == pytest.approx(rate, rel=1e-12)
+    assert clipped == bool(clip)
+    ours = copies(run)
+    assert max(oracle.distance(ours[name], theirs.weights[name].detach()) for name in ours) < bound
+
+
+def test_the_loss_is_the_mean_over_the_steps_tokens_however_it_is_cut_into_buffers(llama_folder):
+    found = []
+    for tokens in (1, 40, 10_000):
+        run = run_of(opened(llama_folder, "float64"), recipe=Recipe(1, 8, 1e-2, buffer_tokens=tokens))
+        found.append(run.train_step())
+    for step in found[1:]:
+        assert step.loss == pytest.approx(found[0].loss, rel=1e-12)
+        assert step.grad_norm == pytest.approx(found[0].grad_norm, rel=1e-12)
+        assert (step.tokens, step.loss_tokens) == (found[0].tokens, found[0].loss_tokens)
+    batch = run.batch(0)
+    assert found[0].tokens == sum(len(sample.input_ids) for sample in batch)
+    assert found[0].loss_tokens == sum(sum(sample.completion_mask) for sample in batch)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_arms_trained_together_are_those_trained_alone_bit_for_bit_in_any_order(llama_folder, dropout):
+    alone, steps = {}, {}
+    for arm in ARMS:
+        run = run_of(opened(llama_folder, dropout=dropout), arm)
+        steps[arm.name] = list(train([run]))
+        alone[arm.name] = copies(run)
+    assert not same(alone["alpaca.s0"], alone["alpaca.s1"])
+    for order in (ARMS, ARMS[::-1]):
+        loaded = opened(llama_folder, dropout=dropout)
+        runs = [run_of(loaded, arm) for arm in order]
+        together = list(train(runs))
+        for run in runs:
+            assert same(copies(run), alone[run.arm.name])
+            assert [step for step in together if step.arm == run.arm.name] == steps[run.arm.name]
+
+
+def test_arms_take_turns_and_a_longer_one_goes_on_alone(llama_folder):
+    loaded = opened(llama_folder)
+    runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], ROWS[:4])]
+    assert [step.arm for step in train(runs)] == ["alpaca.s0", "plain.s0"] * 2 + ["alpaca.s0"] * 4
+
+
+@pytest.mark.parametrize("fault", ["row", "rate"])
+def test_a_non_finite_arm_stops_with_its_reason_and_the_others_keep_their_bits(llama_folder, fault):
+    def trained(bad):
+        loaded = opened(llama_folder)
+        with torch.no_grad():
+            loaded.model.get_input_embeddings().weight[767] = math.inf
+        rows, recipe = list(ROWS), RECIPE
+        if bad and fault == "row":
+            rows[3] = models.sample([5, 767, 8, 2], 2)
+        if bad and fault == "rate":
+            recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e36)
+        runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], rows, recipe), run_of(loaded, ARMS[2])]
+        return runs, list(train(runs))
+
+    runs, steps = trained(bad=True)
+    healthy, healthy_steps = trained(bad=False)
+    assert [bool(run.stopped) for run in runs] == [False, True, False]
+    assert "nan" in runs[1].stopped or "inf" in runs[1].stopped
+    assert runs[1].stopped.startswith(f"step {runs[1].step}: ")
+    assert runs[1].step < runs[1].steps
+    for run, wanted in zip(runs[::2], healthy[::2], strict=True):
+        assert same(copies(run), copies(wanted))
+    others = [step for step in steps if step.arm != "plain.s0"]
+    assert others == [step for step in healthy_steps if step.arm != "plain.s0"]
+
+
+def test_the_step_that_was_not_finite_changes_nothing(llama_folder):
+    loaded = opened(llama_folder)
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[767] = math.inf
+    run = run_of(loaded, rows=[models.sample([5, 767, 8, 2], 2)])
+    before = copies(run)
+    step = run.train_step()
+    assert not math.isfinite(step.loss)
+    assert run.done
+    assert same(copies(run), before)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_a_restored_arm_goes_on_bit_for_bit_from_any_step(llama_folder, dropout):
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.1, buffer_tokens=40)
+    whole = run_of(opened(llama_folder, dropout=dropout), recipe=recipe)
+    states, steps = [whole.state()], []
+    while not whole.done:
+        steps.append(whole.train_step())
+        states.append(whole.state())
+    assert len(steps) == 6
+    for done in (0, 1, 3, 6, 3):  # the third state twice: restoring must not use it up
+        again = run_of(opened(llama_folder, dropout=dropout), recipe=recipe)
+        again.restore(*states[done])
+        assert list(train([again])) == steps[done:]
+        assert same(copies(again), copies(whole))
+        assert same(again.state()[0], states[-1][0])
+
+
+def test_a_state_that_was_stopped_stays_stopped(llama_folder):
+    run = run_of(opened(llama_folder))
+    run.stopped = "step 3: loss nan, gradient norm nan"
+    again = run_of(opened(llama_folder))
+    again.restore(*run.state())
+    assert again.done
+    assert again.stopped == run.stopped
+
+
+def test_a_seed_gives_the_same_start_and_order_under_every_template(llama_folder):
+    loaded = opened(llama_folder)
+    first, second, other = (run_of(loaded, arm) for arm in ARMS)
+    assert same(copies(first), copies(second))
+    assert not same(copies(first), copies(other))
+    orders = [
+        [[sample.id for sample in run.batch(step)] for step in range(run.steps)] for run in (first, second, other)
+    ]
+    assert orders[0] == orders[1]
+    assert orders[0] != orders[2]
+
+
+def test_every_epoch_is_another_permutation_and_its_last_short_batch_is_kept(llama_folder):
+    run = run_of(opened(llama_folder))
+    assert run.steps == 6
+    assert [len(run.batch(step)) for step in range(6)] == [4, 4, 3] * 2
+    epochs = [[sample.id for step in range(start, start + 3) for sample in run.batch(step)] for start in (0, 3)]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(sample.id for sample in ROWS)
+    assert epochs[0] != epochs[1]
+
+
+def test_half_an_epoch_is_half_of_its_steps_rounded_up(llama_folder):
+    assert run_of(opened(llama_folder), recipe=Recipe(0.5, 4, 1e-2)).steps == 2
+
+
+def test_training_lowers_the_loss_and_never_touches_the_base(llama_folder):
+    loaded = opened(llama_folder)
+    before = [parameter.clone() for parameter in loaded.model.parameters()]
+    steps = list(train([run_of(loaded, recipe=Recipe(epochs=10, batch_size=11, learning_rate=1e-2))]))
+    assert steps[-1].loss < 0.8 * steps[0].loss
+    assert all(torch.equal(a, b) for a, b in zip(before, loaded.model.parameters(), strict=True))
