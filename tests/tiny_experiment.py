@@ -12,7 +12,9 @@ COLOURS = ("red", "blue", "green", "white", "black", "grey", "pink", "gold", "na
 def write_files(folder: Path) -> None:
     """Write train.jsonl, validation.jsonl and probes.jsonl."""
     rows = [{"instruction": f"Name colour {i}.", "input": "", "output": f"{c}."} for i, c in enumerate(COLOURS)]
-    held = [{"instruction": f"Say {c}.", "input": "now" if i % 2 else "", "output": f"{c}!"} for i, c in enumerate(COLOURS)]
+    held = [
+        {"instruction": f"Say {c}.", "input": "now" if i % 2 else "", "output": f"{c}!"} for i, c in enumerate(COLOURS)
+    ]
     probes = [
         {"id": f"p{i}", "instruction": f"Which colour is {c}?", "references": [c]} for i, c in enumerate(COLOURS[:3])
     ]
@@ -55,4 +57,6 @@ def experiment(folder: Path, model: Path, **changes: Any) -> Experiment:
 def contents(run: Path) -> dict[str, bytes]:
     """Return every file of a run by its name, but the times, which are outside the promise of equal bytes."""
     files = (path for path in run.rglob("*") if path.is_file())
-    return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name != "timing.jsonl" and "report" not in p.parts}
+    return {
+        str(p.relative_to(run)): p.read_bytes() for p in files if p.name != "timing.jsonl" and "report" not in p.parts
+    }

@@ -1,6 +1,7 @@
 """The run folder: which record lies where, and how it is written so that a kill at any moment loses nothing."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -54,25 +55,21 @@ class RunFolder:
         return [Answer(**line) for line in read_lines(path)]
 
     def read_steps(self, arm: Arm) -> list[TrainStep]:
-        return [TrainStep(**line) for line in read_lines(self.steps(arm))]
+        lines = read_lines(self.steps(arm))
+        return [TrainStep(**{**line, **{key: _number(line[key]) for key in ("loss", "grad_norm")}}) for line in lines]
 
     def read_scores(self, metric: str) -> list[Score]:
         lines = read_lines(self.scores(metric))
         return [Score(**{**line, "value": _number(line["value"])}) for line in lines]
 
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
-        lines = ({**plain(score), "value": _finite(score.value)} for score in scores)
-        write_lines(self.scores(metric), lines)
+        write_lines(self.scores(metric), map(plain, scores))
 
     def read_findings(self) -> list[Finding]:
         return [Finding(**item) for item in read_json(self.findings, [])]
 
     def read_gates(self) -> list[Gate]:
         return [Gate(**item) for item in read_json(self.gates, [])]
-
-
-def _finite(value: float) -> float | None:
-    return value if value == value else None  # JSON has no NaN
 
 
 def _number(value: float | None) -> float:
@@ -108,7 +105,9 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 
 def line_of(record: dict[str, Any]) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    """Return a record as one line; JSON has neither NaN nor infinity, so both are null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+    return json.dumps(finite, ensure_ascii=False) + "\n"
 
 
 class Appender:
@@ -149,19 +148,19 @@ def drop_torn_line(path: Path) -> None:
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield a JSONL file's records; none where there is no file. Raises IikataError with file:line."""
+    """Yield a JSONL file's records; none where there is no file, no torn last line. Raises IikataError (file:line)."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:  # a kill may tear a character, not only a line
         for number, line in enumerate(file, 1):
-            if line.endswith("\n"):
+            if line.endswith(b"\n"):
                 yield _record(line, f"{path}:{number}")
 
 
-def _record(line: str, where: str) -> dict[str, Any]:
+def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
+    except ValueError as error:
         raise IikataError(f"{where}: not JSON ({error}). Delete the file and run again to make it anew.") from None
     if not isinstance(record, dict):
         raise IikataError(f"{where}: expected an object, saw {type(record).__name__}.")

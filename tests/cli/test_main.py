@@ -30,7 +30,7 @@ def test_a_missing_experiment_exits_with_1_and_one_line(tmp_path, capsys):
 def test_a_wrong_setting_names_file_line_and_column(experiment_file, capsys):
     experiment_file.write_text("data: {train: train.jsonl}\ntemplates: [alpaca]\ntrain:\n  epoch: 1\n")
     assert main(["run", str(experiment_file)]) == 1
-    assert 'tiny.yaml:4:3' in (said := capsys.readouterr().err)
+    assert "tiny.yaml:4:3" in (said := capsys.readouterr().err)
     assert "epochs" in said
 
 
@@ -72,11 +72,11 @@ def test_a_run_prints_its_verdict_in_the_language_asked_for(experiment_file, cap
 
 def test_compare_reads_scores_of_any_tool(tmp_path, capsys):
     path = tmp_path / "scores.jsonl"
-    lines = [
-        {"trained_on": t, "seed": s, "prompted_with": t, "probe": f"p{p}", "cluster": f"c{p}", "sample": 0,
-         "metric": "quality", "value": 0.5 + 0.01 * ((p * 7 + s * 3) % 5) + (0.2 + 0.01 * (p % 3) if t == "b" else 0), "signature": "q"}
-        for t in "ab" for s in range(3) for p in range(12)
-    ]  # fmt: skip
+    cells = [(t, s, p) for t in "ab" for s in range(3) for p in range(12)]
+    who = [{"trained_on": t, "seed": s, "prompted_with": t, "probe": f"p{p}", "cluster": f"c{p}"} for t, s, p in cells]
+    values = [0.5 + 0.01 * ((p * 7 + s * 3) % 5) + (0.2 + 0.01 * (p % 3) if t == "b" else 0) for t, s, p in cells]
+    rest = {"sample": 0, "metric": "quality", "signature": "q"}
+    lines = [{**one, **rest, "value": value} for one, value in zip(who, values, strict=True)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(["compare", "--scores", str(path), "--metric", "quality", "--margin", "0.1", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)

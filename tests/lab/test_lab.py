@@ -68,7 +68,9 @@ def test_every_gate_of_the_sound_run_passes_for_arms_that_learned(whole_run):
     assert all(gate["passed"] for gate in live)
 
 
-@pytest.mark.parametrize(("stage", "after"), [("train", 1), ("train", 9), ("generate", 1), ("generate", 17), ("score", 3)])
+@pytest.mark.parametrize(
+    ("stage", "after"), [("train", 1), ("train", 9), ("generate", 1), ("generate", 17), ("score", 3)]
+)
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folder, whole_run, stage, after):
     declared = experiment(whole_run.parent, llama_folder)
     with pytest.raises(KilledError):
@@ -128,7 +130,7 @@ def test_edited_content_is_refused_by_name(tmp_path, llama_folder, file, old, ne
 def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
     Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
     changed = values(llama_folder)["train"] | {"learning_rate": 0.02}
-    with pytest.raises(IikataError, match="train.learning_rate"):
+    with pytest.raises(IikataError, match=r"train\.learning_rate"):
         Lab(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
 
 

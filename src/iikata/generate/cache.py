@@ -4,6 +4,7 @@ Fixed shapes are what makes an answer independent of its neighbours: a row's bit
 batch, not with what the other rows hold.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -15,20 +16,40 @@ KV = list[tuple[Tensor, Tensor]]
 """A layer each: keys and values [1, kv_heads, T, D]."""
 
 
+@dataclass(frozen=True)
+class Part:
+    """One prompt's own tokens in a prefill buffer, and the keys and values they go on from."""
+
+    start: int
+    end: int
+    before: KV | None
+
+
 @dataclass
 class Prefill:
-    """Layout of one prompt, maybe going on from a shared prefix; keeps every layer's keys and values."""
+    """Layout of prompts side by side in a buffer; keeps every prompt's keys and values. What no part covers is idle."""
 
-    before: KV | None
-    kept: KV = field(default_factory=list)
+    parts: Sequence[Part]
+    kept: list[KV] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.kept = [[] for _ in self.parts]
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        if self.before is not None:
-            shared_key, shared_value = self.before[layer]
-            key, value = torch.cat([shared_key, key], dim=2), torch.cat([shared_value, value], dim=2)
-        self.kept.append((key, value))
-        mask = causal_mask(query.shape[2], key.shape[2], options.window, query.device)
-        return attend_masked(query, key, value, mask, options)
+        out = torch.zeros_like(query)
+        for part, kept in zip(self.parts, self.kept, strict=True):
+            own = slice(part.start, part.end)
+            own_key, own_value = key[:, :, own], value[:, :, own]
+            if part.before is not None:
+                shared_key, shared_value = part.before[layer]
+                own_key, own_value = (
+                    torch.cat([shared_key, own_key], dim=2),
+                    torch.cat([shared_value, own_value], dim=2),
+                )
+            kept.append((own_key, own_value))
+            mask = causal_mask(part.end - part.start, own_key.shape[2], options.window, query.device)
+            out[:, :, own] = attend_masked(query[:, :, own], own_key, own_value, mask, options)
+        return out
 
 
 class Slots:

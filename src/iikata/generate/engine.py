@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iikata.generate.cache import KV, Prefill, Slots
+from iikata.generate.cache import KV, Part, Prefill, Slots
 from iikata.generate.sampling import Sampling, draws, pick
 from iikata.model.attention import Layout
 from iikata.model.base import Base
@@ -65,6 +65,8 @@ class Shapes:
     """Rows in flight, rounded up to a multiple of 8."""
     length: int
     """Tokens a slot holds: the longest prompt and the new tokens."""
+    prefill_tokens: int = 64
+    """Tokens a prefill buffer; prompts share one as far as they fit, a longer prompt has its own."""
 
 
 @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
@@ -95,6 +97,7 @@ class _Decoder:
     def __init__(self, base: Base, arm: str | None, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
         self.base, self.arm, self.sampling, self.max_new_tokens = base, arm, sampling, max_new_tokens
         self.prefix_kv: dict[Ids, KV] = {}
+        self.prefill_tokens = shapes.prefill_tokens
         rows = SLOTS_OF * math.ceil(shapes.rows / SLOTS_OF)
         self.slots = Slots(rows, shapes.length)
         self.rows: list[_Row | None] = [None] * rows
@@ -103,35 +106,59 @@ class _Decoder:
         self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=base.device)
 
     def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
-        waiting = deque((request, sample) for request in requests for sample in range(len(request.seeds)))
-        prefilled: tuple[Request, KV, Tensor] | None = None
-        while waiting or any(self.rows):
-            for slot, row in enumerate(self.rows):
-                while row is None and waiting:
-                    request, sample = waiting.popleft()
-                    if prefilled is None or prefilled[0] is not request:
-                        prefilled = (request, *self._prefill(request))
-                    yield from self._start(slot, request, sample, *prefilled[1:])
-                    row = self.rows[slot]
+        waiting = deque(request for request in requests if request.seeds)
+        ready: deque[tuple[Request, int, KV, Tensor]] = deque()
+        while waiting or ready or any(self.rows):
+            for slot in range(len(self.rows)):
+                while self.rows[slot] is None and (waiting or ready):
+                    if not ready:
+                        ready.extend(self._prefill(self._bufferful(waiting)))
+                    yield from self._start(slot, *ready.popleft())
             if any(self.rows):
                 yield from self._decode()
 
-    def _prefill(self, request: Request) -> tuple[KV, Tensor]:
-        """Run a prompt once for all its samples; its shapes depend on the prompt alone."""
-        prefix = longest_prefix(request.prompt_ids, request.prefixes)
-        if prefix and prefix not in self.prefix_kv:
-            self.prefix_kv[prefix] = self._forward(prefix, 0, None)[0]
-        return self._forward(request.prompt_ids[len(prefix) :], len(prefix), self.prefix_kv.get(prefix))
+    def _bufferful(self, waiting: deque[Request]) -> list[tuple[Request, Ids]]:
+        """Take the next requests whose own tokens fit one prefill buffer, each with its shared prefix."""
+        taken: list[tuple[Request, Ids]] = []
+        free = self.prefill_tokens
+        while waiting:
+            prefix = longest_prefix(waiting[0].prompt_ids, waiting[0].prefixes)
+            free -= len(waiting[0].prompt_ids) - len(prefix)
+            if taken and free < 0:
+                break
+            taken.append((waiting.popleft(), prefix))
+        return taken
 
-    def _forward(self, ids: Ids, start: int, before: KV | None) -> tuple[KV, Tensor]:
-        layout = Prefill(before)
-        device = self.base.device
-        positions = torch.arange(start, start + len(ids), device=device)[None]
-        return layout.kept, self._logits(torch.tensor([ids], device=device), positions, layout)
+    def _prefill(self, taken: Sequence[tuple[Request, Ids]]) -> Iterator[tuple[Request, int, KV, Tensor]]:
+        """Run prompts once for all their samples, in a buffer of fixed size: their bits do not follow their company."""
+        for _, prefix in taken:
+            if prefix and prefix not in self.prefix_kv:
+                self.prefix_kv[prefix] = self._forward([(prefix, 0, None)], len(prefix))[0][0]
+        prompts = [(request.prompt_ids[len(p) :], len(p), self.prefix_kv.get(p)) for request, p in taken]
+        own = sum(len(ids) for ids, _, _ in prompts)
+        size = self.prefill_tokens if own <= self.prefill_tokens else SLOTS_OF * math.ceil(own / SLOTS_OF)
+        for (request, _), (kv, logits) in zip(taken, self._forward(prompts, size), strict=True):
+            for sample in range(len(request.seeds)):
+                yield request, sample, kv, logits
 
-    def _logits(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+    def _forward(self, prompts: Sequence[tuple[Ids, int, KV | None]], size: int) -> list[tuple[KV, Tensor]]:
+        """Return each prompt's keys and values and its next token's logits [1, V]; `size` tokens are computed."""
+        ids = torch.zeros(1, size, dtype=torch.long)
+        positions = torch.zeros(1, size, dtype=torch.long)
+        parts, end = [], 0
+        for own, start, before in prompts:
+            begin, end = end, end + len(own)
+            ids[0, begin:end] = torch.tensor(own)
+            positions[0, begin:end] = torch.arange(start, start + len(own))
+            parts.append(Part(begin, end, before))
+        layout = Prefill(parts)
+        hidden = self._hidden(ids.to(self.base.device), positions.to(self.base.device), layout)
+        # One head product a prompt: over several, a prompt's bits would follow their number.
+        return [(kv, self.base.logits(hidden[:, part.end - 1])) for part, kv in zip(parts, layout.kept, strict=True)]
+
+    def _hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         self.base.speak(self.arm)  # between two answers the caller may have let another arm speak
-        return self.base.logits(self.base.hidden(ids, positions, layout)[:, -1])
+        return self.base.hidden(ids, positions, layout)
 
     def _start(self, slot: int, request: Request, sample: int, kv: KV, logits: Tensor) -> Iterator[Reply]:
         row = _Row(request, sample, draws(request.seeds[sample], self.max_new_tokens))
@@ -145,7 +172,7 @@ class _Decoder:
     def _decode(self) -> Iterator[Reply]:
         """One more token for every row; empty slots compute too, and nobody reads them."""
         assert self.slots.used is not None
-        logits = self._logits(self.next_ids[:, None], self.slots.used[:, None], self.slots)
+        logits = self.base.logits(self._hidden(self.next_ids[:, None], self.slots.used[:, None], self.slots)[:, -1])
         uniform = torch.stack([row.uniform[len(row.ids)] if row else torch.zeros(()) for row in self.rows])
         tokens = pick(logits, uniform, self.seen, self.sampling).tolist()
         for slot, row in enumerate(self.rows):

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
+
+BLOCK = 128
+"""Tokens summed up together when a token is drawn."""
 
 
 @dataclass(frozen=True)
@@ -30,10 +34,29 @@ def pick(logits: Tensor, uniform: Tensor, seen: Tensor, sampling: Sampling) -> T
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
     logits = _top_p(_top_k(logits / sampling.temperature, sampling.top_k), sampling.top_p)
-    cumulative = torch.softmax(logits.double(), dim=-1).cumsum(dim=-1)
-    drawn = uniform.to(cumulative) * cumulative[:, -1]
-    # The first token whose cumulative share exceeds the number; one of share zero is never it.
-    return torch.searchsorted(cumulative, drawn[:, None], right=True).squeeze(1).clamp(max=logits.shape[-1] - 1)
+    return _inverse(torch.softmax(logits, dim=-1), uniform)
+
+
+def _inverse(shares: Tensor, uniform: Tensor) -> Tensor:
+    """Return the first token at which the cumulative share exceeds the row's number: [R, V], [R] -> [R].
+
+    In two steps, the block of tokens and then the token in it: a float64 running sum over whole vocabularies takes
+    longer on CPU than a small model does.
+    """
+    rows, tokens = shares.shape
+    blocks = pad(shares, (0, -tokens % BLOCK)).view(rows, -1, BLOCK)
+    cumulative = blocks.sum(dim=-1).double().cumsum(dim=-1)
+    drawn = (uniform.to(cumulative) * cumulative[:, -1])[:, None]
+    block = _first_above(cumulative, drawn)
+    before = torch.where(block > 0, cumulative.gather(1, (block - 1).clamp(min=0)), 0.0)
+    inside = blocks.gather(1, block[:, :, None].expand(-1, -1, BLOCK)).squeeze(1).double().cumsum(dim=-1)
+    return (block * BLOCK + _first_above(inside, drawn - before)).squeeze(1)
+
+
+def _first_above(cumulative: Tensor, drawn: Tensor) -> Tensor:
+    # Rounding may put the number at or past the whole sum; then it is the last place of a share above zero.
+    last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
+    return torch.minimum(torch.searchsorted(cumulative, drawn, right=True), last)
 
 
 def _penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:

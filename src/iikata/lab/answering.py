@@ -48,7 +48,7 @@ def generate(lab: Materials) -> dict[str, int]:
 
 def answer_signature(lab: Materials, cell: Cell) -> str:
     """Return a hash of all that the cell's answers follow from."""
-    shapes = {key: lab.shapes[key] for key in ("decode_rows", "kv_length")}
+    shapes = {key: lab.shapes[key] for key in ("decode_rows", "kv_length", "prefill_tokens")}
     prompted = lab.templates[cell.prompted_with].hash
     return digest([arm_signature(lab, cell.arm), prompted, lab.signature["generate"], shapes])
 
@@ -86,7 +86,7 @@ def _answers(lab: Materials, arm: Arm, missing: Sequence[Key]) -> Iterator[Answe
 
     settings = lab.experiment.generate
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
-    shapes = Shapes(lab.shapes["decode_rows"], lab.shapes["kv_length"])
+    shapes = Shapes(lab.shapes["decode_rows"], lab.shapes["kv_length"], lab.shapes["prefill_tokens"])
     signatures = {cell: answer_signature(lab, cell) for cell in lab.cells_of(arm)}
     files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in {key[0] for key in missing}}
     speaker = arm.name if arm.template else None

@@ -25,6 +25,17 @@ def prove(lab: Materials, arm: Arm) -> Gate:
     return checks.live_adapter(lab.base, arm.name, lab.store.arm(arm), prompts)
 
 
+def reopen(lab: Materials, arm: Arm) -> bool:
+    """Open from disk an arm that has been proved live; return False for one that has not."""
+    from iikata.model import adapter_file
+
+    proved = [gate for gate in lab.store.read_gates() if (gate.name, gate.subject) == ("live_adapter", arm.name)]
+    if not (proved and proved[-1].passed):
+        return False
+    lab.adapters.load(arm.name, adapter_file.read(lab.store.arm(arm))[0])
+    return True
+
+
 def _prompts(lab: Materials, template: str) -> list[tuple[int, ...]]:
     from iikata.encode import encode_prompt
 

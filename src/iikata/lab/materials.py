@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from iikata.model.lora import Adapters
 
 BUFFER_TOKENS = {"cpu": 2048, "cuda": 16384}
-DECODE_ROWS = {"cpu": 48, "cuda": 256}
+DECODE_ROWS = {"cpu": 160, "cuda": 512}
+PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}
+KV_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
+"""What the keys and values of the rows in flight may take."""
 
 
 class Materials:
@@ -107,16 +110,19 @@ class Materials:
         device = self.base.device.type
         wanted = {
             "buffer_tokens": stored.get("buffer_tokens", BUFFER_TOKENS[device]),
-            "decode_rows": stored.get("decode_rows", min(DECODE_ROWS[device], self._most_rows())),
-            "kv_length": max(stored.get("kv_length", 0), self._longest()),
+            "kv_length": (length := max(stored.get("kv_length", 0), self._longest())),
+            "decode_rows": stored.get("decode_rows", min(DECODE_ROWS[device], self._most_rows(length))),
+            "prefill_tokens": stored.get("prefill_tokens", PREFILL_TOKENS[device]),
         }
         if wanted != stored:
             write_json(self.store.shapes, wanted)
         return wanted
 
-    def _most_rows(self) -> int:
+    def _most_rows(self, kv_length: int) -> int:
+        """Return how many rows an arm has at most, and how many fit the memory; a multiple of 8."""
         rows = len(self.templates) * len(self.probes) * self.experiment.generate.samples
-        return max(8, 8 * math.ceil(rows / 8))
+        fit = KV_BYTES[self.base.device.type] // (self.base.kv_bytes_a_token * kv_length)
+        return max(8, 8 * min(math.ceil(rows / 8), fit // 8))
 
     def _longest(self) -> int:
         longest = max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)

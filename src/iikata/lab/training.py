@@ -3,7 +3,7 @@
 import json
 import shutil
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,17 +34,18 @@ def train(lab: Materials) -> dict[str, int]:
     total, tokens, saved_at = sum(run.steps for run in runs.values()), 0, time.monotonic()
     for run in runs.values():
         _finish_if_done(lab, run)
-    for step in steps_of(list(runs.values())):
-        tokens += step.tokens
-        run = runs[step.arm]
-        with Appender(lab.store.steps(run.arm)) as file:
-            file.add(plain(step))
-        lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run)))
-        _finish_if_done(lab, run)
-        if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
-            for unfinished in (r for r in runs.values() if not r.done):
-                _save_state(lab, unfinished)
-            saved_at = time.monotonic()
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(Appender(lab.store.steps(run.arm))) for name, run in runs.items()}
+        for step in steps_of(list(runs.values())):
+            tokens += step.tokens
+            files[step.arm].add(plain(step))
+            run = runs[step.arm]
+            lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run)))
+            _finish_if_done(lab, run)
+            if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
+                for unfinished in (r for r in runs.values() if not r.done):
+                    _save_state(lab, unfinished)
+                saved_at = time.monotonic()
     return {"tokens": tokens}
 
 
@@ -106,7 +107,7 @@ def _restore(run: "ArmRun", path: Path) -> None:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             run.restore(tensors, json.loads(file.metadata()["values"]))
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise IikataError(f"{path}: this saved state is damaged ({error}). Delete it to train the arm anew.") from None
 
 

@@ -13,6 +13,9 @@ from torch.nn.functional import scaled_dot_product_attention
 
 NAME = "iikata"
 
+SMALL = 128 * 128
+"""Queries x keys up to which attention on CPU is plain products; beyond, their scores would fill the memory."""
+
 
 class Layout(Protocol):
     """Says which keys each query sees. Shapes: query [B, heads, T, D], key and value [B, kv_heads, T, D]."""
@@ -42,7 +45,8 @@ def causal_mask(rows: int, columns: int, window: int | None, device: torch.devic
 def attend_causal(query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
     """Attend to the query's own token and those before it; the last query is aligned with the last key."""
     rows, columns = query.shape[2], key.shape[2]
-    if rows == columns and not (options.window and columns > options.window) and options.softcap is None:
+    windowed = options.window is not None and columns > options.window
+    if rows == columns and not windowed and options.softcap is None and not _small(query, columns):
         return scaled_dot_product_attention(
             query, key, value, is_causal=True, scale=options.scale, enable_gqa=_grouped(query, key)
         )
@@ -50,17 +54,26 @@ def attend_causal(query: Tensor, key: Tensor, value: Tensor, options: Options) -
 
 
 def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, options: Options) -> Tensor:
-    """Attend where `mask` (broadcast to [B, heads, T, S]) is True."""
-    if options.softcap is None:
+    """Attend where `mask` (broadcast to [B, 1, T, S]) is True."""
+    if options.softcap is None and not _small(query, key.shape[2]):
         return scaled_dot_product_attention(
             query, key, value, attn_mask=mask, scale=options.scale, enable_gqa=_grouped(query, key)
         )
-    repeat = query.shape[1] // key.shape[1]
-    key, value = key.repeat_interleave(repeat, dim=1), value.repeat_interleave(repeat, dim=1)
-    scores = query @ key.transpose(-1, -2) * options.scale
-    scores = torch.tanh(scores / options.softcap) * options.softcap
-    scores = scores.masked_fill(~mask, float("-inf"))
-    return torch.softmax(at_least_float32(scores), dim=-1).to(query.dtype) @ value
+    batch, heads, rows, width = query.shape
+    kv_heads, columns = key.shape[1], key.shape[2]
+    grouped = query.reshape(batch * kv_heads, -1, width)
+    scores = grouped @ key.reshape(batch * kv_heads, columns, width).transpose(1, 2)
+    scores = at_least_float32(scores).view(batch, heads, rows, columns) * options.scale
+    if options.softcap is not None:
+        scores = torch.tanh(scores / options.softcap) * options.softcap
+    weights = torch.softmax(scores.masked_fill(~mask, float("-inf")), dim=-1).to(query.dtype)
+    out = weights.view(batch * kv_heads, -1, columns) @ value.reshape(batch * kv_heads, columns, width)
+    return out.view(batch, heads, rows, width)
+
+
+def _small(query: Tensor, columns: int) -> bool:
+    # On CPU the fused kernel's backward over a few dozen tokens takes six times as long as plain products do.
+    return query.device.type == "cpu" and query.shape[2] * columns <= SMALL
 
 
 def at_least_float32(x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from iikata.model.attention import Options, attend_causal, attend_masked
 Span = tuple[int, int]
 """Start and end of consecutive tokens in a buffer."""
 
-MOST_PADDING = 1.25
+MOST_PADDING = 1.5
 """Samples are attended to together while the longest is at most this many times the shortest."""
 
 
@@ -58,9 +58,7 @@ class Packed:
     device: torch.device
 
     def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        parts = [
-            attend_causal(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], options) for a, b in self._prefixes
-        ]
+        parts = [attend_causal(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], options) for a, b in self._prefixes]
         for block in self._blocks:
             parts.append(self._block(block, query, key, value, options))
         return torch.cat(parts, dim=2)[:, :, self._order]
@@ -83,9 +81,7 @@ class Packed:
 
     @cached_property
     def _blocks(self) -> list[_Block]:
-        return [
-            _block_of(group.prefix, part, self.device) for group in self.groups for part in _alike(group.suffixes)
-        ]
+        return [_block_of(group.prefix, part, self.device) for group in self.groups for part in _alike(group.suffixes)]
 
     @cached_property
     def _order(self) -> Tensor:
