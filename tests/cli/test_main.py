@@ -87,6 +87,42 @@ def test_compare_reads_scores_of_any_tool(tmp_path, capsys):
     assert len(json.loads(capsys.readouterr().out)) == 2
 
 
+@pytest.fixture
+def loss_file(tmp_path):
+    """Scores of a metric that iikata does not know, and that a known one's name stands beside."""
+    path = tmp_path / "loss.jsonl"
+    lines = [
+        {"trained_on": t, "seed": s, "prompted_with": t, "probe": f"p{p}", "metric": metric,
+         "value": 0.5 + 0.01 * ((p * 7 + s * 3) % 5) + (0.2 + 0.01 * (p % 3) if t == "b" else 0)}
+        for metric in ("loss", "nll") for t in "ab" for s in range(3) for p in range(12)
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)
+
+
+def test_compare_takes_the_direction_and_says_what_else_it_assumed(loss_file, capsys):
+    assert main(["compare", "--scores", loss_file, "--metric", "loss", "--better", "lower", "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert next(m for m in made["settings"]["metrics"] if m["name"] == "loss")["better"] == "lower"
+    said = "metric loss is not declared; assumed: bounds 0 and 1 (all values lie there), kind content."
+    assert said in made["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--metric", "los"], 'metric "los" is unknown (did you mean "loss"?)'),
+        (["--metric", "los", "--better", "lower"], 'metric "los" is unknown (did you mean "loss"?)'),
+        (["--metric", "loss", "--better", "none"], "cannot be the primary"),
+        (["--metric", "nll", "--better", "higher"], "better is lower"),
+        ([], "needs --metric"),
+    ],
+)
+def test_compare_tells_what_is_wrong_with_the_metric_asked_for(loss_file, capsys, given, said):
+    assert main(["compare", "--scores", loss_file, *given]) == 1
+    assert said in capsys.readouterr().err
+
+
 def test_schema_is_the_experiments(capsys):
     assert main(["schema"]) == 0
     assert "templates" in json.loads(capsys.readouterr().out)["properties"]

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from iikata.cli.stages import language
-from iikata.compare import MetricInfo, Result, assumed_metric, read_table
+from iikata.compare import MetricInfo, Result, read_table
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
 from iikata.metrics import METRICS
@@ -33,8 +33,12 @@ def _result(path: Path, given: argparse.Namespace) -> Result:
         for name, metric in METRICS.items()
         if name in table.metrics
     }
-    if given.better and given.metric in table.metrics:
-        values = table.value[table.metric == table.metrics.index(given.metric)]
-        metrics[given.metric] = assumed_metric(given.metric, values, given.better)[0]
+    known = metrics.get(given.metric)
+    if known and given.better not in (None, known.better):
+        raise IikataError(
+            f'--better {given.better}: of metric "{known.name}" iikata knows that better is {known.better}. '
+            "Leave the flag out, or give scores of another kind another name."
+        )
+    better = {given.metric: given.better} if given.better else {}
     margins = {} if given.margin is None else {given.metric: given.margin}
-    return compared(table, metrics, given.metric, margins, given.alpha)
+    return compared(table, metrics, given.metric, margins, given.alpha, better=better)

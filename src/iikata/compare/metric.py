@@ -23,6 +23,9 @@ class MetricInfo:
     """What `difference` is counted in; "rate" for a share of answers."""
     kind: str
     """"content" (is it right), "form" (does it end, leak, repeat) or "likelihood" (bits per byte)."""
+    within_template: bool = False
+    """True where scores under different prompt templates have different zeros (judge: against that template's base),
+    so that nothing but tuned_vs_base is asked."""
 
     def __post_init__(self) -> None:
         for field, value, allowed in (("better", self.better, BETTER), ("kind", self.kind, KINDS)):

@@ -30,7 +30,13 @@ def templates(panel: Panel) -> list[str]:
 
 
 def contrasts(panel: Panel, info: MetricInfo) -> Iterator[Contrast]:
-    """Yield every contrast that the panel's cells allow; the noise floor is apart."""
+    """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart."""
+    for one in _contrasts(panel, info):
+        if not info.within_template or one.question == "tuned_vs_base":
+            yield one
+
+
+def _contrasts(panel: Panel, info: MetricInfo) -> Iterator[Contrast]:
     sides = list(dict.fromkeys(Side(t, p) for t, _, p in panel.cells))
     matched = {t: Side(t, t) for t in templates(panel)}
     for one, two in combinations(matched.values(), 2):

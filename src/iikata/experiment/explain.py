@@ -3,9 +3,9 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from iikata.experiment.document import Key
@@ -82,8 +82,8 @@ def _fields(key: Key) -> dict[str, FieldInfo]:
     section: Any = Experiment
     for part in key:
         field = section.model_fields.get(part)
-        section = field.annotation if field else None
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        section = _section(field) if field else None
+        if section is None:
             return {}
     return section.model_fields
 
@@ -91,8 +91,14 @@ def _fields(key: Key) -> dict[str, FieldInfo]:
 def _dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:
     for name, field in section.model_fields.items():
         yield before + name
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            yield from _dotted_names(field.annotation, f"{before}{name}.")
+        if (below := _section(field)) is not None:
+            yield from _dotted_names(below, f"{before}{name}.")
+
+
+def _section(field: FieldInfo) -> type[Settings] | None:
+    """Return the section that the setting is, optional or not."""
+    kinds = get_args(field.annotation) or (field.annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def _unknown(key: Key) -> str:

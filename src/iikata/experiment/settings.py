@@ -139,6 +139,15 @@ class GenerateSettings(Settings):
     """Seed of the sampling; every row has its own stream."""
 
 
+class JudgeSettings(Settings):
+    """A model that says which of two answers is better; its key, if any, is read from IIKATA_JUDGE_KEY."""
+
+    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    """OpenAI-compatible endpoint up to and with the version, as http://127.0.0.1:8000/v1; never with a key in it."""
+    model: Text
+    """What the endpoint calls the model."""
+
+
 class ScoreSettings(Settings):
     """What the answers and the held-out rows are measured by."""
 
@@ -149,6 +158,8 @@ class ScoreSettings(Settings):
         validate_default=True,
     )
     """Metrics to compute: built-in names, or package.module:name."""
+    judge: JudgeSettings | None = None
+    """Model that compares each answer with the base's under the same template, as the metric judge."""
 
     @field_validator("metrics")
     @classmethod
@@ -158,6 +169,11 @@ class ScoreSettings(Settings):
         if primary not in metrics:
             raise ValueError(f'the primary metric "{primary}" must be among score.metrics')
         return metrics
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, the judge too where there is one."""
+        return (*self.metrics, "judge") if self.judge else self.metrics
 
 
 class CompareSettings(Settings):
@@ -210,7 +226,7 @@ class Experiment(Settings):
     @field_validator("compare")
     @classmethod
     def _weigh_known_metrics(cls, compare: CompareSettings, info: ValidationInfo) -> CompareSettings:
-        known = info.data["score"].metrics if "score" in info.data else ()
+        known = info.data["score"].names if "score" in info.data else ()
         for metric in compare.margin if isinstance(compare.margin, dict) and known else ():
             if metric not in (*known, *DEFAULT_MARGIN):
                 raise ValueError(f'"{metric}" is not among score.metrics: {", ".join(known)}')
@@ -226,7 +242,7 @@ class Experiment(Settings):
         """The margin of each metric that has one."""
         margin = self.compare.margin
         margins = margin if isinstance(margin, dict) else {self.score.primary: margin}
-        return {metric: margins[metric] for metric in self.score.metrics if metric in margins}
+        return {metric: margins[metric] for metric in self.score.names if metric in margins}
 
     def arms(self) -> list[Arm]:
         """Return what is to be trained, seed by seed, so that a run cut short has whole seeds."""

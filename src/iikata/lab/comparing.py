@@ -6,8 +6,10 @@ from iikata.compare import MetricInfo, Result
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
 from iikata.lab.events import Stage, Warned
+from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
 from iikata.metrics import get
+from iikata.metrics.judge import Judge
 from iikata.records import Score
 from iikata.store import write_json
 
@@ -30,7 +32,7 @@ def comparisons(lab: Materials) -> Result:
         raise IikataError(f"{lab.store.path}: no scores yet. First: iikata run EXP --to score.")
     return compared(
         _known_cells(lab, scores),
-        {name: metric_info(name) for name in score_names(lab)},
+        {name: metric_info(lab, name) for name in score_names(lab)},
         settings.score.primary,
         settings.margins,
         settings.compare.alpha,
@@ -41,14 +43,20 @@ def comparisons(lab: Materials) -> Result:
 def score_names(lab: Materials) -> list[str]:
     """Return the metrics that the run has scores of, the primary first."""
     asked = dict.fromkeys((lab.experiment.score.primary, *lab.experiment.score.metrics))
-    names = [get(name).name for name in asked]
+    names = [get(name).name for name in asked] + ([Judge.name] if lab.experiment.score.judge else [])
     with_end = [extra for name in names for extra in ((name, "nll_end") if name == "nll" else (name,))]
     return [name for name in with_end if lab.store.scores(name).is_file()]
 
 
-def metric_info(name: str) -> MetricInfo:
-    metric: Any = get(name)
-    return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind)
+def declared(lab: Materials, name: str) -> Any:
+    """Return the metric's declaration; the judge, which is made of the run's settings, is not on the shelf."""
+    return judge_of(lab) if name == Judge.name else get(name)
+
+
+def metric_info(lab: Materials, name: str) -> MetricInfo:
+    metric = declared(lab, name)
+    alike = metric.name == Judge.name  # its score is against the base under the same template
+    return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind, within_template=alike)
 
 
 def _known_cells(lab: Materials, scores: list[Score]) -> list[Score]:

@@ -35,7 +35,7 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
     work = _work(lab)
     primary = lab.experiment.score.primary
     components, source = _components(lab, stated, pilot)
-    seeds, probes, samples = _design(lab, get(primary).kind)
+    seeds, probes, samples = _design(lab, primary)
     rate = _rates(pilot) if pilot else {}
     found = power(
         components,
@@ -100,11 +100,14 @@ def _components(lab: Materials, stated: Mapping[str, float], pilot: Path | None)
     return Components(**{**asdict(found), **stated}), source
 
 
-def _design(lab: Materials, kind: str) -> tuple[int, int, int]:
+def _design(lab: Materials, primary: str) -> tuple[int, int, int]:
+    """Return (seeds, clusters, samples) behind the primary metric."""
     seeds = len(lab.experiment.train.seeds)
-    if kind == "likelihood":
+    likelihood = get(primary).kind == "likelihood"
+    if likelihood and primary != "nll_reference":
         return seeds, max(1, len(lab.data.validation)), 1
-    return seeds, max(1, len({probe.cluster for probe in lab.probes})), lab.experiment.generate.samples
+    samples = 1 if likelihood else lab.experiment.generate.samples
+    return seeds, max(1, len({probe.cluster for probe in lab.probes})), samples
 
 
 def _rates(pilot: Path) -> dict[str, float]:

@@ -3,10 +3,9 @@
 from typing import Any
 
 from iikata.errors import IikataError
-from iikata.lab.comparing import score_names
+from iikata.lab.comparing import declared, score_names
 from iikata.lab.events import Stage
 from iikata.lab.materials import Materials
-from iikata.metrics import get
 from iikata.report import Material, TemplateCard, write
 from iikata.store import read_json, read_lines
 
@@ -31,7 +30,7 @@ def material(lab: Materials) -> Material:
         signature=lab.signature,
         comparisons=comparisons,
         scores={name: store.read_scores(name) for name in names},
-        metrics={name: get(name) for name in names},
+        metrics={name: declared(lab, name) for name in names},
         probes=lab.probes,
         answers=[a for cell in experiment.cells() for a in store.read_answers(store.answers(cell))],
         templates=_cards(lab),

@@ -12,7 +12,7 @@ from iikata.metrics.finish import Finish
 from iikata.metrics.leakage import Leakage
 from iikata.metrics.length import Length
 from iikata.metrics.metric import AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric
-from iikata.metrics.nll import Nll, NllEnd
+from iikata.metrics.nll import Nll, NllEnd, NllReference
 from iikata.metrics.numeric import Numeric
 from iikata.metrics.pattern import Pattern
 from iikata.metrics.repetition import Repetition
@@ -25,6 +25,7 @@ __all__ = ["METRICS", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric
 METRICS: dict[str, Metric] = {
     "nll": Nll(),
     "nll_end": NllEnd(),
+    "nll_reference": NllReference(),
     "contains": Contains(),
     "exact": Exact(),
     "pattern": Pattern(),

@@ -1,4 +1,4 @@
-"""nll and nll_end: how surprised is the model by the data's own answers, and by their end?"""
+"""nll, nll_end and nll_reference: how surprised is the model by right answers, and by their end?"""
 
 from iikata.metrics.metric import LikelihoodMetric
 
@@ -23,3 +23,14 @@ class NllEnd(LikelihoodMetric):
     unit = "bits"
     kind = "likelihood"
     signature = "nll_end|end-token|bits|v:1"
+
+
+class NllReference(LikelihoodMetric):
+    """-log2 p(reference | probe's prompt) over its UTF-8 bytes, of a probe's first reference as the answer."""
+
+    name = "nll_reference"
+    better = "lower"
+    bounds = None
+    unit = "bits per byte"
+    kind = "likelihood"
+    signature = "nll_reference|first|response|bits/utf8-byte|before-newline-mapping|end:left-out|v:1"

@@ -1,0 +1,122 @@
+"""How likely each cell finds given texts: the held-out rows' answers and the probes' references."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from iikata.lab.events import Progress, Stage
+from iikata.lab.gating import reopen
+from iikata.lab.materials import Materials
+from iikata.lab.signature import digest
+from iikata.lab.training import arm_signature, stopped
+from iikata.metrics import get
+from iikata.records import Arm, Cell, Example, Score
+from iikata.store import read_json, write_json
+
+Found = dict[str, dict[str, list[Score]]]
+"""Metric -> cell -> scores."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Texts whose likelihood is asked for in every cell, and where the scores go."""
+
+    fields: Mapping[str, str]
+    """Metric -> its field in score.nll.HeldOut."""
+    rows: list[Example]
+    clusters: Mapping[str, str]
+    """Row -> cluster; a row that is not there is its own."""
+    content: str
+    """A hash of the rows."""
+    sources: Path
+    """What each cell's scores follow from."""
+    what: str
+
+
+def held_out(lab: Materials) -> Asked:
+    """Return the held-out rows; probe and cluster are the row's id."""
+    fields = {"nll": "nll", "nll_end": "nll_end"}
+    content = lab.signature["data"]["validation"]
+    return Asked(fields, lab.data.validation, {}, content, lab.store.scored_from, "cells' held-out rows")
+
+
+def references(lab: Materials) -> Asked:
+    """Return every probe with its first reference as the answer; without one the row is empty and scores NaN."""
+    rows = [Example(p.id, p.instruction, p.input, p.references[0] if p.references else "") for p in lab.probes]
+    clusters = {probe.id: probe.cluster or probe.id for probe in lab.probes}
+    content = digest([[row.id, row.instruction, row.input, row.output, clusters[row.id]] for row in rows])
+    fields = {"nll_reference": "nll"}
+    return Asked(fields, rows, clusters, content, lab.store.references_from, "cells' probe references")
+
+
+def score_likelihood(lab: Materials, asked: Asked) -> int:
+    """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
+    arms = [arm for arm in (*lab.experiment.arms(), Arm()) if not stopped(lab, arm)]
+    sources = {cell.name: _source(lab, cell, asked) for arm in arms for cell in lab.cells_of(arm)}
+    before = read_json(asked.sources, {})
+    kept = {name for name, source in sources.items() if before.get(name) == source}
+    have: Found = {name: _by_cell(lab.store.read_scores(name), kept) for name in asked.fields}
+    whole = set.intersection(*(set(found) for found in have.values()))
+    todo = [cell for arm in arms for cell in lab.cells_of(arm) if cell.name not in whole]
+    lab.tell(Stage("score", len(todo), asked.what))
+    done = 0
+    for arm in arms:
+        cells = [cell for cell in todo if cell.arm == arm]
+        if not cells or not _speaks(lab, arm):
+            continue
+        for cell in cells:
+            for name, scores in _scored(lab, cell, asked).items():
+                have[name][cell.name] = scores
+            done += 1
+            lab.tell(Progress("score", done, len(todo), cell.name))
+        _keep(lab, asked, have, sources)
+    return done * len(asked.rows)
+
+
+def _speaks(lab: Materials, arm: Arm) -> bool:
+    return arm.template is None or reopen(lab, arm)
+
+
+def _keep(lab: Materials, asked: Asked, have: Found, sources: Mapping[str, str]) -> None:
+    # The sources go last: a kill in between makes cells be scored again, never taken for what they are not.
+    for name, found in have.items():
+        lab.store.write_scores(name, (score for cell in sources for score in found.get(cell, [])))
+    write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
+
+
+def _scored(lab: Materials, cell: Cell, asked: Asked) -> dict[str, list[Score]]:
+    from iikata.score.nll import held_out_nll
+
+    rows = held_out_nll(
+        lab.base,
+        cell.arm.name if cell.arm.template else None,
+        [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
+        lab.templates[cell.prompted_with],
+        lab.tokenizer,
+        lab.prefixes[cell.prompted_with],
+        lab.experiment.train.cutoff_len,
+        lab.shapes["buffer_tokens"],
+    )
+    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
+    found = {row.id: row for row in rows}
+    for row in asked.rows:
+        where = (*who, row.id, asked.clusters.get(row.id, row.id), 0)
+        for name, field in asked.fields.items():
+            value = getattr(found[row.id], field) if row.id in found else math.nan
+            scored[name].append(Score(*where, name, value, get(name).signature))
+    return scored
+
+
+def _by_cell(scores: list[Score], kept: set[str]) -> dict[str, list[Score]]:
+    found: dict[str, list[Score]] = {}
+    for one in scores:
+        name = Cell(Arm(one.trained_on, one.seed), one.prompted_with).name
+        if name in kept:
+            found.setdefault(name, []).append(one)
+    return found
+
+
+def _source(lab: Materials, cell: Cell, asked: Asked) -> str:
+    return digest([arm_signature(lab, cell.arm), lab.templates[cell.prompted_with].hash, asked.content])

@@ -1,0 +1,58 @@
+"""`iikata plan` prints what there is to do and what it could find."""
+
+import json
+
+import pytest
+
+from iikata.cli import main
+from tiny_experiment import values, write_files
+
+
+@pytest.fixture
+def asked(tmp_path, llama_folder):
+    write_files(tmp_path)
+    path = tmp_path / "tiny.yaml"
+    path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")  # JSON is YAML
+    return ["plan", str(path), "--out", str(tmp_path / "run")]
+
+
+def test_json_takes_the_stated_deviations(asked, capsys):
+    assert main([*asked, "--json", "--sd-seed-template", "0.25", "--sd-residual", "0"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["components"]["seed_template"], made["components"]["residual"]) == (0.25, 0)
+    assert made["components_from"] == "assumed; stated: seed_template, residual"
+
+
+def test_text_says_what_can_be_found_and_that_the_margin_is_too_small(asked, capsys):
+    assert main(asked) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("4 arms, 24 steps, ")
+    assert "10 cells, 60 answers, 120 held-out rows" in told
+    assert "smallest difference between templates found with 80% power" in told
+    assert "(declared: 0.02, too small for this design)" in told
+    assert "compute buys most in " in told
+
+
+def test_without_a_margin_it_says_that_nothing_can_be_equivalent(asked, capsys):
+    given = ["--set", "score.metrics=[finish]", "--set", "score.primary=finish", "--set", "compare.margin={}"]
+    assert main([*asked, *given]) == 0
+    assert "no margin is declared: nothing can be called EQUIVALENT" in capsys.readouterr().out
+
+
+def test_a_pilot_tells_how_long_it_will_take(asked, capsys):
+    small = ["--set", "train.seeds=[0, 1]", "--set", "generate.samples=1"]
+    assert main(["run", *asked[1:], "--to", "score", *small]) == 0
+    capsys.readouterr()
+    assert main([*asked[:2], "--pilot", asked[-1]]) == 0
+    told = capsys.readouterr().out
+    assert "at the pilot's speed (train " in told
+    assert f"standard deviations pilot {asked[-1]}" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [(["--sd-sample", "-1"], "0 or more"), (["--pilot", "nowhere"], "nowhere: no scores of nll")],
+)
+def test_what_is_at_fault_is_named_and_exits_with_1(asked, capsys, given, said):
+    assert main([*asked, *given]) == 1
+    assert said in capsys.readouterr().err
