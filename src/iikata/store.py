@@ -64,7 +64,10 @@ class RunFolder:
         return [TrainStep(**{**line, **{key: _number(line[key]) for key in ("loss", "grad_norm")}}) for line in lines]
 
     def read_scores(self, metric: str) -> list[Score]:
-        lines = read_lines(self.scores(metric))
+        path = self.scores(metric)
+        if is_torn(path):  # score files are replaced whole: no kill of ours leaves one like this
+            raise IikataError(f"{path}: its last line is torn, so scores are missing. Delete it and run iikata score.")
+        lines = read_lines(path)
         return [Score(**{**line, "value": _number(line["value"])}) for line in lines]
 
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
@@ -139,6 +142,15 @@ class Appender:
             self._file.flush()
         except OSError as error:
             raise IikataError(f"{self._path}: could not be written: {error}. Make room and run again.") from None
+
+
+def is_torn(path: Path) -> bool:
+    """Return whether the file ends in the middle of a line."""
+    if not path.is_file() or not path.stat().st_size:
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def drop_torn_line(path: Path) -> None:

@@ -26,6 +26,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader (head, less) went away; that is no fault. Python must not flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        # Folders that are files, disks that are full, paths nobody may write: the machine's word is the clearest.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"iikata: {where}{error.strerror or error}. Nothing that was there before is lost.", file=sys.stderr)
+        return 1
     except Exception:
         import traceback
 

@@ -15,15 +15,27 @@ def compare_files(given: argparse.Namespace) -> None:
     """Compare each file by itself; with several, the JSON is a list of one object a file, in order."""
     if not given.metric:
         raise IikataError("compare --scores needs --metric NAME: the one metric that decides, named beforehand.")
-    results = [_result(Path(path), given) for path in given.scores]
+    if given.experiment:
+        raise IikataError(f"compare takes an experiment ({given.experiment}) or --scores FILE, not both.")
+    results = [_named(Path(path), given) for path in given.scores]
     if given.json:
         made = [result.to_json() for result in results]
         print(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=1))
         return
     for path, result in zip(given.scores, results, strict=True):
-        print(f"{path}: {result.verdict[f'sentence_{language(given.lang)}']}")
+        # What was assumed or left out goes first: the sentence can only be read in its light.
         for warning in result.warnings:
-            print(f"  {warning}")
+            print(f"{path}: {warning}")
+        if unscored := result.left_out["scores_without_number"].get(given.metric):
+            print(f"{path}: {unscored} scores of {given.metric} are no number; what cannot be paired is left out")
+        print(f"{path}: {result.verdict[f'sentence_{language(given.lang)}']}")
+
+
+def _named(path: Path, given: argparse.Namespace) -> Result:
+    try:
+        return _result(path, given)
+    except IikataError as error:
+        raise IikataError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def _result(path: Path, given: argparse.Namespace) -> Result:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import re
 import sys
 from importlib.resources import files
 from pathlib import Path
@@ -50,13 +51,19 @@ def encode(given: argparse.Namespace) -> None:
         lab.run("encode", given.force)
         for template in lab.materials.encoded:
             for line in read_shown(lab, template)[: given.limit]:
-                print(f"{template} {line['id']}\n{line['painted']}\n")
+                print(f"{template} {line['id']}\n{_coloured(line['painted'])}\n")
         return
     from iikata.lab.encoding import line_of
 
     for template, rows in lab.materials.encoded.items():
         for row in rows[: given.limit]:
             print(json.dumps(line_of(template, row), ensure_ascii=False))
+
+
+def _coloured(painted: str) -> str:
+    """Return the text without its colours where they would go into a file or are not wanted."""
+    wanted = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return painted if wanted else re.sub(r"\x1b\[[0-9;]*m", "", painted)
 
 
 def train(given: argparse.Namespace) -> None:

@@ -21,6 +21,11 @@ def templates(given: argparse.Namespace) -> None:
         return
     if not given.template:
         raise IikataError(f"templates {given.action} needs a template: a built-in name or a file.")
+    if given.template == "native":
+        raise IikataError(
+            'template "native" is the chat template of the experiment\'s own model, and no model is named here. '
+            "To see it: iikata encode EXP; the file is chat_template.jinja beside an adapter trained on it."
+        )
     template = load(given.template, Path())
     if given.action == "show":
         show(template)

@@ -45,7 +45,13 @@ def score_names(lab: Materials) -> list[str]:
     asked = dict.fromkeys((lab.experiment.score.primary, *lab.experiment.score.metrics))
     names = [get(name).name for name in asked] + ([Judge.name] if lab.experiment.score.judge else [])
     with_end = [extra for name in names for extra in ((name, "nll_end") if name == "nll" else (name,))]
-    return [name for name in with_end if lab.store.scores(name).is_file()]
+    there = [name for name in with_end if lab.store.scores(name).is_file()]
+    if there and names[0] not in there:
+        raise IikataError(
+            f"{lab.store.scores(names[0])}: no such file, and it holds the primary metric. "
+            f"To make it again: iikata score {lab.store.path}"
+        )
+    return there
 
 
 def declared(lab: Materials, name: str) -> Any:

@@ -24,6 +24,10 @@ def material(lab: Materials) -> Material:
     if comparisons is None:
         raise IikataError(f"{store.path}: nothing has been compared yet. First: iikata run EXP.")
     names = score_names(lab)
+    if gone := {one["metric"] for one in comparisons["comparisons"]} - set(names):
+        raise IikataError(
+            f"{store.path}: no scores of {', '.join(sorted(gone))} any more. To make them again: iikata run."
+        )
     return Material(
         name=experiment.name,
         experiment=store.experiment.read_text(encoding="utf-8"),

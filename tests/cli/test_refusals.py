@@ -1,0 +1,74 @@
+"""What a user may get wrong gives one line and exit 1, never a verdict made of half the data."""
+
+import json
+
+import pytest
+
+from iikata.cli import main
+from tiny_experiment import values, write_files
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("refusals")
+    write_files(folder)
+    small = values(llama_folder, templates=["plain"], generate={"samples": 1, "max_new_tokens": 3})
+    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
+    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
+    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.fixture
+def kept(run_folder):
+    """The run's primary scores, put back after the test."""
+    path = run_folder / "score" / "nll.jsonl"
+    before = path.read_bytes()
+    yield path
+    path.write_bytes(before)
+
+
+@pytest.mark.parametrize("verb", ["compare", "report"])
+def test_torn_scores_are_refused_by_file(verb, run_folder, kept, capsys):
+    kept.write_bytes(kept.read_bytes()[:-20])
+    assert main([verb, str(run_folder)]) == 1
+    assert "nll.jsonl" in (said := capsys.readouterr().err)
+    assert "torn" in said
+
+
+@pytest.mark.parametrize("verb", ["compare", "report"])
+def test_missing_scores_of_the_primary_are_refused_by_file(verb, run_folder, kept, capsys):
+    kept.unlink()
+    assert main([verb, str(run_folder)]) == 1
+    assert "nll.jsonl" in capsys.readouterr().err
+
+
+def test_scores_without_a_number_are_told_before_the_verdict(run_folder, kept, capsys):
+    lines = [json.loads(line) for line in kept.read_text().splitlines()]
+    lines[2]["value"] = None
+    kept.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["compare", "--scores", str(kept), "--metric", "nll", "--margin", "0.1"]) == 0
+    assert "1 scores of nll are no number" in capsys.readouterr().out.splitlines()[-2]
+
+
+def test_an_experiment_and_score_files_at_once_are_refused(run_folder, kept, capsys):
+    assert main(["compare", str(run_folder), "--scores", str(kept), "--metric", "nll"]) == 1
+    assert "not both" in capsys.readouterr().err
+
+
+def test_an_output_folder_that_is_a_file_is_one_line(run_folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("x")
+    assert main(["encode", str(run_folder.parent / "tiny.yaml"), "--out", str(tmp_path / "file")]) == 1
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert str(tmp_path / "file") in said
+
+
+def test_native_without_a_model_is_told_so(capsys):
+    assert main(["templates", "show", "native"]) == 1
+    assert "no model is named here" in capsys.readouterr().err
+
+
+def test_colours_do_not_go_into_a_pipe(run_folder, capsys):
+    assert main(["encode", str(run_folder), "--limit", "1"]) == 0
+    assert "\x1b" not in capsys.readouterr().out
