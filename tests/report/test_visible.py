@@ -1,7 +1,7 @@
 """Texts of a model are shown, never obeyed."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from synthetic_run import HOSTILE
@@ -55,6 +55,10 @@ def test_a_fence_is_not_closed_by_its_text(text):
 
 
 @given(TEXTS)
+@example("0)")
+@example("12) twelve")
+@example("3. three")
+@example("12. twelve")
 def test_a_line_of_markdown_has_no_markup(text):
     rendered = RENDER(markdown(text)).strip()
     assert rendered.removeprefix("<p>").removesuffix("</p>").count("<") == 0

@@ -9,7 +9,7 @@ import re
 # Controls except tab and line feed; marks and overrides of direction; zero-width characters; line separators.
 _HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 _SPACES = {" ": "·", "\n": "↵\n", "\t": "→\t", "\u3000": "□"}
-_MARKDOWN = re.compile(r"[\\`*_\[\]<>#~&$@!]|:(?=//)|^[-+=]|(?<=^\d)\.")
+_MARKDOWN = re.compile(r"[\\`*_\[\]<>#~&$@!]|:(?=//)|^[-+=]")
 
 
 def visible(text: str) -> str:
@@ -29,7 +29,8 @@ def shortened(text: str, limit: int) -> str:
 
 def markdown(text: str) -> str:
     """Return `text` as one line of Markdown in which nothing is markup."""
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(visible(text).split()))
+    escaped = _MARKDOWN.sub(r"\\\g<0>", " ".join(visible(text).split()))
+    return re.sub(r"^(\d{1,9})([.)])", r"\1\\\2", escaped)  # an item of a numbered list
 
 
 def code(text: str) -> str:
