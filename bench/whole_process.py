@@ -1,7 +1,7 @@
 """Time a command as a whole process: wall seconds, CPU seconds and peak memory, as the README's numbers were taken.
 
-    python bench/whole_process.py make demo
-    python bench/whole_process.py .venv/bin/iikata --help
+python bench/whole_process.py make demo
+python bench/whole_process.py .venv/bin/iikata --help
 """
 
 import resource
