@@ -38,8 +38,7 @@ def parser() -> argparse.ArgumentParser:
     }
     for stage, text in helps.items():
         _stage(verbs, stage, text)
-    schema = _verb(verbs, "schema", "iikata.cli.stages:schema", "JSON schema of the experiment file, for editors")
-    del schema
+    _verb(verbs, "schema", "iikata.cli.stages:schema", "JSON schema of the experiment file, for editors")
     _finetune(verbs)
     _templates(verbs)
     _export(verbs)

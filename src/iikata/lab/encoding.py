@@ -4,7 +4,7 @@ from typing import Any
 
 from iikata import encode as encoder
 from iikata.errors import IikataError
-from iikata.lab.events import Stage, Warned
+from iikata.lab.events import Stage
 from iikata.lab.materials import Materials
 from iikata.records import Encoded, plain
 from iikata.store import write_json, write_lines
@@ -20,15 +20,8 @@ def encode(lab: Materials) -> dict[str, int]:
     for name, rows in lab.encoded.items():
         counts["templates"][name] = _counts(rows)
         write_lines(lab.store.encoded(name), (_line(lab, name, row) for row in rows[:SHOWN]))
-        if over := counts["templates"][name]["over_length"]:
-            lab.tell(
-                Warned(
-                    f"template {name}: {over} of {len(rows)} rows are longer than train.cutoff_len "
-                    f"{lab.experiment.train.cutoff_len} and are left out of training (an answer is never cut). "
-                    "To keep them, raise it: --set train.cutoff_len=N"
-                )
-            )
-        if over == len(rows):
+        # That some rows are too long the doctor has told; without any left there is nothing to train on.
+        if (over := counts["templates"][name]["over_length"]) == len(rows):
             raise IikataError(
                 f"template {name}: all {over} rows are longer than train.cutoff_len "
                 f"{lab.experiment.train.cutoff_len}, so there is nothing to train on. Raise train.cutoff_len."
