@@ -69,22 +69,6 @@ def test_an_adapted_layer_is_w_x_plus_alpha_over_r_times_b_a_x(llama):
     assert torch.equal(layer(x), layer.base(x))
 
 
-def test_dropout_drops_its_share_keeps_the_mean_and_follows_the_generator(llama):
-    adapters = llama.adapt(4, 8, 0.3, ["v_proj"])
-    adapters.initialise("arm", 0)
-    layer = next(iter(adapters.layers.values()))
-
-    def dropped(seed):
-        llama.speak("arm", torch.Generator().manual_seed(seed))
-        return layer._dropped(torch.ones(200, 32))
-
-    x = dropped(1)
-    assert x.unique().tolist() == pytest.approx([0, 1 / 0.7])
-    assert float((x == 0).float().mean()) == pytest.approx(0.3, abs=4 * math.sqrt(0.3 * 0.7 / 6400))
-    assert torch.equal(x, dropped(1))
-    assert not torch.equal(x, dropped(2))
-
-
 @pytest.mark.parametrize(
     ("asked", "odd"), [(["q_proj", "v_prj"], "v_prj"), (["lm_head"], "lm_head"), ([], "target_modules")]
 )

@@ -6,7 +6,7 @@ import torch
 import models
 import oracle
 from iikata.model import base
-from iikata.model.buffers import longest_prefix, pack, split
+from iikata.model.buffers import Part, longest_prefix, pack, split
 from iikata.model.loss import token_losses
 from models import sample
 
@@ -50,7 +50,7 @@ def adapted(folder, dtype: str) -> base.Base:
 @sharing
 def test_packed_logits_equal_transformers_one_sample_at_a_time(model_folder, family, dtype, prefixes):
     loaded, reference = opened(model_folder(family), dtype), oracle.plain(model_folder(family), dtype)
-    buffer = pack(SAMPLES, prefixes, loaded.device)
+    buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
     with torch.no_grad():
         hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
         ours = loaded.logits(hidden[buffer.at])
@@ -67,9 +67,9 @@ def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family,
     loaded = adapted(model_folder(family), dtype)
     weights = loaded.adapters.weights("arm")
     loaded.speak("arm")
-    buffer = pack(SAMPLES, prefixes, loaded.device)
+    buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    loss = token_losses(hidden[buffer.at], buffer.targets, loaded.logits).mean()
+    loss = token_losses(hidden[buffer.at], buffer.targets, loaded.head).mean()
     loss.backward()
     reference = oracle.with_adapter(model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype)
     wanted = oracle.mean_loss(reference, SAMPLES)
@@ -82,7 +82,7 @@ def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family,
 
 
 def test_a_shared_prefix_is_computed_once():
-    apart, shared = (pack(SAMPLES, prefixes, torch.device("cpu")) for prefixes in ((), (SHARED, OTHER)))
+    apart, shared = (pack([Part(SAMPLES, prefixes)], torch.device("cpu")) for prefixes in ((), (SHARED, OTHER)))
     saved = len(SHARED) * (7 - 1) + len(OTHER) * (3 - 1)
     assert apart.input_ids.numel() - shared.input_ids.numel() == saved
     assert shared.targets.numel() == apart.targets.numel()
@@ -90,7 +90,7 @@ def test_a_shared_prefix_is_computed_once():
 
 def test_a_prefix_under_the_loss_is_not_shared():
     everything = [sample(one.input_ids, 0) for one in SAMPLES]
-    buffer = pack(everything, (SHARED, OTHER), torch.device("cpu"))
+    buffer = pack([Part(everything, (SHARED, OTHER))], torch.device("cpu"))
     assert buffer.input_ids.numel() == sum(len(one.input_ids) for one in SAMPLES)
     # Nothing predicts a sample's first token.
     assert buffer.targets.numel() == sum(len(one.input_ids) - 1 for one in SAMPLES)
@@ -104,6 +104,6 @@ def test_a_prefix_that_is_the_whole_sample_is_not_shared():
 def test_split_keeps_order_and_size_and_gives_a_longer_sample_its_own_buffer():
     lengths = [3, 4, 9, 2, 2, 2, 30, 1]
     rows = [sample(range(length), 1, str(index)) for index, length in enumerate(lengths)]
-    parts = list(split(rows, 8))
+    parts = list(split(rows, (), 8))
     assert [[len(one.input_ids) for one in part] for part in parts] == [[3, 4], [9], [2, 2, 2], [30], [1]]
     assert [one for part in parts for one in part] == rows

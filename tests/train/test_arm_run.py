@@ -76,7 +76,7 @@ def test_twenty_steps_are_those_of_peft_and_adamw(model_folder, family, dtype, d
     clipped = False
     for number in range(20):
         loss, norm, rate = theirs.step(run.batch(number))
-        step = run.train_step()
+        step = next(train([run]))
         clipped |= bool(clip) and norm > clip
         assert (step.loss, step.grad_norm) == pytest.approx((loss, norm), rel=bound)
         assert step.learning_rate == pytest.approx(rate, rel=1e-12)
@@ -89,7 +89,7 @@ def test_the_loss_is_the_mean_over_the_steps_tokens_however_it_is_cut_into_buffe
     found = []
     for tokens in (1, 40, 10_000):
         run = run_of(opened(llama_folder, "float64"), recipe=Recipe(1, 8, 1e-2, buffer_tokens=tokens))
-        found.append(run.train_step())
+        found.append(next(train([run])))
     for step in found[1:]:
         assert step.loss == pytest.approx(found[0].loss, rel=1e-12)
         assert step.grad_norm == pytest.approx(found[0].grad_norm, rel=1e-12)
@@ -154,7 +154,7 @@ def test_the_step_that_was_not_finite_changes_nothing(llama_folder):
         loaded.model.get_input_embeddings().weight[767] = math.inf
     run = run_of(loaded, rows=[models.sample([5, 767, 8, 2], 2)])
     before = copies(run)
-    step = run.train_step()
+    step = next(train([run]))
     assert not math.isfinite(step.loss)
     assert run.done
     assert same(copies(run), before)
@@ -166,7 +166,7 @@ def test_a_restored_arm_goes_on_bit_for_bit_from_any_step(llama_folder, dropout)
     whole = run_of(opened(llama_folder, dropout=dropout), recipe=recipe)
     states, steps = [whole.state()], []
     while not whole.done:
-        steps.append(whole.train_step())
+        steps.append(next(train([whole])))
         states.append(whole.state())
     assert len(steps) == 6
     for done in (0, 1, 3, 6, 3):  # the third state twice: restoring must not use it up

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iikata.model.attention import Options, at_least_float32, attend_masked, causal_mask
 
@@ -35,7 +35,8 @@ class Prefill:
     def __post_init__(self) -> None:
         self.kept = [[] for _ in self.parts]
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
         out = torch.zeros_like(query)
         for part, kept in zip(self.parts, self.kept, strict=True):
             own = slice(part.start, part.end)
@@ -79,7 +80,8 @@ class Slots:
             self.values[layer][row, :, :tokens] = value[0]
         self.used[row] = tokens
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
         assert self.used is not None
         every = torch.arange(self.rows, device=query.device)
         keys, values = self.keys[layer], self.values[layer]

@@ -8,7 +8,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from iikata.errors import IikataError
-from iikata.model.lora import LoraShape, Weights
+from iikata.model.stack import LoraShape, Weights
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"

@@ -20,7 +20,9 @@ SMALL = 128 * 128
 class Layout(Protocol):
     """Says which keys each query sees. Shapes: query [B, heads, T, D], key and value [B, kv_heads, T, D]."""
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: "Options") -> Tensor: ...
+    def attend(
+        self, module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, options: "Options"
+    ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def attend(
     if layout is None:
         out = attend_causal(query, key, value, options)
     else:
-        out = layout.attend(int(module.layer_idx), query, key, value, options)  # type: ignore[arg-type]
+        out = layout.attend(module, query, key, value, options)
     return out.transpose(1, 2), None
 
 

@@ -2,8 +2,8 @@
 
 import ctypes
 import sys
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,15 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from iikata.errors import IikataError
-from iikata.model.attention import NAME, Layout, at_least_float32, register
-from iikata.model.lora import Adapters, LoraShape, resolve_targets
+from iikata.model import rotary
+from iikata.model.attention import NAME, Layout, register
+from iikata.model.buffers import Buffer, Part, pack
+from iikata.model.layers import Runner, run_layers
+from iikata.model.lora import Adapters, resolve_targets
+from iikata.model.loss import Head
 from iikata.model.packed import Group, Packed
+from iikata.model.stack import LoraShape
+from iikata.model.varlen import Limits, lay_out
 
 _UNSUPPORTED = "this architecture is not supported (tested: Llama, Qwen, Gemma, GPT-NeoX)"
 
@@ -31,6 +37,8 @@ class Base:
     device: torch.device
     dtype: torch.dtype
     adapters: Adapters | None = None
+    runners: list[Runner] = field(default_factory=list)
+    """What runs the decoder layers where flash kernels do the attention; empty elsewhere."""
 
     @property
     def config(self) -> Any:
@@ -50,11 +58,30 @@ class Base:
         out = decoder(input_ids=input_ids, position_ids=positions, use_cache=False, layout=layout)
         return out.last_hidden_state
 
+    def pack(self, parts: Sequence[Part], limits: Limits, bucketed: bool = False) -> Buffer:
+        """Pack the parts into one buffer, laid out for the attention that this device has."""
+        if not self.runners:
+            return pack(parts, self.device, bucketed=bucketed)
+        window = getattr(self.config.get_text_config(), "sliding_window", None)
+        if window and window < limits.longest:
+            # A window that ends inside a sample counts from each query, which shared keys cannot follow.
+            parts = [replace(part, prefixes=()) for part in parts]
+        return pack(parts, self.device, limits, bucketed)
+
+    @property
+    def head(self) -> Head:
+        """The frozen head."""
+        layer = self.model.get_output_embeddings()
+        return Head(layer.weight, layer.bias, getattr(self.config, "final_logit_softcapping", None))
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Run the frozen head: [..., D] -> [..., V] in float32 (float64 for a float64 model)."""
-        logits = at_least_float32(self.model.get_output_embeddings()(hidden))
-        cap = getattr(self.config, "final_logit_softcapping", None)
-        return torch.tanh(logits / cap) * cap if cap else logits
+        return self.head.logits(hidden)
+
+    def run_layers(self, compiled: bool, checkpointed: bool = False) -> None:
+        """Say how packed buffers run through the layers; without flash kernels this changes nothing."""
+        for runner in self.runners:
+            runner.compile, runner.checkpoint = compiled, checkpointed
 
     def adapt(self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str]) -> Adapters:
         """Put empty adapter slots on the model; `target_modules` as in the experiment."""
@@ -62,10 +89,10 @@ class Base:
         self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, targets))
         return self.adapters
 
-    def speak(self, arm: str | None, generator: torch.Generator | None = None) -> None:
-        """Answer as `arm` from now on; None is the untuned base."""
+    def speak(self, arm: str | None) -> None:
+        """Answer as `arm` from now on, without dropout; None is the untuned base."""
         if self.adapters is not None:
-            self.adapters.speak(arm, generator)
+            self.adapters.speak(arm)
         elif arm is not None:
             raise KeyError(arm)
 
@@ -129,9 +156,26 @@ def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torc
     model.eval().requires_grad_(False)
     if quantize == "none":
         model.to(device)
-    loaded = Base(model, folder, device, kind)
-    _refuse_unsupported(loaded)
-    return loaded
+    return ready(Base(model, folder, device, kind))
+
+
+def ready(base: Base) -> Base:
+    """Give a loaded, frozen model the attention that its device has, and refuse one that gives other logits so."""
+    if _flashes(base):
+        rotary.install(base.model)
+        base.runners = run_layers(base.model)
+    _refuse_unsupported(base)
+    return base
+
+
+def _flashes(base: Base) -> bool:
+    """Return whether flash kernels can do this model's attention: from Ampere on, in 16 bits, without a softcap."""
+    if base.device.type != "cuda" or base.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    config = base.config.get_text_config()
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    soft = getattr(config, "attn_logit_softcapping", None)
+    return torch.cuda.get_device_capability(base.device) >= (8, 0) and width % 8 == 0 and width <= 256 and not soft
 
 
 def _refuse_unsupported(base: Base) -> None:
@@ -145,8 +189,9 @@ def _refuse_unsupported(base: Base) -> None:
     positions = torch.cat([torch.arange(b - a, device=base.device) for a, b in parts])[None]
     try:
         with torch.inference_mode():
-            packed = base.hidden(ids, positions, Packed((Group((0, 0), parts),), base.device))
-            own = base.logits(packed)[0]
+            groups = (Group((0, 0), parts),)
+            flat = lay_out(groups, 12, Limits(7, 12, 1), base.device) if base.runners else Packed(groups, 12, base.device)
+            own = base.logits(base.hidden(ids, positions, flat))[0]
             base.model.set_attn_implementation("eager")
             wanted = torch.cat([base.model(input_ids=ids[:, a:b], use_cache=False).logits[0] for a, b in parts])
             base.model.set_attn_implementation(NAME)

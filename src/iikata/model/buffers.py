@@ -1,15 +1,37 @@
 """Pack whole samples into one row of tokens without padding, their shared first tokens once."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from iikata.model.attention import Layout
+from iikata.model.dropout import noise
 from iikata.model.packed import Group, Packed
+from iikata.model.varlen import Limits, lay_out, sent
 from iikata.records import Encoded
 
 Ids = tuple[int, ...]
+
+BUCKET = 256
+"""Where several arms share a buffer, each one's tokens are filled up to a multiple of this: a bucket has one arm."""
+ROUND = 128
+"""Where compiled kernels run, a buffer's tokens are filled up to a multiple of this, and its loss tokens to CHUNK."""
+CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one arm has in a buffer."""
+
+    samples: Sequence[Encoded]
+    prefixes: Sequence[Ids]
+    arm: int = 0
+    """Which of the arms that speak."""
+    dropout_seed: int | None = None
+    """Names the stream of the part's dropout masks; None for none."""
 
 
 @dataclass(frozen=True)
@@ -20,14 +42,19 @@ class Buffer:
     """[1, T]"""
     positions: Tensor
     """[1, T], restarting with every sample."""
-    layout: Packed
+    layout: Layout
     at: Tensor
     """[L] where in the buffer each loss token is predicted (one before the token itself)."""
     targets: Tensor
     """[L] the loss tokens' ids."""
     rows: Tensor
-    """[L] which sample (index into `samples`) each loss token belongs to."""
-    samples: tuple[Encoded, ...]
+    """[L] which sample (index over all parts' samples) each loss token belongs to; -1 is filling."""
+    arms: Tensor
+    """[L] the arm of each loss token's part."""
+    buckets: Tensor | None
+    """[T / BUCKET] the arm of each bucket; None where one arm has the whole buffer."""
+    noise: Tensor | None
+    """[T] a stream of dropout a token."""
 
 
 def longest_prefix(ids: Sequence[int], prefixes: Sequence[Ids]) -> Ids:
@@ -36,55 +63,116 @@ def longest_prefix(ids: Sequence[int], prefixes: Sequence[Ids]) -> Ids:
     return max(fits, key=len, default=())
 
 
-def split(samples: Sequence[Encoded], size: int) -> Iterator[list[Encoded]]:
-    """Yield consecutive samples whose lengths add up to at most `size` tokens; one longer sample stands alone."""
+def computed(sample: Encoded, prefixes: Sequence[Ids]) -> int:
+    """Return how many tokens of `sample` are computed for it alone."""
+    return len(sample.input_ids) - len(_shared(sample, prefixes))
+
+
+def split(samples: Sequence[Encoded], prefixes: Sequence[Ids], size: int) -> Iterator[list[Encoded]]:
+    """Yield consecutive samples in as few parts of like size as fit `size` tokens; one longer sample stands alone."""
+    room = max(1, size - sum(map(len, prefixes)))
+    lengths = [computed(sample, prefixes) for sample in samples]
+    aim = sum(lengths) / max(1, math.ceil(sum(lengths) / room))
     part: list[Encoded] = []
-    used = 0
-    for sample in samples:
-        if part and used + len(sample.input_ids) > size:
+    used = before = cuts = 0
+    for sample, length in zip(samples, lengths, strict=True):
+        # Cut where the sum of all samples so far is nearest to the next multiple of the aim.
+        if part and (used + length > room or before + length / 2 > aim * (cuts + 1)):
             yield part
-            part, used = [], 0
+            part, used, cuts = [], 0, cuts + 1
         part.append(sample)
-        used += len(sample.input_ids)
+        used += length
+        before += length
     if part:
         yield part
 
 
-def pack(samples: Sequence[Encoded], prefixes: Sequence[Ids], device: torch.device) -> Buffer:
-    """Pack `samples` into one buffer. A prefix under a loss token is not shared: each sample owns its loss."""
-    by_prefix: dict[Ids, list[int]] = {}
-    for index, sample in enumerate(samples):
-        prefix = longest_prefix(sample.input_ids, prefixes)
-        shared = () if any(sample.completion_mask[: len(prefix)]) else prefix
-        by_prefix.setdefault(shared, []).append(index)
-    ids: list[int] = []
-    positions: list[int] = []
-    groups, at, targets, rows = [], [], [], []
-    for prefix, members in by_prefix.items():
-        start = len(ids)
-        ids += prefix
-        positions += range(len(prefix))
-        suffixes = []
-        for index in members:
-            sample, shared_length, begin = samples[index], len(prefix), len(ids)
-            ids += sample.input_ids[shared_length:]
-            positions += range(shared_length, len(sample.input_ids))
-            suffixes.append((begin, len(ids)))
-            for place in _loss_places(sample):
-                # The first token of a suffix is predicted by the last token of the shared prefix.
-                at.append(begin + place - 1 - shared_length if place > shared_length else start + shared_length - 1)
-                targets.append(sample.input_ids[place])
-                rows.append(index)
-        groups.append(Group((start, start + len(prefix)), tuple(suffixes)))
+def pack(
+    parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False
+) -> Buffer:
+    """Pack the parts into one buffer, laid out for flash kernels where there are limits, in buckets if several arms speak.
+
+    A prefix under a loss token is not shared: each sample owns its loss.
+    """
+    made = _Making()
+    multiple = BUCKET if bucketed else ROUND if limits is not None else 1
+    for part in parts:
+        made.add(part)
+        made.fill(multiple, part)
+    if limits is not None:
+        made.fill_losses()
+    tokens = len(made.ids)
+    layout = Packed(tuple(made.groups), tokens, device) if limits is None else lay_out(made.groups, tokens, limits, device)
+    streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
-        input_ids=torch.tensor([ids], device=device),
-        positions=torch.tensor([positions], device=device),
-        layout=Packed(tuple(groups), device),
-        at=torch.tensor(at, dtype=torch.long, device=device),
-        targets=torch.tensor(targets, dtype=torch.long, device=device),
-        rows=torch.tensor(rows, dtype=torch.long, device=device),
-        samples=tuple(samples),
+        sent([made.ids], device),
+        sent([made.positions], device),
+        layout,
+        *(sent(values, device) for values in (made.at, made.targets, made.rows, made.arms)),
+        buckets=sent(made.buckets, device) if bucketed else None,
+        noise=torch.cat(streams) if streams else None,
     )
+
+
+class _Making:
+    """A buffer's lists while it grows."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.groups: list[Group] = []
+        self.at: list[int] = []
+        self.targets: list[int] = []
+        self.rows: list[int] = []
+        self.arms: list[int] = []
+        self.buckets: list[int] = []
+        self.streams: list[tuple[int | None, int]] = []
+        self.samples = 0
+
+    def add(self, part: Part) -> None:
+        by_prefix: dict[Ids, list[int]] = {}
+        for index, sample in enumerate(part.samples):
+            by_prefix.setdefault(_shared(sample, part.prefixes), []).append(index)
+        for prefix, members in by_prefix.items():
+            start = len(self.ids)
+            self._write(prefix, 0)
+            suffixes = [self._suffix(part.samples[index], prefix, start, self.samples + index) for index in members]
+            self.groups.append(Group((start, start + len(prefix)), tuple(suffixes)))
+        self.samples += len(part.samples)
+        self.arms += [part.arm] * (len(self.at) - len(self.arms))
+
+    def _write(self, ids: Sequence[int], position: int) -> None:
+        self.ids += ids
+        self.positions += range(position, position + len(ids))
+
+    def _suffix(self, sample: Encoded, prefix: Ids, start: int, row: int) -> tuple[int, int]:
+        shared, begin = len(prefix), len(self.ids)
+        self._write(sample.input_ids[shared:], shared)
+        for place in _loss_places(sample):
+            # The first token of a suffix is predicted by the last token of the shared prefix.
+            self.at.append(begin + place - 1 - shared if place > shared else start + shared - 1)
+            self.targets.append(sample.input_ids[place])
+            self.rows.append(row)
+        return begin, len(self.ids)
+
+    def fill(self, multiple: int, part: Part) -> None:
+        idle = -len(self.ids) % multiple
+        self.ids += [0] * idle
+        self.positions += range(idle)
+        self.buckets += [part.arm] * (len(self.ids) // BUCKET - len(self.buckets))
+        self.streams.append((part.dropout_seed, len(self.ids) - sum(length for _, length in self.streams)))
+
+    def fill_losses(self) -> None:
+        idle = -len(self.at) % CHUNK
+        self.at += self.at[:1] * idle
+        self.targets += self.targets[:1] * idle
+        self.rows += [-1] * idle
+        self.arms += self.arms[:1] * idle
+
+
+def _shared(sample: Encoded, prefixes: Sequence[Ids]) -> Ids:
+    prefix = longest_prefix(sample.input_ids, prefixes)
+    return () if any(sample.completion_mask[: len(prefix)]) else prefix
 
 
 def _loss_places(sample: Encoded) -> list[int]:

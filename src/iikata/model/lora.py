@@ -1,55 +1,15 @@
-"""Low-rank adapters of many arms over one frozen base; one arm speaks at a time."""
+"""Low-rank adapters of many arms over one frozen base; one arm speaks, or several side by side."""
 
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from iikata.errors import IikataError
+from iikata.model.lora_linear import LoraLinear
+from iikata.model.stack import LoraShape, Stack, Weights
 from iikata.streams import stream_seed
-
-Weights = dict[str, Tensor]
-"""`{module}.lora_A` [r, in] and `{module}.lora_B` [out, r] for every adapted module."""
-
-
-@dataclass(frozen=True)
-class LoraShape:
-    """Rank, scale and place of an adapter; the words are PEFT's."""
-
-    r: int
-    alpha: float
-    dropout: float = 0.0
-    target_modules: tuple[str, ...] = ()
-    """Last parts of module names, e.g. ("query_key_value",)."""
-
-
-class LoraLinear(nn.Module):
-    """A frozen linear layer plus the active arm's low-rank update (Hu et al. 2021): W x + (alpha / r) B A x."""
-
-    def __init__(self, base: nn.Module, scale: float, dropout: float) -> None:
-        super().__init__()
-        self.base: Any = base
-        self.scale = scale
-        self.dropout = dropout
-        self.a: Tensor | None = None
-        self.b: Tensor | None = None
-        self.generator: torch.Generator | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.base(x)
-        if self.a is None or self.b is None:
-            return y
-        # The weights are kept in float32; they are rounded to the activations' type where they are used.
-        update = self._dropped(x) @ self.a.to(x.dtype).T @ self.b.to(x.dtype).T
-        return y + self.scale * update
-
-    def _dropped(self, x: Tensor) -> Tensor:
-        if self.generator is None or not self.dropout:
-            return x
-        keep = torch.rand(x.shape, generator=self.generator, device=x.device) >= self.dropout
-        return x * keep / (1 - self.dropout)
 
 
 class Adapters:
@@ -58,7 +18,7 @@ class Adapters:
     def __init__(self, model: nn.Module, shape: LoraShape) -> None:
         self.shape = shape
         self.layers: dict[str, LoraLinear] = {}
-        self._arms: dict[str, Weights] = {}
+        self._stacks: dict[str, Stack] = {}
         known = linear_names(model)
         odd = sorted(set(shape.target_modules) - set(known))
         if odd or not shape.target_modules:
@@ -68,60 +28,83 @@ class Adapters:
             )
         for name, module in list(model.named_modules()):
             if name.rsplit(".", 1)[-1] in shape.target_modules and hasattr(module, "in_features"):
-                layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout)
+                salt = stream_seed("dropout", name) % 2**31
+                layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout, salt)
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
 
     def __contains__(self, arm: str) -> bool:
-        return arm in self._arms
+        return arm in self._stacks
 
     def initialise(self, arm: str, seed: int) -> None:
         """Give `arm` PEFT's initial weights: A uniform (Kaiming, a = sqrt 5), B zero. A stream a module."""
         weights: Weights = {}
-        for name, layer in self.layers.items():
-            base = layer.base
-            generator = torch.Generator().manual_seed(stream_seed("lora", seed, name))
-            a = torch.empty(self.shape.r, int(base.in_features))
-            nn.init.kaiming_uniform_(a, a=5**0.5, generator=generator)
-            weights[f"{name}.lora_A"] = a
-            weights[f"{name}.lora_B"] = torch.zeros(int(base.out_features), self.shape.r)
+        for name, size in self._sizes().items():
+            weights[name] = torch.zeros(size)
+            if name.endswith("lora_A"):
+                generator = torch.Generator().manual_seed(stream_seed("lora", seed, name.removesuffix(".lora_A")))
+                nn.init.kaiming_uniform_(weights[name], a=5**0.5, generator=generator)
         self.load(arm, weights)
 
     def load(self, arm: str, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` for `arm`. Raises IikataError where names or shapes are not those of this model."""
-        expected = {f"{name}.lora_{letter}" for name in self.layers for letter in "AB"}
-        if odd := sorted(expected ^ set(weights)):
+        sizes = self._sizes()
+        if odd := sorted(set(sizes) ^ set(weights)):
             raise IikataError(
-                f"adapter {arm}: {len(weights)} tensors where {len(expected)} belong; first difference: {odd[0]}."
+                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}."
             )
+        for name, size in sizes.items():
+            if (seen := tuple(weights[name].shape)) != size:
+                raise IikataError(f"adapter {arm}: {name} is {seen}, the model wants {size}.")
+        self._stacks[arm] = self._stack((arm,))
+        self._stacks[arm].put(arm, weights)
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        sizes = {}
         for name, layer in self.layers.items():
-            r, width, height = self.shape.r, int(layer.base.in_features), int(layer.base.out_features)
-            for letter, right in (("A", (r, width)), ("B", (height, r))):
-                seen = tuple(weights[f"{name}.lora_{letter}"].shape)
-                if seen != right:
-                    raise IikataError(f"adapter {arm}: {name}.lora_{letter} is {seen}, the model wants {right}.")
+            sizes[f"{name}.lora_A"] = (self.shape.r, int(layer.base.in_features))
+            sizes[f"{name}.lora_B"] = (int(layer.base.out_features), self.shape.r)
+        return sizes
+
+    def _stack(self, arms: Sequence[str]) -> Stack:
         reference = next(iter(self.layers.values())).base.weight
         kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
-        self._arms[arm] = {
-            name: tensor.to(reference.device, kind, copy=True).requires_grad_() for name, tensor in weights.items()
-        }
+        return Stack(arms, self._sizes(), reference.device, kind)
+
+    def stack(self, arms: Sequence[str]) -> None:
+        """Lay the weights of `arms` side by side, so that they can speak together; before they are trained."""
+        together = self._stack(arms)
+        for arm in arms:
+            together.put(arm, self.weights(arm))
+        self._stacks |= dict.fromkeys(arms, together)
+
+    def stack_of(self, arm: str) -> Stack:
+        """Return where the arm's weights lie, alone or beside others'."""
+        return self._stacks[arm]
 
     def drop(self, arm: str) -> None:
         """Forget an arm's weights."""
         self.speak(None)
-        del self._arms[arm]
+        del self._stacks[arm]
 
     def weights(self, arm: str) -> Weights:
-        """Return the arm's live tensors."""
-        return self._arms[arm]
+        """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
+        return self._stacks[arm].of(arm)
 
-    def speak(self, arm: str | None, generator: torch.Generator | None = None) -> None:
-        """Make the model answer as `arm`, None as the untuned base; dropout acts only with a generator."""
-        weights = self._arms[arm] if arm is not None else {}
+    def speak(self, arm: str | None, noise: Tensor | None = None) -> None:
+        """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
+        weights = self._stacks[arm].of(arm) if arm is not None else {}
+        self._give(weights, None, noise)
+
+    def speak_together(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
+        """Let all arms of `arm`'s stack answer at once, each in its own buckets of tokens."""
+        self._give(self._stacks[arm].leaves, buckets, noise)
+
+    def _give(self, weights: Weights, buckets: Tensor | None, noise: Tensor | None) -> None:
         for name, layer in self.layers.items():
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
-            layer.generator = generator
+            layer.buckets, layer.noise = buckets, noise
 
 
 def linear_names(model: Any) -> list[str]:

@@ -1,27 +1,72 @@
 """Cross-entropy of a frozen head in chunks: logits of all loss tokens never stand in memory at once."""
 
-from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import linear
 
-CHUNK = 1024
-"""Loss tokens a chunk."""
+from iikata.model.attention import at_least_float32
+from iikata.model.buffers import CHUNK
+
+
+@dataclass(frozen=True)
+class Head:
+    """The frozen output layer: [..., D] -> [..., V]."""
+
+    weight: Tensor
+    bias: Tensor | None = None
+    softcap: float | None = None
+    """Gemma 2 squashes its logits with tanh."""
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return logits in float32 (float64 for a float64 model)."""
+        logits = at_least_float32(linear(hidden, self.weight, self.bias))
+        return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+
+def _losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    logits = head.logits(hidden)
+    return logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
+
+
+def _losses_and_gradient(hidden: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
+    """Return each target's loss [L] and its gradient over the hidden states [L, D]: softmax minus one, times W."""
+    logits = head.logits(hidden)
+    sums = logits.logsumexp(-1)
+    losses = sums - logits.gather(-1, targets[:, None])[:, 0]
+    slope = torch.exp(logits - sums[:, None])
+    if hidden.is_cuda:  # compiled, all this is one pass over the logits; a scatter would be another
+        column = torch.arange(logits.shape[-1], device=logits.device)
+        slope = torch.where(column == targets[:, None], slope - 1, slope)
+    else:
+        slope[torch.arange(len(targets)), targets] -= 1
+    if head.softcap:
+        slope = slope * (1 - (logits / head.softcap).square())
+    return losses, slope.to(hidden.dtype) @ head.weight
+
+
+@cache
+def _compiled(function: Any) -> Any:
+    return torch.compile(function, dynamic=False)
+
+
+def _fit(function: Any, hidden: Tensor) -> Any:
+    """Compile on CUDA where the chunk is whole: another length would be compiled anew."""
+    return _compiled(function) if hidden.is_cuda and len(hidden) == CHUNK else function
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """The head is frozen, so the gradient of the hidden states is all that backward needs: forward makes it."""
 
     @staticmethod
-    def forward(ctx, hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:  # type: ignore[override]
+    def forward(ctx, hidden: Tensor, targets: Tensor, head: Head) -> Tensor:  # type: ignore[override]
         losses, gradients = [], []
         for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
-            with torch.enable_grad():
-                leaf = part.detach().requires_grad_()
-                loss = cross_entropy(head(leaf), wanted, reduction="none")
-                (gradient,) = torch.autograd.grad(loss.sum(), leaf)
-            losses.append(loss.detach())
+            loss, gradient = _fit(_losses_and_gradient, part)(part, wanted, head)
+            losses.append(loss)
             gradients.append(gradient)
         ctx.save_for_backward(torch.cat(gradients))
         return torch.cat(losses)
@@ -32,9 +77,9 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
         return gradient * grad[:, None].to(gradient.dtype), None, None
 
 
-def token_losses(hidden: Tensor, targets: Tensor, head: Callable[[Tensor], Tensor]) -> Tensor:
-    """Return the loss in nats of each target: hidden [L, D], targets [L] -> [L]; `head` maps [n, D] to [n, V]."""
+def token_losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    """Return the loss in nats of each target: hidden [L, D], targets [L] -> [L]."""
     if torch.is_grad_enabled() and hidden.requires_grad:
         return _ChunkedCrossEntropy.apply(hidden, targets, head)
     parts = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
-    return torch.cat([cross_entropy(head(part), wanted, reduction="none") for part, wanted in parts])
+    return torch.cat([_fit(_losses, part)(part, wanted, head) for part, wanted in parts])

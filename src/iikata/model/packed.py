@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from iikata.model.attention import Options, attend_causal, attend_masked
 
@@ -52,15 +52,17 @@ class _Block:
 
 @dataclass(frozen=True)
 class Packed:
-    """Layout of one buffer of T tokens that its groups cover without a gap, in order."""
+    """Layout of one buffer of T tokens; what its groups do not cover is filling, which sees and is seen by nobody."""
 
     groups: tuple[Group, ...]
+    tokens: int
     device: torch.device
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         parts = [attend_causal(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], options) for a, b in self._prefixes]
         for block in self._blocks:
             parts.append(self._block(block, query, key, value, options))
+        parts.append(query.new_zeros(query.shape[0], query.shape[1], len(self._filling), query.shape[3]))
         return torch.cat(parts, dim=2)[:, :, self._order]
 
     @staticmethod
@@ -86,8 +88,19 @@ class Packed:
     @cached_property
     def _order(self) -> Tensor:
         """Where each token of the buffer stands among the parts' tokens."""
+        return torch.cat([*self._covered, self._filling]).argsort()
+
+    @property
+    def _covered(self) -> list[Tensor]:
         spans = [torch.arange(a, b, device=self.device) for a, b in self._prefixes]
-        return torch.cat([*spans, *(block.places[block.real] for block in self._blocks)]).argsort()
+        return [*spans, *(block.places[block.real] for block in self._blocks)]
+
+    @cached_property
+    def _filling(self) -> Tensor:
+        free = torch.ones(self.tokens, dtype=torch.bool, device=self.device)
+        for places in self._covered:
+            free[places] = False
+        return free.nonzero()[:, 0]
 
 
 def _alike(suffixes: Sequence[Span]) -> Iterator[list[Span]]:

@@ -8,8 +8,9 @@ import torch
 
 from iikata.encode import Tokenizer, encode
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, pack, split
+from iikata.model.buffers import Ids, Part, split
 from iikata.model.loss import token_losses
+from iikata.model.varlen import Limits
 from iikata.records import Encoded, Example
 from iikata.templates import Template
 
@@ -63,12 +64,15 @@ def held_out_nll(
 def _nats(
     base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[tuple[float, float]]:
-    for part in split(rows, buffer_tokens):
+    longest = max((len(row.input_ids) for row in rows), default=1)
+    limits = Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
+    for part in split(rows, prefixes, buffer_tokens):
         with torch.inference_mode():
             base.speak(arm)
-            buffer = pack(part, prefixes, base.device)
-            hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-            losses = token_losses(hidden[buffer.at], buffer.targets, base.logits).double()
+            buffer = base.pack([Part(part, prefixes)], limits)
+            hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
+            losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head).double().cpu()
+        owners = buffer.rows.cpu()
         for index in range(len(part)):
-            own = losses[buffer.rows == index]
+            own = losses[owners == index]
             yield float(own[:-1].sum()), float(own[-1])

@@ -1,4 +1,4 @@
-"""One arm in training: its data order, optimizer, schedule and random streams; nothing shared with other arms."""
+"""One arm in training: its data order, optimizer, schedule and loss scale; nothing shared with other arms."""
 
 import math
 from collections.abc import Sequence
@@ -9,11 +9,16 @@ import torch
 from torch import Tensor
 
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, pack, split
-from iikata.model.loss import token_losses
+from iikata.model.buffers import Ids, Part, split
+from iikata.model.stack import Stack, Weights
 from iikata.records import Arm, Encoded, TrainStep
 from iikata.streams import stream_seed
 from iikata.train.schedule import rate
+
+FIRST_SCALE = 2.0**16
+"""A float16 loss is multiplied by this, so that small gradients do not vanish; halved whenever they overflow."""
+GROW_AFTER = 2000
+"""Finite steps after which the scale is doubled, as in torch's GradScaler."""
 
 
 @dataclass(frozen=True)
@@ -44,22 +49,35 @@ class ArmRun:
     """Optimizer steps done."""
     stopped: str = ""
     """Why the arm was given up, e.g. a non-finite loss."""
+    scale: float = field(init=False)
+    finite: int = 0
+    """Steps since the scale last changed."""
     optimizer: torch.optim.AdamW = field(init=False)
-    dropout: torch.Generator = field(init=False)
 
     def __post_init__(self) -> None:
         assert self.base.adapters is not None
         if self.arm.name not in self.base.adapters:
             self.base.adapters.initialise(self.arm.name, int(self.arm.seed or 0))
-        weights = self.base.adapters.weights(self.arm.name)
         self.optimizer = torch.optim.AdamW(
-            list(weights.values()),
+            [self.stack.parameter(self.arm.name)],
             lr=0.0,
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=self.recipe.weight_decay,
+            fused=True,
         )
-        self.dropout = torch.Generator(self.base.device).manual_seed(stream_seed("dropout", self.arm.seed or 0))
+        self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
+
+    @property
+    def stack(self) -> Stack:
+        """Where the arm's weights lie; arms of one stack can share a buffer."""
+        assert self.base.adapters is not None
+        return self.base.adapters.stack_of(self.arm.name)
+
+    @property
+    def place(self) -> int:
+        """Which arm of its stack this is."""
+        return self.stack.arms.index(self.arm.name)
 
     @property
     def steps(self) -> int:
@@ -79,64 +97,78 @@ class ArmRun:
         size = self.recipe.batch_size
         return [self.samples[index] for index in order[place * size : (place + 1) * size]]
 
-    def train_step(self) -> TrainStep:
-        """Do one optimizer step; a non-finite loss or gradient stops the arm and changes nothing."""
-        recipe, samples = self.recipe, self.batch(self.step)
-        self._speak()
-        loss, tokens, loss_tokens = self._backward(samples)
-        parameters = list(self._weights().values())
-        norm = torch.nn.utils.clip_grad_norm_(parameters, recipe.max_grad_norm or math.inf)
-        learning_rate = rate(self.step, self.steps, recipe.learning_rate, recipe.warmup_steps, recipe.schedule)
-        grad_norm = float(norm)
-        if math.isfinite(loss) and math.isfinite(grad_norm):
-            self.optimizer.param_groups[0]["lr"] = learning_rate
-            self.optimizer.step()
-        else:
-            self.stopped = f"step {self.step + 1}: loss {loss}, gradient norm {grad_norm}"
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
-        return TrainStep(self.arm.name, self.step, loss, learning_rate, grad_norm, tokens, loss_tokens)
-
-    def _backward(self, samples: Sequence[Encoded]) -> tuple[float, int, int]:
-        # The loss is the mean over the loss tokens of the whole step, however it is cut into buffers.
-        loss_tokens = sum(sum(sample.completion_mask[1:]) for sample in samples)
-        total = torch.zeros((), dtype=torch.float64)
-        tokens = 0
+    def parts(self, step: int) -> list[Part]:
+        """Return the samples of a step as they are cut into buffers."""
         # Dropout makes the shared tokens differ from sample to sample, so then each computes its own.
-        prefixes = () if self._drops() else self.prefixes
-        for part in split(samples, self.recipe.buffer_tokens):
-            buffer = pack(part, prefixes, self.base.device)
-            hidden = self.base.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-            loss = token_losses(hidden[buffer.at], buffer.targets, self.base.logits).sum() / loss_tokens
-            loss.backward()
-            total += loss.detach().double().cpu()
-            tokens += sum(len(sample.input_ids) for sample in part)
-        return float(total), tokens, loss_tokens
+        prefixes = () if self.drops else self.prefixes
+        parts = split(self.batch(step), prefixes, self.recipe.buffer_tokens)
+        return [Part(part, prefixes, self.place, self._dropout_seed(step, i)) for i, part in enumerate(parts)]
 
-    def _speak(self) -> None:
-        self.base.speak(self.arm.name, self.dropout if self._drops() else None)
+    def _dropout_seed(self, step: int, part: int) -> int | None:
+        return stream_seed("dropout", self.arm.seed or 0, step, part) if self.drops else None
 
-    def _drops(self) -> bool:
+    @property
+    def drops(self) -> bool:
+        """Whether the adapter's inputs are dropped in training."""
         return bool(self.base.adapters and self.base.adapters.shape.dropout)
 
-    def _weights(self) -> dict[str, Tensor]:
-        assert self.base.adapters is not None
-        return self.base.adapters.weights(self.arm.name)
+    @property
+    def gradient(self) -> Tensor:
+        """[P], of the loss times its scale."""
+        return self.stack.gradient[self.place]
+
+    def update(self, loss: Tensor) -> Tensor:
+        """Clip and take an optimizer step on the device, none where loss or norm is not finite; returns both [2].
+
+        Nothing is read back here, so the device goes on while the caller prepares the next step.
+        """
+        gradient, most = self.gradient, self.recipe.max_grad_norm or math.inf
+        if self.scale != 1:
+            gradient.div_(self.scale)
+        norm = torch.linalg.vector_norm(gradient)
+        gradient.mul_(torch.clamp(most / (norm + 1e-6), max=1.0))  # as in torch's clip_grad_norm_
+        found = torch.stack([loss, norm.double()])
+        self.optimizer.found_inf = (~found.isfinite().all()).float()  # type: ignore[attr-defined]
+        self.optimizer.param_groups[0]["lr"] = self.learning_rate
+        self.optimizer.step()
+        gradient.zero_()
+        return found
+
+    @property
+    def learning_rate(self) -> float:
+        """The rate of the step that comes next."""
+        recipe = self.recipe
+        return rate(self.step, self.steps, recipe.learning_rate, recipe.warmup_steps, recipe.schedule)
+
+    def finish(self, loss: float, norm: float, samples: Sequence[Encoded]) -> TrainStep:
+        """Count the step that `update` took; a loss or gradient that is not finite stops the arm."""
+        learning_rate = self.learning_rate
+        self.step += 1
+        self.finite += 1
+        if math.isfinite(loss) and math.isfinite(norm):
+            if self.base.dtype == torch.float16 and self.finite >= GROW_AFTER:
+                self.scale, self.finite = self.scale * 2, 0
+        elif math.isfinite(loss) and self.scale > 1:
+            self.scale, self.finite = self.scale / 2, 0  # too large a scale for float16 is not the arm's fault
+        else:
+            self.stopped = f"step {self.step}: loss {loss}, gradient norm {norm}"
+        tokens = sum(len(sample.input_ids) for sample in samples)
+        return TrainStep(self.arm.name, self.step, loss, learning_rate, norm, tokens, loss_tokens(samples))
+
+    def weights(self) -> Weights:
+        """Return the arm's live tensors."""
+        return self.stack.of(self.arm.name)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a resumed arm needs, as tensors and as plain values."""
-        tensors = {f"weights/{name}": _copy(tensor) for name, tensor in self._weights().items()}
-        tensors["dropout"] = self.dropout.get_state()
+        tensors = {f"weights/{name}": _copy(tensor) for name, tensor in self.weights().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": _copy(value) for key, value in moments.items()}
-        return tensors, {"step": self.step, "stopped": self.stopped}
+        return tensors, {key: getattr(self, key) for key in ("step", "stopped", "scale", "finite")}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on from `state()`; the next step is the one the uninterrupted run would have done."""
-        with torch.no_grad():
-            for name, tensor in self._weights().items():
-                tensor.copy_(tensors[f"weights/{name}"])
-        self.dropout.set_state(tensors["dropout"])
+        self.stack.put(self.arm.name, {name: tensors[f"weights/{name}"] for name in self.weights()})
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer/"):
@@ -145,6 +177,12 @@ class ArmRun:
         saved = self.optimizer.state_dict()
         self.optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
         self.step, self.stopped = values["step"], values["stopped"]
+        self.scale, self.finite = values["scale"], values["finite"]
+
+
+def loss_tokens(samples: Sequence[Encoded]) -> int:
+    """Return over how many tokens the samples' loss is the mean."""
+    return sum(sum(sample.completion_mask[1:]) for sample in samples)
 
 
 def _copy(tensor: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""Train the same arms in every mode on a GPU and print how far losses and gradients are from each other.
+
+    python bench/train_modes.py
+
+Rounding differs between the modes; what they compute must not. The yardstick is how far the same training is from
+itself when only its samples are cut into other buffers.
+"""
+
+import torch
+from train_throughput import SHAPES, samples
+
+from iikata.model import base as models
+from iikata.model.flash import attend_packed, attend_packed_backward
+from iikata.records import Arm
+from iikata.train import ArmRun, Recipe, train
+
+STEPS = 50
+
+
+def opened(compiled: bool, checkpointed: bool = False) -> models.Base:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from iikata.model.attention import NAME, register
+
+    register()
+    shape = dict(SHAPES["neox-3.6b"], num_hidden_layers=4, hidden_size=512, intermediate_size=2048, num_attention_heads=8)
+    config = AutoConfig.for_model(shape.pop("kind"), **shape)
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=NAME)
+    base = models.ready(models.Base(model.eval().requires_grad_(False), models.Path("."), torch.device("cuda"), torch.bfloat16))
+    base.adapt(8, 16, 0.0, "all-linear")
+    base.run_layers(compiled, checkpointed)
+    return base
+
+
+def losses(compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=False):  # type: ignore[no-untyped-def]
+    base = opened(compiled, checkpointed)
+    rows = samples(400, 32000, 40)
+    arms = [Arm("t", seed) for seed in range(3)]
+    for arm in arms:
+        base.adapters.initialise(arm.name, arm.seed)
+    if mixed:
+        base.adapters.stack([arm.name for arm in arms])
+    prefixes = (rows[0].input_ids[:40],) if shared else ()
+    recipe = Recipe(8, 64, 1e-3, buffer_tokens=buffer)
+    steps = list(train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms]))
+    return {arm.name: torch.tensor([s.loss for s in steps if s.arm == arm.name][:STEPS]) for arm in arms}
+
+
+def kernel_errors() -> None:
+    """Compare the kernels with the formula in float64 on the CPU."""
+    generator = torch.Generator().manual_seed(0)
+    for heads, kv_heads, width in ((22, 22, 128), (9, 3, 64)):
+        q, k, v, g = (
+            torch.randn(384, h, width, generator=generator, dtype=torch.float64).bfloat16()
+            for h in (heads, kv_heads, kv_heads, heads)
+        )
+        own, asks, sees = ([0, 40, 100, 101, 260, 300, 384], [0, 40, 300, 384], [0, 0, 40, 40])
+        ends = [torch.tensor(x, dtype=torch.int32) for x in (own, asks, sees)]
+        for shared in (False, True):
+            places = torch.arange(40 if shared else 0)
+            rest = (160, *ends[1:], places, 384, 64, width**-0.5, 0)
+            wanted = attend_packed(q.double(), k.double(), v.double(), ends[0], *rest)
+            found = attend_packed(*(x.cuda() if hasattr(x, "cuda") else x for x in (q, k, v, ends[0], *rest)))
+            back = attend_packed_backward(g.double(), q.double(), k.double(), v.double(), *wanted, ends[0], *rest)
+            ours = attend_packed_backward(*(x.cuda() if hasattr(x, "cuda") else x for x in (g, q, k, v, *found, ends[0], *rest)))
+            errors = [float((a.cpu().double() - b).norm() / b.norm()) for a, b in zip((found[0], *ours), (wanted[0], *back))]
+            print(f"attention {heads}/{kv_heads} heads, shared {shared}: out, dq, dk, dv", *(f"{e:.4f}" for e in errors))
+    from iikata.model.rotary import rotate
+
+    x = torch.randn(1, 7, 50, 128).bfloat16()
+    for rotary in (128, 32):
+        cos, sin = torch.randn(1, 50, rotary).bfloat16(), torch.randn(1, 50, rotary).bfloat16()
+        for back in (False, True):
+            got = rotate(x.cuda(), cos.cuda(), sin.cuda(), back).cpu().double()
+            want = turned(x.double(), cos.double(), sin.double(), back)
+            print(f"rotation of {rotary} columns, transposed {back}: {float((got - want).norm() / want.norm()):.4f}")
+
+
+def turned(x, cos, sin, back):  # type: ignore[no-untyped-def]
+    from transformers.models.llama.modeling_llama import rotate_half
+
+    r = cos.shape[-1]
+    if not back:
+        return torch.cat([x[..., :r] * cos + rotate_half(x[..., :r]) * sin, x[..., r:]], -1)
+    y = x.clone().requires_grad_()
+    z = torch.zeros_like(x).requires_grad_()
+    (gradient,) = torch.autograd.grad((turned(z, cos, sin, False) * y.detach()).sum(), z)
+    return gradient
+
+
+def main() -> None:
+    kernel_errors()
+    plain = losses()
+    modes = {
+        "other buffers (the yardstick)": dict(buffer=2048),
+        "again": {},
+        "compiled": dict(compiled=True),
+        "compiled, checkpointed": dict(compiled=True, checkpointed=True),
+        "prefix shared": dict(shared=True),
+        "three arms in a buffer": dict(mixed=True, buffer=32768),
+        "all of it": dict(compiled=True, shared=True, mixed=True, buffer=32768),
+    }
+    for name, settings in modes.items():
+        other = losses(**settings)
+        gaps = [float((other[arm] - plain[arm]).abs().max()) for arm in plain]
+        last = [float((other[arm] - plain[arm])[-10:].abs().mean()) for arm in plain]
+        print(f"{name:32s} largest loss difference in {STEPS} steps {max(gaps):.5f}, mean of the last ten {max(last):.5f}")
+    print("first and last loss", float(plain["t.s0"][0]), float(plain["t.s0"][-1]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,343 @@
+"""Training throughput of iikata's arms and of what people use, in one program and one table.
+
+    python bench/train_throughput.py --shape neox-3.6b
+    python bench/train_throughput.py --model FOLDER --only peft iikata      # a model on disk, e.g. on CPU
+
+Tokens a second count real tokens only, never padding: `computed` those that went through the model, `effective` as if
+no sample shared its first tokens. Random weights, random tokens, lengths lognormal with mean 172 and median 129.
+"""
+
+import argparse
+import gc
+import json
+import math
+import platform
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iikata.model import base as models
+from iikata.model.buffers import computed
+from iikata.model.layers import compilations
+from iikata.records import Arm, Encoded
+from iikata.train import ArmRun, Recipe, train
+
+SHAPES: dict[str, dict[str, Any]] = {
+    "neox-3.6b": dict(
+        kind="gpt_neox", vocab_size=32000, hidden_size=2816, intermediate_size=11264, num_hidden_layers=36,
+        num_attention_heads=22, max_position_embeddings=2048, use_parallel_residual=False, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
+    ),
+    "smollm2-135m": dict(
+        kind="llama", vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
+        num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192, tie_word_embeddings=True,
+    ),
+}  # fmt: skip
+PEAK = 790e12
+"""bf16 FLOP/s that large matrix products reach on an H200 (measured); the 4N bound is stated against it."""
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    name: str
+    effective: float
+    computed: float
+    peak_gb: float
+    note: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def samples(count: int, vocabulary: int, preamble: int, seed: int = 0) -> list[Encoded]:
+    """Return random samples; all begin with the same `preamble` tokens, the second half of each is its answer."""
+    draw = random.Random(seed)
+    shared = [draw.randrange(4, vocabulary) for _ in range(preamble)]
+    made = []
+    for number in range(count):
+        length = min(1024, max(preamble + 8, round(draw.lognormvariate(math.log(129), 0.7585))))
+        ids = shared + [draw.randrange(4, vocabulary) for _ in range(length - preamble)]
+        start = max(preamble + 1, length // 2)
+        made.append(Encoded(str(number), "", "", tuple(ids), tuple(i >= start for i in range(length))))
+    return made
+
+
+def open_model(args: argparse.Namespace) -> Any:
+    """Return the frozen model: of a folder, or of a shape with random weights."""
+    device = models.choose_device()
+    if args.model:
+        return models.load(Path(args.model), "auto", device=device)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from iikata.model.attention import NAME, register
+
+    register()
+    shape = dict(SHAPES[args.shape])
+    config = AutoConfig.for_model(shape.pop("kind"), **shape)
+    dtype = models.choose_dtype("auto", device)
+    torch.manual_seed(0)
+    with torch.device(device):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=NAME)
+    return models.ready(models.Base(model.eval().requires_grad_(False), Path(args.shape), device, dtype))
+
+
+def wait() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def fresh() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gb() -> float:
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e9
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+
+
+def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
+    """Train arms for a few turns; the first two are not timed."""
+    setting = dict(arms=1, preamble=0, targets=args.targets, buffer=args.buffer, group=1, checkpoint=False, turns=args.turns)
+    setting |= asked
+    fresh()
+    unwrapped = _bare(base)
+    adapters = unwrapped.adapt(args.r, 2 * args.r, 0.0, setting["targets"])
+    unwrapped.run_layers(base.device.type == "cuda" and not args.eager, setting["checkpoint"])
+    rows = samples(args.batch * 8, base.config.vocab_size, setting["preamble"])
+    prefixes = (rows[0].input_ids[: setting["preamble"]],) if setting["preamble"] else ()
+    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=setting["buffer"])
+    arms = [Arm("t", seed) for seed in range(setting["arms"])]
+    for arm in arms:
+        adapters.initialise(arm.name, int(arm.seed or 0))
+    for start in range(0, len(arms), setting["group"]):
+        if setting["group"] > 1:
+            adapters.stack([arm.name for arm in arms[start : start + setting["group"]]])
+    runs = [ArmRun(arm, rows, prefixes, recipe, unwrapped) for arm in arms]
+    steps = train(runs)
+    began, graphs = wait(), compilations()
+    first = [next(steps) for _ in range(2 * len(arms))]
+    warm = wait() - began
+    after_two = compilations()
+    began = wait()
+    done = [next(steps) for _ in range(setting["turns"] * len(arms))]
+    seconds = wait() - began
+    steps.close()
+    cost = [sum(computed(s, prefixes) for s in run.batch(n)) for run in runs for n in range(2, 2 + setting["turns"])]
+    tokens = sum(step.tokens for step in done)
+    note = f"compile {warm - 2 * seconds / setting['turns']:.0f} s, {after_two - graphs} graphs, then {compilations() - after_two}"
+    losses = [step.loss for step in first + done if step.arm == arms[0].name]
+    return Row(name, tokens / seconds, sum(cost) / seconds, peak_gb(), note, {"seconds": seconds, "losses": losses, **setting})
+
+
+def _bare(base: Any) -> Any:
+    """Take the adapters of an earlier row off."""
+    if base.adapters is not None:
+        for name, layer in base.adapters.layers.items():
+            parent, _, last = name.rpartition(".")
+            setattr(base.model.get_submodule(parent), last, layer.base)
+        base.adapters = None
+    return base
+
+
+def peft_model(base: Any, args: argparse.Namespace) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    _bare(base)
+    base.model.set_attn_implementation("sdpa")
+    base.run_layers(False)
+    config = LoraConfig(r=args.r, lora_alpha=2 * args.r, target_modules=args.targets, task_type="CAUSAL_LM")
+    return get_peft_model(base.model, config)
+
+
+def _restore(base: Any, model: Any) -> None:
+    base.model = model.unload()
+    base.model.set_attn_implementation("iikata")
+    base.model.eval().requires_grad_(False)
+
+
+def _padded(batch: list[Encoded], device: Any) -> dict[str, torch.Tensor]:
+    longest = max(len(s.input_ids) for s in batch)
+    ids = torch.zeros(len(batch), longest, dtype=torch.long)
+    mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)
+    for row, s in enumerate(batch):
+        n = len(s.input_ids)
+        ids[row, :n] = torch.tensor(s.input_ids)
+        mask[row, :n] = 1
+        labels[row, :n] = torch.where(torch.tensor(s.completion_mask), ids[row, :n], -100)
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device), "labels": labels.to(device)}
+
+
+def peft_loop(base: Any, args: argparse.Namespace, micro: int, steps: int) -> Row:
+    """A tuned loop around PEFT: samples of like length together, padded to the longest of a micro-batch."""
+    fresh()
+    model = peft_model(base, args)
+    model.train()
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    rows = samples(args.batch * 8, base.config.vocab_size, 0)
+    tokens, began = 0, 0.0
+    for step in range(steps + 1):
+        if step == 1:
+            began, tokens = wait(), 0
+        batch = sorted(rows[step % 8 * args.batch : (step % 8 + 1) * args.batch], key=lambda s: len(s.input_ids))
+        for i in range(0, len(batch), micro):
+            part = batch[i : i + micro]
+            (model(**_padded(part, base.device)).loss * len(part) / len(batch)).backward()
+            tokens += sum(len(s.input_ids) for s in part)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+    seconds = wait() - began
+    _restore(base, model)
+    return Row(f"PEFT loop, micro-batch {micro}, length-grouped, padded", tokens / seconds, tokens / seconds, peak_gb())
+
+
+def hf_trainer(base: Any, args: argparse.Namespace, steps: int = 2) -> Row:
+    """The post's script: HF Trainer + PEFT, micro-batch 2, gradient accumulation up to the batch."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    fresh()
+    model = peft_model(base, args)
+    rows = samples(args.batch * (steps + 1), base.config.vocab_size, 0)
+    times: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            times.append(wait())
+
+    settings = TrainingArguments(
+        output_dir="/tmp/hf_trainer", per_device_train_batch_size=2, gradient_accumulation_steps=args.batch // 2,
+        max_steps=steps + 1, learning_rate=1e-4, logging_strategy="no", save_strategy="no", report_to=[],
+        remove_unused_columns=False, bf16=base.dtype == torch.bfloat16, use_cpu=base.device.type == "cpu",
+        disable_tqdm=True, dataloader_num_workers=0,
+    )  # fmt: skip
+    ordered: list[int] = []
+
+    class Rows(torch.utils.data.Dataset):  # type: ignore[type-arg]
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, index: int) -> Encoded:
+            ordered.append(len(rows[index].input_ids))
+            return rows[index]
+
+    trainer = Trainer(
+        model=model, args=settings, train_dataset=Rows(), data_collator=lambda b: _padded(b, "cpu"), callbacks=[Clock()]
+    )
+    trainer.train()
+    tokens = sum(ordered[args.batch : args.batch * (steps + 1)])
+    rate = tokens / (times[-1] - times[0])
+    _restore(base, model)
+    return Row("HF Trainer + PEFT, micro-batch 2, padded", rate, rate, peak_gb())
+
+
+def flops_a_token(base: Any) -> float:
+    """Return the least arithmetic of LoRA: forward and the gradient of the inputs, two products each weight."""
+    blocks = sum(p.numel() for name, p in base.model.named_parameters() if p.dim() == 2 and "layers." in name)
+    head = base.model.get_output_embeddings().weight.numel()
+    return 4.0 * (blocks + head / 2)  # half of the tokens carry loss
+
+
+def plan_rows(base: Any, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Row]]]:
+    small = base.config.hidden_size < 1024
+    yield "trainer", lambda: hf_trainer(base, args)
+    yield "peft", lambda: peft_loop(base, args, 2 if base.device.type == "cpu" else 32, 2)
+    if base.device.type == "cpu":
+        yield "iikata", lambda: iikata(base, args, "iikata, 1 arm")
+        yield "iikata", lambda: iikata(base, args, "iikata, 1 arm, preamble of 40 shared", preamble=40)
+        return
+    if small:
+        for arms in (1, 8, 32):
+            group = min(arms, 8)
+            yield "iikata", lambda arms=arms, group=group: iikata(
+                base, args, f"iikata, {arms} arms, {group} in a buffer", arms=arms, group=group, buffer=65536)
+        yield "prefix", lambda: iikata(base, args, "iikata, 8 arms, preamble of 40 shared", arms=8, group=8, buffer=65536, preamble=40)
+        return
+    yield "iikata", lambda: iikata(base, args, "iikata, 1 arm")
+    yield "iikata", lambda: iikata(base, args, "iikata, 8 arms in turn", arms=8, turns=max(1, args.turns // 4))
+    yield "prefix", lambda: iikata(base, args, "iikata, 8 arms, preamble of 40 shared", arms=8, preamble=40, turns=max(1, args.turns // 4))
+    yield "linears", lambda: iikata(base, args, "iikata, 8 arms, all linear layers", arms=8, targets="all-linear", turns=max(1, args.turns // 4))
+    yield "checkpoint", lambda: iikata(base, args, "iikata, 1 arm, checkpointed", checkpoint=True)
+
+
+def profile(base: Any, args: argparse.Namespace) -> str:
+    """Return where the time of two turns goes, by kernel."""
+    base = _bare(base)
+    small = base.config.hidden_size < 1024
+    arms = [Arm("t", seed) for seed in range(8 if small else 1)]
+    adapters = base.adapt(args.r, 2 * args.r, 0.0, args.targets)
+    base.run_layers(not args.eager)
+    for arm in arms:
+        adapters.initialise(arm.name, int(arm.seed or 0))
+    if small:
+        adapters.stack([arm.name for arm in arms])
+    rows = samples(args.batch * 8, base.config.vocab_size, args.preamble)
+    prefixes = (rows[0].input_ids[: args.preamble],) if args.preamble else ()
+    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=65536 if small else args.buffer)
+    steps = train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms])
+    for _ in range(3 * len(arms)):
+        next(steps)
+    from torch.profiler import ProfilerActivity
+
+    with torch.profiler.profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
+        for _ in range(2 * len(arms)):
+            next(steps)
+        torch.cuda.synchronize()
+    steps.close()
+    events = [e for e in found.key_averages() if e.self_device_time_total > 0 and e.device_type.name == "CUDA"]
+    total = sum(e.self_device_time_total for e in events)
+    lines = [f"{total / 1e3:9.1f} ms in kernels, 2 turns"]
+    for e in sorted(events, key=lambda e: -e.self_device_time_total)[:28]:
+        lines.append(f"{e.self_device_time_total / 1e3:9.1f} ms {e.self_device_time_total / total:6.1%} {e.count:6d}x {e.key[:110]}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=SHAPES, default="neox-3.6b")
+    parser.add_argument("--model", help="a model folder instead of a shape")
+    parser.add_argument("--only", nargs="*", help="trainer, peft, iikata, prefix, linears, checkpoint")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--buffer", type=int, default=16384)
+    parser.add_argument("--r", type=int, default=8)
+    parser.add_argument("--targets", default="auto")
+    parser.add_argument("--turns", type=int, default=8)
+    parser.add_argument("--preamble", type=int, default=0, help="of the profile")
+    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    if args.targets == "auto":
+        args.targets = "query_key_value" if args.shape == "neox-3.6b" and not args.model else "all-linear"
+    base = open_model(args)
+    device = torch.cuda.get_device_name() if base.device.type == "cuda" else platform.machine()
+    print(f"{device}, torch {torch.__version__}, {args.model or args.shape}, batch {args.batch}, r {args.r}, {args.targets}")
+    bound = PEAK / flops_a_token(base)
+    rows: list[Row] = []
+    for kind, measure in plan_rows(base, args):
+        if args.only is not None and kind not in args.only:
+            continue
+        row = measure()
+        rows.append(row)
+        share = f"{row.computed / bound:6.1%}" if base.device.type == "cuda" else ""
+        ratio = row.effective / rows[0].effective
+        print(f"{row.name:52s} {row.computed:10,.0f} {row.effective:10,.0f} {ratio:7.2f}x {share} {row.peak_gb:6.1f} GB  {row.note}", flush=True)
+    if args.profile:
+        print(profile(base, args))
+    if args.json:
+        args.json.write_text(json.dumps([vars(row) for row in rows], indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()

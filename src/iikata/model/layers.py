@@ -1,0 +1,54 @@
+"""How decoder layers are run on a GPU: compiled once for all of them, and checkpointed where memory asks for it."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from iikata.model.varlen import Varlen
+
+
+def decoder_layers(model: Any) -> list[nn.Module]:
+    """Return the decoder's blocks: the module list in which all are of one class."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    return list(max(lists, key=len))
+
+
+class Runner:
+    """Stands in for a decoder layer's forward. Only buffers for flash kernels go through it; others as they were."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.plain = layer.forward
+        # One graph serves all layers of a class: their weights are its inputs.
+        self.compiled = torch.compile(layer.forward, fullgraph=True)
+        self.compile = False
+        self.checkpoint = False
+
+    def __call__(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
+        if not isinstance(kwargs.get("layout"), Varlen):
+            return self.plain(hidden, *args, **kwargs)
+        run = self.plain
+        if self.compile:
+            run = self.compiled
+            for tensor in (hidden, kwargs.get("position_ids"), *kwargs.get("position_embeddings", ())):
+                if tensor is not None:
+                    torch._dynamo.maybe_mark_dynamic(tensor, 1)
+        if self.checkpoint and torch.is_grad_enabled():
+            return checkpoint(run, hidden, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+        return run(hidden, *args, **kwargs)
+
+
+def run_layers(model: nn.Module) -> list[Runner]:
+    """Let every decoder layer of `model` run through a Runner, which compiles and checkpoints when told to."""
+    runners = []
+    for layer in decoder_layers(model):
+        runner = Runner(layer)
+        layer.forward = runner
+        runners.append(runner)
+    return runners
+
+
+def compilations() -> int:
+    """Return how many graphs have been compiled so far in this process."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])

@@ -1,0 +1,93 @@
+"""One turn: an optimizer step for each of the arms that share buffers, or for the one arm that fills its own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from iikata.model.base import Base
+from iikata.model.buffers import BUCKET, Buffer, Part, computed
+from iikata.model.loss import token_losses
+from iikata.model.varlen import Limits
+from iikata.records import Encoded, TrainStep
+from iikata.train.arm_run import ArmRun, loss_tokens
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What a turn computes, ready on the device; it follows from the arms and their step numbers alone."""
+
+    runs: Sequence[ArmRun]
+    steps: Sequence[int]
+    batches: Sequence[Sequence[Encoded]]
+    buffers: Sequence[Buffer]
+    weights: Tensor
+    """[K] what a loss token of each arm of the stack counts for: one over its step's loss tokens."""
+
+
+def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Turn:
+    """Pack step `steps[i]` of arm `runs[i]`, all of one stack; they share buffers as far as they fit."""
+    base, arms = runs[0].base, len(runs[0].stack.arms)
+    batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
+    parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
+    together = _together(parts, runs[0].recipe.buffer_tokens) if arms > 1 else ([part] for part in parts)
+    weights = [0.0] * arms
+    for run, batch in zip(runs, batches, strict=True):
+        weights[run.place] = 1 / max(1, loss_tokens(batch))
+    kind = torch.float64 if base.dtype == torch.float64 else torch.float32
+    buffers = [base.pack(some, limits, bucketed=arms > 1) for some in together]
+    return Turn(runs, steps, batches, buffers, torch.tensor(weights, dtype=kind).to(base.device))
+
+
+def _together(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
+    """Yield the parts in buffers of at most `size` tokens, in order; one longer part stands alone."""
+    some: list[Part] = []
+    used = 0
+    for part in parts:
+        own = sum(map(len, part.prefixes)) + sum(computed(sample, part.prefixes) for sample in part.samples)
+        own += -own % BUCKET
+        if some and used + own > size:
+            yield some
+            some, used = [], 0
+        some.append(part)
+        used += own
+    if some:
+        yield some
+
+
+def take(turn: Turn) -> list[TrainStep]:
+    """Do the turn: forward, backward and one optimizer step an arm; a non-finite one stops its own arm alone."""
+    base, stack = turn.runs[0].base, turn.runs[0].stack
+    _ = stack.gradient  # laid out before the first backward pass, which then adds to it
+    totals = torch.zeros(len(stack.arms), dtype=torch.float64, device=base.device)
+    for buffer in turn.buffers:
+        losses = _losses(base, turn.runs[0], buffer)
+        losses = losses * turn.weights[buffer.arms] * (buffer.rows >= 0)
+        totals.index_add_(0, buffer.arms, losses.detach().double())
+        _scaled(losses, turn.runs, buffer).sum().backward()
+    found = torch.stack([run.update(totals[run.place]) for run in turn.runs])
+    # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.
+    numbers = found.tolist()
+    return [
+        run.finish(loss, norm, batch) for run, (loss, norm), batch in zip(turn.runs, numbers, turn.batches, strict=True)
+    ]
+
+
+def _losses(base: Base, run: ArmRun, buffer: Buffer) -> Tensor:
+    assert base.adapters is not None
+    if buffer.buckets is None:
+        base.adapters.speak(run.arm.name, buffer.noise)
+    else:
+        base.adapters.speak_together(run.arm.name, buffer.buckets, buffer.noise)
+    hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
+    return token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head)
+
+
+def _scaled(losses: Tensor, runs: Sequence[ArmRun], buffer: Buffer) -> Tensor:
+    if all(run.scale == 1 for run in runs):
+        return losses
+    scales = torch.ones(len(runs[0].stack.arms))
+    for run in runs:
+        scales[run.place] = run.scale
+    return losses * scales.to(losses.device)[buffer.arms]

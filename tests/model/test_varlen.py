@@ -1,0 +1,114 @@
+"""The layout for flash kernels gives what transformers and peft give for each sample alone; the formula stands in."""
+
+import pytest
+import torch
+
+import models
+import oracle
+from iikata.model import base
+from iikata.model.buffers import BUCKET, ROUND, Part, pack
+from iikata.model.loss import token_losses
+from iikata.model.varlen import Limits
+
+SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
+OTHER = (5, 9, 4, 6)
+SAMPLES = [
+    *models.samples(5, prefix=SHARED),
+    *models.samples(3, seed=1, prefix=OTHER),
+    *models.samples(2, seed=2),
+    models.sample([*SHARED, 40, 41, 2], len(SHARED)),
+]
+LIMITS = Limits(64, 512, 8)
+FAMILIES = ["neox_sequential", "neox_parallel", "llama", "gemma"]
+
+
+def adapted(folder, dtype):
+    loaded = base.load(folder, dtype)
+    oracle.exact_norms(loaded.model)
+    adapters = loaded.adapt(4, 8, 0.0, "all-linear")
+    adapters.initialise("arm", 0)
+    models.stir(adapters.weights("arm"))
+    return loaded
+
+
+def mean_loss(loaded, buffer):
+    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
+    losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
+    return losses[buffer.rows >= 0].mean()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("prefixes", [(), (SHARED, OTHER)], ids=["apart", "shared"])
+def test_gradients_equal_pefts_one_sample_at_a_time(model_folder, family, dtype, prefixes, tmp_path):
+    loaded = adapted(model_folder(family), dtype)
+    weights = loaded.adapters.weights("arm")
+    loaded.speak("arm")
+    buffer = pack([Part(SAMPLES, prefixes)], loaded.device, LIMITS)
+    assert buffer.input_ids.numel() % ROUND == 0
+    loss = mean_loss(loaded, buffer)
+    loss.backward()
+    reference = oracle.with_adapter(model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype)
+    wanted = oracle.mean_loss(reference, SAMPLES)
+    wanted.backward()
+    bound = 1e-5 if dtype == "float32" else 1e-12
+    assert oracle.distance(loss.detach(), wanted.detach()) < bound
+    theirs = oracle.named(reference)
+    assert max(oracle.distance(weights[name].grad, theirs[name].grad) for name in weights) < bound
+
+
+def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
+    loaded = base.load(model_folder("gemma3"), "float64")
+    plain = pack([Part(SAMPLES, ())], loaded.device)
+    flat = pack([Part(SAMPLES, ())], loaded.device, LIMITS)
+    with torch.no_grad():
+        first, second = (loaded.hidden(b.input_ids, b.positions, b.layout)[0] for b in (plain, flat))
+    count = plain.input_ids.numel()
+    torch.testing.assert_close(second[:count], first, rtol=1e-5, atol=1e-5)  # its norms round to float32
+
+
+def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(llama_folder):
+    loaded = base.load(llama_folder, "float64")
+    unused = max(set(range(models.VOCAB)) - {id for sample in SAMPLES for id in sample.input_ids})
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[unused] = torch.inf
+    bad = models.sample([*SHARED, unused, 8, 2], len(SHARED) + 1)
+    found = {}
+    for name, samples in {"healthy": SAMPLES, "with one": [*SAMPLES[:3], bad, *SAMPLES[3:]]}.items():
+        buffer = pack([Part(samples, (SHARED, OTHER))], loaded.device, LIMITS)
+        with torch.no_grad():
+            hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
+        losses = token_losses(hidden[buffer.at], buffer.targets, loaded.head)
+        found[name] = [losses[buffer.rows == row] for row in range(len(samples))]
+    assert not found["with one"].pop(3).isfinite().all()
+    for ours, theirs in zip(found["with one"], found["healthy"], strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("limits", [None, LIMITS], ids=["blocks", "flash"])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, limits, dtype):
+    loaded = adapted(llama_folder, dtype)
+    adapters = loaded.adapters
+    sizes = {"a": SAMPLES, "b": SAMPLES[:4], "c": models.samples(60, seed=9, prefix=OTHER)}
+    alone = {}
+    for seed, (arm, samples) in enumerate(sizes.items()):
+        adapters.initialise(arm, seed)
+        models.stir(adapters.weights(arm), seed)
+        loaded.speak(arm)
+        mean_loss(loaded, pack([Part(samples, (SHARED, OTHER))], loaded.device, limits)).backward()
+        alone[arm] = {name: tensor.grad.clone() for name, tensor in adapters.weights(arm).items()}
+    adapters.stack(list(sizes))
+    stack = adapters.stack_of("a")
+    _ = stack.gradient
+    parts = [Part(samples, (SHARED, OTHER), place) for place, samples in enumerate(sizes.values())]
+    buffer = pack(parts, loaded.device, limits, bucketed=True)
+    assert buffer.buckets.tolist() == [0, 1, 2, 2, 2][: buffer.input_ids.numel() // BUCKET]
+    adapters.speak_together("a", buffer.buckets)
+    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
+    losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
+    sum(losses[(buffer.arms == arm) & (buffer.rows >= 0)].mean() for arm in range(3)).backward()
+    bound = 1e-5 if dtype == "float32" else 1e-12
+    for place, arm in enumerate(sizes):
+        own = {name: leaf.grad[place] for name, leaf in stack.leaves.items()}
+        assert max(oracle.distance(own[name], alone[arm][name]) for name in own) < bound
