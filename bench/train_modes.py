@@ -10,7 +10,8 @@ import torch
 from train_throughput import SHAPES, samples
 
 from iikata.model import base as models
-from iikata.model.flash import attend_packed, attend_packed_backward
+from iikata.model.packed import Group
+from iikata.model.varlen import Limits, lay_out
 from iikata.records import Arm
 from iikata.train import ArmRun, Recipe, train
 
@@ -51,29 +52,27 @@ def losses(compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=
 def kernel_errors() -> None:
     """Compare the kernels with the formula in float64 on the CPU."""
     generator = torch.Generator().manual_seed(0)
-    for heads, kv_heads, width in ((22, 22, 128), (9, 3, 64)):
+    groups = [Group((0, 40), ((40, 100), (100, 101), (101, 260))), Group((260, 260), ((260, 300),))]
+    for heads, kv_heads, width in ((22, 22, 128), (9, 3, 64), (8, 4, 256)):
         q, k, v, g = (
             torch.randn(384, h, width, generator=generator, dtype=torch.float64).bfloat16()
             for h in (heads, kv_heads, kv_heads, heads)
         )
-        own, asks, sees = ([0, 40, 100, 101, 260, 300, 384], [0, 40, 300, 384], [0, 0, 40, 40])
-        ends = [torch.tensor(x, dtype=torch.int32) for x in (own, asks, sees)]
-        for shared in (False, True):
-            places = torch.arange(40 if shared else 0)
-            rest = (160, *ends[1:], places, 384, 64, width**-0.5, 0)
-            wanted = attend_packed(q.double(), k.double(), v.double(), ends[0], *rest)
-            found = attend_packed(*(x.cuda() if hasattr(x, "cuda") else x for x in (q, k, v, ends[0], *rest)))
-            back = attend_packed_backward(g.double(), q.double(), k.double(), v.double(), *wanted, ends[0], *rest)
-            ours = attend_packed_backward(*(x.cuda() if hasattr(x, "cuda") else x for x in (g, q, k, v, *found, ends[0], *rest)))
-            errors = [float((a.cpu().double() - b).norm() / b.norm()) for a, b in zip((found[0], *ours), (wanted[0], *back))]
-            print(f"attention {heads}/{kv_heads} heads, shared {shared}: out, dq, dk, dv", *(f"{e:.4f}" for e in errors))
-    from iikata.model.rotary import rotate
-
+        layout = lay_out(groups, 384, Limits(160, 384, 64), torch.device("cpu"))
+        rest = (*layout.tensors, (160, 384, 64), width**-0.5, 0)
+        wanted = torch.ops.iikata.attend(q.double(), k.double(), v.double(), *rest)
+        back = torch.ops.iikata.attend_backward(g.double(), q.double(), k.double(), v.double(), *wanted, *rest)
+        there = [x.cuda() if isinstance(x, torch.Tensor) else x for x in rest]
+        found = torch.ops.iikata.attend(q.cuda(), k.cuda(), v.cuda(), *there)
+        ours = torch.ops.iikata.attend_backward(g.cuda(), q.cuda(), k.cuda(), v.cuda(), *found, *there)
+        pairs = zip((found[0], *ours), (wanted[0], *back), strict=True)
+        errors = [float((a.cpu().double() - b).norm() / b.norm()) for a, b in pairs]
+        print(f"attention {heads}/{kv_heads} heads of {width}: out, dq, dk, dv", *(f"{e:.4f}" for e in errors))
     x = torch.randn(1, 7, 50, 128).bfloat16()
     for rotary in (128, 32):
         cos, sin = torch.randn(1, 50, rotary).bfloat16(), torch.randn(1, 50, rotary).bfloat16()
         for back in (False, True):
-            got = rotate(x.cuda(), cos.cuda(), sin.cuda(), back).cpu().double()
+            got = torch.ops.iikata.rotate(x.cuda(), cos.cuda(), sin.cuda(), back).cpu().double()
             want = turned(x.double(), cos.double(), sin.double(), back)
             print(f"rotation of {rotary} columns, transposed {back}: {float((got - want).norm() / want.norm()):.4f}")
 

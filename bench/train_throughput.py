@@ -308,6 +308,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="neox-3.6b")
     parser.add_argument("--model", help="a model folder instead of a shape")
     parser.add_argument("--only", nargs="*", help="trainer, peft, iikata, prefix, linears, checkpoint")
+    parser.add_argument("--rows", type=int, help="at most this many")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--buffer", type=int, default=16384)
     parser.add_argument("--r", type=int, default=8)
@@ -328,6 +329,8 @@ def main() -> None:
     for kind, measure in plan_rows(base, args):
         if args.only is not None and kind not in args.only:
             continue
+        if args.rows is not None and len(rows) >= args.rows:
+            break
         row = measure()
         rows.append(row)
         share = f"{row.computed / bound:6.1%}" if base.device.type == "cuda" else ""

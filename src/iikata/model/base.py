@@ -15,7 +15,7 @@ from iikata.errors import IikataError
 from iikata.model import rotary
 from iikata.model.attention import NAME, Layout, register
 from iikata.model.buffers import Buffer, Part, pack
-from iikata.model.layers import Runner, run_layers
+from iikata.model.layers import Runner, run_layers, vary
 from iikata.model.lora import Adapters, resolve_targets
 from iikata.model.loss import Head
 from iikata.model.packed import Group, Packed
@@ -66,7 +66,10 @@ class Base:
         if window and window < limits.longest:
             # A window that ends inside a sample counts from each query, which shared keys cannot follow.
             parts = [replace(part, prefixes=()) for part in parts]
-        return pack(parts, self.device, limits, bucketed)
+        buffer = pack(parts, self.device, limits, bucketed)
+        if self.runners[0].compile:
+            vary(buffer)
+        return buffer
 
     @property
     def head(self) -> Head:

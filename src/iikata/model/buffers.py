@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 from torch import Tensor
@@ -105,8 +106,8 @@ def pack(
     layout = Packed(tuple(made.groups), tokens, device) if limits is None else lay_out(made.groups, tokens, limits, device)
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
-        sent([made.ids], device),
-        sent([made.positions], device),
+        sent(made.ids, device).unsqueeze(0),
+        sent(made.positions, device).unsqueeze(0),
         layout,
         *(sent(values, device) for values in (made.at, made.targets, made.rows, made.arms)),
         buckets=sent(made.buckets, device) if bucketed else None,
@@ -148,11 +149,13 @@ class _Making:
     def _suffix(self, sample: Encoded, prefix: Ids, start: int, row: int) -> tuple[int, int]:
         shared, begin = len(prefix), len(self.ids)
         self._write(sample.input_ids[shared:], shared)
-        for place in _loss_places(sample):
-            # The first token of a suffix is predicted by the last token of the shared prefix.
-            self.at.append(begin + place - 1 - shared if place > shared else start + shared - 1)
-            self.targets.append(sample.input_ids[place])
-            self.rows.append(row)
+        places = _loss_places(sample)
+        at = [begin - shared - 1 + place for place in places]
+        if shared and places and places[0] == shared:
+            at[0] = start + shared - 1  # the first token of a suffix is predicted by the last of the shared prefix
+        self.at += at
+        self.targets += [sample.input_ids[place] for place in places]
+        self.rows += [row] * len(places)
         return begin, len(self.ids)
 
     def fill(self, multiple: int, part: Part) -> None:
@@ -177,4 +180,4 @@ def _shared(sample: Encoded, prefixes: Sequence[Ids]) -> Ids:
 
 def _loss_places(sample: Encoded) -> list[int]:
     # Nothing predicts a sample's first token, whatever its mask says.
-    return [place for place, counted in enumerate(sample.completion_mask) if counted and place > 0]
+    return list(compress(range(1, len(sample.input_ids)), sample.completion_mask[1:]))

@@ -8,17 +8,19 @@ from torch.nn.functional import linear
 
 from iikata.model.buffers import BUCKET
 from iikata.model.dropout import kept
+from iikata.model.operators import operator
 
 
-@torch.library.custom_op("iikata::add_product", mutates_args=("y",))
-def add_product(y: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
-    """Add scale * left @ right to y in place, [T, n] or [buckets, BUCKET, n]; torch.addmm would copy y first."""
+def _add_product(y: Tensor, left: Tensor, right: Tensor, scale: float) -> None:
     (y.addmm_ if y.dim() == 2 else y.baddbmm_)(left, right, alpha=scale)
 
 
-@add_product.register_fake
-def _(y, left, right, scale):  # type: ignore[no-untyped-def]
-    return None
+# y += scale * left @ right in place, [T, n] or [buckets, BUCKET, n]; compiled, torch.addmm would copy y first.
+operator(
+    "add_product(Tensor(a!) y, Tensor left, Tensor right, float scale) -> ()",
+    _add_product,
+    lambda y, left, right, scale: None,
+)
 
 
 class _Adapted(torch.autograd.Function):
@@ -28,7 +30,7 @@ class _Adapted(torch.autograd.Function):
     def forward(ctx, x, weight, bias, a, b, scale):  # type: ignore[no-untyped-def, override]
         y = linear(x, weight, bias)
         inner = _cut(x, a) @ a.mT
-        add_product(_cut(y, a), inner, b.mT, scale)
+        torch.ops.iikata.add_product(_cut(y, a), inner, b.mT, scale)
         ctx.save_for_backward(x, weight, a, b, inner)
         ctx.scale = scale
         return y
@@ -42,7 +44,7 @@ class _Adapted(torch.autograd.Function):
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ weight
-            add_product(_cut(dx, a), d_inner, a, 1.0)
+            torch.ops.iikata.add_product(_cut(dx, a), d_inner, a, 1.0)
         return dx, None, None, da, db, None
 
 

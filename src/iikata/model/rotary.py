@@ -10,37 +10,37 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from iikata.model.operators import operator
+
 NAME = "apply_rotary_pos_emb"
 """What the function is called in every model file of transformers that has it."""
 
 
-@torch.library.custom_op("iikata::rotate", mutates_args=(), device_types="cuda")
-def rotate(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
-    """Turn x [1, heads, T, D] by cos and sin [1, T, R], R <= D; `back` is the transposed map, its gradient."""
-    from iikata.model import kernels
+def _rotate(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
+    from iikata.model import rotary_kernel
 
-    return kernels.rotate(x, cos, sin, back)
+    return rotary_kernel.rotate(x, cos, sin, back)
 
 
-@rotate.register_fake
-def _(x, cos, sin, back):  # type: ignore[no-untyped-def]
+def _rotate_fake(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
     _, heads, tokens, width = x.shape
     return x.new_empty(tokens, heads, width).transpose(0, 1).unsqueeze(0)
 
 
-def _keep(ctx, inputs, output):  # type: ignore[no-untyped-def]
-    _, cos, sin, ctx.back = inputs
-    ctx.save_for_backward(cos, sin)
+operator("rotate(Tensor x, Tensor cos, Tensor sin, bool back) -> Tensor", _rotate, _rotate_fake)
 
 
-def _differentiate(ctx, grad):  # type: ignore[no-untyped-def]
-    cos, sin = ctx.saved_tensors
-    if grad.stride(-1) != 1:
-        grad = grad.contiguous()
-    return rotate(grad, cos, sin, not ctx.back), None, None, None
+class Rotate(torch.autograd.Function):
+    """Turn x [1, heads, T, D] by cos and sin [1, T, R], R <= D; the gradient is turned back."""
 
+    @staticmethod
+    def forward(ctx, x, cos, sin):  # type: ignore[no-untyped-def, override]
+        ctx.save_for_backward(cos, sin)
+        return torch.ops.iikata.rotate(x, cos, sin, False)
 
-rotate.register_autograd(_differentiate, setup_context=_keep)
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
+        return torch.ops.iikata.rotate(grad, *ctx.saved_tensors, True), None, None
 
 
 def install(model: nn.Module) -> None:
@@ -59,7 +59,7 @@ def _fused(theirs: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[
         usual = not args and not kwargs and q.dim() == 4 and q.shape[0] == 1 and q.stride(-1) == 1
         if not (q.is_cuda and usual):
             return theirs(q, k, cos, sin, *args, **kwargs)
-        return rotate(q, cos, sin, False), rotate(k, cos, sin, False)
+        return Rotate.apply(q, cos, sin), Rotate.apply(k, cos, sin)
 
     apply.iikata = True  # type: ignore[attr-defined]
     return apply

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from iikata.model.attention import Options
 from iikata.model.flash import attend_packed
-from iikata.model.packed import Group, Span
+from iikata.model.packed import Group
+from iikata.model.tiles import Sees, shared_tiles, tiles
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Varlen:
     """Layout of one buffer of T tokens; the words are those of `attend_packed`."""
 
     own: Tensor
+    tiles: Tensor
+    shared_tiles: Tensor
     asks: Tensor
     sees: Tensor
     places: Tensor
@@ -42,61 +47,61 @@ class Varlen:
         most = self.limits
         # A window that is wider than every sample hides nothing.
         window = options.window if options.window is not None and options.window < most.longest else 0
-        out, _ = attend_packed(
-            query, key, value, self.own, most.longest, self.asks, self.sees, self.places, most.part,
-            most.longest_prefix, options.scale, window,
+        out = attend_packed(
+            query, key, value, self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places,
+            (most.longest, most.part, most.longest_prefix), options.scale, window,
         )  # fmt: skip
         return out.transpose(0, 1).unsqueeze(0)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that differs in length from buffer to buffer."""
+        return self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places
 
 
 def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.device) -> Varlen:
     """Return the layout of a buffer of `tokens` tokens; what no group covers is filling, seen by nobody."""
-    own, asks, sees, places = [0], [0], [0], []
-    for start, end, prefix in _pieces(groups, tokens):
-        if prefix is None:
-            own += [*range(start + limits.longest, end, limits.longest), end]
-        else:
-            own.append(end)
-        # Queries next to each other that see the same shared keys ask together.
-        if prefix is not None and prefix[1] > prefix[0]:
-            new = not places or places[-1] != prefix[1] - 1 or asks[-1] != start
-            if new:
-                places += range(*prefix)
-                asks.append(end)
-                sees.append(len(places))
-            else:
-                asks[-1] = end
-        elif len(asks) > 1 and sees[-1] == sees[-2] and end - asks[-2] <= limits.part:
-            asks[-1] = end
-        else:
-            asks.append(end)
-            sees.append(sees[-1])
-    ends = (sent(values, device, torch.int32) for values in (own, asks, sees))
-    return Varlen(*ends, sent(places, device), limits)
+    sequences = _sequences(groups, tokens, limits.longest)
+    ranges = _ranges(sequences, limits.part)
+    shared = [keys for _, keys in ranges]
+    lists = (
+        [0, *(end for (_, end), _ in sequences)],
+        [*tiles(sequences)],
+        [*shared_tiles(ranges)],
+        [0, *(end for (_, end), _ in ranges)],
+        [0, *accumulate(high - low for low, high in shared)],
+    )
+    places = [place for keys in shared for place in range(*keys)]
+    return Varlen(*(sent(values, device, torch.int32) for values in lists), sent(places, device), limits)
 
 
-def _pieces(groups: Sequence[Group], tokens: int) -> list[tuple[int, int, Span | None]]:
-    """Return (start, end, prefix seen) in the buffer's order; None is filling, an empty prefix is none."""
-    found: list[tuple[int, int, Span | None]] = []
-    for group in groups:
-        if group.prefix[1] > group.prefix[0]:
-            found.append((*group.prefix, (0, 0)))
-        found += [(*suffix, group.prefix) for suffix in group.suffixes]
-    found.sort()
+def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]:
+    """Return every sequence and the shared keys it sees, in the buffer's order; filling is cut to `longest` tokens."""
+    found = [(group.prefix, (0, 0)) for group in groups if group.prefix[1] > group.prefix[0]]
+    found += [(suffix, group.prefix) for group in groups for suffix in group.suffixes]
     at, whole = 0, []
-    for start, end, prefix in found:
-        if start > at:
-            whole.append((at, start, None))
-        whole.append((start, end, prefix))
-        at = end
-    return [*whole, (at, tokens, None)] if tokens > at else whole
+    for span, shared in [*sorted(found), ((tokens, tokens), (0, 0))]:
+        whole += [((a, min(a + longest, span[0])), (0, 0)) for a in range(at, span[0], longest)]
+        if span[1] > span[0]:
+            whole.append((span, shared if shared[1] > shared[0] else (0, 0)))
+        at = span[1]
+    return whole
 
 
-def sent(values: list, device: torch.device, kind: torch.dtype = torch.long) -> Tensor:  # type: ignore[type-arg]
+def _ranges(sequences: Sequence[Sees], part: int) -> list[Sees]:
+    """Join sequences next to each other that see the same shared keys, up to `part` tokens."""
+    joined: list[Sees] = []
+    for (start, end), shared in sequences:
+        if joined and joined[-1][1] == shared and end - joined[-1][0][0] <= part:
+            joined[-1] = ((joined[-1][0][0], end), shared)
+        else:
+            joined.append(((start, end), shared))
+    return joined
+
+
+def sent(values: Sequence[int], device: torch.device, kind: torch.dtype = torch.long) -> Tensor:
     """Return `values` as a tensor on `device`, without waiting for the copy."""
-    tensor = torch.tensor(values, dtype=kind)
+    tensor = torch.from_numpy(np.array(values, dtype=np.int64)).to(kind)
     if device.type == "cuda":
         tensor = tensor.pin_memory().to(device, non_blocking=True)
-    # The last dimension changes from buffer to buffer; the compiled layers must not care.
-    torch._dynamo.maybe_mark_dynamic(tensor, tensor.dim() - 1)
     return tensor

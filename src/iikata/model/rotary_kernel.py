@@ -1,6 +1,5 @@
-"""Triton kernels for what compilers split badly: rotating queries and keys, and joining two parts of a softmax."""
+"""The Triton kernel of the rotary position embedding."""
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -40,6 +39,7 @@ def _rotate(x, y, cos, sin, heads, x_head, x_token, width, half, HEADS: tl.const
 def rotate(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
     """Turn x [1, heads, T, D] by the angles [1, T, R]; the result is laid out as [T, heads, D]."""
     _, heads, tokens, width = x.shape
+    x = x if x.stride(-1) == 1 else x.contiguous()
     half = cos.shape[-1] // 2
     y = x.new_empty(tokens, heads, width)
     rest = triton.next_power_of_2(width - 2 * half) if width > 2 * half else 0
@@ -48,33 +48,3 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
         HEADS=triton.next_power_of_2(heads), HALF=triton.next_power_of_2(half), REST=rest, BACK=back,
     )  # fmt: skip
     return y.transpose(0, 1)[None]
-
-
-@triton.jit
-def _merge(out, lse, more, more_lse, joined, tokens, heads, width, HEADS: tl.constexpr, WIDTH: tl.constexpr):
-    token = tl.program_id(0).to(tl.int64)
-    head = tl.arange(0, HEADS)
-    own = tl.load(lse + head * tokens + token, head < heads, other=0.0)
-    shared = tl.load(more_lse + head * tokens + token, head < heads, other=float("inf"))
-    shared = tl.where(shared == float("inf"), float("-inf"), shared)
-    weight = tl.sigmoid(shared - own)
-    top = tl.maximum(own, shared)
-    tl.store(joined + head * tokens + token, top + tl.log(tl.exp(own - top) + tl.exp(shared - top)), head < heads)
-    column = tl.arange(0, WIDTH)[None]
-    inside = (head[:, None] < heads) & (column < width)
-    at = (token * heads + head[:, None]) * width + column
-    first = tl.load(out + at, inside, other=0.0).to(tl.float32)
-    second = tl.load(more + at, inside, other=0.0).to(tl.float32)
-    tl.store(out + at, (first + weight[:, None] * (second - first)).to(out.dtype.element_ty), inside)
-
-
-def merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> tuple[Tensor, Tensor]:
-    """Join two parts of a softmax, out and more [T, heads, D], lse [heads, T]; `out` is written over."""
-    tokens, heads, width = out.shape
-    out, lse, more, more_lse = (x.contiguous() for x in (out, lse, more, more_lse))
-    joined = torch.empty_like(lse)
-    _merge[(tokens,)](
-        out, lse, more, more_lse, joined, tokens, heads, width,
-        HEADS=triton.next_power_of_2(heads), WIDTH=triton.next_power_of_2(width),
-    )  # fmt: skip
-    return out, joined
