@@ -34,6 +34,12 @@ def lines(made: dict[str, Any]) -> list[str]:
         total = sum(made["seconds"].values())
         parts = ", ".join(f"{stage} {clock(seconds)}" for stage, seconds in made["seconds"].items())
         told.append(f"about {clock(total)} at the pilot's speed ({parts})")
+    guess = made["estimate"]
+    told.append(
+        f"training on this machine ({guess['device']}): about {clock(guess['train_seconds'])} and "
+        f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
+        + (", layers computed twice to save memory" if guess["checkpointed"] else "")
+    )
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
     told += [
         "",

@@ -69,6 +69,3 @@ def line_of(template: str, row: Encoded) -> dict[str, Any]:
         "completion_mask": list(row.completion_mask),
         "truncated": row.truncated,
     }
-
-
-_ = write_json

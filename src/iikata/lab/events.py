@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from iikata.records import TrainStep
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -24,11 +26,22 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class Stepped:
+    """An arm has done an optimizer step."""
+
+    step: TrainStep
+    steps: int
+    """Steps of the arm's whole training."""
+    tokens_per_second: float
+    """Real tokens of all arms, since the one before this turn; a speed, so never part of a run's stored numbers."""
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something the user should know; the run goes on."""
 
     message: str
 
 
-Event = Stage | Progress | Warned
+Event = Stage | Progress | Stepped | Warned
 Tell = Callable[[Event], None]

@@ -9,7 +9,7 @@ from iikata.lab.events import Progress, Stage
 from iikata.lab.gating import reopen
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
-from iikata.lab.training import arm_signature, stopped
+from iikata.lab.training import COMPILE_FROM, arm_signature, stopped
 from iikata.metrics import get
 from iikata.records import Arm, Cell, Example, Score
 from iikata.store import read_json, write_json
@@ -60,6 +60,9 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in lab.cells_of(arm) if cell.name not in whole]
     lab.tell(Stage("score", len(todo), asked.what))
+    if todo:
+        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(todo)
+        lab.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
     done = 0
     for arm in arms:
         cells = [cell for cell in todo if cell.arm == arm]

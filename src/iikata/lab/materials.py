@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     from iikata.model.base import Base
     from iikata.model.lora import Adapters
 
-BUFFER_TOKENS = {"cpu": 2048, "cuda": 16384}
+CPU_BUFFER_TOKENS = 2048
+SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
+FULL_WORK = 7e13
+"""Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
+MIXED_ARMS = 8
+"""Arms that share a buffer where one's step leaves half of it empty."""
 DECODE_ROWS = {"cpu": 160, "cuda": 512}
 PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}
 KV_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
 """What the keys and values of the rows in flight may take."""
+
+
+def most_buffer_tokens(parameters: int) -> int:
+    """Return the tokens of a buffer that fills a GPU with a model of so many parameters; a power of two."""
+    return 1 << int(math.log2(min(max(FULL_WORK / (4 * parameters), SMALLEST_FULL), LARGEST_FULL)))
 
 
 class Materials:
@@ -108,8 +118,11 @@ class Materials:
         """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
         stored: dict[str, int] = read_json(self.store.shapes, {})
         device = self.base.device.type
+        training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
+        if "buffer_tokens" not in stored and device == "cuda":
+            training = self._gpu_buffers()
         wanted = {
-            "buffer_tokens": stored.get("buffer_tokens", BUFFER_TOKENS[device]),
+            **{key: stored.get(key, value) for key, value in training.items()},
             "kv_length": (length := max(stored.get("kv_length", 0), self._longest())),
             "decode_rows": stored.get("decode_rows", min(DECODE_ROWS[device], self._most_rows(length))),
             "prefill_tokens": stored.get("prefill_tokens", PREFILL_TOKENS[device]),
@@ -117,6 +130,31 @@ class Materials:
         if wanted != stored:
             write_json(self.store.shapes, wanted)
         return wanted
+
+    def _gpu_buffers(self) -> dict[str, int]:
+        """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
+        from iikata.model import memory
+
+        train = self.experiment.train
+        config, lora = self.base.config, train.lora
+        most = most_buffer_tokens(memory.parameters(config))
+        arms = len(self.experiment.arms())
+        need = memory.need(config, self.base.dtype, arms, lora.r, lora.target_modules)
+        tokens, checkpoint = need.fit(memory.free_bytes(self.base.device), most)
+        mixed = MIXED_ARMS if self.base.runners and max(map(self.step_tokens, self.encoded)) < tokens / 2 else 1
+        return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
+
+    def step_tokens(self, template: str) -> float:
+        """Return the tokens that a mean step of an arm of this template computes."""
+        rows = sum(not row.truncated for row in self.encoded[template])
+        return self.computed_tokens(template) / max(1, rows) * min(self.experiment.train.batch_size, max(1, rows))
+
+    def computed_tokens(self, template: str) -> int:
+        """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
+        from iikata.model.buffers import computed
+
+        prefixes = () if self.experiment.train.lora.dropout else self.prefixes[template]
+        return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
 
     def _most_rows(self, kv_length: int) -> int:
         """Return how many rows an arm has at most, and how many fit the memory; a multiple of 8."""

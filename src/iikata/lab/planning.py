@@ -8,6 +8,7 @@ from typing import Any
 
 from iikata.compare import Components, power, variance_components
 from iikata.errors import IikataError
+from iikata.lab.estimating import estimate
 from iikata.lab.materials import Materials
 from iikata.metrics import get
 from iikata.store import RunFolder, read_lines
@@ -56,6 +57,7 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
         "components_from": source,
         "power": asdict(found),
         "seconds": seconds,
+        "estimate": estimate(lab),
     }
 
 

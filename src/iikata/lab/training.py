@@ -3,13 +3,14 @@
 import json
 import shutil
 import time
+from collections import deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.encode import chat_template_for
 from iikata.errors import IikataError
-from iikata.lab.events import Progress, Stage, Warned
+from iikata.lab.events import Progress, Stage, Stepped, Warned
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
 from iikata.records import Arm, TrainStep, plain
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from iikata.train import ArmRun
 
 STATE = "state.safetensors"
+COMPILE_FROM = 2_000_000
+"""Tokens from which on compiling the layers, some 20 s, is sooner paid back."""
 
 
 def train(lab: Materials) -> dict[str, int]:
@@ -30,8 +33,12 @@ def train(lab: Materials) -> dict[str, int]:
     lab.tell(Stage("train", len(waiting), "arms"))
     if not waiting:
         return {"tokens": 0}
+    _lay_side_by_side(lab, waiting)
     runs = {arm.name: _open(lab, arm) for arm in waiting}
     total, tokens, saved_at = sum(run.steps for run in runs.values()), 0, time.monotonic()
+    work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * lab.experiment.train.epochs
+    lab.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(lab.shapes["checkpoint"]))
+    speed = _Speed()
     for run in runs.values():
         _finish_if_done(lab, run)
     with ExitStack() as stack:
@@ -40,6 +47,7 @@ def train(lab: Materials) -> dict[str, int]:
             tokens += step.tokens
             files[step.arm].add(plain(step))
             run = runs[step.arm]
+            lab.tell(Stepped(step, run.steps, speed(step.tokens)))
             lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run)))
             _finish_if_done(lab, run)
             if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
@@ -47,6 +55,29 @@ def train(lab: Materials) -> dict[str, int]:
                     _save_state(lab, unfinished)
                 saved_at = time.monotonic()
     return {"tokens": tokens}
+
+
+class _Speed:
+    """Tokens a second over the last steps, as the user's clock sees them."""
+
+    def __init__(self) -> None:
+        self.seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=64)
+
+    def __call__(self, tokens: int) -> float:
+        self.seen.append((time.monotonic(), tokens))
+        seconds = self.seen[-1][0] - self.seen[0][0]
+        return sum(count for _, count in list(self.seen)[1:]) / seconds if seconds else 0.0
+
+
+def _lay_side_by_side(lab: Materials, arms: list[Arm]) -> None:
+    """Let small models' arms share buffers, as many as the run's shapes say."""
+    size = lab.shapes["mixed_arms"]
+    for start in range(0, len(arms), size) if size > 1 else ():
+        names = []
+        for arm in arms[start : start + size]:
+            lab.adapters.initialise(arm.name, int(arm.seed or 0))
+            names.append(arm.name)
+        lab.adapters.stack(names)
 
 
 def trained(lab: Materials, arm: Arm) -> bool:

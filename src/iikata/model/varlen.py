@@ -48,7 +48,8 @@ class Varlen:
         # A window that is wider than every sample hides nothing.
         window = options.window if options.window is not None and options.window < most.longest else 0
         out = attend_packed(
-            query, key, value, self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places,
+            # Of a fused product's values a copy: kept as they are, they would keep its queries and keys alive too.
+            query, key, value.contiguous(), self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places,
             (most.longest, most.part, most.longest_prefix), options.scale, window,
         )  # fmt: skip
         return out.transpose(0, 1).unsqueeze(0)
@@ -102,6 +103,4 @@ def _ranges(sequences: Sequence[Sees], part: int) -> list[Sees]:
 def sent(values: Sequence[int], device: torch.device, kind: torch.dtype = torch.long) -> Tensor:
     """Return `values` as a tensor on `device`, without waiting for the copy."""
     tensor = torch.from_numpy(np.array(values, dtype=np.int64)).to(kind)
-    if device.type == "cuda":
-        tensor = tensor.pin_memory().to(device, non_blocking=True)
-    return tensor
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,0 +1,66 @@
+"""The display of training on a terminal: one line an arm, and a last line for all of them."""
+
+import atexit
+from collections.abc import Callable
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from iikata.cli.console import numbers, one_line
+from iikata.lab.events import Stepped
+
+BAR = 20
+PER_SECOND = 2
+"""Paintings. A thread does them, so that the time goes on while a step takes long."""
+
+
+class ArmsDisplay:
+    """Lines painted in place from `open` to `close`; what is printed to stderr meanwhile comes above them."""
+
+    def __init__(self, console: Console, whole: Callable[[], str]) -> None:
+        """`whole` returns the last line."""
+        self._console, self._whole = console, whole
+        self._arms: dict[str, tuple[int, Stepped]] = {}
+        self._moves = 0
+        # stdout holds results alone and may be a file, so it is left as it is.
+        self._live = Live(
+            console=console, get_renderable=self.painted, refresh_per_second=PER_SECOND, redirect_stdout=False
+        )
+
+    def open(self) -> None:
+        self._live.start()
+        self._console.show_cursor()  # a program that is killed could not bring it back
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Paint a last time and leave the cursor below."""
+        atexit.unregister(self.close)
+        self._live.stop()
+
+    def tell(self, event: Stepped) -> None:
+        self._moves += 1
+        self._arms[event.step.arm] = self._moves, event
+
+    def painted(self) -> Group:
+        """Return the lines as they are now; where not all arms fit the terminal, those that moved last."""
+        arms = list(self._arms.values())  # at once, for the thread of `tell` may add one meanwhile
+        room = max(1, self._console.height - 2)
+        last = set(sorted(moved for moved, _ in arms)[-room:])
+        # Where it is narrow, name and bar shrink and the numbers stay.
+        table = Table.grid("", "", *(Column(justify="right", no_wrap=True) for _ in range(4)), padding=(0, 1))
+        for moved, event in arms:
+            if moved in last:
+                table.add_row(*_cells(event))
+        hidden = f"  ({room} of {len(arms)} arms shown)" if len(arms) > room else ""
+        return Group(table, Text(self._whole() + hidden, no_wrap=True, overflow="ellipsis"))
+
+
+def _cells(event: Stepped) -> tuple[Text | ProgressBar, ...]:
+    # Text, never a string: rich would read markup out of a name's brackets.
+    step = event.step
+    name = Text(one_line(step.arm), no_wrap=True, overflow="ellipsis")
+    bar = ProgressBar(event.steps, step.step, BAR)
+    return name, bar, Text(f"{step.step}/{event.steps}"), *map(Text, numbers(step))

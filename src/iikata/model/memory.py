@@ -1,0 +1,113 @@
+"""What training needs of a GPU's memory, counted beforehand, and the buffers that fit what is free."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iikata.model.base import Base
+from iikata.model.buffers import CHUNK, ROUND, Part, pack
+from iikata.model.layers import decoder_layers
+from iikata.model.varlen import Limits
+from iikata.records import Encoded
+
+COUNTED = 13 * ROUND
+"""Tokens of the stand-in sample; a number that is no model's width, so that it tells activations from weights."""
+SPARE = 0.94
+"""Share of the free memory that is planned with; the rest is for kernels' own space and what lies between blocks."""
+LEAST = 2048
+"""With fewer tokens a buffer, products are too small for a GPU: then the layers are computed twice instead."""
+ARM_BYTES = 16
+"""Bytes a parameter of an adapter takes: itself, its gradient and two moments, in float32."""
+
+
+@dataclass(frozen=True)
+class Need:
+    """Bytes that training takes beside the loaded model."""
+
+    arms: int
+    """Of all arms' weights, gradients and moments."""
+    head: int
+    """Of a chunk of logits and their gradient."""
+    kept: int
+    """A token, from the forward pass to its backward."""
+    checkpoint: int
+    """A token where only the layers' inputs are kept, and one layer is computed."""
+
+    def peak(self, tokens: int, checkpointed: bool = False) -> int:
+        """Return the most that training takes at once with buffers of `tokens` tokens."""
+        return self.arms + self.head + tokens * (self.checkpoint if checkpointed else self.kept)
+
+    def fit(self, free: int, most: int) -> tuple[int, bool]:
+        """Return the tokens of a buffer, at most `most`, and whether the layers are checkpointed."""
+        room = SPARE * free - self.arms - self.head
+        for checkpointed, a_token in ((False, self.kept), (True, self.checkpoint)):
+            tokens = min(most, int(room / a_token) // ROUND * ROUND)
+            if tokens >= min(LEAST, most):
+                return tokens, checkpointed
+        return max(ROUND, tokens), True
+
+
+def parameters(config: Any) -> int:
+    """Return how many weights a model of this configuration has in its layers and its head."""
+    model = _without_weights(config, torch.float32)
+    blocks = sum(p.numel() for layer in decoder_layers(model) for p in layer.parameters())
+    return blocks + int(model.get_output_embeddings().weight.numel())
+
+
+def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iterable[str]) -> Need:
+    """Count it on a model without weights: what autograd keeps of one sample, each storage once."""
+    model = _without_weights(config, dtype)
+    base = Base(model, Path(), torch.device("meta"), dtype)
+    adapters = base.adapt(r, 2 * r, 0.0, targets)
+    adapters.initialise("counted", 0)
+    kept = _kept(base) // COUNTED
+    text = config.get_text_config()
+    layers = len(decoder_layers(model))
+    return Need(
+        arms=arms * ARM_BYTES * sum(weight.numel() for weight in adapters.weights("counted").values()),
+        head=CHUNK * text.vocab_size * (2 * dtype.itemsize + 4),
+        kept=kept,
+        # While a layer is computed again, its gradients stand beside what it keeps.
+        checkpoint=layers * text.hidden_size * dtype.itemsize + 3 * kept // layers,
+    )
+
+
+def _without_weights(config: Any, dtype: torch.dtype) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    from iikata.model.attention import NAME, register
+
+    register()
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=NAME)
+    return model.to("meta").eval().requires_grad_(False)
+
+
+def _kept(base: Base) -> int:
+    found: dict[Any, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        if COUNTED in x.shape:
+            # Compiled layers make again what norms keep in float32.
+            storage, width = x.untyped_storage(), min(1.0, base.dtype.itemsize / x.itemsize)
+            found[storage._cdata] = int(storage.nbytes() * width)
+        return x
+
+    sample = Encoded("", "", "", tuple(range(COUNTED)), (True,) * COUNTED)
+    buffer = pack([Part([sample], ())], base.device, Limits.over(COUNTED, COUNTED, 1))
+    base.speak("counted")
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        base.hidden(buffer.input_ids, buffer.positions, buffer.layout)
+    return sum(found.values())
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return what this process may still allocate on a GPU."""
+    free, total = torch.cuda.mem_get_info(device)
+    used = torch.cuda.memory_allocated(device)
+    allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+    return min(free + torch.cuda.memory_reserved(device), allowed) - used
