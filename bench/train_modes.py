@@ -72,7 +72,7 @@ def kernel_errors() -> None:
     for rotary in (128, 32):
         cos, sin = torch.randn(1, 50, rotary).bfloat16(), torch.randn(1, 50, rotary).bfloat16()
         for back in (False, True):
-            got = torch.ops.iikata.rotate(x.cuda(), cos.cuda(), sin.cuda(), back).cpu().double()
+            got = torch.ops.iikata.rotate(x.cuda(), x.cuda(), cos.cuda(), sin.cuda(), back)[1].cpu().double()
             want = turned(x.double(), cos.double(), sin.double(), back)
             print(f"rotation of {rotary} columns, transposed {back}: {float((got - want).norm() / want.norm()):.4f}")
 

@@ -21,10 +21,13 @@ from typing import Any
 
 import torch
 
+from iikata.lab.materials import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.model import base as models
+from iikata.model import fp8, memory
 from iikata.model.buffers import computed
-from iikata.model.layers import compilations
+from iikata.model.layers import compilations, decoder_layers
 from iikata.records import Arm, Encoded
+from iikata.score.nll import nats
 from iikata.train import ArmRun, Recipe, train
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -113,6 +116,8 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
     setting |= asked
     fresh()
     unwrapped = _bare(base)
+    if not setting["buffer"]:
+        setting["buffer"], setting["checkpoint"] = planned(base, args, setting)
     adapters = unwrapped.adapt(args.r, 2 * args.r, 0.0, setting["targets"])
     unwrapped.run_layers(base.device.type == "cuda" and not args.eager, setting["checkpoint"])
     rows = samples(args.batch * 8, base.config.vocab_size, setting["preamble"])
@@ -139,6 +144,47 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
     note = f"compile {warm - 2 * seconds / setting['turns']:.0f} s, {after_two - graphs} graphs, then {compilations() - after_two}"
     losses = [step.loss for step in first + done if step.arm == arms[0].name]
     return Row(name, tokens / seconds, sum(cost) / seconds, peak_gb(), note, {"seconds": seconds, "losses": losses, **setting})
+
+
+def planned(base: Any, args: argparse.Namespace, setting: dict[str, Any]) -> tuple[int, bool]:
+    """Return the buffer and the checkpointing that a run would choose with what is free now."""
+    if base.device.type == "cpu":
+        return CPU_BUFFER_TOKENS, False
+    need = memory.need(base.config, base.dtype, setting["arms"], args.r, setting["targets"])
+    return need.fit(memory.free_bytes(base.device), most_buffer_tokens(memory.parameters(base.config)))
+
+
+def limited(base: Any, args: argparse.Namespace, gigabytes: float, targets: str) -> Row:
+    """Train with no more than this much memory on the device, model included."""
+    fresh()
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / total)
+    try:
+        row = iikata(base, args, f"iikata, 1 arm, {targets}, within {gigabytes:.0f} GB", targets=targets, buffer=0, turns=2)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    row.note = f"{row.more['buffer']} tokens, checkpointed {row.more['checkpoint']}; {row.note}"
+    return row
+
+
+def likelihood(base: Any, args: argparse.Namespace, cells: int, rows: int) -> Row:
+    """Score held-out rows in many cells, as the stage score does, from tokens on."""
+    fresh()
+    adapters = _bare(base).adapt(args.r, 2 * args.r, 0.0, args.targets)
+    base.run_layers(base.device.type == "cuda" and not args.eager)
+    for seed in range(10):
+        adapters.initialise(f"t.s{seed}", seed)
+    held = samples(rows, base.config.vocab_size, 40, seed=1)
+    prefixes = (held[0].input_ids[:40],)
+    size = args.buffer or planned(base, args, dict(arms=1, targets=args.targets))[0]
+    list(nats(base, "t.s0", held, prefixes, size))
+    began = wait()
+    for cell in range(cells):
+        list(nats(base, f"t.s{cell % 10}", held, prefixes, size))
+    seconds = wait() - began
+    tokens = cells * sum(len(s.input_ids) for s in held)
+    cost = cells * sum(computed(s, prefixes) for s in held)
+    return Row(f"iikata, held-out likelihood, {cells} cells x {rows} rows", tokens / seconds, cost / seconds, peak_gb(), f"{seconds:.1f} s")
 
 
 def _bare(base: Any) -> Any:
@@ -203,7 +249,7 @@ def peft_loop(base: Any, args: argparse.Namespace, micro: int, steps: int) -> Ro
     return Row(f"PEFT loop, micro-batch {micro}, length-grouped, padded", tokens / seconds, tokens / seconds, peak_gb())
 
 
-def hf_trainer(base: Any, args: argparse.Namespace, steps: int = 2) -> Row:
+def hf_trainer(base: Any, args: argparse.Namespace, steps: int = 1) -> Row:
     """The post's script: HF Trainer + PEFT, micro-batch 2, gradient accumulation up to the batch."""
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -246,29 +292,53 @@ def flops_a_token(base: Any) -> float:
     """Return the least arithmetic of LoRA: forward and the gradient of the inputs, two products each weight."""
     blocks = sum(p.numel() for name, p in base.model.named_parameters() if p.dim() == 2 and "layers." in name)
     head = base.model.get_output_embeddings().weight.numel()
-    return 4.0 * (blocks + head / 2)  # half of the tokens carry loss
+    return 4.0 * (blocks + head / 2)  # about half of the tokens carry loss
+
+
+def eight_bit(base: Any, args: argparse.Namespace, plain: Row | None) -> Row:
+    """The same arms over a base whose products are made in fp8, and how far its losses are from theirs."""
+    fp8.install(decoder_layers(_bare(base).model))
+    row = iikata(base, args, "iikata, 8 arms, preamble of 40 shared, fp8 base", arms=8, preamble=40, buffer=0, turns=1)
+    if plain is not None:
+        pairs = list(zip(row.more["losses"], plain.more["losses"], strict=False))
+        row.note += f"; loss differs by {max(abs(a - b) for a, b in pairs):.4f} at most of {pairs[0][1]:.2f}"
+    return row
 
 
 def plan_rows(base: Any, args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Row]]]:
-    small = base.config.hidden_size < 1024
+    few = max(1, args.turns // 4)
+
+    def ours(name: str, **setting: Any) -> Callable[[], Row]:
+        return lambda: iikata(base, args, f"iikata, {name}", **setting)
+
     yield "trainer", lambda: hf_trainer(base, args)
-    yield "peft", lambda: peft_loop(base, args, 2 if base.device.type == "cpu" else 32, 2)
+    yield "peft", lambda: peft_loop(base, args, 8 if base.device.type == "cpu" else 32, 2)
     if base.device.type == "cpu":
-        yield "iikata", lambda: iikata(base, args, "iikata, 1 arm")
-        yield "iikata", lambda: iikata(base, args, "iikata, 1 arm, preamble of 40 shared", preamble=40)
-        return
-    if small:
-        for arms in (1, 8, 32):
-            group = min(arms, 8)
-            yield "iikata", lambda arms=arms, group=group: iikata(
-                base, args, f"iikata, {arms} arms, {group} in a buffer", arms=arms, group=group, buffer=65536)
-        yield "prefix", lambda: iikata(base, args, "iikata, 8 arms, preamble of 40 shared", arms=8, group=8, buffer=65536, preamble=40)
-        return
-    yield "iikata", lambda: iikata(base, args, "iikata, 1 arm")
-    yield "iikata", lambda: iikata(base, args, "iikata, 8 arms in turn", arms=8, turns=max(1, args.turns // 4))
-    yield "prefix", lambda: iikata(base, args, "iikata, 8 arms, preamble of 40 shared", arms=8, preamble=40, turns=max(1, args.turns // 4))
-    yield "linears", lambda: iikata(base, args, "iikata, 8 arms, all linear layers", arms=8, targets="all-linear", turns=max(1, args.turns // 4))
-    yield "checkpoint", lambda: iikata(base, args, "iikata, 1 arm, checkpointed", checkpoint=True)
+        yield "iikata", ours("1 arm")
+        yield "iikata", ours("1 arm, preamble of 40 shared", preamble=40)
+    elif base.config.hidden_size < 1024:
+        yield "iikata", ours("1 arm")
+        yield "iikata", ours("8 arms, 8 side by side", arms=8, group=8, turns=args.turns // 2)
+        yield "iikata", ours("32 arms, 8 side by side", arms=32, group=8, turns=few)
+        yield "prefix", ours("8 arms, 8 side by side, preamble of 40 shared", arms=8, group=8, preamble=40, turns=args.turns // 2)
+        yield "nll", lambda: likelihood(base, args, 30, 500)
+    else:
+        yield "iikata", ours("1 arm, buffers of 16,384", buffer=16384)
+        yield "iikata", ours("1 arm")
+        yield "iikata", ours("8 arms in turn", arms=8, turns=few)
+        plain: list[Row] = []
+
+        def shared() -> Row:
+            plain.append(iikata(base, args, "iikata, 8 arms, preamble of 40 shared", arms=8, preamble=40, turns=few))
+            return plain[0]
+
+        yield "prefix", shared
+        yield "linears", ours("8 arms, all linear layers", arms=8, targets="all-linear", turns=few)
+        yield "checkpoint", ours("1 arm, checkpointed, buffers of 16,384", checkpoint=True, buffer=16384)
+        yield "limited", lambda: limited(base, args, 16, args.targets)
+        yield "limited", lambda: limited(base, args, 16, "all-linear")
+        yield "nll", lambda: likelihood(base, args, 30, 500)
+        yield "fp8", lambda: eight_bit(base, args, plain[0] if plain else None)
 
 
 def profile(base: Any, args: argparse.Namespace) -> str:
@@ -284,7 +354,7 @@ def profile(base: Any, args: argparse.Namespace) -> str:
         adapters.stack([arm.name for arm in arms])
     rows = samples(args.batch * 8, base.config.vocab_size, args.preamble)
     prefixes = (rows[0].input_ids[: args.preamble],) if args.preamble else ()
-    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=65536 if small else args.buffer)
+    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=args.buffer or planned(base, args, dict(arms=len(arms), targets=args.targets))[0])
     steps = train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms])
     for _ in range(3 * len(arms)):
         next(steps)
@@ -310,7 +380,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="trainer, peft, iikata, prefix, linears, checkpoint")
     parser.add_argument("--rows", type=int, help="at most this many")
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--buffer", type=int, default=16384)
+    parser.add_argument("--buffer", type=int, default=0, help="tokens; 0 chooses as a run does")
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--targets", default="auto")
     parser.add_argument("--turns", type=int, default=8)
@@ -331,7 +401,11 @@ def main() -> None:
             continue
         if args.rows is not None and len(rows) >= args.rows:
             break
-        row = measure()
+        try:
+            row = measure()
+        except Exception as error:  # one row that fails must not cost the others
+            print(f"{kind}: {type(error).__name__}: {str(error)[:600]}", flush=True)
+            continue
         rows.append(row)
         share = f"{row.computed / bound:6.1%}" if base.device.type == "cuda" else ""
         ratio = row.effective / rows[0].effective

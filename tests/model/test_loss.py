@@ -9,7 +9,7 @@ from iikata.model import loss
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(loss, "CHUNK", 7)
+    monkeypatch.setattr(loss, "CPU_CHUNK", 7)
 
 
 def heads_inputs():

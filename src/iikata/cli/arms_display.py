@@ -14,25 +14,23 @@ from iikata.lab.events import Stepped
 
 BAR = 20
 PER_SECOND = 2
-"""Paintings. A thread does them, so that the time goes on while a step takes long."""
+"""Paintings, beside one for each new arm. A thread does them, so that the time goes on while a step takes long."""
 
 
 class ArmsDisplay:
-    """Lines painted in place from `open` to `close`; what is printed to stderr meanwhile comes above them."""
+    """Lines painted in place until `close`; what is printed to stderr meanwhile comes above them."""
 
-    def __init__(self, console: Console, whole: Callable[[], str]) -> None:
-        """`whole` returns the last line."""
-        self._console, self._whole = console, whole
+    def __init__(self, console: Console) -> None:
+        self._console = console
         self._arms: dict[str, tuple[int, Stepped]] = {}
         self._moves = 0
+        self._whole: Callable[[], str] = str
         # stdout holds results alone and may be a file, so it is left as it is.
         self._live = Live(
             console=console, get_renderable=self.painted, refresh_per_second=PER_SECOND, redirect_stdout=False
         )
-
-    def open(self) -> None:
         self._live.start()
-        self._console.show_cursor()  # a program that is killed could not bring it back
+        console.show_cursor()  # a program that is killed could not bring it back
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -40,17 +38,23 @@ class ArmsDisplay:
         atexit.unregister(self.close)
         self._live.stop()
 
-    def tell(self, event: Stepped) -> None:
+    def tell(self, event: Stepped, whole: Callable[[], str]) -> None:
+        """Show an arm's step; `whole` returns the last line at the time of painting."""
+        new = event.step.arm not in self._arms
         self._moves += 1
         self._arms[event.step.arm] = self._moves, event
+        self._whole = whole
+        if new:
+            self._live.refresh()
 
     def painted(self) -> Group:
         """Return the lines as they are now; where not all arms fit the terminal, those that moved last."""
-        arms = list(self._arms.values())  # at once, for the thread of `tell` may add one meanwhile
+        arms = list(self._arms.values())  # at once, for another thread may be telling
         room = max(1, self._console.height - 2)
         last = set(sorted(moved for moved, _ in arms)[-room:])
-        # Where it is narrow, name and bar shrink and the numbers stay.
-        table = Table.grid("", "", *(Column(justify="right", no_wrap=True) for _ in range(4)), padding=(0, 1))
+        # Where it is narrow, the bar shrinks first and the numbers last.
+        name, bar = Column(no_wrap=True, max_width=self._console.width * 3 // 8), Column()
+        table = Table.grid(name, bar, *(Column(justify="right", no_wrap=True) for _ in range(4)), padding=(0, 1))
         for moved, event in arms:
             if moved in last:
                 table.add_row(*_cells(event))
@@ -62,5 +66,5 @@ def _cells(event: Stepped) -> tuple[Text | ProgressBar, ...]:
     # Text, never a string: rich would read markup out of a name's brackets.
     step = event.step
     name = Text(one_line(step.arm), no_wrap=True, overflow="ellipsis")
-    bar = ProgressBar(event.steps, step.step, BAR)
+    bar = ProgressBar(event.steps, step.step, width=BAR, finished_style="green")
     return name, bar, Text(f"{step.step}/{event.steps}"), *map(Text, numbers(step))

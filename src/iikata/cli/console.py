@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from iikata.lab.events import Event, Progress, Stage, Stepped, Warned
@@ -26,44 +27,99 @@ class Console:
         self._start = self._shown = now()
         self._open = False
         self._arms: dict[str, Stepped] = {}
-        """The newest step of each arm, the one told last at the end."""
-        self._progressed = Progress("", 0, 0)
+        """The newest step of each arm of this stage."""
+        self._stepped: Stepped | None = None
+        """The step that the next Progress counts."""
         self._display: ArmsDisplay | None = None
 
     def __call__(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
         elif isinstance(event, Stepped):
-            self._step(event)
+            self._arms[event.step.arm] = self._stepped = event
         elif isinstance(event, Stage):
             self._close()
-            self._arms = {}
+            self._arms, self._stepped = {}, None
             self._start = self._shown = self._now()
             self._line(f"{event.name}: {event.todo} {event.what}" + ("" if event.todo else " to do, all there"))
         elif isinstance(event, Warned):
             self._line(f"warning: {visible(event.message)}")
 
-    def _step(self, event: Stepped) -> None:
-        self._arms.pop(event.step.arm, None)
-        self._arms[event.step.arm] = event
-        if self._terminal:
-            self._display = self._display or self._opened()
-            self._display.tell(event)
-
     def _progress(self, event: Progress) -> None:
-        self._progressed = event
-        # Of arms that step together the first to tell counts the steps of all.
+        stepped, self._stepped = self._stepped, None
+        # Where arms step together, the first that tells counts the steps of all.
         last = event.done >= event.todo and all(arm.step.step >= arm.steps for arm in self._arms.values())
-        if self._display is not None:
-            if last:
-                self._close()
+        if stepped is None:
+            self._write(event, one_line(event.note), last)
             return
+        speed = f"{stepped.tokens_per_second:,.0f} tokens/s"
+        if not self._terminal:
+            step = stepped.step
+            note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"
+            self._write(event, f"{note}  {speed}", last)
+            return
+        self._display = self._display or _opened()
+        self._display.tell(stepped, partial(self._text, event, speed))
+        if last:
+            self._close()
+
+    def _write(self, event: Progress, note: str, last: bool) -> None:
         now = self._now()
         if now - self._shown < (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS) and not last:
             return
         self._shown = now
+        text = self._text(event, note)
         if not self._terminal:
-            self._line(self._text(self._note()))
+            self._line(text)
             return
-        print(f"\r\x1b[K{self._text(self._note())[:110]}", end="\n" if last else "", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{text[:110]}", end="\n" if last else "", file=sys.stderr, flush=True)
         self._open = not last
+
+    def _text(self, event: Progress, note: str) -> str:
+        elapsed = self._now() - self._start
+        left = elapsed / max(1, event.done) * (event.todo - event.done)
+        return f"{event.stage}: {event.done}/{event.todo}  {clock(elapsed)}, about {clock(left)} left  {note}"
+
+    def _line(self, text: str) -> None:
+        if self._open:
+            print(file=sys.stderr)
+            self._open = False
+        # While the display is open, sys.stderr puts lines above it.
+        print(text, file=sys.stderr, flush=True)
+
+    def _close(self) -> None:
+        if self._display is not None:
+            self._display.close()
+            self._display = None
+
+
+def _can_move() -> bool:
+    """Return whether the terminal obeys cursor movements; an editor's shell may not."""
+    from rich.console import Console as Rich
+
+    return Rich(stderr=True).is_interactive
+
+
+def _opened() -> "ArmsDisplay":
+    from rich.console import Console as Rich
+
+    from iikata.cli.arms_display import ArmsDisplay
+
+    return ArmsDisplay(Rich(stderr=True, highlight=False))
+
+
+def numbers(step: TrainStep) -> tuple[str, str, str]:
+    """Return what a step measured, in words."""
+    return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"
+
+
+def one_line(text: str) -> str:
+    """Return `text` without anything that a terminal obeys."""
+    return " ".join(visible(text).split())
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

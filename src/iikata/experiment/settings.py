@@ -48,6 +48,8 @@ class ModelSettings(Settings):
     """Number format; auto: bfloat16 where the device computes in it, else float16 on CUDA, float32 on CPU."""
     quantize: Literal["none", "8bit", "4bit"] = "none"
     """Hold the base's weights in fewer bits (bitsandbytes)."""
+    compute: Literal["dtype", "fp8"] = "dtype"
+    """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
 
 
 class Columns(Settings):

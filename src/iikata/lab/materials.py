@@ -62,7 +62,7 @@ class Materials:
         from iikata.model import base
 
         model, lora = self.experiment.model, self.experiment.train.lora
-        loaded = base.load(self.model_folder, model.dtype, model.quantize)
+        loaded = base.load(self.model_folder, model.dtype, model.quantize, compute=model.compute)
         loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
         return loaded
 
@@ -201,6 +201,7 @@ class Materials:
                 "tokenizer": self.tokenizer.hash[:16],
                 "dtype": str(self.base.dtype).removeprefix("torch."),
                 "quantize": self.experiment.model.quantize,
+                **({"compute": "fp8"} if self.experiment.model.compute == "fp8" else {}),
             },
             "data": {
                 "train": signature.rows_hash(self.data.train),

@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from iikata.errors import IikataError
-from iikata.model import rotary
+from iikata.model import fp8, rotary
 from iikata.model.attention import NAME, Layout, register
 from iikata.model.buffers import Buffer, Part, pack
-from iikata.model.layers import Runner, run_layers, vary
+from iikata.model.layers import Runner, decoder_layers, run_layers, vary
 from iikata.model.lora import Adapters, resolve_targets
 from iikata.model.loss import Head
 from iikata.model.packed import Group, Packed
@@ -126,7 +126,13 @@ def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if fast else torch.float32
 
 
-def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torch.device | None = None) -> Base:
+def load(
+    folder: Path,
+    dtype: str = "auto",
+    quantize: str = "none",
+    device: torch.device | None = None,
+    compute: str = "dtype",
+) -> Base:
     """Load the model in `folder`, frozen, with iikata's attention. Safetensors only, no remote code."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -137,6 +143,8 @@ def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torc
     if device.type == "cpu" and sys.platform == "linux":
         keep_freed_memory()
     kind = choose_dtype(dtype, device)
+    if compute == "fp8":
+        _refuse_without_fp8(device, kind, quantize)
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -159,6 +167,8 @@ def load(folder: Path, dtype: str = "auto", quantize: str = "none", device: torc
     model.eval().requires_grad_(False)
     if quantize == "none":
         model.to(device)
+    if compute == "fp8":
+        fp8.install(decoder_layers(model))
     return ready(Base(model, folder, device, kind))
 
 
@@ -169,6 +179,15 @@ def ready(base: Base) -> Base:
         base.runners = run_layers(base.model)
     _refuse_unsupported(base)
     return base
+
+
+def _refuse_without_fp8(device: torch.device, dtype: torch.dtype, quantize: str) -> None:
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+    if not able or dtype != torch.bfloat16 or quantize != "none":
+        raise IikataError(
+            "model.compute: fp8 needs a GPU from Ada or Hopper on, bfloat16 and no model.quantize; "
+            f"saw {device.type}, {str(dtype).removeprefix('torch.')}, {quantize}. Leave model.compute out."
+        )
 
 
 def _flashes(base: Base) -> bool:

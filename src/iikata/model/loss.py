@@ -1,5 +1,6 @@
 """Cross-entropy of a frozen head in chunks: logits of all loss tokens never stand in memory at once."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -27,6 +28,10 @@ class Head:
         return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
 
 
+CPU_CHUNK = 256
+"""Loss tokens a chunk on CPU: a block of logits that stays small is not given back to the system each time."""
+
+
 def _losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     logits = head.logits(hidden)
     return logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
@@ -37,15 +42,15 @@ def _losses_and_gradient(hidden: Tensor, targets: Tensor, head: Head) -> tuple[T
     logits = head.logits(hidden)
     sums = logits.logsumexp(-1)
     losses = sums - logits.gather(-1, targets[:, None])[:, 0]
-    slope = torch.exp(logits - sums[:, None])
+    squash = 1 - (logits / head.softcap).square() if head.softcap else 1
     if hidden.is_cuda:  # compiled, all this is one pass over the logits; a scatter would be another
         column = torch.arange(logits.shape[-1], device=logits.device)
+        slope = torch.exp(logits - sums[:, None])
         slope = torch.where(column == targets[:, None], slope - 1, slope)
-    else:
+    else:  # another block as large as the logits would cost more than the arithmetic
+        slope = logits.sub_(sums[:, None]).exp_()
         slope[torch.arange(len(targets)), targets] -= 1
-    if head.softcap:
-        slope = slope * (1 - (logits / head.softcap).square())
-    return losses, slope.to(hidden.dtype) @ head.weight
+    return losses, (slope * squash if head.softcap else slope).to(hidden.dtype) @ head.weight
 
 
 @cache
@@ -58,13 +63,18 @@ def _fit(function: Any, hidden: Tensor) -> Any:
     return _compiled(function) if hidden.is_cuda and len(hidden) == CHUNK else function
 
 
+def _chunks(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    size = CHUNK if hidden.is_cuda else CPU_CHUNK
+    return zip(hidden.split(size), targets.split(size), strict=True)
+
+
 class _ChunkedCrossEntropy(torch.autograd.Function):
     """The head is frozen, so the gradient of the hidden states is all that backward needs: forward makes it."""
 
     @staticmethod
     def forward(ctx, hidden: Tensor, targets: Tensor, head: Head) -> Tensor:  # type: ignore[override]
         losses, gradients = [], []
-        for part, wanted in zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True):
+        for part, wanted in _chunks(hidden, targets):
             loss, gradient = _fit(_losses_and_gradient, part)(part, wanted, head)
             losses.append(loss)
             gradients.append(gradient)
@@ -81,5 +91,4 @@ def token_losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     """Return the loss in nats of each target: hidden [L, D], targets [L] -> [L]."""
     if torch.is_grad_enabled() and hidden.requires_grad:
         return _ChunkedCrossEntropy.apply(hidden, targets, head)
-    parts = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
-    return torch.cat([_fit(_losses, part)(part, wanted, head) for part, wanted in parts])
+    return torch.cat([_fit(_losses, part)(part, wanted, head) for part, wanted in _chunks(hidden, targets)])

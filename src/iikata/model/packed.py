@@ -28,6 +28,23 @@ class Group:
     suffixes: tuple[Span, ...]
 
 
+class _Gather(torch.autograd.Function):
+    """x [heads, T, D] at places [n, L]. Only real places have a gradient, each once, so backward need not sum."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, places: Tensor, real: Tensor) -> Tensor:  # type: ignore[override]
+        ctx.save_for_backward(places, real)
+        ctx.tokens = x.shape[1]
+        return x[:, places]
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        places, real = ctx.saved_tensors
+        found = grad.new_zeros(grad.shape[0], ctx.tokens, grad.shape[3])
+        found[:, places.flatten()[real]] = grad.flatten(1, 2)[:, real]
+        return found, None, None
+
+
 @dataclass(frozen=True)
 class _Block:
     """Suffixes of one group and of like length, attended to in one call."""
@@ -36,7 +53,7 @@ class _Block:
     places: Tensor
     """[n, L] where the tokens stand in the buffer; a short suffix repeats its last token."""
     real: Tensor
-    """[n, L] False for the repetitions."""
+    """[n * L at most] which of the places are no repetitions."""
 
     def mask(self, window: int | None) -> Tensor:
         """Return [n, 1, L, P + L], True where seen: the prefix, and the own tokens up to the query's."""
@@ -68,14 +85,16 @@ class Packed:
     @staticmethod
     def _block(block: _Block, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         n = len(block.places)
-        own_query, own_key, own_value = (x[0][:, block.places].transpose(0, 1) for x in (query, key, value))
+        own_query, own_key, own_value = (
+            _Gather.apply(x[0], block.places, block.real).transpose(0, 1) for x in (query, key, value)
+        )
         a, b = block.prefix
         keys, values = (
             torch.cat([x[:, :, a:b].expand(n, -1, -1, -1), own], dim=2)
             for x, own in ((key, own_key), (value, own_value))
         )
         out = attend_masked(own_query, keys, values, block.mask(options.window), options)
-        return out.transpose(0, 1)[:, block.real][None]
+        return out.transpose(0, 1).flatten(1, 2).index_select(1, block.real)[None]
 
     @property
     def _prefixes(self) -> list[Span]:
@@ -93,7 +112,7 @@ class Packed:
     @property
     def _covered(self) -> list[Tensor]:
         spans = [torch.arange(a, b, device=self.device) for a, b in self._prefixes]
-        return [*spans, *(block.places[block.real] for block in self._blocks)]
+        return [*spans, *(block.places.flatten()[block.real] for block in self._blocks)]
 
     @cached_property
     def _filling(self) -> Tensor:
@@ -120,4 +139,4 @@ def _block_of(prefix: Span, spans: Sequence[Span], device: torch.device) -> _Blo
     starts = torch.tensor([[a] for a, _ in spans], device=device)
     ends = torch.tensor([[b] for _, b in spans], device=device)
     places = starts + torch.arange(longest, device=device)
-    return _Block(prefix, places.minimum(ends - 1), places < ends)
+    return _Block(prefix, places.minimum(ends - 1), (places < ends).flatten().nonzero()[:, 0])

@@ -16,31 +16,32 @@ NAME = "apply_rotary_pos_emb"
 """What the function is called in every model file of transformers that has it."""
 
 
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
+def _rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
     from iikata.model import rotary_kernel
 
-    return rotary_kernel.rotate(x, cos, sin, back)
+    return rotary_kernel.rotate(q, cos, sin, back), rotary_kernel.rotate(k, cos, sin, back)
 
 
-def _rotate_fake(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
-    _, heads, tokens, width = x.shape
-    return x.new_empty(tokens, heads, width).transpose(0, 1).unsqueeze(0)
+def _rotate_fake(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
+    return tuple(x.new_empty(x.shape[2], x.shape[1], x.shape[3]).transpose(0, 1).unsqueeze(0) for x in (q, k))  # type: ignore[return-value]
 
 
-operator("rotate(Tensor x, Tensor cos, Tensor sin, bool back) -> Tensor", _rotate, _rotate_fake)
+operator(
+    "rotate(Tensor q, Tensor k, Tensor cos, Tensor sin, bool back) -> (Tensor, Tensor)", _rotate, _rotate_fake
+)
 
 
 class Rotate(torch.autograd.Function):
-    """Turn x [1, heads, T, D] by cos and sin [1, T, R], R <= D; the gradient is turned back."""
+    """Turn q and k [1, heads, T, D] by cos and sin [1, T, R], R <= D; their gradients are turned back."""
 
     @staticmethod
-    def forward(ctx, x, cos, sin):  # type: ignore[no-untyped-def, override]
+    def forward(ctx, q, k, cos, sin):  # type: ignore[no-untyped-def, override]
         ctx.save_for_backward(cos, sin)
-        return torch.ops.iikata.rotate(x, cos, sin, False)
+        return torch.ops.iikata.rotate(q, k, cos, sin, False)
 
     @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
-        return torch.ops.iikata.rotate(grad, *ctx.saved_tensors, True), None, None
+    def backward(ctx, dq, dk):  # type: ignore[no-untyped-def, override]
+        return *torch.ops.iikata.rotate(dq, dk, *ctx.saved_tensors, True), None, None
 
 
 def install(model: nn.Module) -> None:
@@ -59,7 +60,7 @@ def _fused(theirs: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[
         usual = not args and not kwargs and q.dim() == 4 and q.shape[0] == 1 and q.stride(-1) == 1
         if not (q.is_cuda and usual):
             return theirs(q, k, cos, sin, *args, **kwargs)
-        return Rotate.apply(q, cos, sin), Rotate.apply(k, cos, sin)
+        return Rotate.apply(q, k, cos, sin)
 
     apply.iikata = True  # type: ignore[attr-defined]
     return apply

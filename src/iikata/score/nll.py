@@ -51,19 +51,20 @@ def held_out_nll(
     """Yield every row's likelihood under `arm` prompted with `template`, in the rows' order."""
     rows = [encode(example, template, tokenizer, cutoff_len) for example in examples]
     fit = [scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True)]
-    nats = _nats(base, arm, [row for row, good in zip(rows, fit, strict=True) if good], prefixes, buffer_tokens)
+    found = nats(base, arm, [row for row, good in zip(rows, fit, strict=True) if good], prefixes, buffer_tokens)
     for example, good in zip(examples, fit, strict=True):
         if good:
-            answer, end = next(nats)
+            answer, end = next(found)
             size = len(example.output.encode())
             yield HeldOut(example.id, answer / math.log(2) / size, end / math.log(2))
         else:
             yield HeldOut(example.id, math.nan, math.nan)
 
 
-def _nats(
+def nats(
     base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[tuple[float, float]]:
+    """Yield the nats of each row's loss tokens but the last, and of the last, its end."""
     longest = max((len(row.input_ids) for row in rows), default=1)
     limits = Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
     for part in split(rows, prefixes, buffer_tokens):

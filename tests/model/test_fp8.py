@@ -1,0 +1,40 @@
+"""8-bit products are the 16-bit ones within the format's rounding, forward and backward."""
+
+import pytest
+import torch
+from torch import nn
+
+from iikata.errors import IikataError
+from iikata.model import base
+from iikata.model.fp8 import Fp8Linear, quantize
+
+
+def test_a_number_comes_back_within_half_a_step_of_the_format():
+    x = torch.randn(50, 64, generator=torch.Generator().manual_seed(0)) * torch.logspace(-3, 3, 50)[:, None]
+    small, scale = quantize(x)
+    # Three bits behind the point: half a step is 2**-4 of a number, or of the smallest normal one.
+    bound = torch.maximum(x.abs() * 2**-4, scale * 2**-6)
+    assert ((small.float() * scale - x).abs() <= bound * 1.001).all()
+
+
+def test_a_row_of_zeros_stays_zero():
+    small, scale = quantize(torch.zeros(2, 16))
+    assert not (small.float() * scale).any()
+
+
+def test_outputs_and_input_gradients_are_near_those_of_the_layer():
+    torch.manual_seed(0)
+    layer = nn.Linear(64, 48).requires_grad_(False)
+    x, y = (torch.randn(3, 20, 64).requires_grad_() for _ in range(2))
+    y.data.copy_(x.data)
+    ours, theirs = Fp8Linear(layer)(x), layer(y)
+    grad = torch.randn_like(theirs)
+    ours.backward(grad)
+    theirs.backward(grad)
+    for a, b in ((ours.detach(), theirs.detach()), (x.grad, y.grad)):
+        assert 0 < (a - b).norm() / b.norm() < 0.05
+
+
+def test_a_device_without_8_bit_products_is_refused(llama_folder):
+    with pytest.raises(IikataError, match="model.compute: fp8"):
+        base.load(llama_folder, "float32", compute="fp8")
