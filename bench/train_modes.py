@@ -44,7 +44,7 @@ def losses(compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=
     if mixed:
         base.adapters.stack([arm.name for arm in arms])
     prefixes = (rows[0].input_ids[:40],) if shared else ()
-    recipe = Recipe(8, 64, 1e-3, buffer_tokens=buffer)
+    recipe = Recipe(2, 16, 1e-3, buffer_tokens=buffer)
     steps = list(train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms]))
     return {arm.name: torch.tensor([s.loss for s in steps if s.arm == arm.name][:STEPS]) for arm in arms}
 
@@ -93,7 +93,7 @@ def main() -> None:
     kernel_errors()
     plain = losses()
     modes = {
-        "other buffers (the yardstick)": dict(buffer=2048),
+        "other buffers (the yardstick)": dict(buffer=1024),
         "again": {},
         "compiled": dict(compiled=True),
         "compiled, checkpointed": dict(compiled=True, checkpointed=True),
