@@ -107,7 +107,7 @@ def _kept(base: Base) -> int:
 
 def free_bytes(device: torch.device) -> int:
     """Return what this process may still allocate on a GPU."""
-    free, total = torch.cuda.mem_get_info(device)
-    used = torch.cuda.memory_allocated(device)
-    allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
-    return min(free + torch.cuda.memory_reserved(device), allowed) - used
+    index = torch.cuda.current_device() if device.index is None else device.index
+    free, total = torch.cuda.mem_get_info(index)
+    allowed = int(torch.cuda.get_per_process_memory_fraction(index) * total)
+    return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
