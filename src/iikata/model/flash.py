@@ -5,7 +5,6 @@ second call of a kernel, the two results are merged by their log-sum-exps (Milak
 follows from the probabilities exp(score - lse), so with the merged lse each call's backward gives its share exactly.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from iikata.model import plain_attention
 from iikata.model.operators import operator
 from iikata.model.plain_attention import Pair, Three
 
-_LAYOUT = "Tensor own, Tensor tiles, Tensor shared_tiles, Tensor asks, Tensor sees, Tensor places, int[] limits"
+_LAYOUT = "Tensor own, Tensor tiles, Tensor shared_tiles, Tensor asks, Tensor sees, Tensor places, Tensor most"
 
 
 def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Tensor:
@@ -23,8 +22,8 @@ def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Te
 
     The layout is, in this order: `own` [n + 1] int32, the ends of the sequences, each causal; `tiles` and
     `shared_tiles`, the same for the kernels of short_attention; `asks`, `sees` [m + 1] int32: the queries up to
-    `asks[i + 1]` also see the keys `sees[i]` to `sees[i + 1]` of those at `places` [P], shared ones; `limits`, the most
-    tokens of a sequence, of a range of `asks`, of one of `sees`; the scale; and the window in tokens, 0 for none.
+    `asks[i + 1]` also see the keys `sees[i]` to `sees[i + 1]` of those at `places` [P], shared ones; `most` [3] on CPU,
+    the tokens of a sequence, of a range of `asks`, of one of `sees` at most; the scale; and the window in tokens, 0 for none.
     """
     return _Attend.apply(query, key, value, *layout)
 
@@ -32,15 +31,14 @@ def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Te
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(ctx, query, key, value, *layout):  # type: ignore[no-untyped-def, override]
-        *tensors, ctx.limits, ctx.scale, ctx.window = layout
+        *tensors, ctx.scale, ctx.window = layout
         out, lse = torch.ops.iikata.attend(query, key, value, *layout)
         ctx.save_for_backward(query, key, value, out, lse, *tensors)
         return out
 
     @staticmethod
     def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
-        rest = (ctx.limits, ctx.scale, ctx.window)
-        found = torch.ops.iikata.attend_backward(grad, *ctx.saved_tensors, *rest)
+        found = torch.ops.iikata.attend_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.window)
         return (*found, *[None] * 9)
 
 
@@ -54,7 +52,7 @@ def _attend(
     asks: Tensor,
     sees: Tensor,
     places: Tensor,
-    limits: Sequence[int],
+    most: Tensor,
     scale: float,
     window: int,
 ) -> Pair:
@@ -62,7 +60,7 @@ def _attend(
         from iikata.model import short_attention
 
         return short_attention.forward(query, key, value, tiles, scale, window)
-    longest, part, prefix = limits
+    longest, part, prefix = most.tolist()
     out, lse = _forward(query, key, value, (own, own), (longest, longest), True, scale, window)
     if places.numel():
         shared = (key.index_select(0, places), value.index_select(0, places))
@@ -88,7 +86,7 @@ def _attend_backward(
     asks: Tensor,
     sees: Tensor,
     places: Tensor,
-    limits: Sequence[int],
+    most: Tensor,
     scale: float,
     window: int,
 ) -> Three:
@@ -98,7 +96,7 @@ def _attend_backward(
         from iikata.model import short_attention
 
         return short_attention.backward(*whole, tiles, shared_tiles, places, scale, window)
-    longest, part, prefix = limits
+    longest, part, prefix = most.tolist()
     dq, dk, dv = _backward(*whole, (own, own), (longest, longest), True, scale, window)
     if places.numel():
         shared = (key.index_select(0, places), value.index_select(0, places))

@@ -40,17 +40,18 @@ class Varlen:
     asks: Tensor
     sees: Tensor
     places: Tensor
+    most: Tensor
+    """The limits' numbers on CPU: a tensor, since compiled layers would be made anew for other numbers."""
     limits: Limits
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         query, key, value = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
-        most = self.limits
         # A window that is wider than every sample hides nothing.
-        window = options.window if options.window is not None and options.window < most.longest else 0
+        window = options.window if options.window is not None and options.window < self.limits.longest else 0
         out = attend_packed(
             # Of a fused product's values a copy: kept as they are, they would keep its queries and keys alive too.
             query, key, value.contiguous(), self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places,
-            (most.longest, most.part, most.longest_prefix), options.scale, window,
+            self.most, options.scale, window,
         )  # fmt: skip
         return out.transpose(0, 1).unsqueeze(0)
 
@@ -73,7 +74,8 @@ def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.
         [0, *accumulate(high - low for low, high in shared)],
     )
     places = [place for keys in shared for place in range(*keys)]
-    return Varlen(*(sent(values, device, torch.int32) for values in lists), sent(places, device), limits)
+    most = torch.tensor([limits.longest, limits.part, limits.longest_prefix])
+    return Varlen(*(sent(values, device, torch.int32) for values in lists), sent(places, device), most, limits)
 
 
 def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]:
