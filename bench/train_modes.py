@@ -24,12 +24,16 @@ def opened(compiled: bool, checkpointed: bool = False) -> models.Base:
     from iikata.model.attention import NAME, register
 
     register()
-    shape = dict(SHAPES["neox-3.6b"], num_hidden_layers=4, hidden_size=512, intermediate_size=2048, num_attention_heads=8)
+    shape = dict(
+        SHAPES["neox-3.6b"], num_hidden_layers=4, hidden_size=512, intermediate_size=2048, num_attention_heads=8
+    )
     config = AutoConfig.for_model(shape.pop("kind"), **shape)
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=NAME)
-    base = models.ready(models.Base(model.eval().requires_grad_(False), models.Path("."), torch.device("cuda"), torch.bfloat16))
+    base = models.ready(
+        models.Base(model.eval().requires_grad_(False), models.Path("."), torch.device("cuda"), torch.bfloat16)
+    )
     base.adapt(8, 16, 0.0, "all-linear")
     base.run_layers(compiled, checkpointed)
     return base
@@ -105,7 +109,9 @@ def main() -> None:
         other = losses(**settings)
         gaps = [float((other[arm] - plain[arm]).abs().max()) for arm in plain]
         last = [float((other[arm] - plain[arm])[-10:].abs().mean()) for arm in plain]
-        print(f"{name:32s} largest loss difference in {STEPS} steps {max(gaps):.5f}, mean of the last ten {max(last):.5f}")
+        print(
+            f"{name:32s} largest loss difference in {STEPS} steps {max(gaps):.5f}, mean of the last ten {max(last):.5f}"
+        )
     print("first and last loss", float(plain["t.s0"][0]), float(plain["t.s0"][-1]))
 
 

@@ -124,6 +124,14 @@ def test_a_pilot_without_scores_is_refused_by_its_name(pilot, llama_folder, tmp_
 def test_the_keys_of_the_json_stay(pilot, llama_folder):
     made = planned(pilot, llama_folder)
     counts = {"arms", "cells", "steps", "train_tokens", "answers", "held_out_rows"}
-    assert made.keys() == counts | {"primary", "unit", "margin", "components", "components_from", "power", "seconds"} | {"estimate"}
+    assert made.keys() == counts | {
+        "primary",
+        "unit",
+        "margin",
+        "components",
+        "components_from",
+        "power",
+        "seconds",
+    } | {"estimate"}
     assert (made["primary"], made["unit"], made["margin"]) == ("nll", "bits per byte", 0.02)
     json.dumps(made, allow_nan=False)

@@ -4,9 +4,12 @@ import pytest
 import torch
 from torch import nn
 
+import models
 from iikata.errors import IikataError
 from iikata.model import base
 from iikata.model.fp8 import Fp8Linear, quantize
+from iikata.records import Arm
+from iikata.train import ArmRun, Recipe, train
 
 
 def test_a_number_comes_back_within_half_a_step_of_the_format():
@@ -36,5 +39,33 @@ def test_outputs_and_input_gradients_are_near_those_of_the_layer():
 
 
 def test_a_device_without_8_bit_products_is_refused(llama_folder):
-    with pytest.raises(IikataError, match="model.compute: fp8"):
+    with pytest.raises(IikataError, match=r"model\.compute: fp8"):
         base.load(llama_folder, "float32", compute="fp8")
+
+
+def test_a_model_keeps_its_logits_within_rounding_and_the_share_is_noted(llama_folder):
+    loaded = base.load(llama_folder, "float32")
+    base._round_to_fp8(loaded)
+    assert 0 < loaded.rounding < base.MOST_ROUNDING
+    assert {type(m).__name__ for m in loaded.model.model.layers.modules()} >= {"Fp8Linear"}
+    assert type(loaded.model.get_output_embeddings()) is nn.Linear
+
+
+def test_adapters_learn_over_8_bit_products_nearly_as_over_others(llama_folder):
+    losses = []
+    for small in (False, True):
+        loaded = base.load(llama_folder, "float32")
+        if small:
+            base._round_to_fp8(loaded)
+        loaded.adapt(4, 8, 0.0, "all-linear")
+        run = ArmRun(Arm("t", 0), models.samples(8), (), Recipe(20, 8, 1e-2), loaded)
+        losses.append([step.loss for step in train([run])])
+    plain, rounded = losses
+    assert rounded[-1] < 0.8 * rounded[0]
+    assert rounded == pytest.approx(plain, rel=0.1)
+
+
+def test_a_model_that_8_bits_change_beyond_rounding_is_refused(llama_folder, monkeypatch):
+    monkeypatch.setattr(base, "MOST_ROUNDING", 1e-6)
+    with pytest.raises(IikataError, match="more than rounding"):
+        base._round_to_fp8(base.load(llama_folder, "float32"))

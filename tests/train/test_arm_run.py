@@ -217,3 +217,93 @@ def test_training_lowers_the_loss_and_never_touches_the_base(llama_folder):
     steps = list(train([run_of(loaded, recipe=Recipe(epochs=10, batch_size=11, learning_rate=1e-2))]))
     assert steps[-1].loss < 0.8 * steps[0].loss
     assert all(torch.equal(a, b) for a, b in zip(before, loaded.model.parameters(), strict=True))
+
+
+def stacked(loaded, arms=ARMS):
+    for arm in arms:
+        loaded.adapters.initialise(arm.name, arm.seed)
+    loaded.adapters.stack([arm.name for arm in arms])
+
+
+@pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.0), ("float64", 0.0), ("float64", 0.2)])
+def test_arms_side_by_side_end_where_they_end_alone(llama_folder, dtype, dropout):
+    recipe = Recipe(epochs=7, batch_size=4, learning_rate=3e-3, warmup_steps=2, buffer_tokens=700)
+    rows = {"alpaca.s0": ROWS, "plain.s0": ROWS[:6], "alpaca.s1": ROWS}  # one of them ends before the others
+    alone = {}
+    for arm in ARMS:
+        run = run_of(opened(llama_folder, dtype, dropout), arm, rows[arm.name], recipe)
+        alone[arm.name] = list(train([run])), copies(run)
+    loaded = opened(llama_folder, dtype, dropout)
+    stacked(loaded)
+    runs = [run_of(loaded, arm, rows[arm.name], recipe) for arm in ARMS]
+    together = list(train(runs))
+    bound = 1e-4 if dtype == "float32" else 1e-10
+    for run in runs:
+        steps, weights = alone[run.arm.name]
+        assert run.step == len(steps) >= 14
+        assert [s.loss for s in together if s.arm == run.arm.name] == pytest.approx([s.loss for s in steps], rel=bound)
+        assert max(oracle.distance(copies(run)[name], weights[name]) for name in weights) < bound
+
+
+def test_a_non_finite_arm_beside_others_stops_alone(llama_folder):
+    def trained(bad):
+        loaded = opened(llama_folder, "float64")
+        with torch.no_grad():
+            loaded.model.get_input_embeddings().weight[767] = math.inf
+        stacked(loaded)
+        rows = [models.sample([5, 767, 8, 2], 2) if bad and i == 3 else row for i, row in enumerate(ROWS)]
+        recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
+        runs = [run_of(loaded, arm, rows if arm.name == "plain.s0" else ROWS, recipe) for arm in ARMS]
+        return runs, list(train(runs))
+
+    runs, _ = trained(bad=True)
+    healthy, _ = trained(bad=False)
+    assert [bool(run.stopped) for run in runs] == [False, True, False]
+    for run, wanted in zip(runs[::2], healthy[::2], strict=True):
+        ours, theirs = copies(run), copies(wanted)
+        assert run.step == wanted.step == wanted.steps
+        assert max(oracle.distance(ours[name], theirs[name]) for name in ours) < 1e-10
+
+
+def test_arms_side_by_side_go_on_from_their_states(llama_folder):
+    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
+
+    def runs_of(loaded):
+        stacked(loaded)
+        return [run_of(loaded, arm, recipe=recipe) for arm in ARMS]
+
+    whole = runs_of(opened(llama_folder))
+    steps, states = [], None
+    for step in train(whole):
+        steps.append(step)
+        if len(steps) == 2 * len(ARMS):
+            states = [run.state() for run in whole]
+    again = runs_of(opened(llama_folder))
+    for run, state in zip(again, states, strict=True):
+        run.restore(*state)
+    assert list(train(again)) == steps[2 * len(ARMS) :]
+    assert all(same(copies(a), copies(b)) for a, b in zip(again, whole, strict=True))
+
+
+def test_float16_losses_are_scaled_and_an_overflow_halves_the_scale_instead_of_stopping_the_arm(llama_folder):
+    exact, half = (run_of(opened(llama_folder, dtype)) for dtype in ("float32", "float16"))
+    assert (exact.scale, half.scale) == (1.0, 2.0**16)
+    for _ in range(3):
+        wanted, found = next(train([exact])), next(train([half]))
+        assert (found.loss, found.grad_norm) == pytest.approx((wanted.loss, wanted.grad_norm), rel=0.02)
+    half.scale = 2.0**60
+    before = copies(half)
+    step = next(train([half]))
+    assert not math.isfinite(step.grad_norm)
+    assert (half.scale, half.stopped) == (2.0**59, "")
+    assert same(copies(half), before)
+
+
+def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_folder):
+    run = run_of(opened(llama_folder, "float16"), recipe=Recipe(epochs=40, batch_size=4, learning_rate=1e-4))
+    run.finite = 1999
+    next(train([run]))
+    assert (run.scale, run.finite) == (2.0**17, 0)
+    again = run_of(opened(llama_folder, "float16"))
+    again.restore(*run.state())
+    assert (again.scale, again.finite) == (2.0**17, 0)

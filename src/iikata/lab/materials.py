@@ -63,6 +63,8 @@ class Materials:
 
         model, lora = self.experiment.model, self.experiment.train.lora
         loaded = base.load(self.model_folder, model.dtype, model.quantize, compute=model.compute)
+        if model.compute == "fp8":
+            self.tell(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
         loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
         return loaded
 

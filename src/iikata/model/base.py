@@ -24,6 +24,9 @@ from iikata.model.varlen import Limits, lay_out
 
 _UNSUPPORTED = "this architecture is not supported (tested: Llama, Qwen, Gemma, GPT-NeoX)"
 
+MOST_ROUNDING = 0.3
+"""Share by which 8-bit products may change the logits of a stand-in text."""
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 """Options of glibc's mallopt(3)."""
 
@@ -39,6 +42,8 @@ class Base:
     adapters: Adapters | None = None
     runners: list[Runner] = field(default_factory=list)
     """What runs the decoder layers where flash kernels do the attention; empty elsewhere."""
+    rounding: float = 0.0
+    """Share by which products in 8 bits changed the logits of a stand-in text."""
 
     @property
     def config(self) -> Any:
@@ -167,9 +172,25 @@ def load(
     model.eval().requires_grad_(False)
     if quantize == "none":
         model.to(device)
+    base = Base(model, folder, device, kind)
     if compute == "fp8":
-        fp8.install(decoder_layers(model))
-    return ready(Base(model, folder, device, kind))
+        _round_to_fp8(base)
+    return ready(base)
+
+
+def _round_to_fp8(base: Base) -> None:
+    """Make the layers' products in 8 bits and note what that changes; refuse a model it changes beyond rounding."""
+    ids = torch.arange(64, device=base.device)[None] % base.config.get_text_config().vocab_size
+    positions = torch.arange(64, device=base.device)[None]
+    with torch.no_grad():
+        wanted = base.logits(base.hidden(ids, positions))
+        fp8.install(decoder_layers(base.model))
+        base.rounding = float((base.logits(base.hidden(ids, positions)) - wanted).norm() / wanted.norm())
+    if not base.rounding < MOST_ROUNDING:
+        raise IikataError(
+            f"{base.folder}: model.compute: fp8 changes this model's logits by a share of {base.rounding:.2g}, "
+            "more than rounding. Leave model.compute out."
+        )
 
 
 def ready(base: Base) -> Base:
@@ -212,7 +233,9 @@ def _refuse_unsupported(base: Base) -> None:
     try:
         with torch.inference_mode():
             groups = (Group((0, 0), parts),)
-            flat = lay_out(groups, 12, Limits(7, 12, 1), base.device) if base.runners else Packed(groups, 12, base.device)
+            flat = (
+                lay_out(groups, 12, Limits(7, 12, 1), base.device) if base.runners else Packed(groups, 12, base.device)
+            )
             own = base.logits(base.hidden(ids, positions, flat))[0]
             base.model.set_attn_implementation("eager")
             wanted = torch.cat([base.model(input_ids=ids[:, a:b], use_cache=False).logits[0] for a, b in parts])

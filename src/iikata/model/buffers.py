@@ -88,10 +88,8 @@ def split(samples: Sequence[Encoded], prefixes: Sequence[Ids], size: int) -> Ite
         yield part
 
 
-def pack(
-    parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False
-) -> Buffer:
-    """Pack the parts into one buffer, laid out for flash kernels where there are limits, in buckets if several arms speak.
+def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False) -> Buffer:
+    """Pack the parts into one buffer: for flash kernels where there are limits, in buckets where several arms speak.
 
     A prefix under a loss token is not shared: each sample owns its loss.
     """
@@ -103,13 +101,18 @@ def pack(
     if limits is not None:
         made.fill_losses()
     tokens = len(made.ids)
-    layout = Packed(tuple(made.groups), tokens, device) if limits is None else lay_out(made.groups, tokens, limits, device)
+    layout = (
+        Packed(tuple(made.groups), tokens, device) if limits is None else lay_out(made.groups, tokens, limits, device)
+    )
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
-        sent(made.ids, device).unsqueeze(0),
-        sent(made.positions, device).unsqueeze(0),
-        layout,
-        *(sent(values, device) for values in (made.at, made.targets, made.rows, made.arms)),
+        input_ids=sent(made.ids, device).unsqueeze(0),
+        positions=sent(made.positions, device).unsqueeze(0),
+        layout=layout,
+        at=sent(made.at, device),
+        targets=sent(made.targets, device),
+        rows=sent(made.rows, device),
+        arms=sent(made.arms, device),
         buckets=sent(made.buckets, device) if bucketed else None,
         noise=torch.cat(streams) if streams else None,
     )

@@ -23,7 +23,7 @@ def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Te
     The layout is, in this order: `own` [n + 1] int32, the ends of the sequences, each causal; `tiles` and
     `shared_tiles`, the same for the kernels of short_attention; `asks`, `sees` [m + 1] int32: the queries up to
     `asks[i + 1]` also see the keys `sees[i]` to `sees[i + 1]` of those at `places` [P], shared ones; `most` [3] on CPU,
-    the tokens of a sequence, of a range of `asks`, of one of `sees` at most; the scale; and the window in tokens, 0 for none.
+    the tokens of a sequence, of a range of `asks`, of one of `sees` at most; the scale; the window, 0 for none.
     """
     return _Attend.apply(query, key, value, *layout)
 
@@ -169,7 +169,7 @@ def _backward(
 
 
 def _merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> Pair:
-    """Join two parts of one softmax. Where a query saw no shared key the kernel says inf; such a part weighs nothing."""
+    """Join two parts of one softmax. Where a query saw no shared key the kernel says inf: a part without weight."""
     more_lse = more_lse.masked_fill(more_lse.isinf(), float("-inf"))
     weight = torch.sigmoid(more_lse - lse).t()[..., None]
     return (out + weight * (more - out)).to(out.dtype), torch.logaddexp(lse, more_lse)

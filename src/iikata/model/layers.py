@@ -1,5 +1,6 @@
 """How decoder layers are run on a GPU: compiled once for all of them, and checkpointed where memory asks for it."""
 
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,24 +11,25 @@ from torch.utils.checkpoint import checkpoint
 from iikata.model.buffers import Buffer
 from iikata.model.varlen import Varlen
 
-
+GRAPHS = 64
+"""Graphs that one layer class may have; torch gives up at 8."""
 WIDE = {"triton.multi_kernel": 1}
 """Lets a norm over more than 1,024 columns be one pass: at 3.6B it took half the time."""
 
 
 def decoder_layers(model: Any) -> list[nn.Module]:
     """Return the decoder's blocks: the module list in which all are of one class."""
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
-    return list(max(lists, key=len))
+    lists = [list(module) for module in model.modules() if isinstance(module, nn.ModuleList) and len(module)]
+    return max(lists, key=len)
 
 
 class Runner:
     """Stands in for a decoder layer's forward. Only buffers for flash kernels go through it; others as they were."""
 
-    def __init__(self, layer: nn.Module, options: dict[str, int] | None) -> None:
+    def __init__(self, layer: nn.Module, options: dict[str, Any] | None) -> None:
         self.plain = layer.forward
         # One graph serves all layers of a class: their weights are its inputs.
-        self.compiled = torch.compile(layer.forward, fullgraph=True, options=options)  # type: ignore[call-overload]
+        self.compiled = torch.compile(layer.forward, fullgraph=True, options=options)
         self.compile = False
         self.checkpoint = False
 
@@ -36,15 +38,26 @@ class Runner:
             return self.plain(hidden, *args, **kwargs)
         run = self.plain
         if self.compile:
-            run = self.compiled
+            run = self._compiled
             _vary((hidden, kwargs.get("position_ids"), *kwargs.get("position_embeddings", ())), 1)
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(run, hidden, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
         return run(hidden, *args, **kwargs)
 
+    def _compiled(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self.compiled(*args, **kwargs)
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            # Without a C compiler, for instance. The layers as they are give the same numbers, only slower.
+            self.compile = False
+            warnings.warn(f"a layer could not be compiled and runs as it is: {error}"[:500], stacklevel=2)
+            return self.plain(*args, **kwargs)
+
 
 def run_layers(model: Any) -> list[Runner]:
     """Let every decoder layer of `model` run through a Runner, which compiles and checkpoints when told to."""
+    # With and without shared keys, gradients, an adapter: each makes its own graph, and one process may see them all.
+    torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     options = WIDE if model.config.get_text_config().hidden_size > 1024 else None
     runners = []
     for layer in decoder_layers(model):

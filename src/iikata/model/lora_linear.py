@@ -66,7 +66,8 @@ class LoraLinear(nn.Module):
         """[n] which of the arms in `a` and `b` each bucket of tokens belongs to; None where one arm speaks."""
         self.noise: Tensor | None = None
         """[T] int32, a stream a token; dropout acts only with it."""
-        self.salt = torch.tensor(salt, dtype=torch.int32, device=base.weight.device)
+        device: torch.device = self.base.weight.device
+        self.salt = torch.tensor(salt, dtype=torch.int32, device=device)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.a is None or self.b is None:

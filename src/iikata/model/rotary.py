@@ -26,9 +26,7 @@ def _rotate_fake(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, back: bool) -> 
     return tuple(x.new_empty(x.shape[2], x.shape[1], x.shape[3]).transpose(0, 1).unsqueeze(0) for x in (q, k))  # type: ignore[return-value]
 
 
-operator(
-    "rotate(Tensor q, Tensor k, Tensor cos, Tensor sin, bool back) -> (Tensor, Tensor)", _rotate, _rotate_fake
-)
+operator("rotate(Tensor q, Tensor k, Tensor cos, Tensor sin, bool back) -> (Tensor, Tensor)", _rotate, _rotate_fake)
 
 
 class Rotate(torch.autograd.Function):
@@ -54,9 +52,7 @@ def install(model: nn.Module) -> None:
 
 
 def _fused(theirs: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
-    def apply(
-        q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
+    def apply(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         usual = not args and not kwargs and q.dim() == 4 and q.shape[0] == 1 and q.stride(-1) == 1
         if not (q.is_cuda and usual):
             return theirs(q, k, cos, sin, *args, **kwargs)

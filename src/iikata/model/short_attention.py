@@ -115,16 +115,24 @@ def _backward_key(
         begin, stop = first, tl.minimum(end, first + BLOCK - 1 + window)
     row, column = first + tl.arange(0, BLOCK), tl.arange(0, WIDTH)
     inside = row < end
-    keys = tl.load(k + row[:, None].to(tl.int64) * k_token + kv_head * k_head + column[None], inside[:, None], other=0.0)
-    values = tl.load(v + row[:, None].to(tl.int64) * v_token + kv_head * v_head + column[None], inside[:, None], other=0.0)
+    keys = tl.load(
+        k + row[:, None].to(tl.int64) * k_token + kv_head * k_head + column[None], inside[:, None], other=0.0
+    )
+    values = tl.load(
+        v + row[:, None].to(tl.int64) * v_token + kv_head * v_head + column[None], inside[:, None], other=0.0
+    )
     sum_k = tl.zeros([BLOCK, WIDTH], tl.float32)
     sum_v = tl.zeros([BLOCK, WIDTH], tl.float32)
     for head in range(kv_head * GROUP, kv_head * GROUP + GROUP):
         for at in range(begin, stop, BLOCK):
             other = at + tl.arange(0, BLOCK)
             there = other < stop
-            asked = tl.load(q + other[:, None].to(tl.int64) * q_token + head * q_head + column[None], there[:, None], other=0.0)
-            toward = tl.load(grad + (other[:, None].to(tl.int64) * heads + head) * WIDTH + column[None], there[:, None], other=0.0)
+            asked = tl.load(
+                q + other[:, None].to(tl.int64) * q_token + head * q_head + column[None], there[:, None], other=0.0
+            )
+            toward = tl.load(
+                grad + (other[:, None].to(tl.int64) * heads + head) * WIDTH + column[None], there[:, None], other=0.0
+            )
             norm = tl.load(lse + head * tokens + other, there, other=0.0) * 1.4426950408889634
             slope = tl.load(delta + head * tokens + other, there, other=0.0)
             behind = other[None] - row[:, None]

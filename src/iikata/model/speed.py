@@ -13,7 +13,14 @@ LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
 
 
 def seconds_a_token(
-    parameters: int, width: int, inner: int, kept: int, layers: int, tokens: int, dtype: torch.dtype, device: torch.device
+    parameters: int,
+    width: int,
+    inner: int,
+    kept: int,
+    layers: int,
+    tokens: int,
+    dtype: torch.dtype,
+    device: torch.device,
 ) -> float:
     """Return the time of one computed token: two products a weight forward and two backward, and its activations.
 

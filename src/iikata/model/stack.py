@@ -42,9 +42,7 @@ class Stack:
         block = block.detach()
         block = block[0] if len(self.arms) == 1 else block
         parts = block.split([prod(size) for size in self.sizes.values()], dim=-1)
-        return {
-            name: part.unflatten(-1, size) for (name, size), part in zip(self.sizes.items(), parts, strict=True)
-        }
+        return {name: part.unflatten(-1, size) for (name, size), part in zip(self.sizes.items(), parts, strict=True)}
 
     def put(self, arm: str, weights: Mapping[str, Tensor]) -> None:
         """Copy an arm's weights in."""

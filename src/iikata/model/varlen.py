@@ -74,8 +74,9 @@ def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.
         [0, *accumulate(high - low for low, high in shared)],
     )
     places = [place for keys in shared for place in range(*keys)]
+    own, queries, keys, asks, sees = (sent(values, device, torch.int32) for values in lists)
     most = torch.tensor([limits.longest, limits.part, limits.longest_prefix])
-    return Varlen(*(sent(values, device, torch.int32) for values in lists), sent(places, device), most, limits)
+    return Varlen(own, queries, keys, asks, sees, sent(places, device), most, limits)
 
 
 def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]:

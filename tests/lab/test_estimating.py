@@ -1,0 +1,69 @@
+"""What training takes is estimated from counts of tokens and bytes and from speeds that are measured on the spot."""
+
+import pytest
+import torch
+
+from iikata.lab import Lab, Stepped
+from iikata.lab.estimating import estimate
+from iikata.model import memory, speed
+from tiny_experiment import experiment
+
+
+def materials(folder, model, **changes):
+    return Lab(experiment(folder, model, **changes), folder / "run").materials
+
+
+@pytest.fixture
+def known_speeds(monkeypatch):
+    """A device of 1e9 operations and 1e8 bytes a second."""
+    monkeypatch.setattr(speed, "_products", lambda *_: 1e9)
+    monkeypatch.setattr(speed, "_bandwidth", lambda *_: 1e8)
+
+
+@pytest.mark.usefixtures("known_speeds")
+def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
+    lab = materials(tmp_path, llama_folder)
+    found = estimate(lab)
+    need = memory.need(lab.base.config, torch.float32, 4, 4, "all-linear")
+    a_token = 4 * memory.parameters(lab.base.config) / 1e9 + speed.PASSES["cpu"] * need.kept / 1e8
+    tokens = sum(lab.computed_tokens(name) for name in lab.encoded) * 2 * 2  # seeds, epochs
+    assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
+    assert not found["checkpointed"]
+    weights = sum(p.numel() for p in lab.base.model.parameters()) * 4
+    assert found["train_bytes"] > weights + need.peak(found["buffer_tokens"])
+
+
+def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):
+    lab = materials(tmp_path, llama_folder)
+    for name, rows in lab.encoded.items():
+        shared = max(lab.prefixes[name], key=len, default=())
+        assert lab.computed_tokens(name) == sum(len(row.input_ids) - len(shared) for row in rows)
+        assert lab.step_tokens(name) == lab.computed_tokens(name) / 12 * 4
+
+
+def test_measured_speeds_are_of_this_world():
+    cpu = torch.device("cpu")
+    assert 1e8 < speed._products(64, 256, 512, torch.float32, cpu) < 1e13
+    assert 1e8 < speed._bandwidth(cpu) < 1e12
+
+
+@pytest.mark.parametrize(("free", "checkpoint"), [(40e9, 0), (3e6, 1)])
+def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monkeypatch, free, checkpoint):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
+    lab = materials(tmp_path, llama_folder)
+    chosen = lab._gpu_buffers()
+    need = memory.need(lab.base.config, torch.float32, 4, 4, "all-linear")
+    assert (chosen["buffer_tokens"], bool(chosen["checkpoint"])) == need.fit(int(free), 131_072)
+    assert chosen["checkpoint"] == checkpoint
+    assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
+    lab.base.runners = [object()]
+    assert lab._gpu_buffers()["mixed_arms"] == (1 if checkpoint else 8)
+
+
+def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):
+    told = []
+    Lab(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("train")
+    steps = [event for event in told if isinstance(event, Stepped)]
+    assert len(steps) == 4 * 2 * 3
+    assert all(event.tokens_per_second > 0 and event.steps == 6 for event in steps)
+    assert [event.step.step for event in steps if event.step.arm == "plain.s1"] == [1, 2, 3, 4, 5, 6]
