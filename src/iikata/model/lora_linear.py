@@ -55,9 +55,9 @@ def _cut(x: Tensor, a: Tensor) -> Tensor:
 class LoraLinear(nn.Module):
     """A frozen linear layer plus the low-rank update of who speaks (Hu et al. 2021): W x + (alpha / r) B A x."""
 
-    def __init__(self, base: nn.Module, scale: float, dropout: float, salt: int) -> None:
+    def __init__(self, base: Any, scale: float, dropout: float, salt: int) -> None:
         super().__init__()
-        self.base: Any = base
+        self.base = base
         self.scale = scale
         self.dropout = dropout
         self.a: Tensor | None = None
@@ -66,7 +66,7 @@ class LoraLinear(nn.Module):
         """[n] which of the arms in `a` and `b` each bucket of tokens belongs to; None where one arm speaks."""
         self.noise: Tensor | None = None
         """[T] int32, a stream a token; dropout acts only with it."""
-        device: torch.device = self.base.weight.device
+        device: torch.device = base.weight.device
         self.salt = torch.tensor(salt, dtype=torch.int32, device=device)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,7 +16,9 @@ Span = tuple[int, int]
 """Start and end of consecutive tokens in a buffer."""
 
 MOST_PADDING = 1.5
-"""Samples are attended to together while the longest is at most this many times the shortest."""
+"""Samples are attended to together while the longest is at most this many times the shortest,"""
+FEW = 64
+"""or while it has at most so many tokens: then calls cost more than the scores that nobody needs."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ def _alike(suffixes: Sequence[Span]) -> Iterator[list[Span]]:
     """Yield the suffixes in parts of like length, shortest first; ties stay in order."""
     part: list[Span] = []
     for span in sorted(suffixes, key=lambda span: span[1] - span[0]):
-        if part and span[1] - span[0] > MOST_PADDING * (part[0][1] - part[0][0]):
+        if part and span[1] - span[0] > max(FEW, MOST_PADDING * (part[0][1] - part[0][0])):
             yield part
             part = []
         part.append(span)
