@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+import iikata.train as training
 import models
 import oracle
 from iikata.model import base
@@ -307,3 +308,25 @@ def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_f
     again = run_of(opened(llama_folder, "float16"))
     again.restore(*run.state())
     assert (again.scale, again.finite) == (2.0**17, 0)
+
+
+def test_turns_prepared_ahead_in_a_thread_are_the_same_turns(llama_folder, monkeypatch):
+    def trained():
+        loaded = opened(llama_folder)
+        with torch.no_grad():
+            loaded.model.get_input_embeddings().weight[767] = math.inf
+        bad = [models.sample([5, 767, 8, 2], 2) if i == 3 else row for i, row in enumerate(ROWS)]
+        runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], bad), run_of(loaded, ARMS[2], ROWS[:4])]
+        steps = []
+        for step in train(runs):
+            steps.append(step)
+            for run in runs:  # as a run does with what is finished or given up
+                if run.done and run.arm.name in loaded.adapters:
+                    loaded.adapters.drop(run.arm.name)
+        return steps
+
+    plain = trained()
+    ahead = training._Ahead
+    monkeypatch.setattr(training, "_Ahead", lambda limits, threaded: ahead(limits, threaded=True))
+    assert repr(trained()) == repr(plain)  # a loss that is nan is no loss's equal
+    assert {step.arm for step in plain} == {arm.name for arm in ARMS}

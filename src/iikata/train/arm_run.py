@@ -49,6 +49,8 @@ class ArmRun:
     """Optimizer steps done."""
     stopped: str = ""
     """Why the arm was given up, e.g. a non-finite loss."""
+    stack: Stack = field(init=False)
+    """Where the arm's weights lie; arms of one stack can share a buffer."""
     scale: float = field(init=False)
     finite: int = 0
     """Steps since the scale last changed."""
@@ -58,6 +60,7 @@ class ArmRun:
         assert self.base.adapters is not None
         if self.arm.name not in self.base.adapters:
             self.base.adapters.initialise(self.arm.name, int(self.arm.seed or 0))
+        self.stack = self.base.adapters.stack_of(self.arm.name)
         self.optimizer = torch.optim.AdamW(
             [self.stack.parameter(self.arm.name)],
             lr=0.0,
@@ -67,12 +70,6 @@ class ArmRun:
             fused=True,
         )
         self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
-
-    @property
-    def stack(self) -> Stack:
-        """Where the arm's weights lie; arms of one stack can share a buffer."""
-        assert self.base.adapters is not None
-        return self.base.adapters.stack_of(self.arm.name)
 
     @property
     def place(self) -> int:
