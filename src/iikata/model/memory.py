@@ -109,5 +109,6 @@ def free_bytes(device: torch.device) -> int:
     """Return what this process may still allocate on a GPU."""
     index = torch.cuda.current_device() if device.index is None else device.index
     free, total = torch.cuda.mem_get_info(index)
-    allowed = int(torch.cuda.get_per_process_memory_fraction(index) * total)
+    fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)  # not in every torch
+    allowed = int(fraction(index) * total)
     return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
