@@ -104,6 +104,15 @@ def test_plain_line_of_training_tells_the_step_and_the_speed(capsys, now):
     ]
 
 
+def test_steps_of_an_earlier_process_do_not_count_for_the_time_left(capsys, now):
+    tell = Console(now)
+    tell(Stage("train", 9, "arms"))
+    now.seconds += 60
+    tell(stepped("alpaca.s0", 5))
+    tell(Progress("train", 45, 90, before=15))  # 30 in a minute, and 45 to go
+    assert "45/90  1:00, about 1:30 left" in capsys.readouterr().err
+
+
 def test_plain_lines_come_every_ten_seconds_and_at_the_end(capsys, now):
     tell = Console(now)
     tell(Stage("train", 1, "arms"))

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from iikata.lab import Lab, Stepped
+from iikata.lab import Lab, Progress, Stepped
 from iikata.lab.estimating import estimate
 from iikata.model import memory, speed
 from tiny_experiment import experiment
@@ -67,3 +67,20 @@ def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):
     assert len(steps) == 4 * 2 * 3
     assert all(event.tokens_per_second > 0 and event.steps == 6 for event in steps)
     assert [event.step.step for event in steps if event.step.arm == "plain.s1"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_resumed_training_tells_what_was_there_before(tmp_path, llama_folder):
+    class KilledError(Exception):
+        pass
+
+    def killer(event):
+        if isinstance(event, Progress) and event.stage == "train" and event.done == 9:
+            raise KilledError
+
+    told = []
+    with pytest.raises(KilledError):
+        Lab(experiment(tmp_path, llama_folder), tmp_path / "run", killer).run("train")
+    Lab(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("train")
+    progress = [event for event in told if isinstance(event, Progress) and event.stage == "train"]
+    assert {event.before for event in progress} == {progress[0].done - 1}
+    assert progress[0].before == 8

@@ -77,7 +77,7 @@ class Console:
 
     def _text(self, event: Progress, note: str) -> str:
         elapsed = self._now() - self._start
-        left = elapsed / max(1, event.done) * (event.todo - event.done)
+        left = elapsed / max(1, event.done - event.before) * (event.todo - event.done)
         return f"{event.stage}: {event.done}/{event.todo}  {clock(elapsed)}, about {clock(left)} left  {note}"
 
     def _line(self, text: str) -> None:

@@ -23,6 +23,8 @@ class Progress:
     done: int
     todo: int
     note: str = ""
+    before: int = 0
+    """How many of them an earlier process did; they say nothing of this one's speed."""
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ def train(lab: Materials) -> dict[str, int]:
     total, tokens, saved_at = sum(run.steps for run in runs.values()), 0, time.monotonic()
     work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * lab.experiment.train.epochs
     lab.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(lab.shapes["checkpoint"]))
+    before = sum(run.step for run in runs.values())
     speed = _Speed()
     for run in runs.values():
         _finish_if_done(lab, run)
@@ -48,7 +49,7 @@ def train(lab: Materials) -> dict[str, int]:
             files[step.arm].add(plain(step))
             run = runs[step.arm]
             lab.tell(Stepped(step, run.steps, speed(step.tokens)))
-            lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run)))
+            lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
             _finish_if_done(lab, run)
             if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
                 for unfinished in (r for r in runs.values() if not r.done):
