@@ -165,3 +165,34 @@ def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):
     # The tiny vocabulary lacks letters of both templates, which the doctor rightly calls an error.
     Lab(declared, tmp_path / "run").run(force=True)
     assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 10])
+def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(tmp_path, llama_folder, after):
+    declared = experiment(tmp_path, llama_folder)
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
+    Lab(declared, folders["whole"]).run("train")
+    with pytest.raises(KilledError):
+        Lab(declared, folders["killed"], killer("train", after)).run("train")
+    Lab(declared, folders["killed"]).run("train")
+    found, wanted = (contents(folder) for folder in (folders["killed"], folders["whole"]))
+    steps = [name for name in wanted if name.endswith("steps.jsonl")]
+    assert len(steps) == 4
+    assert found == wanted
+
+
+def test_arms_side_by_side_that_are_killed_within_the_last_turn_all_end(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
+    with pytest.raises(KilledError):
+        Lab(declared, run, killer("train", 4 * 6 - 2)).run("train")
+    Lab(declared, run).run("train")
+    for arm in ("alpaca_short.s0", "plain.s0", "alpaca_short.s1", "plain.s1"):
+        steps = [json.loads(line)["step"] for line in (run / "train" / arm / "steps.jsonl").read_text().splitlines()]
+        assert steps == [1, 2, 3, 4, 5, 6]
+        assert (run / "train" / arm / "DONE").is_file()

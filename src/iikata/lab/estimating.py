@@ -3,7 +3,7 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from iikata.lab.materials import CPU_BUFFER_TOKENS, Materials, most_buffer_tokens
+from iikata.lab.materials import CPU_BUFFER_TOKENS, MIXED_ARMS, Materials, most_buffer_tokens
 
 if TYPE_CHECKING:
     import torch
@@ -31,7 +31,7 @@ def estimate(lab: Materials) -> dict[str, Any]:
     if device.type == "cuda":
         most = most_buffer_tokens(count)
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most)
-        tokens = min(tokens, step * (arms if step < tokens / 2 else 1))
+        tokens = min(tokens, step * (min(arms, MIXED_ARMS) if step < tokens / 2 else 1))
     text = config.get_text_config()
     a_token = speed.seconds_a_token(
         count, text.hidden_size, text.intermediate_size, need.kept, text.num_hidden_layers, tokens, dtype, device

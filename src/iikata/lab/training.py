@@ -39,7 +39,7 @@ def train(lab: Materials) -> dict[str, int]:
     work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * lab.experiment.train.epochs
     lab.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(lab.shapes["checkpoint"]))
     before = sum(run.step for run in runs.values())
-    speed = _Speed()
+    speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
     for run in runs.values():
         _finish_if_done(lab, run)
     with ExitStack() as stack:
@@ -47,11 +47,14 @@ def train(lab: Materials) -> dict[str, int]:
         for step in steps_of(list(runs.values())):
             tokens += step.tokens
             files[step.arm].add(plain(step))
+            logged[step.arm] = step.step
             run = runs[step.arm]
             lab.tell(Stepped(step, run.steps, speed(step.tokens)))
             lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
             _finish_if_done(lab, run)
-            if time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
+            # Arms side by side have all done their step before the first is told; a state never outruns the log.
+            whole = all(logged[name] == run.step for name, run in runs.items())
+            if whole and time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
                 for unfinished in (r for r in runs.values() if not r.done):
                     _save_state(lab, unfinished)
                 saved_at = time.monotonic()

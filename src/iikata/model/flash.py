@@ -42,20 +42,8 @@ class _Attend(torch.autograd.Function):
         return (*found, *[None] * 9)
 
 
-def _attend(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    own: Tensor,
-    tiles: Tensor,
-    shared_tiles: Tensor,
-    asks: Tensor,
-    sees: Tensor,
-    places: Tensor,
-    most: Tensor,
-    scale: float,
-    window: int,
-) -> Pair:
+def _attend(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Pair:
+    own, tiles, _, asks, sees, places, most, scale, window = layout
     if _tiled(query):
         from iikata.model import short_attention
 
@@ -74,22 +62,9 @@ def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
 
 
 def _attend_backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    own: Tensor,
-    tiles: Tensor,
-    shared_tiles: Tensor,
-    asks: Tensor,
-    sees: Tensor,
-    places: Tensor,
-    most: Tensor,
-    scale: float,
-    window: int,
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, *layout: Any
 ) -> Three:
+    own, tiles, shared_tiles, asks, sees, places, most, scale, window = layout
     grad = grad.contiguous()
     whole = (grad, query, key, value, out, lse)
     if _tiled(query):

@@ -16,7 +16,7 @@ from iikata.model.tiles import Sees, shared_tiles, tiles
 
 @dataclass(frozen=True)
 class Limits:
-    """The most that any buffer of a run holds: kernels are launched for, and compiled with, these numbers."""
+    """The most that any buffer of a run holds; torch's flash kernel is launched for these numbers."""
 
     longest: int
     """Tokens of the longest sample."""
@@ -26,7 +26,7 @@ class Limits:
 
     @classmethod
     def over(cls, longest: int, part: int, longest_prefix: int) -> "Limits":
-        """Return powers of two, so that other rows seldom mean other numbers."""
+        """Return powers of two: layers that have a window are compiled for `longest`, which should seldom change."""
         return cls(*(1 << max(5, (most - 1).bit_length()) for most in (longest, part, longest_prefix)))
 
 
