@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from iikata.lab.materials import CPU_BUFFER_TOKENS, most_buffer_tokens
+from iikata.lab.shapes import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.model import base as models
 from iikata.model import fp8, memory
 from iikata.model.buffers import computed

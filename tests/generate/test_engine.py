@@ -1,6 +1,7 @@
 """Answers are transformers', and belong to their own prompt and seed: bit for bit, whoever else is in the batch."""
 
 import math
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,7 +11,7 @@ from scipy.stats import chisquare
 import models
 import oracle
 from iikata.encode import load_tokenizer
-from iikata.generate import Request, Sampling, Shapes, engine, generate
+from iikata.generate import Request, Sampling, Shapes, decoder, generate, rows
 from iikata.model import base
 
 GREEDY = Sampling(temperature=0)
@@ -20,13 +21,16 @@ PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)
 NEVER = frozenset[int]()
 
 
-def request(prompt, key="row", seeds=(0,), end_ids=NEVER, **more) -> Request:
-    return Request(tuple((key, seed) for seed in seeds), tuple(prompt), tuple(seeds), frozenset(end_ids), **more)
+def request(prompt, key="row", seeds=(0,), end_ids=NEVER, arm=None, prefixes=(), stopped=None) -> Request:
+    keys = tuple((key, seed) for seed in seeds)
+    return Request(keys, tuple(prompt), tuple(seeds), frozenset(end_ids), arm, prefixes, stopped)
 
 
-def answers(loaded, requests, sampling=GREEDY, new=NEW, rows=8, length=64, arm=None):
+def answers(loaded, requests, sampling=GREEDY, new=NEW, rows=8, length=64, arm=None, arms=()):
     """Return {(key, seed): reply}."""
-    return {r.key: r for r in generate(loaded, arm, requests, sampling, new, Shapes(rows, length))}
+    requests = [replace(request, arm=request.arm or arm) for request in requests]
+    arms = arms or sorted({request.arm for request in requests if request.arm})
+    return {r.key: r for r in generate(loaded, arms, requests, sampling, new, Shapes(rows, length))}
 
 
 @pytest.fixture
@@ -87,13 +91,14 @@ def test_two_arms_may_answer_in_turn(llama):
     alone = {arm: answers(llama, requests, arm=arm) for arm in ("one", "two")}
     assert alone["one"] != alone["two"]
     shapes = Shapes(8, 64)
-    both = zip(*(generate(llama, arm, requests, GREEDY, NEW, shapes) for arm in ("one", "two")), strict=True)
+    asked = {arm: [replace(request, arm=arm) for request in requests] for arm in ("one", "two")}
+    both = zip(*(generate(llama, [arm], asked[arm], GREEDY, NEW, shapes) for arm in asked), strict=True)
     for one, two in both:
         assert (alone["one"][one.key], alone["two"][two.key]) == (one, two)
 
 
 def test_the_caller_is_not_left_in_inference_mode_between_answers(llama):
-    running = generate(llama, None, [request(PROMPTS[0], seeds=(0, 1))], GREEDY, 2, Shapes(1, 64))
+    running = generate(llama, (), [request(PROMPTS[0], seeds=(0, 1))], GREEDY, 2, Shapes(1, 64))
     next(running)
     assert not torch.is_inference_mode_enabled()
     running.close()
@@ -146,20 +151,21 @@ def recorded(monkeypatch):
     """Run the engine and return every row's logits, {(key, seed): [steps, V]}."""
     last: list[torch.Tensor] = []
     found: dict[object, list[torch.Tensor]] = {}
-    pick, take = engine.pick, engine._Decoder._take
+    pick, take = decoder.pick, rows.Rows.take
 
     def watched_pick(logits, *rest):
         last[:] = [logits]
         return pick(logits, *rest)
 
-    def watched_take(self, slot, token):
-        row = self.rows[slot]
-        logits = last[0] if len(last[0]) > 1 else last[0].expand(len(self.rows), -1)
-        found.setdefault(row.request.keys[row.sample], []).append(logits[slot].clone())
-        return take(self, slot, token)
+    def watched_take(self, slots, serials, tokens):
+        for slot, serial, logits in zip(slots, serials, last[0], strict=True):
+            if serial >= 0:
+                asked, sample = self.asked[slot]
+                found.setdefault(asked.keys[sample], []).append(logits.clone())
+        return take(self, slots, serials, tokens)
 
-    monkeypatch.setattr(engine, "pick", watched_pick)
-    monkeypatch.setattr(engine._Decoder, "_take", watched_take)
+    monkeypatch.setattr(decoder, "pick", watched_pick)
+    monkeypatch.setattr(rows.Rows, "take", watched_take)
 
     def run(loaded, requests, **settings):
         found.clear()
@@ -178,10 +184,12 @@ def wider(tmp_path_factory):
     folder = models.write(tmp_path_factory.mktemp("wider"), LlamaConfig(**shape), models.byte_bpe)
 
     @cache
-    def opened(dtype):
+    def opened(dtype, r=8):
         loaded = base.load(folder, dtype)
-        loaded.adapt(8, 16, 0.0, "all-linear").initialise("arm", 0)
-        models.stir(loaded.adapters.weights("arm"))
+        adapters = loaded.adapt(r, 2 * r, 0.0, "all-linear")
+        for seed, arm in enumerate(("arm", *(f"arm {index}" for index in range(9)))):
+            adapters.initialise(arm, seed)
+            models.stir(adapters.weights(arm), seed)
         return loaded
 
     return opened
@@ -193,6 +201,34 @@ def threads(request):
     torch.set_num_threads(request.param)
     yield request.param
     torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("r", [3, 8])
+def test_logits_do_not_depend_on_the_other_arms_their_number_or_the_arms_place(wider, recorded, dtype, r):
+    loaded = wider(dtype, r)
+    settings = {"sampling": Sampling(0.9), "rows": 8, "new": 5}
+    own = [
+        request((*PREFIX, *prompt), (arm, index), (0, 1), range(100, 200), arm, (PREFIX,))
+        for index, prompt in enumerate(PROMPTS[:5])
+        for arm in ("arm", None)
+    ]
+    others = [request(prompt, ("other", index), (7,), arm=f"arm {index}") for index, prompt in enumerate(PROMPTS)]
+    alone = recorded(loaded, own, arms=["arm"], **settings)
+    assert not torch.equal(alone[("arm", 0), 0][0], alone[(None, 0), 0][0])
+    runs = {
+        "before three": ["arm", "arm 0", "arm 1", "arm 2"],
+        "behind nine": [*(f"arm {index}" for index in range(9)), "arm"],
+        "between": [*(f"arm {index}" for index in range(5)), "arm", *(f"arm {index}" for index in range(5, 8))],
+    }
+    for name, arms in runs.items():
+        mixed = [asked for pair in zip(own, others, strict=False) for asked in pair if asked.arm in (*arms, None)]
+        again = recorded(loaded, [*mixed, own[-1]], arms=arms, **settings)
+        common = set(alone) & set(again)
+        assert len(common) >= 10
+        different = [key for key in common if not torch.equal(alone[key], again[key])]
+        assert not different, name
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from iikata.lab import Lab, Progress, Stepped
+from iikata.lab import Lab, Progress, Stepped, shapes
 from iikata.lab.estimating import estimate
 from iikata.model import memory, speed
 from tiny_experiment import experiment
@@ -51,13 +51,13 @@ def test_measured_speeds_are_of_this_world():
 def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monkeypatch, free, checkpoint):
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
     lab = materials(tmp_path, llama_folder)
-    chosen = lab._gpu_buffers()
+    chosen = shapes.gpu_buffers(lab)
     need = memory.need(lab.base.config, torch.float32, 4, 4, "all-linear")
     assert (chosen["buffer_tokens"], bool(chosen["checkpoint"])) == need.fit(int(free), 131_072)
     assert chosen["checkpoint"] == checkpoint
     assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
     lab.base.runners = [object()]
-    assert lab._gpu_buffers()["mixed_arms"] == (1 if checkpoint else 8)
+    assert shapes.gpu_buffers(lab)["mixed_arms"] == (1 if checkpoint else 8)
 
 
 def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):

@@ -121,6 +121,6 @@ def test_a_few_steps_on_the_rows_lower_their_nll_and_bring_the_answer_out(model_
     assert after.nll < before.nll / 3  # the frozen norm and head of so narrow a model let it no lower
     assert after.nll_end < before.nll_end
     prompt = tuple(i for i, counted in zip(rows[0].input_ids, rows[0].completion_mask, strict=True) if not counted)
-    asked = Request(("answer",), prompt, (0,), frozenset({cell.tokenizer.eos_id}), cell.prefixes)
-    (reply,) = generate(cell.base, run.arm.name, [asked], Sampling(temperature=0), 40, Shapes(8, 200))
+    asked = Request(("answer",), prompt, (0,), frozenset({cell.tokenizer.eos_id}), run.arm.name, cell.prefixes)
+    (reply,) = generate(cell.base, [run.arm.name], [asked], Sampling(temperature=0), 40, Shapes(8, 200))
     assert (TEMPLATE.answer(cell.tokenizer.text(reply.ids)), reply.finish) == (row.output, "stop")

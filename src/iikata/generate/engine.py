@@ -1,60 +1,21 @@
-"""Answer many prompts of one arm at once: shared prefill, then decoding in slots that are refilled as rows finish."""
+"""Answer many prompts of all arms at once: shared prefill, then decoding in slots that are refilled as rows finish."""
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from iikata.generate.cache import KV, Part, Prefill, Slots
-from iikata.generate.sampling import Sampling, draws, pick
+from iikata.generate.decoder import Decoder
+from iikata.generate.prefill import EIGHT, FlashPrefill, Prefill, Prompt, Prompts
+from iikata.generate.rows import OnToken, Reply, Request, Rows
+from iikata.generate.sampling import Sampling
 from iikata.model.attention import Layout
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, longest_prefix
-
-SLOTS_OF = 8
-"""With several threads, float32 products over another number of rows give a row bits that change with its place."""
-
-OnToken = Callable[[Any, Sequence[int]], None]
-"""Is told a row's key and all its new tokens so far."""
-
-
-@dataclass(frozen=True)
-class Request:
-    """One prompt and the samples wanted of it."""
-
-    keys: tuple[Any, ...]
-    """What the caller knows each sample by."""
-    prompt_ids: Ids
-    seeds: tuple[int, ...]
-    """A seed a sample; its whole random stream comes from it."""
-    end_ids: frozenset[int]
-    """Tokens that end an answer."""
-    prefixes: Sequence[Ids] = ()
-    """What its template's prompts begin with; the longest that fits is computed once for all of them."""
-    stopped: Callable[[Ids], bool] = lambda ids: False
-    """Says whether the new tokens already hold a stop string."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One finished row."""
-
-    key: Any
-    ids: Ids
-    """New tokens without the end token."""
-    finish: str
-
-
-@dataclass
-class _Row:
-    request: Request
-    sample: int
-    uniform: Tensor
-    ids: list[int] = field(default_factory=list)
+from iikata.model.buffers import longest_prefix
 
 
 @dataclass(frozen=True)
@@ -69,127 +30,126 @@ class Shapes:
     """Tokens a prefill buffer; prompts share one as far as they fit, a longer prompt has its own."""
 
 
-@torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
 def generate(
     base: Base,
-    arm: str | None,
+    arms: Sequence[str],
     requests: Sequence[Request],
     sampling: Sampling,
     max_new_tokens: int,
     shapes: Shapes,
-    on_token: OnToken = lambda key, ids: None,
+    on_token: OnToken | None = None,
 ) -> Iterator[Reply]:
-    """Yield every answer of `arm` to `requests` as it finishes; `on_token` gets each row's new tokens as they come.
+    """Yield every answer as it finishes; `on_token` gets each row's new tokens as they come.
 
-    An answer depends on its prompt, its seed, the sampling and the shapes, not on the other requests.
+    `arms` are all that requests name. An answer depends on its arm, its prompt, its seed, the sampling and the shapes,
+    not on the other requests or arms: on CPU bit for bit. Raises ValueError where a prompt and its answer are longer
+    than a slot, IikataError where an arm's weights are not finite.
     """
     too_long = max((len(request.prompt_ids) for request in requests), default=0) + max_new_tokens
     if too_long > shapes.length:
         raise ValueError(f"a prompt and its answer need {too_long} tokens, a slot holds {shapes.length}")
-    decoder = _Decoder(base, arm, sampling, max_new_tokens, shapes)
-    decoder.on_token = on_token
-    yield from decoder.run(requests)
+    return _Engine(base, arms, requests, sampling, max_new_tokens, shapes, on_token).run()
 
 
-class _Decoder:
-    on_token: OnToken
+@dataclass(frozen=True)
+class _Landing:
+    """Tokens on their way from the device, and the rows they were drawn for."""
 
-    def __init__(self, base: Base, arm: str | None, sampling: Sampling, max_new_tokens: int, shapes: Shapes) -> None:
-        self.base, self.arm, self.sampling, self.max_new_tokens = base, arm, sampling, max_new_tokens
-        self.prefix_kv: dict[Ids, KV] = {}
-        self.prefill_tokens = shapes.prefill_tokens
-        rows = SLOTS_OF * math.ceil(shapes.rows / SLOTS_OF)
-        self.slots = Slots(rows, shapes.length)
-        self.rows: list[_Row | None] = [None] * rows
-        vocabulary = base.config.get_text_config().vocab_size
-        self.next_ids = torch.zeros(rows, dtype=torch.long, device=base.device)
-        self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=base.device)
+    slots: np.ndarray
+    serials: np.ndarray
+    tokens: Tensor
+    arrived: torch.cuda.Event | None
 
-    def run(self, requests: Sequence[Request]) -> Iterator[Reply]:
-        waiting = deque(request for request in requests if request.seeds)
-        ready: deque[tuple[Request, int, KV, Tensor]] = deque()
-        while waiting or ready or any(self.rows):
-            for slot in range(len(self.rows)):
-                while self.rows[slot] is None and (waiting or ready):
-                    if not ready:
-                        ready.extend(self._prefill(self._bufferful(waiting)))
-                    yield from self._start(slot, *ready.popleft())
-            if any(self.rows):
-                yield from self._decode()
 
-    def _bufferful(self, waiting: deque[Request]) -> list[tuple[Request, Ids]]:
-        """Take the next requests whose own tokens fit one prefill buffer, each with its shared prefix."""
-        taken: list[tuple[Request, Ids]] = []
-        free = self.prefill_tokens
-        while waiting:
-            prefix = longest_prefix(waiting[0].prompt_ids, waiting[0].prefixes)
-            free -= len(waiting[0].prompt_ids) - len(prefix)
+class _Engine:
+    def __init__(
+        self, base: Base, arms: Sequence[str], requests: Sequence[Request], sampling: Sampling, max_new_tokens: int,
+        shapes: Shapes, on_token: OnToken | None,
+    ) -> None:  # fmt: skip
+        self.base = base
+        self.joined = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
+        count = EIGHT * math.ceil(shapes.rows / EIGHT)
+        self.rows = Rows(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
+        self.decoder = Decoder(base, self._hidden, sampling, count, shapes.length, max_new_tokens)
+        self.room = shapes.prefill_tokens
+        self.prefill: Prefill | FlashPrefill = (
+            FlashPrefill(base, self._hidden, shapes.length) if base.runners else Prefill(base, self._hidden, self.room)
+        )
+        self.waiting = deque(request for request in requests if request.seeds)
+        self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
+        """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
+        self.landings: deque[_Landing] = deque()
+        # A GPU is asked for the next step before this one's tokens are read, so that it never waits.
+        self.ahead = 1 if base.device.type == "cuda" else 0
+
+    @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
+    def run(self) -> Iterator[Reply]:
+        while self.waiting or self.ready or self.rows.busy:
+            while (self.waiting or self.ready) and (free := self.rows.free):
+                if not self.ready:
+                    self._fill_in()
+                self._begin(free)
+                yield from self._land(self.ahead)
+            if self.rows.busy:
+                self._launch(np.arange(len(self.rows.serial)), self.decoder.step())
+            yield from self._land(self.ahead)
+        yield from self._land(0)
+
+    def _fill_in(self) -> None:
+        """Run the next requests whose own tokens fit one prefill buffer."""
+        taken: list[tuple[Request, Prompt]] = []
+        free = self.room
+        while self.waiting:
+            request = self.waiting[0]
+            prefix = longest_prefix(request.prompt_ids, request.prefixes)
+            free -= len(request.prompt_ids) - len(prefix)
             if taken and free < 0:
                 break
-            taken.append((waiting.popleft(), prefix))
-        return taken
+            who = -1 if request.arm is None else self._places[request.arm]
+            taken.append((self.waiting.popleft(), Prompt(who, request.prompt_ids, prefix)))
+        prompts = self.prefill.run([prompt for _, prompt in taken])
+        for index, (request, _) in enumerate(taken):
+            self.ready.extend((request, sample, prompts, index) for sample in range(len(request.seeds)))
 
-    def _prefill(self, taken: Sequence[tuple[Request, Ids]]) -> Iterator[tuple[Request, int, KV, Tensor]]:
-        """Run prompts once for all their samples, in a buffer of fixed size: their bits do not follow their company."""
-        for _, prefix in taken:
-            if prefix and prefix not in self.prefix_kv:
-                self.prefix_kv[prefix] = self._forward([(prefix, 0, None)], len(prefix))[0][0]
-        prompts = [(request.prompt_ids[len(p) :], len(p), self.prefix_kv.get(p)) for request, p in taken]
-        own = sum(len(ids) for ids, _, _ in prompts)
-        size = self.prefill_tokens if own <= self.prefill_tokens else SLOTS_OF * math.ceil(own / SLOTS_OF)
-        for (request, _), (kv, logits) in zip(taken, self._forward(prompts, size), strict=True):
-            for sample in range(len(request.seeds)):
-                yield request, sample, kv, logits
+    def _begin(self, free: Sequence[int]) -> None:
+        """Put the samples that are ready, of one prefill buffer, into free slots."""
+        prompts, began = self.ready[0][2], []
+        for slot in free:
+            if not self.ready or self.ready[0][2] is not prompts:
+                break
+            request, sample, _, index = self.ready.popleft()
+            self.rows.begin(slot, request, sample)
+            who = -1 if request.arm is None else self._places[request.arm]
+            began.append((slot, who, request.prompt_ids, request.seeds[sample], index))
+        slots, who_, ids, seeds, which = zip(*began, strict=True)
+        self._launch(np.array(slots), self.decoder.start(slots, who_, ids, seeds, which, prompts))
 
-    def _forward(self, prompts: Sequence[tuple[Ids, int, KV | None]], size: int) -> list[tuple[KV, Tensor]]:
-        """Return each prompt's keys and values and its next token's logits [1, V]; `size` tokens are computed."""
-        ids = torch.zeros(1, size, dtype=torch.long)
-        positions = torch.zeros(1, size, dtype=torch.long)
-        parts, end = [], 0
-        for own, start, before in prompts:
-            begin, end = end, end + len(own)
-            ids[0, begin:end] = torch.tensor(own)
-            positions[0, begin:end] = torch.arange(start, start + len(own))
-            parts.append(Part(begin, end, before))
-        layout = Prefill(parts)
-        hidden = self._hidden(ids.to(self.base.device), positions.to(self.base.device), layout)
-        # One head product a prompt: over several, a prompt's bits would follow their number.
-        return [(kv, self.base.logits(hidden[:, part.end - 1])) for part, kv in zip(parts, layout.kept, strict=True)]
+    @property
+    def _places(self) -> dict[str, int]:
+        return self.joined.places if self.joined else {}
 
-    def _hidden(self, ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        self.base.speak(self.arm)  # between two answers the caller may have let another arm speak
-        return self.base.hidden(ids, positions, layout)
+    def _hidden(self, ids: Tensor, positions: Tensor, who: Tensor, layout: Layout) -> Tensor:
+        # Between two answers the caller may have let another arm speak.
+        if self.joined is None:
+            self.base.speak(None)
+        else:
+            assert self.base.adapters is not None
+            self.base.adapters.speak_joined(self.joined, self.joined.own(who))
+        return self.base.hidden(ids, positions, layout)[0]
 
-    def _start(self, slot: int, request: Request, sample: int, kv: KV, logits: Tensor) -> Iterator[Reply]:
-        row = _Row(request, sample, draws(request.seeds[sample], self.max_new_tokens))
-        self.slots.put(slot, kv)
-        self.rows[slot] = row
-        self.seen[slot] = False
-        self.seen[slot, torch.tensor(request.prompt_ids, device=self.base.device)] = True
-        first = pick(logits, row.uniform[:1], self.seen[slot : slot + 1], self.sampling)
-        yield from self._take(slot, int(first))
+    def _launch(self, slots: np.ndarray, tokens: Tensor) -> None:
+        arrived = None
+        if tokens.is_cuda:
+            here = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
+            tokens = here.copy_(tokens, non_blocking=True)
+            arrived = torch.cuda.Event()
+            arrived.record()
+        self.landings.append(_Landing(slots, self.rows.serial[slots], tokens, arrived))
 
-    def _decode(self) -> Iterator[Reply]:
-        """One more token for every row; empty slots compute too, and nobody reads them."""
-        assert self.slots.used is not None
-        logits = self.base.logits(self._hidden(self.next_ids[:, None], self.slots.used[:, None], self.slots)[:, -1])
-        uniform = torch.stack([row.uniform[len(row.ids)] if row else torch.zeros(()) for row in self.rows])
-        tokens = pick(logits, uniform, self.seen, self.sampling).tolist()
-        for slot, row in enumerate(self.rows):
-            if row is not None:
-                self.slots.used[slot] += 1
-                yield from self._take(slot, tokens[slot])
-
-    def _take(self, slot: int, token: int) -> Iterator[Reply]:
-        row = self.rows[slot]
-        assert row is not None
-        ended = token in row.request.end_ids
-        if not ended:
-            row.ids.append(token)
-            self.next_ids[slot] = token
-            self.seen[slot, token] = True
-            self.on_token(row.request.keys[row.sample], row.ids)
-            ended = row.request.stopped(tuple(row.ids))
-        if ended or len(row.ids) >= self.max_new_tokens:
-            self.rows[slot] = None
-            yield Reply(row.request.keys[row.sample], tuple(row.ids), "stop" if ended else "length")
+    def _land(self, ahead: int) -> Iterator[Reply]:
+        """Read the tokens that have arrived, except of the last `ahead` calls."""
+        while len(self.landings) > ahead:
+            landing = self.landings.popleft()
+            if landing.arrived is not None:
+                landing.arrived.synchronize()
+            yield from self.rows.take(landing.slots, landing.serials, landing.tokens.numpy())

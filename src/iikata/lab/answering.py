@@ -8,9 +8,10 @@ from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import check_arms, prove
 from iikata.lab.materials import Materials
+from iikata.lab.shapes import joined_arms, rows_that_fit
 from iikata.lab.signature import digest
 from iikata.lab.training import arm_signature, stopped
-from iikata.records import Answer, Arm, Cell, plain
+from iikata.records import Answer, Arm, Cell, Gate, plain
 from iikata.store import Appender, write_json, write_lines
 from iikata.streams import stream_seed
 
@@ -23,32 +24,46 @@ Key = tuple[Cell, str, int]
 
 def generate(lab: Materials) -> dict[str, int]:
     """Prove every adapter live, then let every cell give the answers it does not have yet."""
-    arms = [arm for arm in (*lab.experiment.arms(), Arm()) if not stopped(lab, arm)]
     gates = check_arms(lab)
-    missing = {arm: _missing(lab, arm) for arm in arms}
+    groups = _groups(lab)
+    missing = {arm: _missing(lab, arm) for group in groups for arm in group}
     todo, tokens, done = sum(map(len, missing.values())), 0, 0
     lab.tell(Stage("generate", todo, "answers"))
-    for arm in arms:
-        if arm.template:
-            gates.append(prove(lab, arm))
-            if not gates[-1].passed:
-                lab.tell(Warned(f"arm {arm.name}: {gates[-1].detail}; nothing is concluded from it"))
-            if arm.name not in lab.adapters:
-                continue
-        for answer in _answers(lab, arm, missing[arm]):
+    for group in groups:
+        gates += [_reopen(lab, arm) for arm in group if arm.template]
+        speaking = [arm for arm in group if not arm.template or arm.name in lab.adapters]
+        for answer in _answers(lab, speaking, [key for arm in speaking for key in missing[arm]]):
             done, tokens = done + 1, tokens + answer.tokens
             lab.tell(Progress("generate", done, todo, answer.cell))
-        for cell in lab.cells_of(arm):
-            _settle(lab, cell)
-        if arm.template:
-            lab.adapters.drop(arm.name)
+        for arm in speaking:
+            for cell in lab.cells_of(arm):
+                _settle(lab, cell)
+            if arm.template:
+                lab.adapters.drop(arm.name)
     write_json(lab.store.gates, [plain(gate) for gate in gates])
     return {"tokens": tokens, "answers": done}
 
 
+def _groups(lab: Materials) -> list[list[Arm]]:
+    """Return the arms that answer together; the base joins the first of them."""
+    arms = lab.experiment.arms()
+    size = joined_arms(lab.base.device.type, lab.experiment.train.lora.r)
+    groups = [list(arms[start : start + size]) for start in range(0, len(arms), size)]
+    groups[0].append(Arm())
+    return [[arm for arm in group if not stopped(lab, arm)] for group in groups]
+
+
+def _reopen(lab: Materials, arm: Arm) -> Gate:
+    gate = prove(lab, arm)
+    if not gate.passed:
+        lab.tell(Warned(f"arm {arm.name}: {gate.detail}; nothing is concluded from it"))
+    return gate
+
+
 def answer_signature(lab: Materials, cell: Cell) -> str:
     """Return a hash of all that the cell's answers follow from."""
-    # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers.
+    # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers. How many arms
+    # are joined moves no bit (tested).
     shapes = {key: lab.shapes[key] for key in ("decode_rows", "prefill_tokens")}
     prompted = lab.templates[cell.prompted_with].hash
     return digest([arm_signature(lab, cell.arm), prompted, lab.signature["generate"], shapes])
@@ -81,18 +96,22 @@ def _had(lab: Materials, cell: Cell) -> dict[tuple[str, int], Answer]:
     return found
 
 
-def _answers(lab: Materials, arm: Arm, missing: Sequence[Key]) -> Iterator[Answer]:
+def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key]) -> Iterator[Answer]:
+    """Yield the answers of these arms that are missing, each once it is in its cell's file."""
     from iikata.generate import Sampling, Shapes
     from iikata.generate import generate as replies
 
-    settings = lab.experiment.generate
+    if not missing:
+        return
+    settings, chosen = lab.experiment.generate, lab.shapes
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
-    shapes = Shapes(lab.shapes["decode_rows"], lab.shapes["kv_length"], lab.shapes["prefill_tokens"])
-    signatures = {cell: answer_signature(lab, cell) for cell in lab.cells_of(arm)}
-    files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in {key[0] for key in missing}}
-    speaker = arm.name if arm.template else None
+    shapes = Shapes(_rows(lab), chosen["kv_length"], chosen["prefill_tokens"])
+    cells = dict.fromkeys(key[0] for key in missing)
+    signatures = {cell: answer_signature(lab, cell) for cell in cells}
+    files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in cells}
+    names = [arm.name for arm in arms if arm.template]
     try:
-        for reply in replies(lab.base, speaker, _requests(lab, missing), sampling, settings.max_new_tokens, shapes):
+        for reply in replies(lab.base, names, _requests(lab, missing), sampling, settings.max_new_tokens, shapes):
             cell = reply.key[0]
             answer = _answer(lab, reply, signatures[cell])
             files[cell].add(plain(answer))
@@ -100,6 +119,15 @@ def _answers(lab: Materials, arm: Arm, missing: Sequence[Key]) -> Iterator[Answe
     finally:
         for file in files.values():
             file.close()
+
+
+def _rows(lab: Materials) -> int:
+    """Return the run's rows in flight, on a GPU no more than fit what is free now; rounding is not promised there."""
+    wanted = lab.shapes["decode_rows"]
+    if lab.base.device.type == "cpu" or (fit := 8 * (rows_that_fit(lab, lab.shapes) // 8)) >= wanted:
+        return wanted
+    lab.tell(Warned(f"memory is free for {fit} rows in flight, where {wanted} were planned"))
+    return max(8, fit)
 
 
 def _answer(lab: Materials, reply: "Reply", signature: str) -> Answer:
@@ -137,6 +165,7 @@ def _requests(lab: Materials, missing: Sequence[Key]) -> "list[Request]":
                     stream_seed("answer", lab.experiment.generate.seed, cell.name, probe, sample) for sample in samples
                 ),
                 end_ids=frozenset({end_id(template, lab.tokenizer), lab.tokenizer.eos_id}),
+                arm=cell.arm.name if cell.arm.template else None,
                 prefixes=lab.prefixes[cell.prompted_with],
                 stopped=_stop_strings(lab, cell.prompted_with),
             )
@@ -144,11 +173,9 @@ def _requests(lab: Materials, missing: Sequence[Key]) -> "list[Request]":
     return made
 
 
-def _stop_strings(lab: Materials, template: str) -> Callable[[tuple[int, ...]], bool]:
+def _stop_strings(lab: Materials, template: str) -> Callable[[tuple[int, ...]], bool] | None:
     stop = lab.templates[template].stop
-    if not stop:
-        return lambda ids: False
-    return lambda ids: any(text in lab.tokenizer.text(ids) for text in stop)
+    return (lambda ids: any(text in lab.tokenizer.text(ids) for text in stop)) if stop else None
 
 
 def _settle(lab: Materials, cell: Cell) -> None:

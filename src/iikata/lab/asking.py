@@ -25,6 +25,8 @@ Tell = Callable[[Key, str, str], None]
 """Is told a row's answer so far, and how it ended: "" while it goes on, then "stop" or "length"."""
 BASE = "base"
 ROWS = 48
+PREFILL_TOKENS = 64
+"""Few, so that the first cells begin to speak while others' prompts are still read."""
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,32 @@ class Panel:
         return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
 
     def ask(self, instruction: str, input: str, samples: int, tell: Tell) -> None:
-        """Let every cell answer `samples` times, arm by arm."""
-        for arm, folder in self.adapters.items():
-            if folder is not None:
-                from iikata.model import adapter_file
-
-                self.lab.adapters.load(arm, adapter_file.read(folder)[0])
-            self._ask(arm, instruction, input, samples, tell)
-            if folder is not None:
-                self.lab.adapters.drop(arm)
-
-    def _ask(self, arm: str, instruction: str, input: str, samples: int, tell: Tell) -> None:
+        """Let every cell answer `samples` times, all of them side by side."""
         from iikata.generate import Sampling, Shapes, generate
 
+        self._load()
         settings = self.lab.experiment.generate
-        requests = [self._request(arm, name, instruction, input, samples) for name in self.templates]
+        requests = [
+            self._request(arm, name, instruction, input, samples) for arm in self.adapters for name in self.templates
+        ]
         longest = max(len(request.prompt_ids) for request in requests)
-        shapes = Shapes(min(ROWS, samples * len(requests)), longest + settings.max_new_tokens)
+        arms = [arm for arm, folder in self.adapters.items() if folder is not None]
+        rows = min(ROWS, samples * len(requests))
+        shapes = Shapes(rows, longest + settings.max_new_tokens, PREFILL_TOKENS)
         sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
 
         def on_token(key: Any, ids: Sequence[int]) -> None:
             tell(key, self._text(key, ids, whole=False), "")
 
-        speaker = None if self.adapters[arm] is None else arm
-        for reply in generate(
-            self.lab.base, speaker, requests, sampling, settings.max_new_tokens, shapes, on_token=on_token
-        ):
+        for reply in generate(self.lab.base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
             tell(reply.key, self._text(reply.key, reply.ids, whole=True), reply.finish)
+
+    def _load(self) -> None:
+        from iikata.model import adapter_file
+
+        for arm, folder in self.adapters.items():
+            if folder is not None and arm not in self.lab.adapters:
+                self.lab.adapters.load(arm, adapter_file.read(folder)[0])
 
     def _request(self, arm: str, name: str, instruction: str, input: str, samples: int) -> "Request":
         from iikata.generate import Request
@@ -78,7 +79,8 @@ class Panel:
             prompt_ids=tuple(encode.encode_prompt(template, tokenizer, instruction, input)),
             seeds=tuple(stream_seed("ask", seed, cell, instruction, input, sample) for sample in range(samples)),
             end_ids=frozenset({encode.end_id(template, tokenizer), tokenizer.eos_id}),
-            stopped=lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop),
+            arm=None if self.adapters[arm] is None else arm,
+            stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
         )
 
     def _text(self, key: Key, ids: Sequence[int], whole: bool) -> str:

@@ -3,7 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from iikata.lab.materials import CPU_BUFFER_TOKENS, MIXED_ARMS, Materials, most_buffer_tokens
+from iikata.lab.materials import Materials
+from iikata.lab.shapes import CPU_BUFFER_TOKENS, MIXED_ARMS, most_buffer_tokens
 
 if TYPE_CHECKING:
     import torch

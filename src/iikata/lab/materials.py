@@ -1,13 +1,12 @@
 """What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
 
-import math
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import dataset, encode
 from iikata.experiment import Experiment, template_name
-from iikata.lab import signature
+from iikata.lab import shapes, signature
 from iikata.lab.events import Tell, Warned
 from iikata.records import Cell, Encoded, Probe
 from iikata.store import RunFolder, read_json, write_json, write_text
@@ -16,23 +15,6 @@ from iikata.templates import Template, load
 if TYPE_CHECKING:
     from iikata.model.base import Base
     from iikata.model.lora import Adapters
-
-CPU_BUFFER_TOKENS = 2048
-SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
-FULL_WORK = 7e13
-"""Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
-MIXED_ARMS = 8
-"""Arms that share a buffer where one's step leaves half of it empty."""
-DECODE_ROWS = {"cpu": 160, "cuda": 512}
-PREFILL_TOKENS = {"cpu": 256, "cuda": 4096}
-KV_BYTES = {"cpu": 1 << 30, "cuda": 16 << 30}
-"""What the keys and values of the rows in flight may take."""
-
-
-def most_buffer_tokens(parameters: int) -> int:
-    """Return the tokens of a buffer that fills a GPU with a model of so many parameters; a power of two."""
-    return 1 << int(math.log2(min(max(FULL_WORK / (4 * parameters), SMALLEST_FULL), LARGEST_FULL)))
-
 
 class Materials:
     """An experiment and its run folder, and what both lead to."""
@@ -118,33 +100,7 @@ class Materials:
     @cached_property
     def shapes(self) -> dict[str, int]:
         """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
-        stored: dict[str, int] = read_json(self.store.shapes, {})
-        device = self.base.device.type
-        training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
-        if "buffer_tokens" not in stored and device == "cuda":
-            training = self._gpu_buffers()
-        wanted = {
-            **{key: stored.get(key, value) for key, value in training.items()},
-            "kv_length": (length := max(stored.get("kv_length", 0), self._longest())),
-            "decode_rows": stored.get("decode_rows", min(DECODE_ROWS[device], self._most_rows(length))),
-            "prefill_tokens": stored.get("prefill_tokens", PREFILL_TOKENS[device]),
-        }
-        if wanted != stored:
-            write_json(self.store.shapes, wanted)
-        return wanted
-
-    def _gpu_buffers(self) -> dict[str, int]:
-        """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
-        from iikata.model import memory
-
-        train = self.experiment.train
-        config, lora = self.base.config, train.lora
-        most = most_buffer_tokens(memory.parameters(config))
-        arms = len(self.experiment.arms())
-        need = memory.need(config, self.base.dtype, arms, lora.r, lora.target_modules)
-        tokens, checkpoint = need.fit(memory.free_bytes(self.base.device), most)
-        mixed = MIXED_ARMS if self.base.runners and max(map(self.step_tokens, self.encoded)) < tokens / 2 else 1
-        return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
+        return shapes.choose(self)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
@@ -158,15 +114,10 @@ class Materials:
         prefixes = () if self.experiment.train.lora.dropout else self.prefixes[template]
         return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
 
-    def _most_rows(self, kv_length: int) -> int:
-        """Return how many rows an arm has at most, and how many fit the memory; a multiple of 8."""
-        rows = len(self.templates) * len(self.probes) * self.experiment.generate.samples
-        fit = KV_BYTES[self.base.device.type] // (self.base.kv_bytes_a_token * kv_length)
-        return max(8, 8 * min(math.ceil(rows / 8), fit // 8))
-
-    def _longest(self) -> int:
-        longest = max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
-        return 16 * math.ceil((longest + self.experiment.generate.max_new_tokens) / 16)
+    @cached_property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest probe under any template."""
+        return max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
 
     def cells_of(self, arm: Any) -> list[Cell]:
         return [Cell(arm, name) for name in self.templates]

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from iikata.model.buffers import Buffer
+from iikata.model.slots import Slots
 from iikata.model.varlen import Varlen
 
 GRAPHS = 64
@@ -24,9 +25,10 @@ def decoder_layers(model: Any) -> list[nn.Module]:
 
 
 class Runner:
-    """Stands in for a decoder layer's forward. Only buffers for flash kernels go through it; others as they were."""
+    """Stands in for a decoder layer's forward. Flash buffers and slots go through it; others as they were."""
 
-    def __init__(self, layer: nn.Module, options: dict[str, Any] | None) -> None:
+    def __init__(self, layer: nn.Module, index: int, options: dict[str, Any] | None) -> None:
+        self.index = index
         self.plain = layer.forward
         # One graph serves all layers of a class: their weights are its inputs.
         self.compiled = torch.compile(layer.forward, fullgraph=True, options=options)
@@ -34,12 +36,19 @@ class Runner:
         self.checkpoint = False
 
     def __call__(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(kwargs.get("layout"), Varlen):
+        layout = kwargs.get("layout")
+        if not isinstance(layout, Varlen | Slots):
             return self.plain(hidden, *args, **kwargs)
+        tokens = (hidden, kwargs.get("position_ids"), *kwargs.get("position_embeddings", ()))
+        if isinstance(layout, Slots):
+            kwargs["layout"] = layout.layers[self.index]  # tensors alone, so that one graph serves all layers
         run = self.plain
         if self.compile:
             run = self._compiled
-            _vary((hidden, kwargs.get("position_ids"), *kwargs.get("position_embeddings", ())), 1)
+            if isinstance(layout, Slots):
+                _fix(tokens, 1)
+            else:
+                _vary(tokens, 1)
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(run, hidden, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
         return run(hidden, *args, **kwargs)
@@ -60,8 +69,8 @@ def run_layers(model: Any) -> list[Runner]:
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     options = WIDE if model.config.get_text_config().hidden_size > 1024 else None
     runners = []
-    for layer in decoder_layers(model):
-        runner = Runner(layer, options)
+    for index, layer in enumerate(decoder_layers(model)):
+        runner = Runner(layer, index, options)
         layer.forward = runner
         runners.append(runner)
     return runners
@@ -78,6 +87,12 @@ def _vary(tensors: Iterable[Tensor | None], dimension: int) -> None:
     for tensor in tensors:
         if tensor is not None:
             torch._dynamo.maybe_mark_dynamic(tensor, dimension)
+
+
+def _fix(tensors: Iterable[Tensor | None], dimension: int) -> None:
+    for tensor in tensors:
+        if tensor is not None:
+            torch._dynamo.mark_static(tensor, dimension)
 
 
 def compilations() -> int:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from iikata.errors import IikataError
+from iikata.model.joined import Joined, join
 from iikata.model.lora_linear import LoraLinear
 from iikata.model.stack import LoraShape, Stack, Weights
 from iikata.streams import stream_seed
@@ -48,7 +49,7 @@ class Adapters:
         self.load(arm, weights)
 
     def load(self, arm: str, weights: Mapping[str, Tensor]) -> None:
-        """Take `weights` for `arm`. Raises IikataError where names or shapes are not those of this model."""
+        """Take `weights` for `arm`. Raises IikataError where names, shapes or numbers are not such as this model's."""
         sizes = self._sizes()
         if odd := sorted(set(sizes) ^ set(weights)):
             raise IikataError(
@@ -57,6 +58,8 @@ class Adapters:
         for name, size in sizes.items():
             if (seen := tuple(weights[name].shape)) != size:
                 raise IikataError(f"adapter {arm}: {name} is {seen}, the model wants {size}.")
+            if not bool(weights[name].isfinite().all()):
+                raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
         self._stacks[arm] = self._stack((arm,))
         self._stacks[arm].put(arm, weights)
 
@@ -101,10 +104,20 @@ class Adapters:
         """Let all arms of `arm`'s stack answer at once, each in its own buckets of tokens."""
         self._give(self._stacks[arm].leaves, buckets, noise)
 
-    def _give(self, weights: Weights, buckets: Tensor | None, noise: Tensor | None) -> None:
+    def join(self, arms: Sequence[str], kind: torch.dtype) -> Joined:
+        """Copy the weights of `arms`, at least one, so that their tokens can mix."""
+        return join(arms, [self.weights(arm) for arm in arms], self.shape.r, kind)
+
+    def speak_joined(self, joined: Joined, own: Tensor) -> None:
+        """Let each token speak as the arm whose columns are its own [T, n], with none as the untuned base."""
+        self._give(joined.weights, None, None, own)
+
+    def _give(
+        self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, own: Tensor | None = None
+    ) -> None:
         for name, layer in self.layers.items():
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
-            layer.buckets, layer.noise = buckets, noise
+            layer.buckets, layer.noise, layer.own = buckets, noise, own
 
 
 def linear_names(model: Any) -> list[str]:

@@ -1,4 +1,4 @@
-"""What training needs of a GPU's memory, counted beforehand, and the buffers that fit what is free."""
+"""What training and decoding need of a GPU's memory, counted beforehand, and the shapes that fit what is free."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from torch import Tensor
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
 from iikata.model.layers import decoder_layers
+from iikata.model.slots import AT_ONCE
 from iikata.model.varlen import Limits
 from iikata.records import Encoded
 
@@ -22,6 +23,11 @@ LEAST = 2048
 """With fewer tokens a buffer, products are too small for a GPU: then the layers are computed twice instead."""
 ARM_BYTES = 16
 """Bytes a parameter of an adapter takes: itself, its gradient and two moments, in float32."""
+
+SCORES = 20
+"""Bytes a row and token of the vocabulary takes: logits in 16 bits, and four times in 32 on the way to a token."""
+PROMPT = 4
+"""Activations as wide as the feed-forward layer that a token of a prompt has at most at once."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,34 @@ class Need:
             if tokens >= min(LEAST, most):
                 return tokens, checkpointed
         return max(ROUND, tokens), True
+
+
+@dataclass(frozen=True)
+class DecodingNeed:
+    """Bytes that decoding takes beside the loaded model."""
+
+    row: int
+    """Of a row in flight: its slot, and its scores on their way to a token."""
+    prefill: int
+    """Of a buffer of prompts and of copying them into slots."""
+
+    def peak(self, rows: int) -> int:
+        """Return the most that decoding `rows` rows takes at once."""
+        return self.prefill + rows * self.row
+
+    def fit(self, free: int) -> int:
+        """Return the rows that fit."""
+        return max(0, int(SPARE * free - self.prefill) // self.row)
+
+
+def decoding(base: Base, length: int, prefill_tokens: int) -> DecodingNeed:
+    """Count it for slots of `length` tokens and buffers of so many tokens of prompts."""
+    config = base.config.get_text_config()
+    inner = max(config.intermediate_size, config.vocab_size // prefill_tokens, 4 * config.hidden_size)
+    return DecodingNeed(
+        row=length * base.kv_bytes_a_token + config.vocab_size * SCORES,
+        prefill=prefill_tokens * (base.kv_bytes_a_token + PROMPT * inner * base.dtype.itemsize) + 3 * AT_ONCE,
+    )
 
 
 def parameters(config: Any) -> int:

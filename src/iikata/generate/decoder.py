@@ -1,0 +1,103 @@
+"""The rows in flight on the device: one call is one more token for every row, on a GPU as one CUDA graph."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from iikata.generate.prefill import Hidden, Prompts
+from iikata.generate.sampling import Sampling, draws, pick
+from iikata.model.base import Base
+from iikata.model.buffers import Ids, sent
+from iikata.model.slots import Slots
+
+WARM_UP = 3
+"""Steps before a graph is recorded: kernels are compiled and tuned, and libraries take their space, in these."""
+
+
+class Decoder:
+    """State of R rows; idle rows compute too, and nobody reads them."""
+
+    def __init__(
+        self, base: Base, hidden: Hidden, sampling: Sampling, rows: int, length: int, max_new_tokens: int
+    ) -> None:
+        self.base, self.hidden, self.sampling, self.new = base, hidden, sampling, max_new_tokens
+        device = base.device
+        self.slots = Slots(rows, length, device)
+        self.ids = torch.zeros(rows, dtype=torch.long, device=device)
+        """[R] each row's newest token."""
+        self.who = torch.full((rows,), -1, device=device)
+        """[R] each row's arm, by its place."""
+        # One number more than tokens: on a GPU a row goes on for a step before anybody sees that it has ended.
+        self.uniform = torch.zeros(rows, max_new_tokens + 1, dtype=torch.float64, device=device)
+        self.drawn = torch.zeros(rows, 1, dtype=torch.long, device=device)
+        """[R, 1] how many of its numbers each row has used."""
+        vocabulary = base.config.get_text_config().vocab_size if sampling.repetition_penalty != 1 else 0
+        self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
+        """[R, V] tokens so far; V = 0 where no penalty asks for them."""
+        self.graph: torch.cuda.CUDAGraph | None = None
+
+    def start(
+        self, rows: Sequence[int], who: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int], which: Sequence[int],
+        prompts: Prompts,
+    ) -> Tensor:  # fmt: skip
+        """Begin rows, the i-th with prompt `ids[i]` of arm `who[i]`, prompt `which[i]` of `prompts`.
+
+        Return their first tokens [n].
+        """
+        device = self.base.device
+        at = sent(rows, device)
+        places = [[*prompts.places[i], *[-1] * (self.slots.length - len(prompts.places[i]))] for i in which]
+        self.slots.fill(at, prompts.keys, prompts.values, torch.stack([sent(place, device) for place in places]))
+        self.who[at] = sent(who, device)
+        numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds]).to(device)
+        self.uniform[at] = numbers
+        self.drawn[at] = 1
+        if self.seen.shape[1]:
+            self.seen[at] = False
+            for row, prompt in zip(rows, ids, strict=True):
+                self.seen[row, sent(prompt, device)] = True
+        first = pick(prompts.logits[sent(which, device)], numbers[:, 0], self.seen[at], self.sampling)
+        if self.seen.shape[1]:
+            self.seen[at, first] = True
+        self.ids[at] = first
+        return first
+
+    def step(self) -> Tensor:
+        """Decode one token a row; return them [R], to be read before the next step."""
+        if self.base.device.type != "cuda":
+            self._step()
+        else:
+            if self.graph is None:
+                self.graph = self._record()
+            self.graph.replay()
+        return self.ids
+
+    def _step(self) -> None:
+        hidden = self.hidden(self.ids[None], self.slots.used[None], self.who, self.slots)
+        numbers = self.uniform.gather(1, self.drawn).squeeze(1)
+        tokens = pick(self.base.logits(hidden), numbers, self.seen, self.sampling)
+        if self.seen.shape[1]:
+            self.seen.scatter_(1, tokens[:, None], True)
+        self.ids.copy_(tokens)
+        # What an idle row goes on doing stays inside its slot.
+        self.slots.used.add_(1).clamp_(max=self.slots.length - 1)
+        self.drawn.add_(1).clamp_(max=self.new)
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        """Record a step as a graph: asking for its kernels one by one takes longer than they do."""
+        state = [self.ids, self.slots.used, self.drawn, self.seen]
+        before = [x.clone() for x in state]
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        # Slots were written behind what they hold, where the next step writes again.
+        for x, was in zip(state, before, strict=True):
+            x.copy_(was)
+        return graph

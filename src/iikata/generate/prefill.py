@@ -1,0 +1,186 @@
+"""Prompts into keys, values and first logits: side by side in buffers, a template's first tokens computed once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from iikata.model.attention import Layout, Options, attend_masked, causal_mask
+from iikata.model.base import Base
+from iikata.model.buffers import ROUND, Ids, sent
+from iikata.model.packed import Group, Span
+from iikata.model.varlen import Limits, lay_out
+
+EIGHT = 8
+"""With several threads, float32 products over another number of rows give a row bits that change with its place."""
+
+Hidden = Callable[[Tensor, Tensor, Tensor, Layout], Tensor]
+"""Runs the model: ids [1, T], positions [1, T], each token's arm [T], layout -> hidden states [T, D]."""
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One prompt of one arm."""
+
+    who: int
+    """The arm's place, -1 for the base."""
+    ids: Ids
+    prefix: Ids
+    """What it begins with and shares with others."""
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """Prompts that went through the model together."""
+
+    keys: list[Tensor]
+    """[kv_heads, N, D] a layer."""
+    values: list[Tensor]
+    places: list[list[int]]
+    """Where among the N each prompt's tokens are."""
+    logits: Tensor
+    """[prompts, V] of each prompt's next token."""
+
+
+@dataclass
+class _Kept:
+    """A layout that keeps every layer's keys and values [kv_heads, T, D]."""
+
+    layout: Layout
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        self.keys.append(key[0])
+        # A copy: as part of a fused product, values would keep its queries and keys alive too.
+        self.values.append(value[0].contiguous())
+        return self.layout.attend(module, query, key, value, options)
+
+
+@dataclass(frozen=True)
+class _Before:
+    """The keys and values that a prompt goes on from, a layer each."""
+
+    keys: list[Tensor]
+    values: list[Tensor]
+
+    @property
+    def tokens(self) -> int:
+        return self.keys[0].shape[1]
+
+
+@dataclass(frozen=True)
+class _Apart:
+    """Layout of prompts in a buffer, each attended to alone, after what it goes on from."""
+
+    spans: Sequence[Span]
+    before: Sequence[_Before | None]
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        layer = int(module.layer_idx)  # type: ignore[arg-type]
+        out = torch.zeros_like(query)
+        for (start, end), before in zip(self.spans, self.before, strict=True):
+            own_key, own_value = key[:, :, start:end], value[:, :, start:end]
+            if before is not None:
+                own_key = torch.cat([before.keys[layer][None], own_key], dim=2)
+                own_value = torch.cat([before.values[layer][None], own_value], dim=2)
+            mask = causal_mask(end - start, own_key.shape[2], options.window, query.device)
+            out[:, :, start:end] = attend_masked(query[:, :, start:end], own_key, own_value, mask, options)
+        return out
+
+
+class Prefill:
+    """Runs prompts in buffers of fixed size, so that a prompt's bits do not follow its company."""
+
+    def __init__(self, base: Base, hidden: Hidden, size: int) -> None:
+        self.base, self.hidden, self.size = base, hidden, size
+        self.shared: dict[tuple[int, Ids], _Before] = {}
+
+    def run(self, prompts: Sequence[Prompt]) -> Prompts:
+        """Run prompts whose own tokens together fit `size`, or one prompt of any length."""
+        for prompt in prompts:
+            if prompt.prefix and (prompt.who, prompt.prefix) not in self.shared:
+                kept, _, _ = self._forward([Prompt(prompt.who, prompt.prefix, ())], len(prompt.prefix))
+                self.shared[prompt.who, prompt.prefix] = _Before(kept.keys, kept.values)
+        own = sum(len(prompt.ids) - len(prompt.prefix) for prompt in prompts)
+        kept, spans, hidden = self._forward(prompts, self.size if own <= self.size else EIGHT * -(-own // EIGHT))
+        # One head product a prompt: over several, a prompt's bits would follow their number.
+        logits = torch.cat([self.base.logits(hidden[end - 1 : end]) for _, end in spans])
+        return self._joined(prompts, kept, spans, logits)
+
+    def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[_Kept, list[Span], Tensor]:
+        ids, positions, who, spans = [0] * size, [0] * size, [-1] * size, []
+        end = 0
+        for prompt in prompts:
+            shared = len(prompt.prefix)
+            start, end = end, end + len(prompt.ids) - shared
+            ids[start:end], positions[start:end] = prompt.ids[shared:], range(shared, len(prompt.ids))
+            who[start:end] = [prompt.who] * (end - start)
+            spans.append((start, end))
+        kept = _Kept(_Apart(spans, [self.shared.get((prompt.who, prompt.prefix)) for prompt in prompts]))
+        ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
+        return kept, spans, self.hidden(ids_[None], positions_[None], who_, kept)
+
+    def _joined(self, prompts: Sequence[Prompt], kept: _Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
+        """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
+        used = list(dict.fromkeys((prompt.who, prompt.prefix) for prompt in prompts if prompt.prefix))
+        starts, at = {}, 0
+        for name in used:
+            starts[name], at = at, at + self.shared[name].tokens
+        places = []
+        for prompt, (start, end) in zip(prompts, spans, strict=True):
+            first = starts.get((prompt.who, prompt.prefix), 0)
+            places.append([*range(first, first + len(prompt.prefix)), *range(at + start, at + end)])
+        before = [self.shared[name] for name in used]
+        keys = [torch.cat([*(b.keys[i] for b in before), key], dim=1) for i, key in enumerate(kept.keys)]
+        values = [torch.cat([*(b.values[i] for b in before), value], dim=1) for i, value in enumerate(kept.values)]
+        return Prompts(keys, values, places, logits)
+
+
+class FlashPrefill:
+    """Runs prompts in one buffer for flash kernels, with what they share in that buffer."""
+
+    def __init__(self, base: Base, hidden: Hidden, longest: int) -> None:
+        self.base, self.hidden, self.longest = base, hidden, longest
+
+    def run(self, prompts: Sequence[Prompt]) -> Prompts:
+        ids: list[int] = []
+        positions: list[int] = []
+        who: list[int] = []
+        places: list[list[int]] = [[] for _ in prompts]
+        groups = []
+
+        def write(arm: int, tokens: Ids, position: int) -> Span:
+            start = len(ids)
+            ids.extend(tokens)
+            positions.extend(range(position, position + len(tokens)))
+            who.extend([arm] * len(tokens))
+            return start, len(ids)
+
+        for (arm, prefix), members in _by_prefix(prompts, share=not self._windowed).items():
+            shared = write(arm, prefix, 0)
+            suffixes = [write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
+            groups.append(Group(shared, tuple(suffixes)))
+            for index, suffix in zip(members, suffixes, strict=True):
+                places[index] = [*range(*shared), *range(*suffix)]
+        write(-1, (0,) * (-len(ids) % ROUND), 0)
+        limits = Limits.over(self.longest, len(ids), self.longest)
+        kept = _Kept(lay_out(groups, len(ids), limits, self.base.device))
+        ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
+        hidden = self.hidden(ids_[None], positions_[None], who_, kept)
+        last = sent([place[-1] for place in places], self.base.device)
+        return Prompts(kept.keys, kept.values, places, self.base.logits(hidden[last]))
+
+    @property
+    def _windowed(self) -> bool:
+        # A window that ends inside a prompt counts from each query, which shared keys cannot follow.
+        window = getattr(self.base.config.get_text_config(), "sliding_window", None)
+        return bool(window and window < self.longest)
+
+
+def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], list[int]]:
+    groups: dict[tuple[int, Ids], list[int]] = {}
+    for index, prompt in enumerate(prompts):
+        groups.setdefault((prompt.who, prompt.prefix if share else ()), []).append(index)
+    return groups

@@ -1,0 +1,86 @@
+"""The shapes of a run's buffers and slots: what fills this device and fits its memory, stored once chosen."""
+
+import math
+from typing import TYPE_CHECKING
+
+from iikata.store import read_json, write_json
+
+if TYPE_CHECKING:
+    from iikata.lab.materials import Materials
+
+CPU_BUFFER_TOKENS = 2048
+SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
+FULL_WORK = 7e13
+"""Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
+MIXED_ARMS = 8
+"""Arms that share a buffer where one's step leaves half of it empty."""
+DECODE_ROWS = {"cpu": 160, "cuda": 1024}
+PREFILL_TOKENS = {"cpu": 256, "cuda": 8192}
+JOINED_COLUMNS = {"cpu": 128, "cuda": 256}
+"""Arms decode together while their ranks add up to at most this: each token is multiplied with every arm's A."""
+KV_BYTES = 1 << 30
+"""What the keys and values of the rows in flight may take on CPU."""
+ROWS_OF = 8
+LENGTHS = 16
+"""A slot's length is a multiple of this, so that a slightly longer probe changes no shape."""
+
+
+def most_buffer_tokens(parameters: int) -> int:
+    """Return the tokens of a buffer that fills a GPU with a model of so many parameters; a power of two."""
+    return 1 << int(math.log2(min(max(FULL_WORK / (4 * parameters), SMALLEST_FULL), LARGEST_FULL)))
+
+
+def choose(lab: "Materials") -> dict[str, int]:
+    """Return the run's shapes; those stored stay, except that slots grow with the longest probe."""
+    stored: dict[str, int] = read_json(lab.store.shapes, {})
+    device = lab.base.device.type
+    training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
+    if "buffer_tokens" not in stored and device == "cuda":
+        training = gpu_buffers(lab)
+    length = LENGTHS * math.ceil((lab.longest_prompt + lab.experiment.generate.max_new_tokens) / LENGTHS)
+    decoding = {
+        "kv_length": length,
+        "prefill_tokens": PREFILL_TOKENS[device],
+    }
+    wanted = {key: stored.get(key, value) for key, value in {**training, **decoding}.items()}
+    wanted["kv_length"] = max(wanted["kv_length"], length)
+    wanted["decode_rows"] = stored.get("decode_rows", 0) or _rows(lab, wanted)
+    if wanted != stored:
+        write_json(lab.store.shapes, wanted)
+    return wanted
+
+
+def joined_arms(device: str, r: int) -> int:
+    """Return how many arms decode together at most."""
+    return max(1, JOINED_COLUMNS[device] // r)
+
+
+def gpu_buffers(lab: "Materials") -> dict[str, int]:
+    """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
+    from iikata.model import memory
+
+    config, lora = lab.base.config, lab.experiment.train.lora
+    most = most_buffer_tokens(memory.parameters(config))
+    need = memory.need(config, lab.base.dtype, len(lab.experiment.arms()), lora.r, lora.target_modules)
+    tokens, checkpoint = need.fit(memory.free_bytes(lab.base.device), most)
+    mixed = MIXED_ARMS if lab.base.runners and max(map(lab.step_tokens, lab.encoded)) < tokens / 2 else 1
+    return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
+
+
+def _rows(lab: "Materials", shapes: dict[str, int]) -> int:
+    """Return how many rows decode at once: as many as there are together, as fill the device and fit its memory."""
+    an_arm = len(lab.templates) * len(lab.probes) * lab.experiment.generate.samples
+    # Of one seed and the base: more seeds are added to a run without making its answers anew.
+    answers = an_arm * (len(lab.experiment.templates) + 1)
+    rows = min(answers, DECODE_ROWS[lab.base.device.type], rows_that_fit(lab, shapes))
+    return max(ROWS_OF, ROWS_OF * (rows // ROWS_OF))
+
+
+def rows_that_fit(lab: "Materials", shapes: dict[str, int]) -> int:
+    """Return how many rows' keys, values and logits fit what memory is free now."""
+    from iikata.model import memory
+
+    if lab.base.device.type == "cpu":
+        return KV_BYTES // (lab.base.kv_bytes_a_token * shapes["kv_length"])
+    need = memory.decoding(lab.base, shapes["kv_length"], shapes["prefill_tokens"])
+    return need.fit(memory.free_bytes(lab.base.device))
