@@ -7,7 +7,8 @@ itself when only its samples are cut into other buffers.
 """
 
 import torch
-from train_throughput import SHAPES, samples
+from subject import SHAPES
+from train_throughput import samples
 
 from iikata.model import base as models
 from iikata.model.packed import Group
