@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from subject import SHAPES, fresh, open_model, peak_gb, wait
 
 from iikata.generate import Request, Sampling, Shapes, generate
-from iikata.lab.shapes import DECODE_ROWS, PREFILL_TOKENS
+from iikata.lab.shapes import PREFILL_TOKENS, most_rows
 from iikata.model import memory
 from iikata.model.layers import compilations
-from subject import SHAPES, fresh, open_model, peak_gb, wait
 
 SAMPLING = Sampling(temperature=0.9)
 ARMS = ("arm 0", "arm 1", "arm 2", "arm 3")
@@ -130,14 +130,13 @@ def ours(base: Any, args: argparse.Namespace, rows: int, samples: int, compiled:
     began = wait()
     replies = list(generate(base, ARMS, asked, SAMPLING, args.new, shapes))
     took = wait() - began
-    assert len(replies) == count and all(len(reply.ids) == args.new for reply in replies)
+    assert len(replies) == count
+    assert all(len(reply.ids) == args.new for reply in replies)
     need = memory.decoding(base, shapes.length, shapes.prefill_tokens)
     held = sum(p.nbytes for p in base.model.parameters())
     note = f"first {first:.0f} s, {compilations() - graphs} graphs, planned {(held + need.peak(rows)) / 1e9:.1f} GB"
     how = "" if compiled else ", layers not compiled"
-    return Row(
-        f"iikata, {rows} rows, {samples} samples a prompt{how}", count * args.new / took, peak_gb(), note
-    )
+    return Row(f"iikata, {rows} rows, {samples} samples a prompt{how}", count * args.new / took, peak_gb(), note)
 
 
 def same(base: Any, args: argparse.Namespace) -> str:
@@ -163,6 +162,7 @@ def profile(base: Any, args: argparse.Namespace, rows: int) -> str:
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
+    base.run_layers(True)
     shapes = Shapes(rows, args.prompt + args.new, PREFILL_TOKENS[base.device.type])
     asked = requests(args, base.config.vocab_size, rows, 20)
     steps = []
@@ -202,7 +202,7 @@ def our_rows(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]
         for name, weight in adapters.weights(arm).items():
             if name.endswith("lora_B"):
                 torch.nn.init.normal_(weight.data, std=0.01)
-    rows = args.rows or DECODE_ROWS[base.device.type]
+    rows = args.rows or most_rows(base)
     for samples in args.samples:
         yield "iikata", lambda samples=samples: ours(base, args, rows, samples)
     for other in args.other_rows:
@@ -255,7 +255,9 @@ def main() -> None:
                 continue
             rows.append(found)
             ratio = found.speed / rows[0].speed
-            print(f"{found.name:60s} {found.speed:10,.0f} {ratio:8.2f}x {found.peak_gb:6.1f} GB  {found.note}", flush=True)
+            print(
+                f"{found.name:60s} {found.speed:10,.0f} {ratio:8.2f}x {found.peak_gb:6.1f} GB  {found.note}", flush=True
+            )
         measure = None  # the lambdas hold the model
         fresh()
     if args.json:

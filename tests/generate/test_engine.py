@@ -11,8 +11,9 @@ from scipy.stats import chisquare
 import models
 import oracle
 from iikata.encode import load_tokenizer
-from iikata.generate import Request, Sampling, Shapes, decoder, generate, rows
-from iikata.model import base
+from iikata.generate import Request, Sampling, Shapes, decoder, engine, generate, rows
+from iikata.model import base, rotary
+from iikata.model.layers import compilations, run_layers
 
 GREEDY = Sampling(temperature=0)
 NEW = 10
@@ -80,6 +81,72 @@ def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama,
     for arm, reference in (("arm", oracle.with_adapter(llama_folder, tmp_path)), (None, oracle.plain(llama_folder))):
         got = answers(llama, requests, arm=arm)
         assert [got[index, 0].ids for index in range(4)] == [theirs(reference, p) for p in PROMPTS[:4]]
+
+
+@pytest.fixture
+def three(llama_folder):
+    """A model with three arms."""
+    loaded = base.load(llama_folder, "float32")
+    adapters = loaded.adapt(4, 16, 0.0, "all-linear")
+    for seed, arm in enumerate(("one", "two", "three")):
+        adapters.initialise(arm, seed)
+        models.stir(adapters.weights(arm), seed)
+    return loaded
+
+
+def of_all(**more):
+    """Return requests of three arms and the base, mixed, that end at different lengths."""
+    return [
+        request((*PREFIX, *prompt), (arm, index), (0, 1), range(100, 160), arm, (PREFIX,), **more)
+        for index, prompt in enumerate(PROMPTS)
+        for arm in ("one", "two", "three", None)
+    ]
+
+
+def test_mixed_arms_answer_as_peft_does_for_each(llama_folder, three, tmp_path):
+    got = answers(three, of_all())
+    assert len({reply.ids for reply in got.values()}) > len(PROMPTS)
+    for arm in ("one", "two", "three", None):
+        reference = oracle.plain(llama_folder)
+        if arm:
+            (folder := tmp_path / arm).mkdir()
+            reference = oracle.with_adapter(llama_folder, oracle.save_adapter(three, arm, folder))
+        wanted = [theirs(reference, (*PREFIX, *prompt), set(range(100, 160))) for prompt in PROMPTS]
+        assert [got[(arm, index), 0].ids for index in range(len(PROMPTS))] == wanted
+
+
+@pytest.mark.parametrize("sampling", [Sampling(0.9, repetition_penalty=1.2), Sampling(0)], ids=["sampled", "greedy"])
+@pytest.mark.parametrize("new", [1, NEW])
+def test_reading_tokens_a_step_late_as_on_a_gpu_changes_no_answer(three, monkeypatch, sampling, new):
+    wanted = answers(three, of_all(), sampling, new)
+    monkeypatch.setitem(engine.AHEAD, "cpu", 1)
+    assert answers(three, of_all(), sampling, new) == wanted
+    longest = max(len(asked.prompt_ids) for asked in of_all())
+    assert answers(three, of_all(), sampling, new, length=longest + new) == wanted
+
+
+@pytest.mark.parametrize("family", ["llama", "neox_sequential", "qwen2", "gemma3"])
+def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_layers(model_folder, family, recorded):
+    loaded = base.load(model_folder(family), "float64")
+    adapters = loaded.adapt(4, 16, 0.0, "all-linear")
+    for seed, arm in enumerate(("one", "two", "three")):
+        adapters.initialise(arm, seed)
+        models.stir(adapters.weights(arm), seed)
+    wanted = recorded(loaded, of_all())
+    rotary.install(loaded.model)
+    loaded.runners = run_layers(loaded.model)
+    for runner in loaded.runners:
+        runner.compiled = torch.compile(runner.plain, fullgraph=True, backend="aot_eager")
+    for compiled in (False, True):
+        loaded.run_layers(compiled)
+        before = compilations()
+        found = recorded(loaded, of_all())
+        assert set(found) == set(wanted)
+        for key, steps in wanted.items():
+            assert found[key].shape == steps.shape
+            assert oracle.distance(found[key], steps) < 1e-7  # rotary tables are float32
+        # Gemma 3 has layers with a window and layers without.
+        assert compilations() - before == (0 if not compiled else 2 if family == "gemma3" else 1)
 
 
 def test_two_arms_may_answer_in_turn(llama):

@@ -46,18 +46,20 @@ class Decoder:
         Return their first tokens [n].
         """
         device = self.base.device
-        at = sent(rows, device)
-        places = [[*prompts.places[i], *[-1] * (self.slots.length - len(prompts.places[i]))] for i in which]
-        self.slots.fill(at, prompts.keys, prompts.values, torch.stack([sent(place, device) for place in places]))
+        at, own = sent(rows, device), sent(which, device)
+        self.slots.fill(at, prompts.keys, prompts.values, prompts.places[own])
         self.who[at] = sent(who, device)
-        numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds]).to(device)
+        numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds])
+        numbers = numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
         self.uniform[at] = numbers
         self.drawn[at] = 1
         if self.seen.shape[1]:
             self.seen[at] = False
-            for row, prompt in zip(rows, ids, strict=True):
-                self.seen[row, sent(prompt, device)] = True
-        first = pick(prompts.logits[sent(which, device)], numbers[:, 0], self.seen[at], self.sampling)
+            tokens = [token for prompt in ids for token in prompt]
+            self.seen[
+                sent([row for row, p in zip(rows, ids, strict=True) for _ in p], device), sent(tokens, device)
+            ] = True
+        first = pick(prompts.logits[own], numbers[:, 0], self.seen[at], self.sampling)
         if self.seen.shape[1]:
             self.seen[at, first] = True
         self.ids[at] = first

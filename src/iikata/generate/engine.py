@@ -16,6 +16,10 @@ from iikata.generate.sampling import Sampling
 from iikata.model.attention import Layout
 from iikata.model.base import Base
 from iikata.model.buffers import longest_prefix
+from iikata.model.joined import Joined
+
+AHEAD = {"cpu": 0, "cuda": 1}
+"""A GPU is asked for the next step before this one's tokens are read, so that it never waits."""
 
 
 @dataclass(frozen=True)
@@ -61,26 +65,46 @@ class _Landing:
     arrived: torch.cuda.Event | None
 
 
+@dataclass(frozen=True)
+class _Speaker:
+    """Runs the model with each token's own arm."""
+
+    base: Base
+    joined: Joined | None
+
+    def __call__(self, ids: Tensor, positions: Tensor, who: Tensor, layout: Layout) -> Tensor:
+        # Between two answers the caller may have let another arm speak.
+        if self.joined is None:
+            self.base.speak(None)
+        else:
+            assert self.base.adapters is not None
+            self.base.adapters.speak_joined(self.joined, who)
+        return self.base.hidden(ids, positions, layout)[0]
+
+
 class _Engine:
     def __init__(
         self, base: Base, arms: Sequence[str], requests: Sequence[Request], sampling: Sampling, max_new_tokens: int,
         shapes: Shapes, on_token: OnToken | None,
     ) -> None:  # fmt: skip
-        self.base = base
-        self.joined = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
+        joined = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
+        speaker = _Speaker(base, joined)
+        self.places: dict[str | None, int] = {None: -1}
+        self.places.update(joined.places if joined else {})
         count = EIGHT * math.ceil(shapes.rows / EIGHT)
         self.rows = Rows(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
-        self.decoder = Decoder(base, self._hidden, sampling, count, shapes.length, max_new_tokens)
+        self.decoder = Decoder(base, speaker, sampling, count, shapes.length, max_new_tokens)
         self.room = shapes.prefill_tokens
         self.prefill: Prefill | FlashPrefill = (
-            FlashPrefill(base, self._hidden, shapes.length) if base.runners else Prefill(base, self._hidden, self.room)
+            FlashPrefill(base, speaker, shapes.length)
+            if base.runners
+            else Prefill(base, speaker, self.room, shapes.length)
         )
         self.waiting = deque(request for request in requests if request.seeds)
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
         self.landings: deque[_Landing] = deque()
-        # A GPU is asked for the next step before this one's tokens are read, so that it never waits.
-        self.ahead = 1 if base.device.type == "cuda" else 0
+        self.ahead = AHEAD[base.device.type]
 
     @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
     def run(self) -> Iterator[Reply]:
@@ -105,8 +129,7 @@ class _Engine:
             free -= len(request.prompt_ids) - len(prefix)
             if taken and free < 0:
                 break
-            who = -1 if request.arm is None else self._places[request.arm]
-            taken.append((self.waiting.popleft(), Prompt(who, request.prompt_ids, prefix)))
+            taken.append((self.waiting.popleft(), Prompt(self.places[request.arm], request.prompt_ids, prefix)))
         prompts = self.prefill.run([prompt for _, prompt in taken])
         for index, (request, _) in enumerate(taken):
             self.ready.extend((request, sample, prompts, index) for sample in range(len(request.seeds)))
@@ -119,23 +142,9 @@ class _Engine:
                 break
             request, sample, _, index = self.ready.popleft()
             self.rows.begin(slot, request, sample)
-            who = -1 if request.arm is None else self._places[request.arm]
-            began.append((slot, who, request.prompt_ids, request.seeds[sample], index))
+            began.append((slot, self.places[request.arm], request.prompt_ids, request.seeds[sample], index))
         slots, who_, ids, seeds, which = zip(*began, strict=True)
         self._launch(np.array(slots), self.decoder.start(slots, who_, ids, seeds, which, prompts))
-
-    @property
-    def _places(self) -> dict[str, int]:
-        return self.joined.places if self.joined else {}
-
-    def _hidden(self, ids: Tensor, positions: Tensor, who: Tensor, layout: Layout) -> Tensor:
-        # Between two answers the caller may have let another arm speak.
-        if self.joined is None:
-            self.base.speak(None)
-        else:
-            assert self.base.adapters is not None
-            self.base.adapters.speak_joined(self.joined, self.joined.own(who))
-        return self.base.hidden(ids, positions, layout)[0]
 
     def _launch(self, slots: np.ndarray, tokens: Tensor) -> None:
         arrived = None
@@ -144,6 +153,8 @@ class _Engine:
             tokens = here.copy_(tokens, non_blocking=True)
             arrived = torch.cuda.Event()
             arrived.record()
+        elif self.ahead:
+            tokens = tokens.clone()
         self.landings.append(_Landing(slots, self.rows.serial[slots], tokens, arrived))
 
     def _land(self, ahead: int) -> Iterator[Reply]:

@@ -37,8 +37,8 @@ class Prompts:
     keys: list[Tensor]
     """[kv_heads, N, D] a layer."""
     values: list[Tensor]
-    places: list[list[int]]
-    """Where among the N each prompt's tokens are."""
+    places: Tensor
+    """[prompts, slot length] where among the N each prompt's tokens are; -1 behind its end."""
     logits: Tensor
     """[prompts, V] of each prompt's next token."""
 
@@ -93,8 +93,8 @@ class _Apart:
 class Prefill:
     """Runs prompts in buffers of fixed size, so that a prompt's bits do not follow its company."""
 
-    def __init__(self, base: Base, hidden: Hidden, size: int) -> None:
-        self.base, self.hidden, self.size = base, hidden, size
+    def __init__(self, base: Base, hidden: Hidden, size: int, length: int) -> None:
+        self.base, self.hidden, self.size, self.length = base, hidden, size, length
         self.shared: dict[tuple[int, Ids], _Before] = {}
 
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
@@ -135,14 +135,14 @@ class Prefill:
         before = [self.shared[name] for name in used]
         keys = [torch.cat([*(b.keys[i] for b in before), key], dim=1) for i, key in enumerate(kept.keys)]
         values = [torch.cat([*(b.values[i] for b in before), value], dim=1) for i, value in enumerate(kept.values)]
-        return Prompts(keys, values, places, logits)
+        return Prompts(keys, values, _padded(places, self.length, self.base.device), logits)
 
 
 class FlashPrefill:
     """Runs prompts in one buffer for flash kernels, with what they share in that buffer."""
 
-    def __init__(self, base: Base, hidden: Hidden, longest: int) -> None:
-        self.base, self.hidden, self.longest = base, hidden, longest
+    def __init__(self, base: Base, hidden: Hidden, length: int) -> None:
+        self.base, self.hidden, self.length = base, hidden, length
 
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
         ids: list[int] = []
@@ -165,18 +165,19 @@ class FlashPrefill:
             for index, suffix in zip(members, suffixes, strict=True):
                 places[index] = [*range(*shared), *range(*suffix)]
         write(-1, (0,) * (-len(ids) % ROUND), 0)
-        limits = Limits.over(self.longest, len(ids), self.longest)
+        limits = Limits.over(self.length, len(ids), self.length)
         kept = _Kept(lay_out(groups, len(ids), limits, self.base.device))
         ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
         hidden = self.hidden(ids_[None], positions_[None], who_, kept)
         last = sent([place[-1] for place in places], self.base.device)
-        return Prompts(kept.keys, kept.values, places, self.base.logits(hidden[last]))
+        where = _padded(places, self.length, self.base.device)
+        return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
 
     @property
     def _windowed(self) -> bool:
         # A window that ends inside a prompt counts from each query, which shared keys cannot follow.
         window = getattr(self.base.config.get_text_config(), "sliding_window", None)
-        return bool(window and window < self.longest)
+        return bool(window and window < self.length)
 
 
 def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], list[int]]:
@@ -184,3 +185,8 @@ def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], 
     for index, prompt in enumerate(prompts):
         groups.setdefault((prompt.who, prompt.prefix if share else ()), []).append(index)
     return groups
+
+
+def _padded(places: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:
+    flat = [place for own in places for place in (*own, *[-1] * (length - len(own)))]
+    return sent(flat, device).view(len(places), length)

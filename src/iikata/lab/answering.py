@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Key = tuple[Cell, str, int]
 """A cell, a probe's id, a sample."""
+COMPILE_FROM = 4_000_000
+"""New tokens, at most, from which on a GPU wins back the seconds that compiling its layers takes."""
 
 
 def generate(lab: Materials) -> dict[str, int]:
@@ -110,6 +112,7 @@ def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key]) -> Ite
     signatures = {cell: answer_signature(lab, cell) for cell in cells}
     files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in cells}
     names = [arm.name for arm in arms if arm.template]
+    lab.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
     try:
         for reply in replies(lab.base, names, _requests(lab, missing), sampling, settings.max_new_tokens, shapes):
             cell = reply.key[0]

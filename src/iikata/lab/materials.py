@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from iikata.model.base import Base
     from iikata.model.lora import Adapters
 
+
 class Materials:
     """An experiment and its run folder, and what both lead to."""
 

@@ -7,6 +7,7 @@ from iikata.store import read_json, write_json
 
 if TYPE_CHECKING:
     from iikata.lab.materials import Materials
+    from iikata.model.base import Base
 
 CPU_BUFFER_TOKENS = 2048
 SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
@@ -14,7 +15,10 @@ FULL_WORK = 7e13
 """Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
 MIXED_ARMS = 8
 """Arms that share a buffer where one's step leaves half of it empty."""
-DECODE_ROWS = {"cpu": 160, "cuda": 1024}
+CPU_ROWS, GPU_ROWS, SMALL_GPU_ROWS = 160, 1024, 2048
+"""Rows that decode at once; a small model's kernels are too short for a GPU with fewer."""
+SMALL = 1e9
+"""Parameters of a model that is small in this sense."""
 PREFILL_TOKENS = {"cpu": 256, "cuda": 8192}
 JOINED_COLUMNS = {"cpu": 128, "cuda": 256}
 """Arms decode together while their ranks add up to at most this: each token is multiplied with every arm's A."""
@@ -72,8 +76,15 @@ def _rows(lab: "Materials", shapes: dict[str, int]) -> int:
     an_arm = len(lab.templates) * len(lab.probes) * lab.experiment.generate.samples
     # Of one seed and the base: more seeds are added to a run without making its answers anew.
     answers = an_arm * (len(lab.experiment.templates) + 1)
-    rows = min(answers, DECODE_ROWS[lab.base.device.type], rows_that_fit(lab, shapes))
+    rows = min(answers, most_rows(lab.base), rows_that_fit(lab, shapes))
     return max(ROWS_OF, ROWS_OF * (rows // ROWS_OF))
+
+
+def most_rows(base: "Base") -> int:
+    """Return how many rows fill this device."""
+    if base.device.type == "cpu":
+        return CPU_ROWS
+    return SMALL_GPU_ROWS if sum(p.numel() for p in base.model.parameters()) < SMALL else GPU_ROWS
 
 
 def rows_that_fit(lab: "Materials", shapes: dict[str, int]) -> int:

@@ -34,9 +34,9 @@ class Joined:
     """All arms' columns, n."""
     weights: Weights
 
-    def own(self, who: Tensor) -> Tensor:
-        """Return whose columns count: who [T], the place of each token's arm or -1 for the base -> [T, n] bool."""
-        return torch.arange(self.columns, device=who.device) // self.width == who[:, None]
+    def foreign(self, who: Tensor) -> Tensor:
+        """Return which columns do not count: who [T], each token's arm's place or -1 for the base -> [T, n] bool."""
+        return torch.arange(self.columns, device=who.device) // self.width != who[:, None]
 
 
 def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dtype) -> Joined:
@@ -45,14 +45,19 @@ def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dt
     A product of zero and infinity would be a NaN in every other arm's tokens.
     """
     width = ALIGNED * math.ceil(r / ALIGNED)
+    idle = max(0, LEAST - width * len(arms))
     joined: Weights = {}
     for name in weights[0]:
         is_a = name.endswith("lora_A")
         parts = [pad(one[name].detach().to(kind), (0, 0, 0, width - r) if is_a else (0, width - r)) for one in weights]
-        for arm, part in zip(arms, parts, strict=True):
-            if not bool(part.isfinite().all()):
-                raise IikataError(f"adapter {arm}: {name} holds numbers that {kind} has not.")
         whole = torch.cat(parts, dim=0 if is_a else 1)
-        idle = max(0, LEAST - width * len(arms))
         joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
-    return Joined({arm: place for place, arm in enumerate(arms)}, width, max(LEAST, width * len(arms)), joined)
+    _refuse_infinite(arms, weights, kind)
+    return Joined({arm: place for place, arm in enumerate(arms)}, width, width * len(arms) + idle, joined)
+
+
+def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:
+    finite = torch.stack([torch.stack([x.to(kind).isfinite().all() for x in one.values()]).all() for one in weights])
+    # Asked once, not for every tensor: a GPU would be waited for each time.
+    if bad := [arm for arm, fine in zip(arms, finite.tolist(), strict=True) if not fine]:
+        raise IikataError(f"adapter {bad[0]}: holds numbers that are not finite in {kind}.")

@@ -108,16 +108,16 @@ class Adapters:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
         return join(arms, [self.weights(arm) for arm in arms], self.shape.r, kind)
 
-    def speak_joined(self, joined: Joined, own: Tensor) -> None:
-        """Let each token speak as the arm whose columns are its own [T, n], with none as the untuned base."""
-        self._give(joined.weights, None, None, own)
+    def speak_joined(self, joined: Joined, who: Tensor) -> None:
+        """Let each token speak as the arm at its place [T], as the untuned base where that is -1."""
+        self._give(joined.weights, None, None, joined.foreign(who))
 
     def _give(
-        self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, own: Tensor | None = None
+        self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, foreign: Tensor | None = None
     ) -> None:
         for name, layer in self.layers.items():
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
-            layer.buckets, layer.noise, layer.own = buckets, noise, own
+            layer.buckets, layer.noise, layer.foreign = buckets, noise, foreign
 
 
 def linear_names(model: Any) -> list[str]:

@@ -66,8 +66,8 @@ class LoraLinear(nn.Module):
         """[n] which of the arms in `a` and `b` each bucket of tokens belongs to; None where one arm speaks."""
         self.noise: Tensor | None = None
         """[T] int32, a stream a token; dropout acts only with it."""
-        self.own: Tensor | None = None
-        """[T, n] bool, which columns of joined arms are each token's own; None where they are not joined."""
+        self.foreign: Tensor | None = None
+        """[T, n] bool, which columns of joined arms are not each token's own; None where they are not joined."""
         device: torch.device = base.weight.device
         self.salt = torch.tensor(salt, dtype=torch.int32, device=device)
 
@@ -75,8 +75,8 @@ class LoraLinear(nn.Module):
         if self.a is None or self.b is None:
             return self.base(x)
         a, b = self.a, self.b
-        if self.own is not None:
-            return self._joined(x, a, b, self.own)
+        if self.foreign is not None:
+            return self._joined(x, a, b, self.foreign)
         if self.buckets is not None:
             a, b = a.index_select(0, self.buckets), b.index_select(0, self.buckets)
         # The weights are kept in float32; they are rounded to the activations' type where they are used.
@@ -88,11 +88,11 @@ class LoraLinear(nn.Module):
             y = self._apart(flat, a, b)
         return y.view(*x.shape[:-1], -1)
 
-    def _joined(self, x: Tensor, a: Tensor, b: Tensor, own: Tensor) -> Tensor:
+    def _joined(self, x: Tensor, a: Tensor, b: Tensor, foreign: Tensor) -> Tensor:
         """Without gradients: a [n, in] and b [out, n] are in the activations' type."""
         flat = x.reshape(-1, x.shape[-1])
         y = self.base(flat)
-        torch.ops.iikata.add_product(y, torch.where(own, linear(flat, a), 0), b.mT, self.scale)
+        torch.ops.iikata.add_product(y, linear(flat, a).masked_fill(foreign, 0), b.mT, self.scale)
         return y.view(*x.shape[:-1], -1)
 
     def _apart(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
 from iikata.model.layers import decoder_layers
-from iikata.model.slots import AT_ONCE
 from iikata.model.varlen import Limits
 from iikata.records import Encoded
 
@@ -64,7 +63,7 @@ class DecodingNeed:
     row: int
     """Of a row in flight: its slot, and its scores on their way to a token."""
     prefill: int
-    """Of a buffer of prompts and of copying them into slots."""
+    """Of a buffer of prompts."""
 
     def peak(self, rows: int) -> int:
         """Return the most that decoding `rows` rows takes at once."""
@@ -81,7 +80,7 @@ def decoding(base: Base, length: int, prefill_tokens: int) -> DecodingNeed:
     inner = max(config.intermediate_size, config.vocab_size // prefill_tokens, 4 * config.hidden_size)
     return DecodingNeed(
         row=length * base.kv_bytes_a_token + config.vocab_size * SCORES,
-        prefill=prefill_tokens * (base.kv_bytes_a_token + PROMPT * inner * base.dtype.itemsize) + 3 * AT_ONCE,
+        prefill=prefill_tokens * (base.kv_bytes_a_token + PROMPT * inner * base.dtype.itemsize),
     )
 
 

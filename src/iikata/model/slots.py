@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from iikata.model.attention import Options, at_least_float32
 from iikata.model.operators import operator
 
-AT_ONCE = 1 << 28
-"""Bytes that filling slots may copy at a time."""
+AT_ONCE = 16
+"""Slots that are filled at a time on CPU: what is copied on the way stays in the caches."""
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,21 @@ class Slots:
                 own, others = (x.new_zeros(self.rows, x.shape[0], self.length, x.shape[2]) for x in (key, value))
                 self.layers.append(LayerSlots(own, others, self.used))
         self.used[rows] = (places >= 0).sum(1)
-        slot = self.layers[0].keys[0]
-        for few in torch.arange(len(rows), device=rows.device).split(max(1, AT_ONCE // slot.nbytes)):
-            own, at, behind = rows[few], places[few].clamp(min=0), (places[few] < 0)[:, None, :, None]
-            for layer, key, value in zip(self.layers, keys, values, strict=True):
-                layer.keys.index_copy_(0, own, key[:, at].transpose(0, 1))
-                # A key is masked where it is old; a value counts zero times, and zero times inf or NaN is NaN.
-                layer.values.index_copy_(0, own, value[:, at].transpose(0, 1).masked_fill(behind, 0))
+        for layer, key, value in zip(self.layers, keys, values, strict=True):
+            _fill(layer, rows, key, value, places)
+
+
+def _fill(layer: LayerSlots, rows: Tensor, key: Tensor, value: Tensor, places: Tensor) -> None:
+    if key.is_cuda:
+        from iikata.model import slots_kernel
+
+        return slots_kernel.fill(layer.keys, layer.values, rows, key, value, places)
+    for few in torch.arange(len(rows)).split(AT_ONCE):
+        own, at, behind = rows[few], places[few].clamp(min=0), (places[few] < 0)[:, None, :, None]
+        layer.keys.index_copy_(0, own, key[:, at].transpose(0, 1))
+        # A key is masked where it is old; a value counts zero times, and zero times inf or NaN is NaN.
+        layer.values.index_copy_(0, own, value[:, at].transpose(0, 1).masked_fill(behind, 0))
+    return None
 
 
 def _attend(

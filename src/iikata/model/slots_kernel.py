@@ -1,10 +1,11 @@
-"""The Triton kernel of decoding: one query a row over the keys in its slot, which gets the row's own key and value."""
+"""Triton kernels of decoding: filling slots with prompts, and one query a row over the keys in its slot."""
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
+BLOCK = 64
 LEAST = 16
 """Rows that a product in a kernel has at least; query heads over one key head are filled up to it."""
 
@@ -50,7 +51,7 @@ def _attend(
 def attend(
     query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, used: Tensor, scale: float, window: int
 ) -> Tensor:
-    """Attend as `slots._attend` says; the last dimension of each tensor is contiguous, and slots wholly so."""
+    """Write and attend as `slots._attend` says; slots are contiguous."""
     rows, heads, width = query.shape
     kv_heads, length = keys.shape[1], keys.shape[2]
     group = heads // kv_heads
@@ -59,7 +60,34 @@ def attend(
     _attend[(rows, kv_heads)](
         query, key, value, keys, values, used, out, scale * 1.4426950408889634,
         *query.stride()[:2], *key.stride()[:2], *value.stride()[:2], length,
-        GROUP=group, PADDED=max(LEAST, triton.next_power_of_2(group)), WIDTH=width, BLOCK=64, WINDOW=window,
+        GROUP=group, PADDED=max(LEAST, triton.next_power_of_2(group)), WIDTH=width, BLOCK=BLOCK, WINDOW=window,
         num_warps=4, num_stages=2,
     )  # fmt: skip
     return out
+
+
+@triton.jit
+def _fill(
+    key, value, keys, values, rows, places, k_head, k_token, v_head, v_token, length, width,
+    WIDTH: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """One block of tokens of one row and key head; behind the prompt's end values become zero."""
+    number, head, heads = tl.program_id(0), tl.program_id(1), tl.num_programs(1)
+    row = tl.load(rows + number)
+    token = tl.program_id(2) * BLOCK + tl.arange(0, BLOCK)
+    place = tl.load(places + number * length + token, token < length, other=-1)[:, None]
+    column = tl.arange(0, WIDTH)[None]
+    there = (place >= 0) & (column < width)
+    inside = (token < length)[:, None] & (column < width)
+    slot = (row * heads + head) * length * width + token[:, None] * width + column
+    tl.store(keys + slot, tl.load(key + head * k_head + place * k_token + column, there, other=0.0), inside)
+    tl.store(values + slot, tl.load(value + head * v_head + place * v_token + column, there, other=0.0), inside)
+
+
+def fill(keys: Tensor, values: Tensor, rows: Tensor, key: Tensor, value: Tensor, places: Tensor) -> None:
+    """Fill slots as `Slots.fill` says; `rows` and `places` are int64, the last dimension of each tensor contiguous."""
+    _, kv_heads, length, width = keys.shape
+    _fill[(len(rows), kv_heads, triton.cdiv(length, BLOCK))](
+        key, value, keys, values, rows, places.contiguous(), *key.stride()[:2], *value.stride()[:2], length, width,
+        WIDTH=triton.next_power_of_2(width), BLOCK=BLOCK,
+    )  # fmt: skip
