@@ -139,21 +139,52 @@ def ours(base: Any, args: argparse.Namespace, rows: int, samples: int, compiled:
     return Row(f"iikata, {rows} rows, {samples} samples a prompt{how}", count * args.new / took, peak_gb(), note)
 
 
+def held(base: Any, args: argparse.Namespace, gigabytes: float) -> Row:
+    """Hold the process to some memory and let the rows in flight follow from what is free."""
+    fresh()
+    torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory)
+    try:
+        need = memory.decoding(base, args.prompt + args.new, PREFILL_TOKENS["cuda"])
+        rows = 8 * (min(need.fit(memory.free_bytes(base.device)), most_rows(base)) // 8)
+        row = ours(base, args, rows, args.samples[0], compiled=False)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    return Row(f"{row.name}, held to {gigabytes:g} GB", row.speed, row.peak_gb, row.note)
+
+
 def same(base: Any, args: argparse.Namespace) -> str:
     """Answer the same with other neighbours and say how much of it stays the same."""
     vocabulary = base.config.vocab_size
     asked = requests(args, vocabulary, 320, 4)
     runs = []
-    for rows, order in ((320, 1), (320, -1), (64, 1)):
+    for rows, order in ((320, 1), (320, -1), (64, 1), (8, 1)):
         shapes = Shapes(rows, args.prompt + args.new, PREFILL_TOKENS[base.device.type])
         runs.append({r.key: r.ids for r in generate(base, ARMS, asked[::order], SAMPLING, args.new, shapes)})
     lines = []
-    for name, other in zip(("in reverse order", "64 rows instead of 320"), runs[1:], strict=True):
+    for name, other in zip(("in reverse order", "64 rows for 320", "8 rows for 320"), runs[1:], strict=True):
         alike = sum(runs[0][key] == ids for key, ids in other.items()) / len(other)
         firsts = [next((i for i, (a, b) in enumerate(zip(runs[0][k], ids, strict=True)) if a != b), args.new)
                   for k, ids in other.items()]  # fmt: skip
         lines.append(f"identical answers {name}: {alike:.1%} (tokens up to the first other one: {sum(firsts)} of "
                      f"{len(firsts) * args.new})")  # fmt: skip
+    return "\n".join(lines)
+
+
+def kernels() -> str:
+    """Hold attention over slots on this device against float64 arithmetic on the same 16-bit inputs."""
+    lines = []
+    for heads, kv_heads, width, window in ((22, 22, 128, 0), (9, 3, 64, 0), (8, 4, 256, 100)):
+        rows, length = 256, 384
+        draw = torch.Generator("cuda").manual_seed(0)
+        shapes = [(rows, n, width) for n in (heads, kv_heads, kv_heads)] + [(rows, kv_heads, length, width)] * 2
+        given = [torch.randn(shape, generator=draw, device="cuda", dtype=torch.bfloat16) for shape in shapes]
+        used = torch.randint(0, length, (rows,), generator=draw, device="cuda")
+        exact = [x.double() for x in given]
+        wanted = torch.ops.iikata.attend_slots(*exact, used, width**-0.5, window, 0.0)
+        found = torch.ops.iikata.attend_slots(*given, used, width**-0.5, window, 0.0)
+        error = float((found - wanted).norm() / wanted.norm())
+        written = all(torch.equal(x.double(), y) for x, y in zip(given[3:], exact[3:], strict=True))
+        lines.append(f"{heads} heads of {width} over {kv_heads}, window {window}: error {error:.4f}, written {written}")
     return "\n".join(lines)
 
 
@@ -208,7 +239,9 @@ def our_rows(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]
     for other in args.other_rows:
         yield "rows", lambda other=other: ours(base, args, other, args.samples[0])
     if base.device.type == "cuda":
+        yield "kernels", kernels
         yield "eager", lambda: ours(base, args, rows, args.samples[0], compiled=False)
+        yield "held", lambda: held(base, args, args.held)
     yield "same", lambda: same(base, args)
     if args.profile:
         yield "profile", lambda: profile(base, args, rows)
@@ -218,13 +251,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", choices=SHAPES, default="neox-3.6b")
     parser.add_argument("--model", help="a model folder instead of a shape")
-    parser.add_argument("--only", nargs="*", help="one, batch, continuous, static, iikata, rows, eager, same, profile")
+    parser.add_argument("--only", nargs="*", help="the kinds of rows to run, e.g. batch iikata same")
     parser.add_argument("--prompt", type=int, default=64, help="tokens")
     parser.add_argument("--new", type=int, default=64, help="tokens")
     parser.add_argument("--rows", type=int, help="in flight; a run's default where left out")
     parser.add_argument("--other-rows", type=int, nargs="*", default=[])
     parser.add_argument("--samples", type=int, nargs="*", default=[20, 1], help="a prompt")
     parser.add_argument("--static", type=int, nargs="*", default=[256], help="batches with a static cache")
+    parser.add_argument("--held", type=float, default=16, help="GB of a GPU that a row is held to")
     parser.add_argument("--waves", type=int, default=4, help="answers, in rows")
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--targets", default="auto")
