@@ -22,7 +22,7 @@ import torch
 from subject import SHAPES, fresh, open_model, peak_gb, wait
 
 from iikata.generate import Request, Sampling, Shapes, generate
-from iikata.lab.shapes import PREFILL_TOKENS, most_rows
+from iikata.lab.shapes import most_rows, prefill_tokens
 from iikata.model import memory
 from iikata.model.layers import compilations
 
@@ -119,7 +119,7 @@ def ours(base: Any, args: argparse.Namespace, rows: int, samples: int, compiled:
     """Time `generate` after a first, short one that compiles."""
     fresh()
     base.run_layers(compiled)
-    shapes = Shapes(rows, args.prompt + args.new, PREFILL_TOKENS[base.device.type])
+    shapes = Shapes(rows, args.prompt + args.new, prefill_tokens(base))
     vocabulary = base.config.vocab_size
     began, graphs = wait(), compilations()
     asked = requests(args, vocabulary, rows, samples)
@@ -144,7 +144,7 @@ def held(base: Any, args: argparse.Namespace, gigabytes: float) -> Row:
     fresh()
     torch.cuda.set_per_process_memory_fraction(gigabytes * 1e9 / torch.cuda.get_device_properties(0).total_memory)
     try:
-        need = memory.decoding(base, args.prompt + args.new, PREFILL_TOKENS["cuda"])
+        need = memory.decoding(base, args.prompt + args.new, prefill_tokens(base))
         rows = 8 * (min(need.fit(memory.free_bytes(base.device)), most_rows(base)) // 8)
         row = ours(base, args, rows, args.samples[0], compiled=False)
     finally:
@@ -158,7 +158,7 @@ def same(base: Any, args: argparse.Namespace) -> str:
     asked = requests(args, vocabulary, 320, 4)
     runs = []
     for rows, order in ((320, 1), (320, -1), (64, 1), (8, 1)):
-        shapes = Shapes(rows, args.prompt + args.new, PREFILL_TOKENS[base.device.type])
+        shapes = Shapes(rows, args.prompt + args.new, prefill_tokens(base))
         runs.append({r.key: r.ids for r in generate(base, ARMS, asked[::order], SAMPLING, args.new, shapes)})
     lines = []
     for name, other in zip(("in reverse order", "64 rows for 320", "8 rows for 320"), runs[1:], strict=True):
@@ -194,7 +194,7 @@ def profile(base: Any, args: argparse.Namespace, rows: int) -> str:
     from torch.profiler import profile as profiler
 
     base.run_layers(True)
-    shapes = Shapes(rows, args.prompt + args.new, PREFILL_TOKENS[base.device.type])
+    shapes = Shapes(rows, args.prompt + args.new, prefill_tokens(base))
     asked = requests(args, base.config.vocab_size, rows, 20)
     steps = []
     kinds = [ProfilerActivity.CUDA] if base.device.type == "cuda" else [ProfilerActivity.CPU]

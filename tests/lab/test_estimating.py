@@ -1,5 +1,7 @@
 """What training takes is estimated from counts of tokens and bytes and from speeds that are measured on the spot."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -58,6 +60,23 @@ def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monk
     assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
     lab.base.runners = [object()]
     assert shapes.gpu_buffers(lab)["mixed_arms"] == (1 if checkpoint else 8)
+
+
+@pytest.mark.parametrize(("free", "most"), [(40e9, True), (5e6, False), (1e6, False)])
+def test_rows_in_flight_fit_a_gpus_free_memory_and_are_no_more_than_there_are(
+    tmp_path, llama_folder, monkeypatch, free, most
+):
+    lab = materials(tmp_path, llama_folder, generate={"samples": 8, "max_new_tokens": 6})
+    lab.base.device = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
+    chosen = shapes.choose(lab)
+    need = memory.decoding(lab.base, chosen["kv_length"], chosen["prefill_tokens"])
+    # Three probes, two templates and eight samples, of an arm a template and of the base, make 144 answers.
+    assert (chosen["decode_rows"], chosen["prefill_tokens"]) == (144, 8192) if most else chosen["decode_rows"] < 144
+    assert need.peak(chosen["decode_rows"]) <= free or chosen["decode_rows"] == 8
+    assert shapes.choose(lab) == chosen
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free) // 2)
+    assert shapes.choose(lab) == chosen  # stored: what is free later changes no shape of the run
 
 
 def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from iikata.model import memory
+from iikata.model import base, memory
 from iikata.model.memory import Need
 
 NEOX = dict(
@@ -36,3 +36,15 @@ def test_the_buffer_fits_what_is_free_and_layers_are_computed_twice_only_where_i
 
 def test_even_with_next_to_nothing_free_one_round_of_tokens_is_tried():
     assert NEED.fit(1000, 32768) == (128, True)
+
+
+def test_a_decoding_row_is_its_slot_and_its_scores_and_rows_fit_what_is_free(llama_folder):
+    loaded = base.load(llama_folder, "bfloat16")
+    # Two layers, two key heads of width 8, keys and values of 2 bytes.
+    assert loaded.kv_bytes_a_token == 2 * 2 * 2 * 8 * 2
+    need = memory.decoding(loaded, 100, 1024)
+    assert need.row == 100 * 128 + 768 * memory.SCORES
+    assert memory.decoding(loaded, 0, 2048).prefill > need.prefill > 1024 * 128
+    rows = need.fit(10**9)
+    assert need.peak(rows) <= memory.SPARE * 10**9 < need.peak(rows + 1)
+    assert need.fit(1000) == 0

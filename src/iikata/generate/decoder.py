@@ -14,6 +14,9 @@ from iikata.model.slots import Slots
 WARM_UP = 3
 """Steps before a graph is recorded: kernels are compiled and tuned, and libraries take their space, in these."""
 
+FIRST = 64
+"""Rows whose first tokens are drawn at once."""
+
 
 class Decoder:
     """State of R rows; idle rows compute too, and nobody reads them."""
@@ -59,7 +62,9 @@ class Decoder:
             self.seen[
                 sent([row for row, p in zip(rows, ids, strict=True) for _ in p], device), sent(tokens, device)
             ] = True
-        first = pick(prompts.logits[own], numbers[:, 0], self.seen[at], self.sampling)
+        few = zip(own.split(FIRST), numbers[:, 0].split(FIRST), at.split(FIRST), strict=True)
+        # A few at a time: scores of all rows at once would take as much memory again as a step does.
+        first = torch.cat([pick(prompts.logits[o], n, self.seen[a], self.sampling) for o, n, a in few])
         if self.seen.shape[1]:
             self.seen[at, first] = True
         self.ids[at] = first

@@ -19,7 +19,9 @@ CPU_ROWS, GPU_ROWS, SMALL_GPU_ROWS = 160, 1024, 2048
 """Rows that decode at once; a small model's kernels are too short for a GPU with fewer."""
 SMALL = 1e9
 """Parameters of a model that is small in this sense."""
-PREFILL_TOKENS = {"cpu": 256, "cuda": 8192}
+CPU_PREFILL, GPU_PREFILL = 256, 8192
+PREFILL_SHARE = 0.1
+"""Of a GPU's free memory, for a buffer of prompts: the rest is for rows."""
 JOINED_COLUMNS = {"cpu": 128, "cuda": 256}
 """Arms decode together while their ranks add up to at most this: each token is multiplied with every arm's A."""
 KV_BYTES = 1 << 30
@@ -44,7 +46,7 @@ def choose(lab: "Materials") -> dict[str, int]:
     length = LENGTHS * math.ceil((lab.longest_prompt + lab.experiment.generate.max_new_tokens) / LENGTHS)
     decoding = {
         "kv_length": length,
-        "prefill_tokens": PREFILL_TOKENS[device],
+        "prefill_tokens": prefill_tokens(lab.base),
     }
     wanted = {key: stored.get(key, value) for key, value in {**training, **decoding}.items()}
     wanted["kv_length"] = max(wanted["kv_length"], length)
@@ -78,6 +80,17 @@ def _rows(lab: "Materials", shapes: dict[str, int]) -> int:
     answers = an_arm * (len(lab.experiment.templates) + 1)
     rows = min(answers, most_rows(lab.base), rows_that_fit(lab, shapes))
     return max(ROWS_OF, ROWS_OF * (rows // ROWS_OF))
+
+
+def prefill_tokens(base: "Base") -> int:
+    """Return the tokens of a buffer of prompts: as many as fill the device, on a GPU within a part of its memory."""
+    from iikata.model import memory
+
+    if base.device.type == "cpu":
+        return CPU_PREFILL
+    a_token = memory.decoding(base, 0, 1024).prefill / 1024
+    fit = int(memory.free_bytes(base.device) * PREFILL_SHARE / a_token) // 1024
+    return 1024 * max(1, min(GPU_PREFILL // 1024, fit))
 
 
 def most_rows(base: "Base") -> int:

@@ -28,6 +28,9 @@ SCORES = 20
 PROMPT = 4
 """Activations as wide as the feed-forward layer that a token of a prompt has at most at once."""
 
+PROMPTS = 192
+"""Prompts of a buffer whose next tokens' scores stand beside each other."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -77,11 +80,10 @@ class DecodingNeed:
 def decoding(base: Base, length: int, prefill_tokens: int) -> DecodingNeed:
     """Count it for slots of `length` tokens and buffers of so many tokens of prompts."""
     config = base.config.get_text_config()
-    inner = max(config.intermediate_size, config.vocab_size // prefill_tokens, 4 * config.hidden_size)
-    return DecodingNeed(
-        row=length * base.kv_bytes_a_token + config.vocab_size * SCORES,
-        prefill=prefill_tokens * (base.kv_bytes_a_token + PROMPT * inner * base.dtype.itemsize),
-    )
+    row = length * base.kv_bytes_a_token + config.vocab_size * SCORES
+    inner = max(config.intermediate_size, 4 * config.hidden_size)
+    token = base.kv_bytes_a_token + PROMPT * inner * base.dtype.itemsize
+    return DecodingNeed(row, prefill_tokens * token + PROMPTS * config.vocab_size * SCORES)
 
 
 def parameters(config: Any) -> int:
