@@ -39,6 +39,13 @@ def test_every_cell_of_a_run_answers(run):
     assert all(said[-1][1] in ("stop", "length") for said in told.values())
 
 
+def test_cells_speak_side_by_side(run):
+    told = []
+    panel(str(run), SHORT).ask("Name a colour.", "", 1, lambda key, text, finish: told.append((key, finish)))
+    ended = next(index for index, (_, finish) in enumerate(told) if finish)
+    assert len({key for key, _ in told[:ended]}) == 6
+
+
 def test_text_grows_token_by_token_and_ends_once(run):
     for said in heard(panel(str(run), SHORT)).values():
         *growing, (whole, _) = said

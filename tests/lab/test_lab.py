@@ -7,7 +7,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from iikata.errors import IikataError
-from iikata.lab import Lab, Progress
+from iikata.lab import Lab, Progress, shapes
 from tiny_experiment import contents, experiment, values
 
 
@@ -76,6 +76,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folde
     with pytest.raises(KilledError):
         Lab(declared, tmp_path / "run", killer(stage, after)).run()
     Lab(declared, tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+@pytest.mark.parametrize("columns", [1, 12])
+def test_arms_that_answer_in_groups_give_the_same_bytes(tmp_path, llama_folder, whole_run, monkeypatch, columns):
+    monkeypatch.setitem(shapes.JOINED_COLUMNS, "cpu", columns)
+    Lab(experiment(whole_run.parent, llama_folder), tmp_path / "run").run()
     assert contents(tmp_path / "run") == contents(whole_run)
 
 
