@@ -1,5 +1,6 @@
 """The rows in flight on the device: one call is one more token for every row, on a GPU as one CUDA graph."""
 
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -39,6 +40,7 @@ class Decoder:
         self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
         """[R, V] tokens so far; V = 0 where no penalty asks for them."""
         self.graph: torch.cuda.CUDAGraph | None = None
+        self.recordable = True
 
     def start(
         self, rows: Sequence[int], who: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int], which: Sequence[int],
@@ -72,11 +74,11 @@ class Decoder:
 
     def step(self) -> Tensor:
         """Decode one token a row; return them [R], to be read before the next step."""
-        if self.base.device.type != "cuda":
+        if self.base.device.type == "cuda" and self.graph is None and self.recordable:
+            self._record()
+        if self.graph is None:
             self._step()
         else:
-            if self.graph is None:
-                self.graph = self._record()
             self.graph.replay()
         return self.ids
 
@@ -91,7 +93,7 @@ class Decoder:
         self.slots.used.add_(1).clamp_(max=self.slots.length - 1)
         self.drawn.add_(1).clamp_(max=self.new)
 
-    def _record(self) -> torch.cuda.CUDAGraph:
+    def _record(self) -> None:
         """Record a step as a graph: asking for its kernels one by one takes longer than they do."""
         state = [self.ids, self.slots.used, self.drawn, self.seen]
         before = [x.clone() for x in state]
@@ -102,9 +104,14 @@ class Decoder:
                 self._step()
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step()
+        try:
+            with torch.cuda.graph(graph):
+                self._step()
+            self.graph = graph
+        except RuntimeError as error:  # a layer that waits for the device, as some quantised ones do
+            self.recordable = False
+            first = [*str(error).splitlines(), "no reason given"][0]
+            warnings.warn(f"decoding runs without a CUDA graph, which is slower: {first}", stacklevel=2)
         # Slots were written behind what they hold, where the next step writes again.
         for x, was in zip(state, before, strict=True):
             x.copy_(was)
-        return graph
