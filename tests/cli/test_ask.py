@@ -136,11 +136,13 @@ def test_half_a_character_and_half_a_stop_string_are_held_back(run):
     asked.templates["plain"] = replace(asked.templates["plain"], stop=("###",), newline="<NL>")
     tokenizer = asked.lab.tokenizer
     key = ("base@plain", 0)
-    assert asked._text(key, tokenizer.ids("red ##"), whole=False) == "red "
-    assert asked._text(key, tokenizer.ids("red ##"), whole=True) == "red ##"
-    assert asked._text(key, tokenizer.ids("red<N"), whole=False) == "red"
-    assert asked._text(key, tokenizer.ids("red<NL>"), whole=False) == "red\n"
-    assert asked._text(key, tokenizer.ids("🐟")[:-1], whole=False) == ""
+    assert asked._text(key, tokenizer.ids("red ##")) == "red "
+    assert asked._text(key, tokenizer.ids("red ##"), "length") == "red ##"
+    assert asked._text(key, tokenizer.ids("red<N")) == "red"
+    assert asked._text(key, tokenizer.ids("red<NL>")) == "red\n"
+    assert asked._text(key, tokenizer.ids("🐟")[:-1]) == ""
+    assert asked._text(key, tokenizer.ids("red 🐟")[:-1], "length") == "red "
+    assert asked._text(key, tokenizer.ids("red 🐟")[:-1], "stop") == "red \ufffd"
 
 
 def test_samples_below_one_are_refused(capsys):

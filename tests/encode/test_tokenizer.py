@@ -154,6 +154,7 @@ def test_half_a_character_is_shown_as_a_replacement(byte_bpe_folder, sp_bytes_fo
         ids = tokenizer.ids("鯖")
         assert tokenizer.text(ids) == "鯖"
         assert set(tokenizer.text(ids[:1])) == {"\ufffd"}
+        assert [tokenizer.whole_text(ids[:n]) for n in range(len(ids) + 1)] == [*[""] * len(ids), "鯖"]
 
 
 def test_readable_tokens_of_a_byte_level_vocabulary(byte_bpe_folder):

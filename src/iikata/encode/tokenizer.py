@@ -37,6 +37,10 @@ class Tokenizer(ABC):
     def text(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`: special tokens shown, blanks as they are, half a character as U+FFFD."""
 
+    def whole_text(self, ids: Iterable[int]) -> str:
+        """Return the text of `ids` without the half character that a cut may leave at its end."""
+        return self.text(ids).rstrip("\ufffd")
+
     @abstractmethod
     def token(self, id: int) -> str:
         """Return one token as the vocabulary writes it."""

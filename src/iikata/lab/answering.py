@@ -135,7 +135,8 @@ def _rows(lab: Materials) -> int:
 
 def _answer(lab: Materials, reply: "Reply", signature: str) -> Answer:
     cell, probe, sample = reply.key
-    text = lab.templates[cell.prompted_with].answer(lab.tokenizer.text(reply.ids))
+    read = lab.tokenizer.whole_text if reply.finish == "length" else lab.tokenizer.text
+    text = lab.templates[cell.prompted_with].answer(read(reply.ids))
     arm = cell.arm
     return Answer(
         arm.template,

@@ -57,10 +57,10 @@ class Panel:
         sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
 
         def on_token(key: Any, ids: Sequence[int]) -> None:
-            tell(key, self._text(key, ids, whole=False), "")
+            tell(key, self._text(key, ids), "")
 
         for reply in generate(self.lab.base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
-            tell(reply.key, self._text(reply.key, reply.ids, whole=True), reply.finish)
+            tell(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
 
     def _load(self) -> None:
         from iikata.model import adapter_file
@@ -83,12 +83,11 @@ class Panel:
             stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
         )
 
-    def _text(self, key: Key, ids: Sequence[int], whole: bool) -> str:
-        template = self.templates[key[0].partition("@")[2]]
-        text = self.lab.tokenizer.text(ids)
-        if not whole:  # half a character, or what may become a stop string or a line break, is held back
+    def _text(self, key: Key, ids: Sequence[int], finish: str = "") -> str:
+        template, tokenizer = self.templates[key[0].partition("@")[2]], self.lab.tokenizer
+        text = tokenizer.text(ids) if finish == "stop" else tokenizer.whole_text(ids)
+        if not finish:  # what may become a stop string or a line break is held back
             marks = [mark for mark in (*template.stop, template.newline) if mark]
-            text = text.rstrip("\ufffd")
             halves = [n for mark in marks for n in range(1, len(mark)) if text.endswith(mark[:n])]
             text = text[: len(text) - max(halves, default=0)]
         return template.answer(text)
