@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from iikata.errors import IikataError
+from iikata.generate.decoder import Decoder
 from iikata.lab import Lab, Progress, shapes
+from iikata.lab.events import Warned
 from tiny_experiment import contents, experiment, values
 
 
@@ -82,6 +85,39 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folde
         Lab(declared, tmp_path / "run", killer(stage, after)).run()
     Lab(declared, tmp_path / "run").run()
     assert contents(tmp_path / "run") == contents(whole_run)
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
+def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama_folder, whole_run, monkeypatch, error):
+    step, calls, told = Decoder.step, [], []
+
+    def starved(self):
+        calls.append(len(self.who))
+        if len(self.who) > 8 and len(calls) > 3:
+            raise error
+        return step(self)
+
+    monkeypatch.setattr(Decoder, "step", starved)
+    many = values(llama_folder)["generate"] | {"samples": 4}
+    declared = experiment(whole_run.parent, llama_folder, generate=many)
+    Lab(declared, tmp_path / "run", told.append).run("generate")
+    assert (calls[0], calls[-1]) == (72, 8)
+    assert [event.message for event in told if isinstance(event, Warned)] == [
+        f"memory ran out: {rows} rows in flight from now on, which may round otherwise" for rows in (32, 16, 8)
+    ]
+    lines = lines_of(tmp_path / "run")
+    assert len({(x["trained_on"], x["seed"], x["prompted_with"], x["probe"], x["sample"]) for x in lines}) == len(lines)
+    assert len(lines) == 5 * 2 * 3 * 4
+    assert json.loads((tmp_path / "run" / "timing.jsonl").read_text().splitlines()[-1])["halved_to_rows"] == 8
+
+
+def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, monkeypatch):
+    def starved(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Decoder, "step", starved)
+    with pytest.raises(torch.OutOfMemoryError):
+        Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
 
 
 def test_an_answer_that_is_cut_does_not_end_in_half_a_character(whole_run):

@@ -8,7 +8,7 @@ from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import check_arms, prove
 from iikata.lab.materials import Materials
-from iikata.lab.shapes import joined_arms, rows_that_fit
+from iikata.lab.shapes import ROWS_OF, joined_arms, rows_that_fit
 from iikata.lab.signature import digest
 from iikata.lab.training import arm_signature, stopped
 from iikata.records import Answer, Arm, Cell, Gate, plain
@@ -31,10 +31,11 @@ def generate(lab: Materials) -> dict[str, int]:
     missing = {arm: _missing(lab, arm) for group in groups for arm in group}
     todo, tokens, done = sum(map(len, missing.values())), 0, 0
     lab.tell(Stage("generate", todo, "answers"))
+    rows = _Rows(lab)
     for group in groups:
         gates += [_reopen(lab, arm) for arm in group if arm.template]
         speaking = [arm for arm in group if not arm.template or arm.name in lab.adapters]
-        for answer in _answers(lab, speaking, [key for arm in speaking for key in missing[arm]]):
+        for answer in _all_answers(lab, speaking, rows):
             done, tokens = done + 1, tokens + answer.tokens
             lab.tell(Progress("generate", done, todo, answer.cell))
         for arm in speaking:
@@ -43,7 +44,7 @@ def generate(lab: Materials) -> dict[str, int]:
             if arm.template:
                 lab.adapters.drop(arm.name)
     write_json(lab.store.gates, [plain(gate) for gate in gates])
-    return {"tokens": tokens, "answers": done}
+    return {"tokens": tokens, "answers": done, **({"halved_to_rows": rows.now} if rows.halved else {})}
 
 
 def _groups(lab: Materials) -> list[list[Arm]]:
@@ -98,16 +99,49 @@ def _had(lab: Materials, cell: Cell) -> dict[tuple[str, int], Answer]:
     return found
 
 
-def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key]) -> Iterator[Answer]:
-    """Yield the answers of these arms that are missing, each once it is in its cell's file."""
+class _Rows:
+    """How many rows are in flight: as the run's shapes say, but no more than memory has room for."""
+
+    def __init__(self, lab: Materials) -> None:
+        self.lab, self.now, self.halved = lab, lab.shapes["decode_rows"], False
+
+    def fit(self) -> int:
+        """Return the rows; on a GPU, where rounding is not promised, no more than fit what is free now."""
+        if self.lab.base.device.type != "cpu" and (fit := rows_that_fit(self.lab, self.lab.shapes)) < self.now:
+            self.lab.tell(Warned(f"memory is free for {fit} rows in flight, where {self.now} were planned"))
+            self.now = max(ROWS_OF, ROWS_OF * (fit // ROWS_OF))
+        return self.now
+
+    def halve(self) -> bool:
+        """Go on with half the rows, if that is possible."""
+        if self.now <= ROWS_OF:
+            return False
+        self.now, self.halved = ROWS_OF * max(1, self.now // 2 // ROWS_OF), True
+        self.lab.tell(Warned(f"memory ran out: {self.now} rows in flight from now on, which may round otherwise"))
+        return True
+
+
+def _all_answers(lab: Materials, arms: Sequence[Arm], rows: _Rows) -> Iterator[Answer]:
+    """Yield the answers of these arms that are missing; where memory runs out, go on with fewer rows."""
+    from iikata.model import memory
+
+    while missing := [key for arm in arms for key in _missing(lab, arm)]:
+        try:
+            yield from _answers(lab, arms, missing, rows.fit())
+        except (RuntimeError, MemoryError) as error:
+            if not memory.ran_out(error) or not rows.halve():
+                raise
+        memory.give_back()  # behind the clause: the error is gone, and with it what its frames held
+
+
+def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key], rows: int) -> Iterator[Answer]:
+    """Yield these answers, each once it is in its cell's file."""
     from iikata.generate import Sampling, Shapes
     from iikata.generate import generate as replies
 
-    if not missing:
-        return
     settings, chosen = lab.experiment.generate, lab.shapes
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
-    shapes = Shapes(_rows(lab), chosen["kv_length"], chosen["prefill_tokens"])
+    shapes = Shapes(rows, chosen["kv_length"], chosen["prefill_tokens"])
     cells = dict.fromkeys(key[0] for key in missing)
     signatures = {cell: answer_signature(lab, cell) for cell in cells}
     files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in cells}
@@ -122,15 +156,6 @@ def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key]) -> Ite
     finally:
         for file in files.values():
             file.close()
-
-
-def _rows(lab: Materials) -> int:
-    """Return the run's rows in flight, on a GPU no more than fit what is free now; rounding is not promised there."""
-    wanted = lab.shapes["decode_rows"]
-    if lab.base.device.type == "cpu" or (fit := 8 * (rows_that_fit(lab, lab.shapes) // 8)) >= wanted:
-        return wanted
-    lab.tell(Warned(f"memory is free for {fit} rows in flight, where {wanted} were planned"))
-    return max(8, fit)
 
 
 def _answer(lab: Materials, reply: "Reply", signature: str) -> Answer:

@@ -1,5 +1,6 @@
 """What training and decoding need of a GPU's memory, counted beforehand, and the shapes that fit what is free."""
 
+import gc
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,3 +148,16 @@ def free_bytes(device: torch.device) -> int:
     fraction = getattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 1.0)  # not in every torch
     allowed = int(fraction(index) * total)
     return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
+
+
+def ran_out(error: BaseException) -> bool:
+    """Return whether an error says that memory ran out, on a GPU or on CPU."""
+    said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on CPU
+    return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def give_back() -> None:
+    """Let go of what nobody holds any more."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
