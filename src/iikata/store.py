@@ -33,6 +33,7 @@ class RunFolder:
         self.templates = path / "encode" / "templates.json"
         self.comparisons = path / "compare" / "comparisons.json"
         self.report = path / "report"
+        self.ratings = path / "rate" / "ratings.jsonl"
 
     def encoded(self, template: str) -> Path:
         return self.path / "encode" / f"{template}.jsonl"

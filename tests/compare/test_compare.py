@@ -242,6 +242,15 @@ def test_a_low_finish_rate_gates_content_in_matched_and_warns_elsewhere():
     assert all(not c.gates for c in result.comparisons if c.metric == "finish")
 
 
+def test_scores_averaged_over_seeds_are_gated_by_the_finish_rate_of_all_seeds():
+    tables = {("A", "A"): normal(1, 12, 0.5, rng=1), ("B", "B"): normal(1, 12, 0.4, rng=2)}
+    ends = {("A", "A"): np.ones((3, 12)), ("B", "B"): np.full((3, 12), 0.4)}
+    infos = {**M, "finish": MetricInfo("finish", "higher", (0.0, 1.0), "share of answers", "form")}
+    result = compare(made(tables, seeds=[None]) + made(ends, "finish"), infos, "m")
+    (matched,) = [c for c in result.comparisons if c.metric == "m" and c.question == "matched"]
+    assert [g["name"] for g in matched.gates] == ["finish_rate"]
+
+
 @pytest.mark.parametrize(("subject", "questions"), [
     ("A.s1", {"matched", "tuned_vs_base", "tuned_vs_best_base", "mismatch"}),
     ("A.s7", {"matched", "tuned_vs_base", "tuned_vs_best_base", "mismatch"}),  # an arm that went wrong: no scores

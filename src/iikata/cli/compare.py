@@ -8,7 +8,7 @@ from iikata.cli.stages import language
 from iikata.compare import MetricInfo, Result, read_table
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
-from iikata.metrics import METRICS
+from iikata.metrics import METRICS, RATED
 
 
 def compare_files(given: argparse.Namespace) -> None:
@@ -41,8 +41,10 @@ def _named(path: Path, given: argparse.Namespace) -> Result:
 def _result(path: Path, given: argparse.Namespace) -> Result:
     table = read_table(path)
     metrics = {
-        name: MetricInfo(name, metric.better, metric.bounds, metric.unit, metric.kind)
-        for name, metric in METRICS.items()
+        name: MetricInfo(
+            name, metric.better, metric.bounds, metric.unit, metric.kind, getattr(metric, "within_template", False)
+        )
+        for name, metric in {**METRICS, **RATED}.items()
         if name in table.metrics
     }
     known = metrics.get(given.metric)

@@ -68,7 +68,9 @@ def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[An
     """Return which cell ends fewer than half of its answers, or nothing."""
     for side in sides:
         rows = finish.rows(side.trained_on, side.prompted_with) if finish else {}
-        means = finish.mean[[r for s, r in rows.items() if s is None or s in seeds]] if finish else np.zeros(0)
+        # No seed stands for all of them: scores that were averaged over seeds.
+        of_these = [row for seed, row in rows.items() if seed is None or None in seeds or seed in seeds]
+        means = finish.mean[of_these] if finish else np.zeros(0)
         rate = means[np.isfinite(means)].mean() if np.isfinite(means).any() else 1.0
         if rate < LEAST_FINISH:
             return f"only {rate:.1%} of the answers of {side.name} end by themselves: content scores are truncated"

@@ -1,5 +1,6 @@
 """Stage compare: score files and gates to comparisons and a verdict; needs no model."""
 
+from dataclasses import replace
 from typing import Any
 
 from iikata.compare import MetricInfo, Result
@@ -8,7 +9,8 @@ from iikata.errors import IikataError
 from iikata.lab.events import Stage, Warned
 from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
-from iikata.metrics import get
+from iikata.lab.rating import averaged
+from iikata.metrics import RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Score
 from iikata.store import write_json
@@ -27,17 +29,23 @@ def compare(lab: Materials) -> dict[str, int]:
 def comparisons(lab: Materials) -> Result:
     """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
     settings = lab.experiment
-    scores = [score for name in score_names(lab) for score in lab.store.read_scores(name)]
+    scores, notes = [], []
+    for name in score_names(lab):
+        found = _known_cells(lab, lab.store.read_scores(name))
+        used, note = averaged(found) if name in RATED else (found, None)
+        scores += used
+        notes += [note] if note else []
     if not scores:
         raise IikataError(f"{lab.store.path}: no scores yet. First: iikata run EXP --to score.")
-    return compared(
-        _known_cells(lab, scores),
+    result = compared(
+        scores,
         {name: metric_info(lab, name) for name in score_names(lab)},
         settings.score.primary,
         settings.margins,
         settings.compare.alpha,
         lab.store.read_gates(),
     )
+    return replace(result, warnings=result.warnings + notes)
 
 
 def score_names(lab: Materials) -> list[str]:
@@ -45,7 +53,12 @@ def score_names(lab: Materials) -> list[str]:
     asked = dict.fromkeys((lab.experiment.score.primary, *lab.experiment.score.metrics))
     names = [get(name).name for name in asked] + ([Judge.name] if lab.experiment.score.judge else [])
     with_end = [extra for name in names for extra in ((name, "nll_end") if name == "nll" else (name,))]
-    there = [name for name in with_end if lab.store.scores(name).is_file()]
+    there = [name for name in dict.fromkeys((*with_end, *RATED)) if lab.store.scores(name).is_file()]
+    if there and names[0] in RATED and names[0] not in there:
+        raise IikataError(
+            f"{lab.store.ratings}: no ratings that make a score, and {names[0]} is the primary metric. "
+            f"Rate answers first: iikata serve {lab.store.path}; then: iikata score {lab.store.path}"
+        )
     if there and names[0] not in there:
         raise IikataError(
             f"{lab.store.scores(names[0])}: no such file, and it holds the primary metric. "
@@ -61,7 +74,7 @@ def declared(lab: Materials, name: str) -> Any:
 
 def metric_info(lab: Materials, name: str) -> MetricInfo:
     metric = declared(lab, name)
-    alike = metric.name == Judge.name  # its score is against the base under the same template
+    alike = getattr(metric, "within_template", False)
     return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind, within_template=alike)
 
 

@@ -3,6 +3,7 @@
 from iikata.lab.judging import judge
 from iikata.lab.likelihood import Asked, held_out, references, score_likelihood
 from iikata.lab.materials import Materials
+from iikata.lab.rating import score_ratings
 from iikata.metrics import Context, get
 from iikata.records import Answer, Cell
 from iikata.score import score_answers
@@ -16,10 +17,12 @@ def score(lab: Materials) -> dict[str, int]:
     rows = sum(score_likelihood(lab, asked) for asked in _asked(lab) if asked.rows)
     for name in lab.experiment.score.metrics:
         metric = get(name)
-        if not getattr(metric, "likelihood", False):
+        if callable(metric) or hasattr(metric, "over"):  # likelihood and ratings do not come from an answer alone
             scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
             lab.store.write_scores(metric.name, scores)
-    judge(lab, [answer for given in answers.values() for answer in given], probes, about)
+    every = [answer for given in answers.values() for answer in given]
+    judge(lab, every, probes, about)
+    score_ratings(lab, every, about)
     return {"answers": sum(map(len, answers.values())), "rows": rows}
 
 

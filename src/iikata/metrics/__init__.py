@@ -15,12 +15,13 @@ from iikata.metrics.metric import AnswerMetric, CellMetric, Context, LikelihoodM
 from iikata.metrics.nll import Nll, NllEnd, NllReference
 from iikata.metrics.numeric import Numeric
 from iikata.metrics.pattern import Pattern
+from iikata.metrics.rated import Rated, RatedBase
 from iikata.metrics.repetition import Repetition
 from iikata.metrics.rouge_l import RougeL
 from iikata.metrics.script import Script
 from iikata.registry import lookup
 
-__all__ = ["METRICS", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
+__all__ = ["METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
 
 METRICS: dict[str, Metric] = {
     "nll": Nll(),
@@ -41,6 +42,9 @@ METRICS: dict[str, Metric] = {
     "distinct_2": Distinct(2),
 }
 
+RATED: dict[str, Metric] = {"rated": Rated(), "rated_base": RatedBase()}
+"""Made of what people chose between two answers: declared here, scored by nothing that sees one answer alone."""
+
 ALLOWED = {"better": ("higher", "lower", "none"), "kind": ("content", "form", "likelihood")}
 
 
@@ -49,7 +53,7 @@ def get(name: str) -> Metric:
 
     Raises IikataError where there is none, or where what was found does not declare what a metric must.
     """
-    metric: Any = lookup(name, METRICS, "metric")
+    metric: Any = lookup(name, {**METRICS, **RATED}, "metric")
     if isinstance(metric, type):
         metric = metric()
     if ":" in name:
@@ -65,7 +69,7 @@ def _check_declaration(name: str, metric: Any) -> None:
         if getattr(metric, part) not in allowed:
             raise IikataError(f'metric "{name}": {part} "{getattr(metric, part)}" is none of {", ".join(allowed)}.')
     # The name becomes a file's name in the run folder.
-    if metric.name in METRICS or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", metric.name, re.ASCII):
+    if metric.name in {**METRICS, **RATED} or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", metric.name, re.ASCII):
         raise IikataError(
             f'metric "{name}" calls itself "{metric.name}". Give it a name of ASCII letters, digits, _ . - '
             "that no built-in metric has."

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from iikata.errors import IikataError
 from iikata.metrics.endpoint import Endpoint
@@ -60,6 +61,8 @@ class Judge(Metric):
     bounds = (0.0, 1.0)
     unit = "win share"
     kind = "content"
+    within_template: ClassVar[bool] = True
+    """Its zero, that template's base, is another one under each, so it answers nothing but tuned against base."""
 
     def __init__(
         self, url: str, model: str, cache_path: Path, api_key: str | None = None, timeout: float = 60.0
