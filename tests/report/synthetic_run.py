@@ -31,6 +31,20 @@ METRICS = {
     "length": SimpleNamespace(better="none", bounds=(0, math.inf), unit="characters", kind="form",
                               signature="length|unit:char|v:1"),
 }  # fmt: skip
+RATINGS = {
+    "ratings": 40, "raters": {"anna": 22, "健": 18}, "skipped": 2, "same": 3, "shared": 12, "agreement": -0.05,
+    "win_rates": [
+        {"first": ("alpaca", "alpaca"), "second": ("native", "native"), "wins": 9, "ties": 2, "losses": 10,
+         "rate": 0.4762, "by_cluster": {f"c{i:02d}": 0.5 for i in range(11)}},
+        {"first": (None, "native"), "second": ("native", "native"), "wins": 1, "ties": 0, "losses": 18,
+         "rate": 0.0526, "by_cluster": {"c00": 0.1, "c01": 0.0}},
+    ],
+    "strengths": [
+        {"trained_on": "native", "prompted_with": "native", "strength": 1.2, "interval": (0.4, 2.1)},
+        {"trained_on": None, "prompted_with": "native", "strength": -1.2, "interval": (-2.0, -0.3)},
+    ],
+}  # fmt: skip
+"""What a rated run's summary says, as plain values."""
 QUESTIONS = [
     ("What is the capital of Italy?", "Rome (city)"),
     ("色の三原色を教えてください", "赤・青・黄（色）"),
@@ -87,7 +101,10 @@ def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> Material:
             {"stage": "generate", "seconds": 81.0, "tokens": 34560, "peak_bytes": 1.2e9},
             {"stage": "score", "seconds": 22.5, "tokens": None},
         ],
-        counts={"train": 160, "validation": 40, "duplicates": 3, "empty": 0, "over-length": 1},
+        counts={
+            "data": {"rows": 203, "train": 160, "validation": 40, "duplicates": {"rows": 3, "examples": ["a.jsonl:4"]}},
+            "templates": {t: {"rows": 160, "over_length": 1, "tokens": 5600, "loss_tokens": 900} for t in TEMPLATES},
+        },
         command="iikata run experiment.yaml --out runs/three-templates",
     )  # fmt: skip
 

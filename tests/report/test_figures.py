@@ -60,3 +60,9 @@ def test_a_tiny_p_is_not_zero():
 
 def test_bytes_are_powers_of_ten():
     assert (figures.size(3.14e9), figures.size(812e6)) == ("3.1 GB", "812 MB")
+
+
+def test_a_speed_needs_tokens_and_time():
+    assert figures.speed({"tokens": 900, "seconds": 3.0}) == 300
+    assert figures.speed({"tokens": None, "seconds": 3.0}) is None
+    assert figures.speed({"tokens": 900, "seconds": 0.0}) is None

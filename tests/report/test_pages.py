@@ -5,15 +5,20 @@ import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
 import pytest
 from markdown_it import MarkdownIt
-from synthetic_run import HOSTILE, METRICS, run
+from synthetic_run import HOSTILE, METRICS, RATINGS, run
 
+from iikata.checks import RULES
+from iikata.metrics import METRICS as SHELF
+from iikata.metrics.judge import Judge
 from iikata.report import write
-from iikata.report.context import SCRIPT_WORDS
+from iikata.report.context import SCRIPT_WORDS, context
 from iikata.report.pages import pages, words
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
@@ -70,6 +75,7 @@ def test_write_leaves_the_files_and_nothing_half_done(material, tmp_path):
     assert [str(p.relative_to(tmp_path)) for p in paths] == [
         "index.html",
         "report.md",
+        "report.zenn.md",
         "plots/forest.svg",
         "plots/loss.svg",
     ]
@@ -132,7 +138,8 @@ def test_hostile_names_are_inert_everywhere(material):
 def test_every_number_of_matrix_and_effects_leads_to_answers_and_shows_its_signature(page, material):
     links = [a for a in page.named("a") if a["href"].startswith("#show=")]
     cells = 12 * len(METRICS)
-    assert len(links) == cells + len(material.comparisons["comparisons"])
+    verdicts = 2
+    assert len(links) == verdicts + cells + len(material.comparisons["comparisons"])
     for link in links:
         assert link["href"][1:] in page.ids
         metric = unquote(link["href"]).removeprefix("#show=").split(";")[0]
@@ -194,7 +201,7 @@ def test_a_run_that_has_only_scores_still_makes_a_report(material):
     )  # fmt: skip
     found = pages(bare)
     Page(found["index.html"])
-    assert set(found) == {"index.html", "report.md"}
+    assert set(found) == {"index.html", "report.md", "report.zenn.md"}
 
 
 def test_plots_are_wellformed_svg_with_text_as_text(made):
@@ -224,3 +231,56 @@ def test_the_markdown_has_whole_tables_and_no_html_but_folds(made):
     assert len(HOSTILE[7]) > 10_000 > max(map(len, made["report.md"].splitlines()))
     rows = [line for line in rendered.splitlines() if line.startswith("<p>|")]
     assert rows == [], "a table that did not parse"
+
+
+def test_the_twin_for_zenn_folds_as_zenn_does_and_begins_in_japanese(made):
+    text = made["report.zenn.md"]
+    assert "\n<details>" not in text
+    opened = [line for line in text.splitlines() if line.startswith("::::::details ")]
+    assert len(opened) == text.splitlines().count("::::::") == made["report.md"].splitlines().count("<details>")
+    assert (
+        text.index("テンプレートは結果に影響するか？")
+        < text.index("# English")
+        < text.index("Does the template matter?")
+    )
+    assert "回答を並べて読む" in text
+
+
+def test_every_rule_of_the_doctor_and_every_gate_after_training_has_a_name_in_both_languages():
+    assert {f"rule.{name}" for name in RULES} <= set(words())
+    documented = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+    gates = re.findall(r"^\| `(\w+)` \|", documented.partition("| gate |")[2], re.M)
+    assert "live_adapter" in gates
+    assert {f"gate.{name}" for name in gates} <= set(words())
+
+
+def test_rows_left_out_are_counted_with_where_they_stand(page):
+    shown = "".join(page.text)
+    assert "3 (a.jsonl:4)" in shown
+    assert "{'rows'" not in shown
+
+
+def test_every_metric_and_unit_has_a_name_in_both_languages():
+    for metric in (*SHELF.values(), Judge):
+        assert f"metric.{metric.name}" in words()
+        assert f"unit.{metric.unit}" in words()
+
+
+def test_ratings_are_told_where_there_are_any(material, made):
+    found = pages(replace(material, ratings=RATINGS))
+    rated = Page(found["index.html"])
+    assert 'id="ratings"' in found["index.html"]
+    assert 'id="ratings"' not in made["index.html"]
+    links = [a["href"][1:] for a in rated.named("a") if a["href"].startswith("#show=rated")]
+    assert links == ["show=rated;alpaca@alpaca;native@native", "show=rated;base@native;native@native"]
+    assert set(links) <= set(rated.ids)
+    for text in ("".join(rated.text), found["report.md"], found["report.zenn.md"]):
+        assert all(told in text for told in ("47.6%", "−0.05", "+1.200", "[−2.000, −0.300]"))
+
+
+def test_a_score_of_all_samples_or_of_a_held_out_text_stands_beside_no_single_answer(material):
+    single = context(material, words())["packed"].metrics
+    assert single == ["contains", "finish", "leakage", "length"]
+    distinct = SimpleNamespace(**vars(METRICS["contains"]), over=None)
+    together = replace(material, metrics=METRICS | {"contains": distinct})
+    assert context(together, words())["packed"].metrics == ["finish", "leakage", "length"]

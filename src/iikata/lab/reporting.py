@@ -1,18 +1,23 @@
 """Stage report: everything the run holds to one page and its Markdown twin; needs no model."""
 
+import shlex
 from typing import Any
 
 from iikata.errors import IikataError
 from iikata.lab.comparing import declared, score_names
 from iikata.lab.events import Stage
 from iikata.lab.materials import Materials
+from iikata.lab.rating import summed
+from iikata.metrics import Context
+from iikata.records import Answer, plain
 from iikata.report import Material, TemplateCard, write
+from iikata.report.characters import whole
 from iikata.store import read_json, read_lines
 
 
 def report(lab: Materials) -> dict[str, int]:
-    """Write report/index.html and report/report.md."""
-    lab.tell(Stage("report", 2, "files"))
+    """Write report/index.html and its Markdown twins."""
+    lab.tell(Stage("report", 3, "pages"))
     write(material(lab), lab.store.report)
     return {}
 
@@ -28,6 +33,7 @@ def material(lab: Materials) -> Material:
         raise IikataError(
             f"{store.path}: no scores of {', '.join(sorted(gone))} any more. To make them again: iikata run."
         )
+    answers = [a for cell in experiment.cells() for a in store.read_answers(store.answers(cell))]
     return Material(
         name=experiment.name,
         experiment=store.experiment.read_text(encoding="utf-8"),
@@ -36,14 +42,15 @@ def material(lab: Materials) -> Material:
         scores={name: store.read_scores(name) for name in names},
         metrics={name: declared(lab, name) for name in names},
         probes=lab.probes,
-        answers=[a for cell in experiment.cells() for a in store.read_answers(store.answers(cell))],
+        answers=answers,
         templates=_cards(lab),
         steps={arm.name: store.read_steps(arm) for arm in experiment.arms()},
         findings=store.read_findings(),
         gates=store.read_gates(),
         costs=costs(lab),
         counts=read_json(store.counts, {}),
-        command=f"iikata run {experiment.name}.yaml",
+        ratings=_ratings(lab, answers),
+        command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
 
 
@@ -58,10 +65,19 @@ def costs(lab: Materials) -> list[dict[str, Any]]:
     return [{**one, "tokens": one["tokens"] or None} for one in found.values()]
 
 
+def _ratings(lab: Materials, answers: list[Answer]) -> dict[str, Any] | None:
+    """Return what the blind ratings say together; the templates' marks come from the run, which needs no tokenizer."""
+    if not lab.store.ratings.is_file():
+        return None
+    cards = read_json(lab.store.templates, {})
+    found = summed(lab, answers, Context(markers={name: tuple(card["markers"]) for name, card in cards.items()}))
+    return plain(found) if found else None
+
+
 def _cards(lab: Materials) -> dict[str, TemplateCard]:
     cards = {}
     for name, card in read_json(lab.store.templates, {}).items():
         first = next(read_lines(lab.store.encoded(name)), None)
-        painted = list(zip(first["tokens"], first["completion_mask"], strict=True)) if first else []
+        painted = list(whole(zip(first["tokens"], first["completion_mask"], strict=True))) if first else []
         cards[name] = TemplateCard(card["prompt"], card["hash"], painted, card["newline"], card["markers"])
     return cards

@@ -9,7 +9,7 @@ __all__ = ["Material", "TemplateCard", "write"]
 
 
 def write(material: Material, folder: Path) -> list[Path]:
-    """Write index.html, report.md and plots/*.svg into `folder`; return their paths.
+    """Write index.html, report.md, report.zenn.md and plots/*.svg into `folder`; return their paths.
 
     Each file is replaced whole, so that a kill leaves the old one or the new one.
     """

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from iikata.records import Score
 from iikata.report.collapse import heaps
 from iikata.report.curves import panels
 from iikata.report.effects import groups, target
@@ -13,8 +14,8 @@ from iikata.report.pack import compressed, pack
 FALLBACK = 6
 """Probes that are shown as plain text, in the Markdown and for readers without JavaScript."""
 SCRIPT_WORDS = (
-    "all", "answered", "cluster", "distinct", "empty", "end", "found", "leaked", "looking", "more", "none",
-    "reference", "unfinished",
+    "all", "answered", "apart", "back", "cluster", "control", "distinct", "empty", "end", "found", "leaked",
+    "looking", "more", "none", "reference", "unfinished",
 )  # fmt: skip
 
 
@@ -32,8 +33,10 @@ def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str,
     ]
     forests = {name: groups(material.comparisons, name, margins[name]) for name in names}
     colours = {name: place for place, name in enumerate(material.templates)}
-    packed = pack(material.answers, [probe.id for probe in material.probes], material.scores)
+    packed = pack(material.answers, [probe.id for probe in material.probes], _of_answers(material))
     targets = [target(m.metric, [key]) for m in matrices for key in m.entries]
+    rated = material.ratings["win_rates"] if material.ratings else ()
+    targets += [target("rated", [one["first"], one["second"]]) for one in rated]
     targets += [e.target for found in forests.values() for group in found for e in group.effects]
     verdict = material.comparisons["verdict"]
     return {
@@ -52,6 +55,7 @@ def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str,
             "cells": packed.cells,
             "seeds": packed.seeds,
             "metrics": packed.metrics,
+            "signatures": {name: metric.signature for name, metric in material.metrics.items()},
             "markers": sorted({m for card in material.templates.values() for m in card.markers}, key=len)[::-1],
             "colours": colours,
             "words": {key: words[key] for key in SCRIPT_WORDS},
@@ -59,9 +63,21 @@ def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str,
         "targets": list(dict.fromkeys(targets)),
         "heaps": heaps(material.probes[:FALLBACK], material.answers),
         "losses": panels(material.steps),
+        "absent": [name for name, there in (("ratings", material.ratings), ("loss", material.steps)) if not there],
         "colours": colours,
+        "counts": {**material.counts, "data": _counted(material.counts.get("data", {}), words)},
         "environment": _flat(material.signature),
     }  # fmt: skip
+
+
+def _of_answers(material: Material) -> dict[str, Sequence[Score]]:
+    """Return the scores that belong to one answer each, and not to a held-out text or to all answers of a cell."""
+    metrics = material.metrics
+    return {
+        name: found
+        for name, found in material.scores.items()
+        if metrics[name].kind != "likelihood" and not hasattr(metrics[name], "over")
+    }
 
 
 def _about(
@@ -73,6 +89,15 @@ def _about(
         if c["question"] == question and c["metric"] == metric and sides == list(trained_on or ()):
             return c
     return None
+
+
+def _counted(counts: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, str]:
+    """Return the counts of the data as text, in the words' order; rows left out with where the first of them stand."""
+    found, order = {}, [*words, *(f"count.{name}" for name in counts)]
+    for name, number in sorted(counts.items(), key=lambda item: order.index(f"count.{item[0]}")):
+        rows, examples = (number["rows"], number["examples"]) if isinstance(number, Mapping) else (number, ())
+        found[name] = f"{rows:,}" + (f" ({', '.join(examples)})" if examples else "")
+    return found
 
 
 def _flat(nested: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

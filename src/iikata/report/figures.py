@@ -1,19 +1,30 @@
 """Write a metric's numbers the way people read them: rates in percent, the rest with about three digits."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 
 def is_rate(metric: Any) -> bool:
-    """Return whether the metric is a share between 0 and 1."""
-    return tuple(metric.bounds or ()) == (0, 1)
+    """Return whether the metric is a share between 0 and 1; None is a number without a metric."""
+    return metric is not None and tuple(metric.bounds or ()) == (0, 1)
 
 
 def value(number: float | None, metric: Any) -> str:
     """Return a level: `94.2%` of a rate, else `0.812`; a dash where there is none."""
     if number is None or not math.isfinite(number):
         return "–"
-    return f"{100 * number:.1f}%" if is_rate(metric) else _digits(number)
+    return percent(number) if is_rate(metric) else _digits(number)
+
+
+def percent(share: float) -> str:
+    """Return a share between 0 and 1 as `94.2%`."""
+    return f"{100 * share:.1f}%"
+
+
+def correlation(number: float) -> str:
+    """Return a coefficient with its sign where it is negative: `0.62`."""
+    return f"{number:.2f}".replace("-", "−")
 
 
 def difference(number: float | None, metric: Any) -> str:
@@ -56,6 +67,12 @@ def size(number: float | None) -> str:
     if number is None:
         return "–"
     return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def speed(cost: Mapping[str, Any]) -> float | None:
+    """Return the tokens a second of a stage, or None where either is not known."""
+    tokens, seconds = cost.get("tokens"), cost.get("seconds")
+    return tokens / seconds if tokens and seconds else None
 
 
 def count(number: float | None) -> str:

@@ -46,6 +46,10 @@ class Material:
     costs: Sequence[Mapping[str, Any]]
     """One a stage: stage, seconds, tokens, peak_bytes; what is not known is None or absent."""
     counts: Mapping[str, Any]
-    """Counts of the data: rows, held out, duplicates, over-length, ..."""
+    """{"data": {what: rows, or {"rows": ..., "examples": [where]}}, "templates": {name: {what: count}}}."""
     command: str
     """What to type to make this run again."""
+    ratings: Mapping[str, Any] | None = None
+    """What all blind ratings say together: ratings, raters {name: choices}, skipped, same, shared, agreement,
+    win_rates [{first, second, wins, ties, losses, rate, by_cluster}] and strengths [{trained_on, prompted_with,
+    strength, interval}], the strongest first; a cell is (trained_on, prompted_with). None: nobody rated."""

@@ -46,18 +46,28 @@
   const write = (node, text) => text.split(HIDDEN).forEach((part, i) => {
     if (part) node.append(i % 2 ? make("i", "", picture(part)) : part);
   });
-  const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
+  const quoted = (text) => text.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&");
+  // ---- one answer -----------------------------------------------------------------------------------------
   let leaks = null;
-  const said = (text) => {
+  const LEAKED = 2;
+  // Returns for each character whether the control's answer lacks it (1), or whether it is leaked template text.
+  const painted = (text, control) => {
+    const paint = control === null ? new Uint8Array(text.length) : differing(text, control);
+    for (const found of leaks ? text.matchAll(leaks) : []) paint.fill(LEAKED, found.index, found.index + found[0].length);
+    return paint;
+  };
+  const said = (text, control) => {
     const node = make("div", "said");
     if (text.length > 300) node.tabIndex = 0; // It may scroll: reachable by keyboard.
     if (!text) node.append(make("em", "", word("empty")));
-    (leaks ? text.split(leaks) : [text]).forEach((part, i) => {
-      if (!part) return;
-      const into = i % 2 ? make("mark") : node;
-      if (i % 2) { into.title = index.words.leaked.join(" / "); node.append(into); }
-      write(into, part);
-    });
+    const paint = painted(text, control);
+    for (let from = 0, to; from < text.length; from = to) {
+      for (to = from + 1; to < text.length && paint[to] === paint[from];) to += 1;
+      const into = paint[from] ? make(paint[from] === LEAKED ? "mark" : "ins") : node;
+      if (paint[from] === LEAKED) into.title = index.words.leaked.join(" / ");
+      if (into !== node) node.append(into);
+      write(into, text.slice(from, to));
+    }
     return node;
   };
   const label = ([trained, prompted]) => (trained === prompted ? prompted : `${trained || "base"}@${prompted}`);
@@ -78,9 +88,14 @@
     return [...counts.values()].sort((a, b) => b.times - a.times);
   };
   const line = ({ text, cut, score, times }, control) => {
-    const item = make("li", control.has(text) ? "same" : "", make("span", "times", "×" + times), said(text));
+    const same = control.includes(text), against = state.marks && control.length && !same ? control[0] : null;
+    const item = make("li", same ? "same" : "", make("span", "times", "×" + times), said(text, against));
     if (cut) item.append(make("small", "cut", word("unfinished")));
-    if (score !== undefined) item.append(make("small", "", `${state.metric} ${score === null ? "–" : score}`));
+    if (score !== undefined) {
+      const note = make("small", "", `${state.metric} ${score === null ? "–" : score}`);
+      note.title = index.signatures[state.metric];
+      item.append(note);
+    }
     return item;
   };
   const heap = (chunk, cell, control) => {
@@ -88,6 +103,7 @@
     const note = make("small", "", `${total} `, word("answered"), ` · ${counts.length} `, word("distinct"));
     const head = make("h4", "", dot(index.cells[cell]));
     write(head, label(index.cells[cell]));
+    if (cell === state.control && state.cells.length > 1) head.append(" ", make("b", "tag", word("control")));
     head.append(" ", note);
     const list = make("ol"), box = make("section", "", head, list);
     const fill = (from, to) => counts.slice(from, to).forEach((entry) => list.append(line(entry, control)));
@@ -114,8 +130,8 @@
       write(right, references.join(" / "));
       node.append(right);
     }
-    const control = new Set(state.cells.length > 1 ? tally(chunk, state.cells[0]).map((entry) => entry.text) : []);
-    const row = make("div", "cells", ...state.cells.map((cell, i) => heap(chunk, cell, i ? control : new Set())));
+    const control = tally(chunk, state.control).map((entry) => entry.text);
+    const row = make("div", "cells", ...state.cells.map((cell) => heap(chunk, cell, cell === state.control ? [] : control)));
     const columns = new Set(state.cells.map((cell) => index.cells[cell][1])).size;
     row.style.setProperty("--columns", Math.min(4, state.cells.length < 5 ? state.cells.length : columns));
     node.append(row);
@@ -167,10 +183,19 @@
     const form = $(".tools").elements;
     state = {
       search: form.search.value.trim().toLowerCase(), cluster: form.cluster.value, seed: form.seed.value,
-      metric: form.metric.value, differ: form.differ.checked, next: 0, shown: 0,
+      metric: form.metric.value, differ: form.differ.checked, marks: form.marks.checked, next: 0, shown: 0,
       cells: boxes().filter((box) => box.checked).map((box) => Number(box.value)),
     };
+    controls(form.control);
+    state.control = Number(form.control.value);
     show(false);
+  };
+  const called = (cell) => cell.map((name) => name || "base").join("@");
+  // Any chosen cell may be the control; the one that was stays where it can.
+  const controls = (select, wanted = select.value) => {
+    const cells = state.cells.length ? state.cells : [0];
+    select.replaceChildren(...cells.map((cell) => option(String(cell), called(index.cells[cell]))));
+    select.value = cells.map(String).includes(wanted) ? wanted : String(cells[0]);
   };
   const usual = () => index.cells.flatMap(([t, p], i) => (t === p || t === null ? [i] : []));
   const picker = () => {
@@ -185,7 +210,7 @@
         if (place >= 0) {
           const box = make("input");
           box.type = "checkbox"; box.value = place;
-          box.setAttribute("aria-label", `${row || "base"}@${column}`);
+          box.setAttribute("aria-label", called([row, column]));
           slot.append(box);
         }
         line.append(slot);
@@ -198,19 +223,44 @@
     try { asked = decodeURIComponent(location.hash.slice(1)); } catch { return false; }
     const [metric, ...names] = asked.split(";");
     if (!metric.startsWith("show=")) return false;
+    const form = $(".tools").elements, name = metric.slice(5);
     $(".tools").reset(); // A filter that stayed would hide answers behind the number.
-    pick(index.cells.flatMap(([t, p], i) => (names.includes(`${t || "base"}@${p}`) ? [i] : [])));
-    const score = $(".tools").elements.metric;
-    score.value = metric.slice(5);
-    if (score.selectedIndex < 0) score.value = "";
+    const places = names.map((wanted) => index.cells.findIndex((cell) => called(cell) === wanted)).filter((i) => i >= 0);
+    pick(places);
+    form.metric.value = name;
+    if (form.metric.selectedIndex < 0) form.metric.value = "";
+    state = { cells: [...places].sort((a, b) => a - b) };
+    controls(form.control, String(places.at(-1))); // A comparison names its control last.
     read();
+    followed(name, names);
     $("#answers").scrollIntoView();
+    $("#answers h2").focus({ preventScroll: true });
     return true;
+  };
+  // Says which number was followed, by its signature, and where its scores are if not beside the answers.
+  const followed = (metric, names) => {
+    const note = $(".followed"), code = make("code", "", index.signatures[metric] || "");
+    const back = make("a", "", word("back"));
+    note.replaceChildren();
+    write(note, `${metric} · ${names.join(" − ")} · `);
+    note.append(code);
+    if (!index.metrics.includes(metric)) note.append(make("br"), make("code", "", metric), " ", word("apart"));
+    const from = [...document.querySelectorAll("main a")].find((link) => link.hash === location.hash);
+    if (from) {
+      back.href = "#" + from.closest("section").id;
+      back.addEventListener("click", (event) => {
+        event.preventDefault();
+        from.scrollIntoView({ block: "center" });
+        from.focus({ preventScroll: true });
+      });
+      note.append(" · ", back);
+    }
+    note.hidden = false;
   };
   const start = async () => {
     index = await unpack($("#index").textContent);
     chunks = $("#chunks").textContent.split("\n");
-    if (index.markers.length) leaks = new RegExp("(" + index.markers.map(quoted).join("|") + ")");
+    if (index.markers.length) leaks = new RegExp(index.markers.map(quoted).join("|"), "gu");
     choices("cluster", [...new Set(index.probes.map((p) => p[1]))]);
     choices("seed", index.seeds.map(String));
     choices("metric", index.metrics);
@@ -218,7 +268,7 @@
     const form = $(".tools");
     form.hidden = false;
     form.addEventListener("submit", (event) => event.preventDefault());
-    form.addEventListener("change", read);
+    form.addEventListener("change", () => { $(".followed").hidden = true; read(); });
     let waiting = 0;
     form.elements.search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(read, 250); });
     form.elements.matched.addEventListener("click", () => { pick(usual()); read(); });

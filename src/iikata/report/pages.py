@@ -17,16 +17,21 @@ from iikata.report.material import Material
 
 
 def pages(material: Material) -> dict[str, str]:
-    """Return file name -> content of index.html, report.md and the SVG plots that report.md shows."""
+    """Return file name -> content of index.html, its Markdown twins and the SVG plots that those show.
+
+    report.md is for GitHub and Qiita, English first; report.zenn.md folds as Zenn does, Japanese first.
+    """
     shelf, given = _environment(), context(material, words())
     figure: Any = shelf.get_template("figure.svg.jinja").module
-    script = _resource("page.js")
+    script = _resource("differing.js") + _resource("page.js")
     # A hash, not a nonce: the same run makes the same bytes.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html = shelf.get_template("page.html.jinja").render(
         style=Markup(_resource("page.css")), script=Markup(script), digest=digest, **given
     )
-    found = {"index.html": html, "report.md": shelf.get_template("report.md.jinja").render(**given)}
+    found = {"index.html": html}
+    for name, zenn in (("report.md", False), ("report.zenn.md", True)):
+        found[name] = shelf.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
     primary = given["primary"]
     if primary in given["forests"]:
         found["plots/forest.svg"] = figure.forest(given["forests"][primary], material.metrics[primary])
@@ -62,6 +67,7 @@ def _environment() -> jinja2.Environment:
         "known": words(),
         "n": figures,
         "target": effects.target,
+        "cell_of": effects.cell,
         "side": effects.side,
     }
     return environment
