@@ -23,6 +23,8 @@ def floors() -> list[list[str]]:
 LEVEL = {room: level for level, rooms in enumerate(floors()) for room in rooms}
 FACES = {"__init__.py", "__main__.py"}
 """The package's own front; everything else lives in a room."""
+DOORS = {"cli/serve.py": {"serve"}}
+"""The command that starts the page is the one place where a face knows the other."""
 FILES = sorted(path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] not in FACES)
 
 
@@ -50,7 +52,8 @@ def imported_rooms(path: Path) -> set[str]:
 def test_imports_point_down_the_map(path):
     room = room_of(path)
     assert room in LEVEL, f"{path}: {room} is not on the map"
-    wrong = {other for other in imported_rooms(path) - {room} if LEVEL[other] <= LEVEL[room]}
+    doors = DOORS.get(path.relative_to(SOURCE).as_posix(), set())
+    wrong = {other for other in imported_rooms(path) - {room} - doors if LEVEL[other] <= LEVEL[room]}
     assert not wrong, f"{room} may not import {wrong}"
 
 

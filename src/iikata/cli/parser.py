@@ -43,6 +43,7 @@ def parser() -> argparse.ArgumentParser:
     _templates(verbs)
     _export(verbs)
     _ask(verbs)
+    _serve(verbs)
     return top
 
 
@@ -151,3 +152,10 @@ def _ask(verbs) -> None:  # type: ignore[no-untyped-def]
     verb.add_argument("--template", action="append", default=[], metavar="T", help="prompt with this template only")
     verb.add_argument("--samples", type=int, default=1, metavar="N", help="answers a cell")
     verb.add_argument("--set", action="append", default=[], metavar="A.B=C", help="e.g. generate.temperature=0")
+
+
+def _serve(verbs) -> None:  # type: ignore[no-untyped-def]
+    verb = _verb(verbs, "serve", "iikata.cli.serve:serve", "the local page: follow a run, rate blind, ask")
+    verb.add_argument("run", metavar="RUN", help="run folder")
+    verb.add_argument("other", metavar="RUN2", nargs="?", help="another, beside it")
+    verb.add_argument("--port", type=int, default=0, metavar="N", help="default: any that is free")

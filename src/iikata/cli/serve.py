@@ -1,0 +1,15 @@
+"""`iikata serve`: the local page of one or two runs."""
+
+import argparse
+import sys
+from functools import partial
+from pathlib import Path
+
+
+def serve(given: argparse.Namespace) -> None:
+    """Serve until Ctrl-C; print the address first."""
+    from iikata.serve import serve as serve_page
+
+    folders = [Path(run) for run in (given.run, given.other) if run]
+    print("Ctrl-C ends the page; ratings are kept in the run folder.", file=sys.stderr)
+    serve_page(folders, given.port, partial(print, flush=True))

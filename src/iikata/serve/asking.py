@@ -1,0 +1,98 @@
+"""Ask: one question to every chosen cell, all answers streamed side by side."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from iikata.errors import IikataError
+from iikata.report.visible import visible
+from iikata.serve.browsing import chosen
+from iikata.serve.desk import Asked, Desk, Question
+from iikata.serve.pages import page
+from iikata.serve.rating import fields
+
+MOST_SAMPLES = 10
+SECONDS = 0.05
+"""Between two looks at what is new; several tokens of a fast model go together."""
+
+
+def ask(request: Request) -> Response:
+    """Show the form, with everyone who can be asked now."""
+    number, run = chosen(request)
+    who: dict[str, Any] = {"arms": list(run.adapters()), "templates": run.templates(), "most": MOST_SAMPLES}
+    return page(request, "ask.html.jinja", run=run, number=number, **who)
+
+
+async def answers(request: Request) -> Response:
+    """Stream the answers as server-sent events until all have ended or nobody listens."""
+    _, run = chosen(request)
+    form = await fields(request)
+    instruction = form.get("instruction", [""])[0].replace("\r\n", "\n")
+    if not instruction.strip():
+        raise HTTPException(400, "There is no question.")
+    asked = Asked(
+        instruction,
+        form.get("input", [""])[0].replace("\r\n", "\n"),
+        _among(form.get("arm", []), list(run.adapters()), "arm"),
+        _among(form.get("template", []), run.templates(), "template"),
+        _samples(form.get("samples", ["1"])[0]),
+    )
+    question, desk = Question(run, asked), request.app.state.desk
+    if not desk.put(question):
+        raise HTTPException(503, "Too many questions wait already.")
+    return StreamingResponse(_events(question, desk), media_type="text/event-stream")
+
+
+def _among(given: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
+    if not given or set(given) - set(known):
+        raise HTTPException(400, f"Choose at least one {kind} of: {', '.join(known)}.")
+    return [name for name in known if name in given]
+
+
+def _samples(given: str) -> int:
+    if not given.isdecimal() or not 1 <= int(given[:4]) <= MOST_SAMPLES:
+        raise HTTPException(400, f"Samples: 1 to {MOST_SAMPLES}.")
+    return int(given)
+
+
+async def _events(question: Question, desk: Desk) -> AsyncIterator[str]:
+    told: dict[str, Any] = {}
+    try:
+        while not question.gone:
+            ended = question.ended  # asked before the news: what is told last comes before the end
+            for (cell, sample), (text, finish) in question.news().items():
+                yield _event({"cell": cell, "sample": sample, "text": visible(text), "finish": finish})
+                told = {"state": "answering"}
+            if ended:
+                yield _event(_end(question))
+                return
+            state = _state(question, desk, told)
+            if state != told:
+                told = state
+                yield _event(told)
+            await asyncio.sleep(SECONDS)
+    finally:
+        question.gone = True  # the browser has closed the stream, or everything is said
+
+
+def _state(question: Question, desk: Desk, told: dict[str, Any]) -> dict[str, Any]:
+    if not question.begun:
+        return {"state": "waiting", "ahead": desk.ahead(question)}
+    return told if told.get("state") == "answering" else {"state": "loading"}
+
+
+def _end(question: Question) -> dict[str, Any]:
+    fault = question.fault
+    if fault is None:
+        return {"state": "ended"}
+    said = str(fault) if isinstance(fault, IikataError) else f"{type(fault).__name__}: {fault}"
+    return {"state": "failed", "message": visible(said)}
+
+
+def _event(content: dict[str, Any]) -> str:
+    return f"data: {json.dumps(content, ensure_ascii=False)}\n\n"

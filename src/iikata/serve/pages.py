@@ -1,0 +1,73 @@
+"""Make a page of a template: escaped, bilingual, in the language that its reader chose."""
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from iikata.report.visible import shortened, visible
+from iikata.serve.guard import csrf
+
+LANGUAGES = ("en", "ja")
+COOKIE = "iikata_language"
+"""Read here and written by the page's script; not tied to a port, so that the next start remembers."""
+FOLDERS = ("iikata.serve", "iikata.report")
+"""The report lends its style sheet and its loss curves."""
+
+
+def page(request: Request, name: str, status: int = 200, **given: Any) -> HTMLResponse:
+    """Return the page (or the part of one) that the template `name` makes of what is given."""
+    state = request.app.state
+    known = {
+        "runs": state.runs,
+        "csrf": csrf(state.token),
+        "language": language(request),
+        "path": request.url.path,
+        "run": None,
+        "number": None,
+    }
+    return HTMLResponse(_shelf().get_template(name).render(**{**known, **given}), status)
+
+
+def language(request: Request) -> str:
+    """Return the language chosen before, else the browser's."""
+    chosen = request.cookies.get(COOKIE) or request.headers.get("accept-language", "")[:2]
+    return chosen if chosen in LANGUAGES else LANGUAGES[0]
+
+
+@cache
+def words() -> Mapping[str, Sequence[str]]:
+    """Return the page's words: key -> (English, Japanese)."""
+    return json.loads(resource("words.json"))  # type: ignore[no-any-return]
+
+
+def resource(name: str) -> str:
+    """Return a file that lies beside this one, or beside the report's."""
+    found = [files(folder) / name for folder in FOLDERS]
+    return next(file for file in found if file.is_file()).read_text("utf-8")
+
+
+def _word(key: str) -> Markup:
+    """Return both languages of a word, of which the style sheet shows one."""
+    english, japanese = words()[key]
+    return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(english, japanese)
+
+
+@cache
+def _shelf() -> jinja2.Environment:
+    shelf = jinja2.Environment(
+        loader=jinja2.FunctionLoader(resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shelf.filters |= {"visible": visible, "shortened": shortened}
+    shelf.globals |= {"w": _word, "known": words()}
+    return shelf

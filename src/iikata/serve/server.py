@@ -1,0 +1,61 @@
+"""Start the page on this machine's own address and end it quietly."""
+
+import secrets
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+
+from iikata.errors import IikataError
+from iikata.serve.run import Run
+
+HOST = "127.0.0.1"
+"""Nobody else's machine may connect, and no flag changes it."""
+
+
+def serve(folders: Sequence[Path], port: int = 0, tell: Callable[[str], None] = print) -> None:
+    """Serve the page of one or two run folders until Ctrl-C; `tell` is given its address. Port 0: any free one.
+
+    Raises IikataError where a folder is no run, where the port is taken and where the page's packages are missing.
+    """
+    try:
+        import uvicorn
+
+        from iikata.serve.app import app
+    except ModuleNotFoundError as missing:
+        if missing.name is None or missing.name.partition(".")[0] not in ("starlette", "uvicorn", "anyio"):
+            raise
+        raise IikataError(
+            f"{missing.name} is not installed, and the page needs it: pip install 'iikata[page]'"
+        ) from None
+    from iikata.serve.desk import Desk
+
+    class Server(uvicorn.Server):
+        """Lets open answers end when it is to stop, since it waits for them."""
+
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            desk.hush()
+            super().handle_exit(sig, frame)
+
+    runs, token, desk = [Run(folder) for folder in folders], secrets.token_urlsafe(24), Desk()
+    page = app(runs, desk, token)
+    with _socket(port) as listening:
+        tell(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
+        config = uvicorn.Config(page, log_level="warning", access_log=False, server_header=False, ws="none")
+        with suppress(KeyboardInterrupt):  # uvicorn raises it anew once everything has ended
+            Server(config).run(sockets=[listening])
+
+
+def _socket(port: int) -> socket.socket:
+    """Return a socket that listens already, so that the address may be told before the first answer."""
+    listening = socket.socket()
+    # A page that was just ended leaves its port in TIME_WAIT, and may be started again on it.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        raise IikataError(f"--port {port}: {error}. Give another, or none for any that is free.") from None
+    listening.listen()
+    return listening

@@ -1,0 +1,160 @@
+"""Every chosen cell's answer is streamed as it grows; one question at a time, and none for nobody."""
+
+import asyncio
+import json
+import time
+
+import pytest
+from served import HOSTILE, StandIn, StandInDesk, posting
+
+from iikata.errors import IikataError
+from iikata.lab import Lab
+from iikata.serve.asking import _events
+from iikata.serve.desk import ROOM, Asked, Desk, GoneError, Question
+from iikata.serve.run import Run
+from tiny_experiment import experiment
+
+CHOSEN = {"instruction": "Why?", "arm": ["plain.s0", "base"], "template": ["plain"], "samples": "2"}
+
+
+def events(answer):
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    return [json.loads(event.removeprefix("data: ")) for event in answer.text.strip().split("\n\n")]
+
+
+def ask(client, **changes):
+    return client.post("/ask/1", data={**CHOSEN, **changes}, headers=posting())
+
+
+def waited(condition, seconds=5.0):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def test_every_chosen_cell_answers_and_the_end_is_told(client, desk):
+    said = events(ask(client))
+    last = {(one["cell"], one["sample"]): (one["text"], one["finish"]) for one in said if "cell" in one}
+    assert last == {(cell, s): ("Rome.", "stop") for cell in ("plain.s0@plain", "base@plain") for s in range(2)}
+    assert said[-1] == {"state": "ended"}
+    assert desk.asked[0].asked == Asked("Why?", "", ["plain.s0", "base"], ["plain"], 2)
+
+
+def test_text_grows(client, desk):
+    desk.model = StandIn(["Ro", "me", "."], pause=0.15)
+    said = [one["text"] for one in events(ask(client, arm="base", samples="1")) if "cell" in one]
+    assert said == ["Ro", "Rome", "Rome."]
+
+
+def test_invisible_characters_of_an_answer_are_written_out(client, desk):
+    desk.model = StandIn(HOSTILE)
+    (whole,) = [one["text"] for one in events(ask(client, arm="base", samples="1")) if one.get("finish")]
+    assert "⟨U+202E⟩" in whole
+    assert "\u202e" not in whole
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"instruction": "  "}, "no question"),
+        ({"arm": "plain.s9"}, "plain.s0"),
+        ({"arm": []}, "at least one arm"),
+        ({"template": "../plain"}, "at least one template"),
+        ({"samples": "0"}, "1 to 10"),
+        ({"samples": "11"}, "1 to 10"),
+        ({"samples": "²"}, "1 to 10"),
+        ({"samples": "10000"}, "1 to 10"),
+    ],
+)
+def test_a_wrong_question_is_told_why(client, desk, changes, said):
+    answer = ask(client, **changes)
+    assert answer.status_code == 400
+    assert said in answer.text
+    assert desk.asked == []
+
+
+def test_line_breaks_of_a_form_are_the_models(client, desk):
+    ask(client, instruction="a\r\nb", input="c\r\nd")
+    assert (desk.asked[0].asked.instruction, desk.asked[0].asked.input) == ("a\nb", "c\nd")
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [(IikataError("model: no such\u202e folder."), "model: no such⟨U+202E⟩ folder."), (KeyError("x"), "KeyError: 'x'")],
+)
+def test_what_goes_wrong_is_told_and_the_next_question_is_answered(client, desk, fault, said):
+    whole, desk.model = desk.model, fault
+    assert events(ask(client))[-1] == {"state": "failed", "message": said}
+    desk.model = whole
+    assert events(ask(client))[-1] == {"state": "ended"}
+
+
+def asked(run, desk):
+    question = Question(Run(run), Asked("Why?", "", ["base"], ["plain"], 1))
+    assert desk.put(question)
+    return question
+
+
+def test_questions_wait_for_each_other_and_a_full_line_takes_no_more(run):
+    desk = StandInDesk(StandIn(["word "] * 1000, pause=0.02))
+    line = [asked(run, desk) for _ in range(ROOM)]
+    assert waited(lambda: line[0].begun)
+    assert [desk.ahead(one) for one in line] == list(range(ROOM))
+    assert not line[1].begun
+    assert not desk.put(Question(line[0].run, line[0].asked))
+    desk.hush()
+    assert waited(lambda: all(one.ended for one in line))
+    assert [one.begun for one in line] == [True] + [False] * (ROOM - 1)
+
+
+def test_a_question_that_nobody_listens_to_ends_and_the_next_begins(run):
+    desk = StandInDesk(StandIn(["word "] * 1000, pause=0.02))
+    first, second = asked(run, desk), asked(run, desk)
+
+    async def leave():
+        stream = _events(first, desk)
+        assert "data:" in await anext(stream)
+        await stream.aclose()
+
+    asyncio.run(leave())
+    assert first.gone
+    assert waited(lambda: first.ended and second.begun)
+    desk.hush()
+    with pytest.raises(GoneError):
+        first.tell(("base@plain", 0), "late", "")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("asked")
+    train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
+    Lab(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
+    return folder / "run"
+
+
+def heard(desk, run, leave_after=None):
+    """Return each row's last text; ask again after leaving in the middle where `leave_after` tokens are given."""
+    question = Question(run, Asked("Name a colour.", "", list(run.adapters()), run.templates(), 1))
+    told = []
+    keep = question.tell
+
+    def tell(*row):
+        told.append(row)
+        if len(told) == leave_after:
+            question.gone = True
+        keep(*row)
+
+    question.tell = tell
+    assert desk.put(question)
+    assert waited(lambda: question.ended, 60)
+    assert question.fault is None
+    return {key: text for key, text, finish in told if finish}
+
+
+def test_a_real_model_answers_the_same_after_a_question_that_was_left(trained):
+    run, desk = Run(trained), Desk()
+    whole = heard(desk, run)
+    assert len(whole) == 6
+    assert len(heard(desk, run, leave_after=7)) < 6
+    assert heard(desk, run) == whole

@@ -1,0 +1,90 @@
+"""`iikata serve` tells its address, listens on this machine alone and ends quietly."""
+
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+
+import pytest
+
+from iikata.cli import main
+
+
+@pytest.fixture
+def started(run):
+    command = [sys.executable, "-m", "iikata", "serve", str(run)]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1)
+    yield child
+    child.kill()
+    child.communicate()
+
+
+def test_the_page_is_there_once_its_address_is_told_and_ends_without_a_traceback(started):
+    address = started.stdout.readline().strip()
+    assert address.startswith("http://127.0.0.1:")
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        urllib.request.urlopen(address.split("?")[0])
+    opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    assert b"iikata" in opener.open(address).read()
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=20)
+    assert started.returncode == 0
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_no_other_machine_can_connect(started):
+    port = int(started.stdout.readline().partition("127.0.0.1:")[2].partition("/")[0])
+    with socket.create_connection(("127.0.0.1", port), 5):
+        pass
+    with pytest.raises(OSError, match="refused"):
+        socket.create_connection(("127.0.0.2", port), 5)
+
+
+def test_two_starts_have_different_tokens(monkeypatch, run):
+    from iikata.serve import server
+
+    told = []
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+    for _ in range(2):
+        server.serve([run], tell=told.append)
+    tokens = {line.partition("token=")[2] for line in told}
+    assert len(tokens) == 2
+    assert all(len(token) >= 32 for token in tokens)
+
+
+def test_a_taken_port_is_told(run, capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["serve", str(run), "--port", str(port)]) == 1
+    assert f"--port {port}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("port", ["-1", "65536"])
+def test_a_port_that_is_none_is_told(run, capsys, port):
+    assert main(["serve", str(run), "--port", port]) == 1
+    assert f"--port {port}" in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
+    assert main(["serve", str(tmp_path)]) == 1
+    assert "not a run folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("package", ["starlette", "uvicorn"])
+def test_without_its_packages_the_page_says_how_to_get_them(run, package):
+    code = f"import sys; sys.modules[{package!r}] = None; from iikata.cli import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "serve", str(run)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'iikata[page]'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_command_line_does_not_import_the_page():
+    code = "import sys, iikata.cli.parser as p; p.parser(); sys.exit(bool({'starlette', 'uvicorn'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
