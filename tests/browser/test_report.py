@@ -129,7 +129,7 @@ def test_the_list_goes_on_when_asked(reader, address):
 
 def test_what_differs_from_the_control_is_underlined_and_can_be_left_plain(reader, address):
     page = reader(address)
-    page.goto(f"{address}#show=contains;alpaca@alpaca;native@native")
+    settled(page, lambda: page.goto(f"{address}#show=contains;alpaca@alpaca;native@native"))
     settled(page, lambda: page.locator("[name=search]").fill("p01"))
     control = page.locator(".cells section", has=page.locator(".tag"))
     other = page.locator(".cells section").filter(has_not=page.locator(".tag"))

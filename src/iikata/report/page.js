@@ -157,11 +157,12 @@
     if (!more) { state.next = 0; state.shown = 0; $(".probes").replaceChildren(); }
     const goal = more ? wanted : PAGE;
     while (state.next < index.probes.length && state.shown < goal) {
-      const place = state.next++, probe = index.probes[place];
-      if (state.cluster !== "" && probe[1] !== state.cluster) continue;
+      const place = state.next, probe = index.probes[place], chosen = state.cluster === "" || probe[1] === state.cluster;
       if (place % 16 === 0) status(word("looking"));
-      const chunk = await unpack(chunks[place]);
-      if (mine !== turn) return; // A newer filter has taken over.
+      const chunk = chosen && await unpack(chunks[place]);
+      if (mine !== turn) return; // A newer filter or a second click has taken over, from this probe on.
+      state.next = place + 1;
+      if (!chosen) continue;
       if (!holds(probe, chunk) || (state.differ && state.cells.length > 1 && !differs(chunk))) continue;
       $(".probes").append(article(probe, chunk));
       state.shown += 1;
