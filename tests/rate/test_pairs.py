@@ -37,6 +37,16 @@ def test_each_pair_comes_once_with_one_probe_and_sample_on_both_sides():
             assert side.text == texts[side.cell.name, pair.probe, side.sample]
 
 
+def test_an_answer_with_half_a_surrogate_pair_can_be_rated():
+    from dataclasses import replace
+
+    odd = [replace(answer, text=f"{answer.text}\ud800") for answer in ANSWERS]
+    assert {pair.id for pair in pairs(odd, PROBES, MARKERS, "mia", 0)} == {
+        pair.id for pair in pairs(ANSWERS, PROBES, MARKERS, "mia", 0)
+    }
+    assert pairs(odd, PROBES, MARKERS, "mia", 0)[0].signature != pairs(ANSWERS, PROBES, MARKERS, "mia", 0)[0].signature
+
+
 def test_a_rater_is_always_shown_the_same_and_another_one_another_order():
     mia = pairs(ANSWERS, PROBES, MARKERS, "mia", 0)
     assert mia == pairs(ANSWERS, PROBES, MARKERS, "mia", 0)

@@ -164,3 +164,18 @@ def test_the_page_speaks_the_browsers_language_until_another_is_chosen(client, a
     assert f'<html lang="{spoken}">' in client.get("/", headers={"accept-language": accepts}).text
     client.cookies.set("iikata_language", "ja")
     assert '<html lang="ja">' in client.get("/", headers={"accept-language": accepts}).text
+
+
+def test_a_run_that_cannot_be_read_is_told_in_its_place(client, run):
+    path = RunFolder(run).answers(Cell(ARM, "plain"))
+    path.write_text("garbage\n")
+    for address in ("/", "/browse/1"):
+        found = client.get(address)
+        assert found.status_code == 200
+        assert "plain.s1@plain.jsonl:1: not JSON" in found.text
+        assert "This run cannot be read" in found.text
+
+
+@pytest.mark.parametrize(("address", "language"), [("/?lang=ja", "ja"), ("/?lang=xx", "en"), ("/", "en")])
+def test_the_address_may_ask_for_a_language(client, address, language):
+    assert f'<html lang="{language}"' in client.get(address).text

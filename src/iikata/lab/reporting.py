@@ -4,6 +4,7 @@ import shlex
 from typing import Any
 
 from iikata.errors import IikataError
+from iikata.experiment import template_name
 from iikata.lab.comparing import declared, score_names
 from iikata.lab.events import Stage
 from iikata.lab.materials import Materials
@@ -75,8 +76,10 @@ def _ratings(lab: Materials, answers: list[Answer]) -> dict[str, Any] | None:
 
 
 def _cards(lab: Materials) -> dict[str, TemplateCard]:
-    cards = {}
-    for name, card in read_json(lab.store.templates, {}).items():
+    stored, cards = read_json(lab.store.templates, {}), {}
+    # In the experiment's order, from which colours follow; the file's is the alphabet's.
+    names = [template_name(spec) for spec in (*lab.experiment.templates, *lab.experiment.prompt_only)]
+    for name, card in ((name, stored[name]) for name in names if name in stored):
         first = next(read_lines(lab.store.encoded(name)), None)
         painted = list(whole(zip(first["tokens"], first["completion_mask"], strict=True))) if first else []
         cards[name] = TemplateCard(card["prompt"], card["hash"], painted, card["newline"], card["markers"])

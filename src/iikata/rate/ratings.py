@@ -90,7 +90,8 @@ def signature_of(answer: Answer) -> str:
 
 
 def _digest(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+    # An answer file made by other hands may hold half a surrogate pair.
+    return hashlib.sha256("\x1f".join(parts).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 class Ratings:

@@ -10,13 +10,17 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from iikata.errors import IikataError
+from iikata.records import Arm
 from iikata.report.visible import visible
 from iikata.serve.browsing import chosen
 from iikata.serve.desk import Asked, Desk, Question
 from iikata.serve.pages import page
 from iikata.serve.rating import fields
+from iikata.serve.run import Run
 
 MOST_SAMPLES = 10
+FEW = 12
+"""Cells up to which all are asked unless fewer are chosen."""
 SECONDS = 0.05
 """Between two looks at what is new; several tokens of a fast model go together."""
 
@@ -24,8 +28,19 @@ SECONDS = 0.05
 def ask(request: Request) -> Response:
     """Show the form, with everyone who can be asked now."""
     number, run = chosen(request)
-    who: dict[str, Any] = {"arms": list(run.adapters()), "templates": run.templates(), "most": MOST_SAMPLES}
+    arms, templates = list(run.adapters()), run.templates()
+    who: dict[str, Any] = {"arms": arms, "templates": templates, "most": MOST_SAMPLES}
+    who["ticked"] = arms if len(arms) * len(templates) <= FEW else _first_seeds(run, arms)
     return page(request, "ask.html.jinja", run=run, number=number, **who)
+
+
+def _first_seeds(run: Run, arms: Sequence[str]) -> list[str]:
+    """Return an arm a template, and the base."""
+    found: dict[str | None, str] = {}
+    for arm in (*run.lab.experiment.arms(), Arm()):
+        if arm.name in arms:
+            found.setdefault(arm.template, arm.name)
+    return list(found.values())
 
 
 async def answers(request: Request) -> Response:

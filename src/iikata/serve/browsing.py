@@ -1,10 +1,12 @@
 """Browse: the runs while they grow, and their finished reports."""
 
+from markupsafe import Markup
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, Response
 
-from iikata.serve.pages import page
+from iikata.errors import IikataError
+from iikata.serve.pages import page, rendered
 from iikata.serve.run import Run
 
 REPORT_POLICY = (
@@ -18,14 +20,21 @@ Its own policy, by the hash of its script, holds beside this one.
 
 
 def browse(request: Request) -> Response:
-    """Show every run."""
-    return page(request, "browse.html.jinja")
+    """Show every run; one that cannot be read hides no other."""
+    runs = enumerate(request.app.state.runs, 1)
+    return page(request, "browse.html.jinja", parts=[_part(request, number, run) for number, run in runs])
 
 
 def one(request: Request) -> Response:
     """Return one run's part of the page, which asks for it again while the run goes on."""
-    number, run = chosen(request)
-    return page(request, "run.html.jinja", run=run, number=number)
+    return HTMLResponse(_part(request, *chosen(request)))
+
+
+def _part(request: Request, number: int, run: Run) -> Markup:
+    try:
+        return rendered(request, "run.html.jinja", run=run, number=number)
+    except IikataError as error:
+        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=str(error))
 
 
 def report(request: Request) -> Response:

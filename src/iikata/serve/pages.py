@@ -23,6 +23,11 @@ FOLDERS = ("iikata.serve", "iikata.report")
 
 def page(request: Request, name: str, status: int = 200, **given: Any) -> HTMLResponse:
     """Return the page (or the part of one) that the template `name` makes of what is given."""
+    return HTMLResponse(rendered(request, name, **given), status)
+
+
+def rendered(request: Request, name: str, **given: Any) -> Markup:
+    """Return its text; everything in it is escaped."""
     state = request.app.state
     known = {
         "runs": state.runs,
@@ -32,12 +37,16 @@ def page(request: Request, name: str, status: int = 200, **given: Any) -> HTMLRe
         "run": None,
         "number": None,
     }
-    return HTMLResponse(_shelf().get_template(name).render(**{**known, **given}), status)
+    return Markup(_shelf().get_template(name).render(**{**known, **given}))
 
 
 def language(request: Request) -> str:
-    """Return the language chosen before, else the browser's."""
-    chosen = request.cookies.get(COOKIE) or request.headers.get("accept-language", "")[:2]
+    """Return the language that the address asks for, else the one chosen before, else the browser's."""
+    chosen = (
+        request.query_params.get("lang")
+        or request.cookies.get(COOKIE)
+        or request.headers.get("accept-language", "")[:2]
+    )
     return chosen if chosen in LANGUAGES else LANGUAGES[0]
 
 

@@ -78,7 +78,9 @@ def ratings(request: Request) -> Response:
 async def fields(request: Request) -> dict[str, list[str]]:
     """Return a form's fields."""
     try:
-        return parse_qs((await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=1000)
+        return parse_qs(
+            (await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000
+        )
     except ValueError:
         raise HTTPException(400, "This is not a form.") from None
 

@@ -58,8 +58,9 @@
   };
   const hear = (rows, said) => {
     if (said.state) { state(said.state, said.message ?? said.ahead); return; }
-    state("answering");
     const row = rows.get(`${said.cell} ${said.sample}`);
+    row.dataset.finish = said.finish;
+    state("answering", `${[...rows.values()].filter((one) => one.dataset.finish).length} / ${rows.size}`);
     row.querySelector(".text").textContent = said.text;
     row.querySelector(".cut").hidden = said.finish !== "length";
   };

@@ -56,6 +56,8 @@ def _socket(port: int) -> socket.socket:
         listening.bind((HOST, port))
     except (OSError, OverflowError) as error:
         listening.close()
-        raise IikataError(f"--port {port}: {error}. Give another, or none for any that is free.") from None
+        raise IikataError(
+            f"--port {port}: {str(error).rstrip('.')}. Give another, or none for any that is free."
+        ) from None
     listening.listen()
     return listening
