@@ -127,7 +127,7 @@ def test_an_answer_that_is_cut_does_not_end_in_half_a_character(whole_run):
     assert any("\ufffd" in line["text"] for line in cut)  # within it the model's own bytes are shown as they are
 
 
-@pytest.mark.parametrize("columns", [1, 12])
+@pytest.mark.parametrize("columns", [1, 24])
 def test_arms_that_answer_in_groups_give_the_same_bytes(tmp_path, llama_folder, whole_run, monkeypatch, columns):
     monkeypatch.setitem(shapes.JOINED_COLUMNS, "cpu", columns)
     Lab(experiment(whole_run.parent, llama_folder), tmp_path / "run").run()

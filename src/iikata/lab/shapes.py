@@ -23,7 +23,7 @@ CPU_PREFILL, GPU_PREFILL = 256, 8192
 PREFILL_SHARE = 0.1
 """Of a GPU's free memory, for a buffer of prompts: the rest is for rows."""
 JOINED_COLUMNS = {"cpu": 128, "cuda": 256}
-"""Arms decode together while their ranks add up to at most this: each token is multiplied with every arm's A."""
+"""Arms decode together while they have at most so many columns: each token is multiplied with every arm's A."""
 KV_BYTES = 1 << 30
 """What the keys and values of the rows in flight may take on CPU."""
 ROWS_OF = 8
@@ -58,7 +58,9 @@ def choose(lab: "Materials") -> dict[str, int]:
 
 def joined_arms(device: str, r: int) -> int:
     """Return how many arms decode together at most."""
-    return max(1, JOINED_COLUMNS[device] // r)
+    from iikata.model.joined import width
+
+    return max(1, JOINED_COLUMNS[device] // width(r))
 
 
 def gpu_buffers(lab: "Materials") -> dict[str, int]:

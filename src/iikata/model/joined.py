@@ -39,21 +39,26 @@ class Joined:
         return torch.arange(self.columns, device=who.device) // self.width != who[:, None]
 
 
+def width(r: int) -> int:
+    """Return the columns that an arm of rank `r` has."""
+    return ALIGNED * math.ceil(r / ALIGNED)
+
+
 def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dtype) -> Joined:
     """Join the arms' weights. Raises IikataError where one is not finite in `kind`.
 
     A product of zero and infinity would be a NaN in every other arm's tokens.
     """
-    width = ALIGNED * math.ceil(r / ALIGNED)
-    idle = max(0, LEAST - width * len(arms))
+    own = width(r)
+    idle = max(0, LEAST - own * len(arms))
     joined: Weights = {}
     for name in weights[0]:
         is_a = name.endswith("lora_A")
-        parts = [pad(one[name].detach().to(kind), (0, 0, 0, width - r) if is_a else (0, width - r)) for one in weights]
+        parts = [pad(one[name].detach().to(kind), (0, 0, 0, own - r) if is_a else (0, own - r)) for one in weights]
         whole = torch.cat(parts, dim=0 if is_a else 1)
         joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
     _refuse_infinite(arms, weights, kind)
-    return Joined({arm: place for place, arm in enumerate(arms)}, width, width * len(arms) + idle, joined)
+    return Joined({arm: place for place, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
 
 
 def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:
