@@ -1,12 +1,11 @@
-"""The run folder: which record lies where, and how it is written so that a kill at any moment loses nothing."""
+"""The run folder: which record lies where, and who may write there."""
 
 import json
-import math
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from iikata.disk import is_torn, line_of, parse_json, write_text
 from iikata.errors import IikataError
 from iikata.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
 
@@ -85,84 +84,12 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else value
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace `path` whole: a reader or a kill sees the old file or the new one, never half of one."""
-    write_bytes(path, text.encode())
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` whole, by way of a temporary file that reaches the disk before it takes the name."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise IikataError(f"{path}: could not be written: {error}. All that was there before is intact.") from None
-
-
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
 
 
 def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
     write_text(path, "".join(line_of(line) for line in lines))
-
-
-def line_of(record: dict[str, Any]) -> str:
-    """Return a record as one line; JSON has neither NaN nor infinity, so both are null."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    return json.dumps(finite, ensure_ascii=False) + "\n"
-
-
-class Appender:
-    """Adds lines to a file; a torn last line that a kill left behind is cut off first."""
-
-    def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        drop_torn_line(path)
-        self._path = path
-        self._file = path.open("a", encoding="utf-8")
-
-    def __enter__(self) -> "Appender":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._file.close()
-
-    def add(self, record: dict[str, Any]) -> None:
-        try:
-            self._file.write(line_of(record))
-            self._file.flush()
-        except OSError as error:
-            raise IikataError(f"{self._path}: could not be written: {error}. Make room and run again.") from None
-
-
-def is_torn(path: Path) -> bool:
-    """Return whether the file ends in the middle of a line."""
-    if not path.is_file() or not path.stat().st_size:
-        return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
-
-
-def drop_torn_line(path: Path) -> None:
-    """Cut off what follows the last line break."""
-    if not path.is_file():
-        return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        with path.open("r+b") as file:
-            file.truncate(whole)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
@@ -177,7 +104,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
 
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
+        record = parse_json(line)
     except ValueError as error:
         raise IikataError(f"{where}: not JSON ({error}). Delete the file and run again to make it anew.") from None
     if not isinstance(record, dict):
@@ -188,8 +115,8 @@ def _record(line: bytes, where: str) -> dict[str, Any]:
 def read_json(path: Path, default: Any = None) -> Any:
     """Return a JSON file's value, `default` where there is no file. Raises IikataError naming the file."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         return default
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise IikataError(f"{path}: not readable as JSON ({error}).") from None

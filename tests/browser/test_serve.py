@@ -13,6 +13,7 @@ import uvicorn
 from served import HOSTILE, StandIn, StandInDesk, answer, steps, written
 from synthetic_run import run as run_of_report
 
+from iikata.disk import Appender
 from iikata.lab import Lab
 from iikata.rate import Ratings
 from iikata.records import Arm, Cell, plain
@@ -21,7 +22,7 @@ from iikata.serve.app import app
 from iikata.serve.desk import Desk
 from iikata.serve.run import Run
 from iikata.serve.server import _socket
-from iikata.store import Appender, RunFolder
+from iikata.store import RunFolder
 from tiny_experiment import experiment
 
 AXE = Path(__file__).parent / "axe.min.js"

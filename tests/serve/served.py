@@ -7,12 +7,13 @@ from time import sleep
 from typing import Any
 from zlib import crc32
 
+from iikata.disk import write_text
 from iikata.experiment import dump
 from iikata.lab.asking import Tell
 from iikata.records import Answer, Arm, Cell, TrainStep, plain
 from iikata.serve.desk import Desk, Question
 from iikata.serve.guard import csrf
-from iikata.store import RunFolder, write_json, write_lines, write_text
+from iikata.store import RunFolder, write_json, write_lines
 from tiny_experiment import experiment
 
 TOKEN = "the-token-of-this-start"

@@ -6,10 +6,11 @@ import pytest
 from served import HOSTILE, answer, steps, written
 from starlette.testclient import TestClient
 
+from iikata.disk import Appender
 from iikata.errors import IikataError
 from iikata.records import Arm, Cell, plain
 from iikata.serve.run import Bar, Run
-from iikata.store import Appender, RunFolder, write_json, write_lines
+from iikata.store import RunFolder, write_json, write_lines
 
 ARM = Arm("plain", 1)
 

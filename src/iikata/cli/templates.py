@@ -4,6 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
+from iikata.disk import write_text
 from iikata.errors import IikataError
 from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, chat_template, load, saved, to_alpaca
 
@@ -60,5 +61,5 @@ def convert(template: Template, dest: Path) -> None:
         text = chat_template(template)
     else:
         raise IikataError(f"{dest}: write to a name that ends in .json (Alpaca) or .jinja (chat template).")
-    dest.write_text(text, encoding="utf-8")
+    write_text(dest, text)
     print(dest)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from iikata.disk import Appender
 from iikata.encode import end_id
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
@@ -12,7 +13,7 @@ from iikata.lab.shapes import ROWS_OF, joined_arms, rows_that_fit
 from iikata.lab.signature import digest
 from iikata.lab.training import arm_signature, stopped
 from iikata.records import Answer, Arm, Cell, Gate, plain
-from iikata.store import Appender, write_json, write_lines
+from iikata.store import write_json, write_lines
 from iikata.streams import stream_seed
 
 if TYPE_CHECKING:

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from iikata import encode
+from iikata.disk import write_text
 from iikata.errors import IikataError
 from iikata.lab.card import card
 from iikata.lab.materials import Materials
 from iikata.lab.training import stopped, trained
 from iikata.records import Arm, Example
 from iikata.registry import lookup
-from iikata.store import write_json, write_text
+from iikata.store import write_json
 from iikata.templates import Template, read_saved, saved, user_message
 
 MERGE_PROMPTS = 3

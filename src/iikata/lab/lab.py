@@ -4,12 +4,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from iikata.disk import Appender
 from iikata.errors import IikataError
 from iikata.experiment import Experiment
 from iikata.lab import answering, checking, comparing, encoding, reporting, scoring, training
 from iikata.lab.events import Tell
 from iikata.lab.materials import Materials
-from iikata.store import Appender
 
 Work = Callable[[Materials], dict[str, int]]
 

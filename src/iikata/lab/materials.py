@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import dataset, encode
+from iikata.disk import write_text
 from iikata.experiment import Experiment, template_name
 from iikata.lab import shapes, signature
 from iikata.lab.events import Tell, Warned
 from iikata.records import Cell, Encoded, Probe
-from iikata.store import RunFolder, read_json, write_json, write_text
+from iikata.store import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
 if TYPE_CHECKING:

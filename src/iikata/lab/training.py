@@ -8,13 +8,14 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iikata.disk import Appender, write_bytes, write_text
 from iikata.encode import chat_template_for
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Stepped, Warned
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
 from iikata.records import Arm, TrainStep, plain
-from iikata.store import Appender, read_json, read_lines, write_bytes, write_json, write_lines, write_text
+from iikata.store import read_json, read_lines, write_json, write_lines
 from iikata.templates import saved
 
 if TYPE_CHECKING:

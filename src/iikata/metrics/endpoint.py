@@ -8,6 +8,7 @@ import urllib.request
 from functools import cached_property
 from pathlib import Path
 
+from iikata.disk import Appender, parse_json
 from iikata.errors import IikataError
 
 TRIES = 3
@@ -28,20 +29,23 @@ class Endpoint:
         key = hashlib.sha256(f"{self.model}\n{prompt}".encode()).hexdigest()
         if key not in self._replies:
             self._replies[key] = self._asked(prompt)
-            self.cache_path.parent.mkdir(parents=True, exist_ok=True)
-            with self.cache_path.open("a", encoding="utf-8") as cache:
-                cache.write(json.dumps({"key": key, "reply": self._replies[key]}, ensure_ascii=False) + "\n")
+            with Appender(self.cache_path) as cache:
+                cache.add({"key": key, "reply": self._replies[key]})
         return self._replies[key]
 
     @cached_property
     def _replies(self) -> dict[str, str]:
-        if not self.cache_path.exists():
-            return {}
-        whole, newline, torn = self.cache_path.read_bytes().rpartition(b"\n")
-        if torn:  # Killed in the middle of a line: the next would be glued to it.
-            self.cache_path.write_bytes(whole + newline)
-        lines = (json.loads(line) for line in whole.decode().split("\n") if line)
-        return {line["key"]: line["reply"] for line in lines}
+        whole = self.cache_path.read_bytes().rpartition(b"\n")[0] if self.cache_path.exists() else b""
+        kept = {}
+        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
+            try:
+                record = parse_json(line)
+                kept[str(record["key"])] = str(record["reply"])
+            except (ValueError, LookupError, TypeError) as error:
+                raise IikataError(
+                    f"{self.cache_path}:{number}: not a reply of the judge ({error!r}). Delete the line to ask again."
+                ) from None
+        return kept
 
     def _asked(self, prompt: str) -> str:
         attempt = 1

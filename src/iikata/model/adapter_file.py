@@ -3,10 +3,12 @@
 import json
 from pathlib import Path
 
+import safetensors.torch
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from iikata.disk import parse_json, write_bytes, write_text
 from iikata.errors import IikataError
 from iikata.model.stack import LoraShape, Weights
 
@@ -41,9 +43,9 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
     ).to_dict()
     config["target_modules"] = sorted(shape.target_modules)  # PEFT keeps a set, whose order changes by process
     text = json.dumps(config, indent=2, sort_keys=True, default=str)
-    (folder / CONFIG).write_text(text, encoding="utf-8")
     named = {_peft_name(name): tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
-    save_file(named, folder / WEIGHTS, metadata={"format": "pt"})
+    write_text(folder / CONFIG, text)
+    write_bytes(folder / WEIGHTS, safetensors.torch.save(named, metadata={"format": "pt"}))
 
 
 def read(folder: Path) -> tuple[Weights, LoraShape]:
@@ -67,7 +69,7 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
 
 def _read_config(path: Path) -> LoraShape:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
         modules = config["target_modules"]
         shape = LoraShape(
             r=int(config["r"]),

@@ -1,14 +1,13 @@
 """What raters chose, a line each, appended and never rewritten."""
 
 import hashlib
-import json
-import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from iikata.disk import Appender, parse_json
 from iikata.errors import IikataError
 from iikata.records import Answer, Arm, Cell, plain
 
@@ -139,7 +138,7 @@ class Ratings:
         given: dict[str, list[Rating]] = {}
         for number, line in enumerate(self._whole().splitlines(), 1):
             try:
-                _take(json.loads(line), given)
+                _take(parse_json(line), given)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
                 raise IikataError(
                     f"{self.path}:{number}: not a rating ({error!r}). Delete the line to go on without it."
@@ -152,17 +151,9 @@ class Ratings:
         return content[: content.rfind(b"\n") + 1]
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        text = json.dumps(line, ensure_ascii=False) + "\n"
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            whole = len(self._whole())
-            with self.path.open("ab") as file:
-                file.truncate(whole)  # the next line would be glued to half a one
-                file.write(text.encode())
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise IikataError(f"{self.path}: could not be written: {error}. Make room and choose again.") from None
+        with Appender(self.path) as file:
+            file.add(line)
+            file.sync()
 
 
 def _latest(given: list[Rating]) -> dict[str, Rating]:

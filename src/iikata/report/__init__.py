@@ -1,8 +1,8 @@
 """The report: one HTML page and its Markdown twin, from records to files; it computes nothing."""
 
-import os
 from pathlib import Path
 
+from iikata.disk import write_text
 from iikata.report.material import Material, TemplateCard
 
 __all__ = ["Material", "TemplateCard", "write"]
@@ -15,12 +15,7 @@ def write(material: Material, folder: Path) -> list[Path]:
     """
     from iikata.report.pages import pages  # jinja2 is not needed to name the records.
 
-    return [_replace(folder / name, text) for name, text in pages(material).items()]
-
-
-def _replace(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(partial, path)
-    return path
+    written = {folder / name: text for name, text in pages(material).items()}
+    for path, text in written.items():
+        write_text(path, text)
+    return list(written)
