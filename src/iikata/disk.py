@@ -1,5 +1,6 @@
 """How bytes reach the disk so that a kill, a power cut or a full disk loses none, and how strangers' JSON is read."""
 
+import hashlib
 import json
 import math
 import os
@@ -22,6 +23,12 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex sha256 of a file, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_text(path: Path, text: str) -> None:

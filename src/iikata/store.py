@@ -1,13 +1,20 @@
 """The run folder: which record lies where, and who may write there."""
 
 import json
+import math
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from iikata.disk import is_torn, line_of, parse_json, write_text
 from iikata.errors import IikataError
+from iikata.holding import hold, refuse_links
 from iikata.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
+
+Record = TypeVar("Record")
+ANEW = "Delete the file and run again (iikata run) to make it anew."
 
 
 class RunFolder:
@@ -33,6 +40,8 @@ class RunFolder:
         self.comparisons = path / "compare" / "comparisons.json"
         self.report = path / "report"
         self.ratings = path / "rate" / "ratings.jsonl"
+        self.halvings = path / "halved.jsonl"
+        """Where memory ran out."""
 
     def encoded(self, template: str) -> Path:
         return self.path / "encode" / f"{template}.jsonl"
@@ -56,32 +65,38 @@ class RunFolder:
     def scores(self, metric: str) -> Path:
         return self.path / "score" / f"{metric.replace(':', '.')}.jsonl"
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the folder from other processes, and clear what a killed one left half done.
+
+        Raises IikataError naming who holds it, and where a link leads out of it. A dead process holds nothing.
+        """
+        with hold(self.path):
+            refuse_links(self.path)
+            for temporary in self.path.rglob(".*.tmp"):
+                temporary.unlink()
+            yield
+
     def read_answers(self, path: Path) -> list[Answer]:
-        return [Answer(**line) for line in read_lines(path)]
+        return list(read_records(path, Answer))
 
     def read_steps(self, arm: Arm) -> list[TrainStep]:
-        lines = read_lines(self.steps(arm))
-        return [TrainStep(**{**line, **{key: _number(line[key]) for key in ("loss", "grad_norm")}}) for line in lines]
+        return list(read_records(self.steps(arm), TrainStep, ("loss", "grad_norm")))
 
     def read_scores(self, metric: str) -> list[Score]:
         path = self.scores(metric)
         if is_torn(path):  # score files are replaced whole: no kill of ours leaves one like this
             raise IikataError(f"{path}: its last line is torn, so scores are missing. Delete it and run iikata score.")
-        lines = read_lines(path)
-        return [Score(**{**line, "value": _number(line["value"])}) for line in lines]
+        return list(read_records(path, Score, ("value",)))
 
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
         write_lines(self.scores(metric), map(plain, scores))
 
     def read_findings(self) -> list[Finding]:
-        return [Finding(**item) for item in read_json(self.findings, [])]
+        return _listed(self.findings, Finding)
 
     def read_gates(self) -> list[Gate]:
-        return [Gate(**item) for item in read_json(self.gates, [])]
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
+        return _listed(self.gates, Gate)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -94,22 +109,62 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a JSONL file's records; none where there is no file, no torn last line. Raises IikataError (file:line)."""
-    if not path.is_file():
+    return (record for _, record in _numbered(path))
+
+
+def read_records(path: Path, kind: type[Record], numbers: tuple[str, ...] = ()) -> Iterator[Record]:
+    """Yield a JSONL file's lines as records of `kind`; null is NaN in the fields `numbers`. Raises as read_lines."""
+    for where, line in _numbered(path):
+        yield _made(kind, {**line, **{key: math.nan for key in numbers if line.get(key, 0) is None}}, where)
+
+
+def _numbered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    if not path.exists():
         return
     with path.open("rb") as file:  # a kill may tear a character, not only a line
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
-                yield _record(line, f"{path}:{number}")
+                yield f"{path}:{number}", _record(line, f"{path}:{number}")
 
 
 def _record(line: bytes, where: str) -> dict[str, Any]:
     try:
         record = parse_json(line)
     except ValueError as error:
-        raise IikataError(f"{where}: not JSON ({error}). Delete the file and run again to make it anew.") from None
+        raise IikataError(f"{where}: not JSON ({error}). {ANEW}") from None
     if not isinstance(record, dict):
-        raise IikataError(f"{where}: expected an object, saw {type(record).__name__}.")
+        raise IikataError(f"{where}: expected an object, saw {type(record).__name__}. {ANEW}")
     return record
+
+
+def _listed(path: Path, kind: type[Record]) -> list[Record]:
+    found = read_json(path, [])
+    if not isinstance(found, list):
+        raise IikataError(f"{path}: expected a list, saw {type(found).__name__}. {ANEW}")
+    return [_made(kind, item, f"{path}: item {number}") for number, item in enumerate(found, 1)]
+
+
+def _made(kind: type[Record], value: Any, where: str) -> Record:
+    if not isinstance(value, dict):
+        raise IikataError(f"{where}: expected an object, saw {type(value).__name__}. {ANEW}")
+    known = _types(kind)
+    for name, item in value.items():
+        if type(item) not in known.get(name, (type(item),)):
+            raise IikataError(f"{where}: {name} cannot be {json.dumps(item)[:60]}. {ANEW}")
+    try:
+        return kind(**value)
+    except TypeError as error:  # a field that is missing, or not known
+        raise IikataError(f"{where}: not a {kind.__name__.lower()} ({error}). {ANEW}") from None
+
+
+@cache
+def _types(kind: type) -> dict[str, tuple[type, ...]]:
+    """Return the types that each field of a record may have; a whole number is a number too."""
+    found = {}
+    for name, hint in get_type_hints(kind).items():
+        own = get_args(hint) or (hint,)
+        found[name] = (*own, int) if float in own else own
+    return found
 
 
 def read_json(path: Path, default: Any = None) -> Any:
@@ -119,4 +174,4 @@ def read_json(path: Path, default: Any = None) -> Any:
     except FileNotFoundError:
         return default
     except ValueError as error:
-        raise IikataError(f"{path}: not readable as JSON ({error}).") from None
+        raise IikataError(f"{path}: not readable as JSON ({error}). {ANEW}") from None

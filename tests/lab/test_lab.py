@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from iikata.disk import sha256_of
 from iikata.errors import IikataError
 from iikata.generate.decoder import Decoder
 from iikata.lab import Lab, Progress, shapes
@@ -108,7 +109,8 @@ def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama
     lines = lines_of(tmp_path / "run")
     assert len({(x["trained_on"], x["seed"], x["prompted_with"], x["probe"], x["sample"]) for x in lines}) == len(lines)
     assert len(lines) == 5 * 2 * 3 * 4
-    assert json.loads((tmp_path / "run" / "timing.jsonl").read_text().splitlines()[-1])["halved_to_rows"] == 8
+    kept = [json.loads(line) for line in (tmp_path / "run" / "halved.jsonl").read_text().splitlines()]
+    assert kept == [{"stage": "generate", "to": rows} for rows in (32, 16, 8)]
 
 
 def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, monkeypatch):
@@ -116,7 +118,7 @@ def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, m
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Decoder, "step", starved)
-    with pytest.raises(torch.OutOfMemoryError):
+    with pytest.raises(IikataError, match=r"memory ran out in stage generate: CUDA out of memory.*same command goes on"):
         Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
 
 
@@ -189,11 +191,17 @@ def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
         Lab(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
 
 
-def test_an_emptied_adapter_is_caught_by_name_and_nothing_is_concluded_from_it(tmp_path, llama_folder):
+def emptied(path: Path) -> None:
+    save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
+
+
+def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_concluded_from_it(tmp_path, llama_folder):
     declared = experiment(tmp_path, llama_folder)
     Lab(declared, tmp_path / "run").run("train")
-    path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
-    save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
+    folder = tmp_path / "run" / "train" / "plain.s1"
+    emptied(folder / "adapter_model.safetensors")
+    done = json.loads((folder / "DONE").read_text())  # as if training itself had ended so
+    (folder / "DONE").write_text(json.dumps(done | {"sha256": sha256_of(folder / "adapter_model.safetensors")}))
     Lab(declared, tmp_path / "run").run()
     gates = json.loads((tmp_path / "run" / "check" / "gates.json").read_text())
     assert [g["subject"] for g in gates if g["name"] == "live_adapter" and not g["passed"]] == ["plain.s1"]
@@ -203,15 +211,27 @@ def test_an_emptied_adapter_is_caught_by_name_and_nothing_is_concluded_from_it(t
     assert {c["verdict"] for c in matched if c["metric"] != "length"} == {"NOT_ASSESSABLE"}
 
 
-def test_a_truncated_adapter_is_caught_by_name_and_the_others_go_on(tmp_path, llama_folder):
-    declared = experiment(tmp_path, llama_folder)
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(path.read_bytes()[:-100] + bytes(100)),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        emptied,
+    ],
+    ids=["cut", "zeros at the end", "empty", "missing", "edited"],
+)
+def test_an_adapter_that_is_not_what_was_trained_is_trained_anew(tmp_path, llama_folder, whole_run, damage):
+    declared = experiment(whole_run.parent, llama_folder)
     Lab(declared, tmp_path / "run").run("train")
     path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
-    path.write_bytes(path.read_bytes()[:-100])
+    damage(path)
     told = []
     Lab(declared, tmp_path / "run", told.append).run()
-    assert any("plain.s1" in str(event) and "truncated" in str(event) for event in told)
-    assert (tmp_path / "run" / "generate" / "plain.s0@plain.jsonl").is_file()
+    (warned,) = [event.message for event in told if isinstance(event, Warned) and "anew" in event.message]
+    assert str(path) in warned
+    assert contents(tmp_path / "run") == contents(whole_run)
 
 
 def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):

@@ -8,6 +8,7 @@ from iikata.encode import end_id
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import check_arms, prove
+from iikata.lab.halving import note_halving
 from iikata.lab.materials import Materials
 from iikata.lab.shapes import ROWS_OF, joined_arms, rows_that_fit
 from iikata.lab.signature import digest
@@ -45,7 +46,7 @@ def generate(lab: Materials) -> dict[str, int]:
             if arm.template:
                 lab.adapters.drop(arm.name)
     write_json(lab.store.gates, [plain(gate) for gate in gates])
-    return {"tokens": tokens, "answers": done, **({"halved_to_rows": rows.now} if rows.halved else {})}
+    return {"tokens": tokens, "answers": done}
 
 
 def _groups(lab: Materials) -> list[list[Arm]]:
@@ -104,7 +105,7 @@ class _Rows:
     """How many rows are in flight: as the run's shapes say, but no more than memory has room for."""
 
     def __init__(self, lab: Materials) -> None:
-        self.lab, self.now, self.halved = lab, lab.shapes["decode_rows"], False
+        self.lab, self.now = lab, lab.shapes["decode_rows"]
 
     def fit(self) -> int:
         """Return the rows; on a GPU, where rounding is not promised, no more than fit what is free now."""
@@ -117,8 +118,8 @@ class _Rows:
         """Go on with half the rows, if that is possible."""
         if self.now <= ROWS_OF:
             return False
-        self.now, self.halved = ROWS_OF * max(1, self.now // 2 // ROWS_OF), True
-        self.lab.tell(Warned(f"memory ran out: {self.now} rows in flight from now on, which may round otherwise"))
+        self.now = ROWS_OF * max(1, self.now // 2 // ROWS_OF)
+        note_halving(self.lab, "generate", self.now, "rows in flight")
         return True
 
 

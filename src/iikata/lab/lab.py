@@ -38,21 +38,42 @@ class Lab:
         error and `force` does not say to go on.
         """
         self.materials.force = force
-        for name in list(STAGES)[: list(STAGES).index(to) + 1]:
-            self._timed(name)
+        with self.materials.store.held():
+            for name in list(STAGES)[: list(STAGES).index(to) + 1]:
+                self._timed(name)
 
     def only(self, name: str) -> None:
         """Do one stage on what the run folder holds; for those that need no model."""
         if not self.materials.store.signature.is_file():
             raise IikataError(f"{self.materials.store.path}: not a run folder yet. First: iikata run EXP.")
-        self._timed(name)
+        with self.materials.store.held():
+            self._timed(name)
 
     def _timed(self, name: str) -> None:
         start = time.monotonic()
-        counts = STAGES[name](self.materials)
+        try:
+            counts = STAGES[name](self.materials)
+        except (RuntimeError, MemoryError) as error:
+            if not _ran_out(error):
+                raise
+            raise IikataError(
+                f"memory ran out in stage {name}: {str(error).splitlines()[0] if str(error) else 'no more was said'}. "
+                "What is finished is kept, and the same command goes on where there is more. Less is needed with "
+                "a smaller model, model.quantize, train.cutoff_len or generate.max_new_tokens."
+            ) from None
         seconds = round(time.monotonic() - start, 2)
         with Appender(self.materials.store.timing) as file:
             file.add({"stage": name, "seconds": seconds, **counts, "peak_bytes": _peak_bytes()})
+
+
+def _ran_out(error: BaseException) -> bool:
+    import sys
+
+    if "torch" not in sys.modules:  # compare and report never import it
+        return isinstance(error, MemoryError)
+    from iikata.model.memory import ran_out
+
+    return ran_out(error)
 
 
 def _peak_bytes() -> int:

@@ -51,6 +51,7 @@ def material(lab: Materials) -> Material:
         costs=costs(lab),
         counts=read_json(store.counts, {}),
         ratings=_ratings(lab, answers),
+        halvings=list(read_lines(store.halvings)),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
 

@@ -1,27 +1,29 @@
 """Stage train: every arm that is not trained yet, all over one base, saved as it finishes."""
 
-import json
 import shutil
 import time
 from collections import deque
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iikata.disk import Appender, write_bytes, write_text
+from iikata import stopping
+from iikata.disk import Appender, parse_json, sha256_of, write_text
 from iikata.encode import chat_template_for
 from iikata.errors import IikataError
+from iikata.lab.checkpoints import Checkpoints, restore
 from iikata.lab.events import Progress, Stage, Stepped, Warned
+from iikata.lab.halving import note_halving
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
 from iikata.records import Arm, TrainStep, plain
-from iikata.store import read_json, read_lines, write_json, write_lines
+from iikata.store import read_lines, write_json, write_lines
 from iikata.templates import saved
 
 if TYPE_CHECKING:
     from iikata.train import ArmRun
 
-STATE = "state.safetensors"
 COMPILE_FROM = 2_000_000
 """Tokens from which on compiling the layers, some 20 s, is sooner paid back."""
 
@@ -30,36 +32,44 @@ def train(lab: Materials) -> dict[str, int]:
     """Train what is missing. A killed run goes on from the last saved state and ends with the same bytes."""
     from iikata.train import train as steps_of
 
-    waiting = [arm for arm in lab.experiment.arms() if not trained(lab, arm)]
+    waiting = [arm for arm in lab.experiment.arms() if not _whole(lab, arm)]
     lab.tell(Stage("train", len(waiting), "arms"))
     if not waiting:
         return {"tokens": 0}
     _lay_side_by_side(lab, waiting)
     runs = {arm.name: _open(lab, arm) for arm in waiting}
-    total, tokens, saved_at = sum(run.steps for run in runs.values()), 0, time.monotonic()
+    total, tokens = sum(run.steps for run in runs.values()), 0
     work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * lab.experiment.train.epochs
     lab.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(lab.shapes["checkpoint"]))
     before = sum(run.step for run in runs.values())
     speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
-    for run in runs.values():
-        _finish_if_done(lab, run)
     with ExitStack() as stack:
         files = {name: stack.enter_context(Appender(lab.store.steps(run.arm))) for name, run in runs.items()}
-        for step in steps_of(list(runs.values())):
+        checkpoints = stack.enter_context(Checkpoints(lab, list(runs.values()), files))
+        stop_asked = stack.enter_context(stopping.held())
+        for run in runs.values():
+            _finish_if_done(lab, run)
+        for step in steps_of(list(runs.values()), partial(_halved, lab)):
             tokens += step.tokens
             files[step.arm].add(plain(step))
             logged[step.arm] = step.step
             run = runs[step.arm]
             lab.tell(Stepped(step, run.steps, speed(step.tokens)))
             lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
-            _finish_if_done(lab, run)
+            if run.done:
+                checkpoints.wait()
+                _finish_if_done(lab, run)
             # Arms side by side have all done their step before the first is told; a state never outruns the log.
-            whole = all(logged[name] == run.step for name, run in runs.items())
-            if whole and time.monotonic() - saved_at >= lab.experiment.train.checkpoint_seconds:
-                for unfinished in (r for r in runs.values() if not r.done):
-                    _save_state(lab, unfinished)
-                saved_at = time.monotonic()
+            if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
+                checkpoints.save()
+                if stop_asked():
+                    break
+        checkpoints.wait()
     return {"tokens": tokens}
+
+
+def _halved(lab: Materials, tokens: int) -> None:
+    note_halving(lab, "train", tokens, "tokens a buffer")
 
 
 class _Speed:
@@ -87,13 +97,35 @@ def _lay_side_by_side(lab: Materials, arms: list[Arm]) -> None:
 
 def trained(lab: Materials, arm: Arm) -> bool:
     """Return whether the arm is finished, or was given up."""
-    return (lab.store.arm(arm) / "DONE").is_file()
+    return bool(_done(lab, arm))
 
 
 def stopped(lab: Materials, arm: Arm) -> str:
     """Return why the arm was given up, "" where it was not."""
-    done: dict[str, Any] = read_json(lab.store.arm(arm) / "DONE", {})
-    return str(done.get("stopped", ""))
+    return str(_done(lab, arm).get("stopped", ""))
+
+
+def _done(lab: Materials, arm: Arm) -> dict[str, Any]:
+    """Return what DONE says; nothing where it is not there or torn, for then the arm is trained again."""
+    try:
+        found = parse_json((lab.store.arm(arm) / "DONE").read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _whole(lab: Materials, arm: Arm) -> bool:
+    """Return whether the arm is finished and its weights are those that were trained."""
+    from iikata.model.adapter_file import WEIGHTS
+
+    done, path = _done(lab, arm), lab.store.arm(arm) / WEIGHTS
+    if not done or done.get("stopped"):
+        return bool(done)
+    if path.is_file() and sha256_of(path) == done.get("sha256"):
+        return True
+    lab.tell(Warned(f"{path}: missing, or other bytes than were trained (damaged or edited); the arm is trained anew"))
+    (lab.store.arm(arm) / "DONE").unlink()
+    return False
 
 
 def arm_signature(lab: Materials, arm: Arm) -> str:
@@ -122,33 +154,16 @@ def _open(lab: Materials, arm: Arm) -> "ArmRun":
     )
     samples = [row for row in lab.encoded[arm.template] if not row.truncated]
     run = ArmRun(arm, samples, lab.prefixes[arm.template], recipe, lab.base)
-    if (path := lab.store.state(arm) / STATE).is_file():
-        _restore(run, path)
-    steps = list(read_lines(lab.store.steps(arm)))[: run.step]
-    write_lines(lab.store.steps(arm), steps)
+    steps = list(read_lines(lab.store.steps(arm)))
+    restore(lab, run, len(steps))
+    write_lines(lab.store.steps(arm), steps[: run.step])
     return run
-
-
-def _save_state(lab: Materials, run: "ArmRun") -> None:
-    from safetensors.torch import save
-
-    tensors, values = run.state()
-    write_bytes(lab.store.state(run.arm) / STATE, save(tensors, metadata={"values": json.dumps(values)}))
-
-
-def _restore(run: "ArmRun", path: Path) -> None:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            run.restore(tensors, json.loads(file.metadata()["values"]))
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise IikataError(f"{path}: this saved state is damaged ({error}). Delete it to train the arm anew.") from None
 
 
 def _finish_if_done(lab: Materials, run: "ArmRun") -> None:
     """Save a finished arm: its adapter, its template's whole text, and last of all DONE."""
+    from iikata.model.adapter_file import WEIGHTS
+
     if not run.done:
         return
     folder = lab.store.arm(run.arm)
@@ -156,7 +171,8 @@ def _finish_if_done(lab: Materials, run: "ArmRun") -> None:
         lab.tell(Warned(f"arm {run.arm.name} was given up at {run.stopped}; nothing is concluded from it"))
     else:
         _save_adapter(lab, run, folder)
-    write_json(folder / "DONE", {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm)})
+    done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm)}
+    write_json(folder / "DONE", done if run.stopped else {**done, "sha256": sha256_of(folder / WEIGHTS)})
     shutil.rmtree(lab.store.state(run.arm), ignore_errors=True)
     lab.adapters.drop(run.arm.name)
 

@@ -1,30 +1,52 @@
 """Train every arm over one frozen base: encoded examples in, a stream of steps out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
+from torch import Tensor
+
+from iikata.errors import IikataError
+from iikata.model import memory
 from iikata.model.varlen import Limits
 from iikata.records import TrainStep
 from iikata.train.arm_run import ArmRun, Recipe
-from iikata.train.turn import Turn, prepare, take
+from iikata.train.turn import Turn, gradients, prepare, update
 
 __all__ = ["ArmRun", "Recipe", "train"]
 
 
-def train(runs: Sequence[ArmRun]) -> Iterator[TrainStep]:
+def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens: None) -> Iterator[TrainStep]:
     """Yield the steps of all arms, one step of each unfinished arm in turn; arms of one stack take theirs together.
 
     Where a buffer holds one arm's samples only, an arm's numbers are those of its solo run, bit for bit on one device.
+    Where memory runs out, buffers are halved, which `halved` is told, and the turn is done again. Raises IikataError
+    where there is nothing to halve.
     """
     if not runs:
         return
-    limits = _limits(runs)
     groups = [[run for run in runs if run.stack is stack] for stack in dict.fromkeys(run.stack for run in runs)]
-    with _Ahead(limits, threaded=runs[0].base.device.type == "cuda") as ahead:
+    with _Ahead(runs, threaded=runs[0].base.device.type == "cuda") as ahead:
         while waiting := [group for group in groups if any(not run.done for run in group)]:
             for index, group in enumerate(waiting):
                 following = waiting[(index + 1) % len(waiting)]
-                yield from take(ahead.turn(group, following))
+                yield from update(*_computed(ahead, group, following, halved))
+
+
+def _computed(
+    ahead: "_Ahead", group: Sequence[ArmRun], following: Sequence[ArmRun], halved: Callable[[int], None]
+) -> tuple[Turn, Tensor]:
+    while True:
+        try:
+            turn = ahead.turn(group, following)
+            return turn, gradients(turn)
+        except (RuntimeError, MemoryError) as error:
+            if not memory.ran_out(error):
+                raise
+        # Behind the clause: the error is gone, and with it what its frames held.
+        ahead.halve()
+        memory.give_back()
+        halved(group[0].recipe.buffer_tokens)
 
 
 def _limits(runs: Sequence[ArmRun]) -> Limits:
@@ -36,8 +58,9 @@ def _limits(runs: Sequence[ArmRun]) -> Limits:
 class _Ahead:
     """Prepares the next turn in a thread while the device does this one."""
 
-    def __init__(self, limits: Limits, threaded: bool) -> None:
-        self.limits = limits
+    def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
+        self.runs = runs
+        self.limits = _limits(runs)
         self.worker = ThreadPoolExecutor(1) if threaded else None
         self.next: Future[Turn] | None = None
 
@@ -52,12 +75,27 @@ class _Ahead:
         """Return the group's turn, and have the following group's made."""
         runs = [run for run in group if not run.done]
         steps = [run.step for run in runs]
-        turn = self.next.result() if self.next is not None else None
+        ready, self.next = self.next, None
+        turn = ready.result() if ready is not None else None
         # An arm that was stopped since has no more turns.
         if turn is None or turn.runs != runs or list(turn.steps) != steps:
             turn = prepare(runs, steps, self.limits)
         self.next = self._started(runs, following)
         return turn
+
+    def halve(self) -> None:
+        """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
+        self.next = None
+        tokens, longest = self.runs[0].recipe.buffer_tokens, max(len(s.input_ids) for r in self.runs for s in r.samples)
+        if tokens <= longest:
+            raise IikataError(
+                f"memory ran out in training, with buffers of no more than the longest sample ({longest} tokens). "
+                "Lower train.cutoff_len, train fewer arms at once (train.seeds), or hold the base in fewer bits "
+                "(model.quantize). What is saved is kept."
+            )
+        for run in self.runs:
+            run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
+        self.limits = _limits(self.runs)
 
     def _started(self, now: Sequence[ArmRun], following: Sequence[ArmRun]) -> "Future[Turn] | None":
         if self.worker is None:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -128,7 +128,6 @@ class ArmRun:
         self.optimizer.found_inf = (~found.isfinite().all()).float()  # type: ignore[attr-defined]
         self.optimizer.param_groups[0]["lr"] = self.learning_rate
         self.optimizer.step()
-        gradient.zero_()
         return found
 
     @property
@@ -161,7 +160,8 @@ class ArmRun:
         tensors = {f"weights/{name}": _copy(tensor) for name, tensor in self.weights().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer/{index}/{key}": _copy(value) for key, value in moments.items()}
-        return tensors, {key: getattr(self, key) for key in ("step", "stopped", "scale", "finite")}
+        values = {key: getattr(self, key) for key in ("step", "stopped", "scale", "finite")}
+        return tensors, {**values, "buffer_tokens": self.recipe.buffer_tokens}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on from `state()`; the next step is the one the uninterrupted run would have done."""
@@ -175,6 +175,8 @@ class ArmRun:
         self.optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
         self.step, self.stopped = values["step"], values["stopped"]
         self.scale, self.finite = values["scale"], values["finite"]
+        # Where memory had run out, they are smaller than the run's.
+        self.recipe = replace(self.recipe, buffer_tokens=values["buffer_tokens"])
 
 
 def loss_tokens(samples: Sequence[Encoded]) -> int:

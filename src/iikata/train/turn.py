@@ -56,16 +56,24 @@ def _together(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
         yield some
 
 
-def take(turn: Turn) -> list[TrainStep]:
-    """Do the turn: forward, backward and one optimizer step an arm; a non-finite one stops its own arm alone."""
+def gradients(turn: Turn) -> Tensor:
+    """Run the turn's buffers forward and backward; returns [K] each arm's loss.
+
+    It begins with no gradient, so that it may be done again after it broke off.
+    """
     base, stack = turn.runs[0].base, turn.runs[0].stack
-    _ = stack.gradient  # laid out before the first backward pass, which then adds to it
+    stack.gradient.zero_()  # laid out before the first backward pass, which then adds to it
     totals = torch.zeros(len(stack.arms), dtype=torch.float64, device=base.device)
     for buffer in turn.buffers:
         losses = _losses(base, turn.runs[0], buffer)
         losses = losses * turn.weights[buffer.arms] * (buffer.rows >= 0)
         totals.index_add_(0, buffer.arms, losses.detach().double())
         _scaled(losses, turn.runs, buffer).sum().backward()
+    return totals
+
+
+def update(turn: Turn, totals: Tensor) -> list[TrainStep]:
+    """Take one optimizer step an arm; a non-finite one stops its own arm alone."""
     found = torch.stack([run.update(totals[run.place]) for run in turn.runs])
     # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.
     numbers = found.tolist()

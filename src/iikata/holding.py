@@ -1,0 +1,70 @@
+"""One process at a time works in a folder, and the next is told which; no link leads out of it."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from iikata.disk import write_text
+from iikata.errors import IikataError
+
+LOCK, HOLDER = "lock", "running.json"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep `folder` (made where it is missing) from other processes while this lasts.
+
+    The system lets go of a dead process's lock, so there is none to clear by hand. Raises IikataError naming the
+    process that holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise IikataError(
+            f"{folder}: {_holder(folder)} is at work here. Wait until it ends, end it, or give another folder."
+        ) from None
+    try:
+        write_text(folder / HOLDER, json.dumps(_own()) + "\n")
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        with suppress(OSError):  # a refused experiment leaves nothing behind
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                folder.rmdir()
+        lock.release()
+
+
+def _own() -> dict[str, str | int]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return {"process": os.getpid(), "machine": platform.node(), "since": started, "command": command}
+
+
+def _holder(folder: Path) -> str:
+    try:
+        who = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        return f"process {who['process']} on {who['machine']} (since {who['since']}: {who['command'][:200]})"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise IikataError for a link in `folder` that leads out of it: what is written there would land elsewhere."""
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise IikataError(
+                f"{path}: a link that leads out of the run folder. Put what it points at in its place, or give the "
+                "other folder itself with --out DIR."
+            )
