@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from synthetic_run import HOSTILE
 
-from iikata.report.visible import code, fenced, markdown, shortened, slot, spaced, visible
+from iikata.report.visible import code, fenced, markdown, shortened, slot, spaced
+from iikata.visible import visible
 
 RENDER = MarkdownIt("commonmark").enable("table").render
 TEXTS = st.text(alphabet=st.characters(codec=None, exclude_categories=()), max_size=40) | st.text(
@@ -16,6 +17,7 @@ TEXTS = st.text(alphabet=st.characters(codec=None, exclude_categories=()), max_s
 
 def test_hidden_characters_are_written_out():
     assert visible("a\u202eb\x00\u200b\ufeff") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+200B⟩⟨U+FEFF⟩"
+    assert visible("a\u00ad\U000e0041") == "a⟨U+00AD⟩⟨U+E0041⟩"
 
 
 def test_tabs_line_breaks_and_japanese_stay():

@@ -13,12 +13,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0 fine, 1 the input is at fault, 2 wrong usage, 3 internal, 130 and 143 stopped by Ctrl-C and SIGTERM.
     """
+    from iikata.cli.terminal import guarded
+
+    with guarded():
+        return _run(list(sys.argv[1:] if argv is None else argv))
+
+
+def _run(words: list[str]) -> int:
     from iikata import stopping
     from iikata.cli.parser import parser
 
     # Fork-parallel tokenizers warn at every subprocess; rows are short, one thread is as fast.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    words = list(sys.argv[1:] if argv is None else argv)
     given = parser().parse_args(words)
     try:
         with stopping.heard(_tell):

@@ -1,15 +1,18 @@
 """The display of training on a terminal: one line an arm, and a last line for all of them."""
 
 import atexit
+import sys
 from collections.abc import Callable
 
 from rich.console import Console, Group
+from rich.file_proxy import FileProxy
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
 from iikata.cli.console import numbers, one_line
+from iikata.cli.terminal import guard
 from iikata.lab.events import Stepped
 
 BAR = 20
@@ -30,6 +33,8 @@ class ArmsDisplay:
             console=console, get_renderable=self.painted, refresh_per_second=PER_SECOND, redirect_stdout=False
         )
         self._live.start()
+        if isinstance(sys.stderr, FileProxy):
+            sys.stderr = guard(sys.stderr)
         console.show_cursor()  # a program that is killed could not bring it back
         atexit.register(self.close)
 

@@ -1,12 +1,14 @@
 """`iikata ask`: every cell's answers in the terminal while they are written."""
 
 import argparse
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
+from iikata.cli.terminal import bare
 from iikata.errors import IikataError
-from iikata.report.visible import visible
+from iikata.visible import printable
 
 COLUMN = 26
 """Characters below which an answer is hard to read beside others."""
@@ -23,7 +25,7 @@ def ask(given: argparse.Namespace) -> None:
     if given.samples < 1:
         raise IikataError(f"--samples {given.samples}: 1 or more is allowed.")
     asked = panel(given.run, given.set, given.arm, given.template)
-    console, cells = Console(highlight=False), asked.cells()
+    console, cells = Console(file=bare(sys.stdout), highlight=False), asked.cells()
     if console.is_terminal and len(cells) * COLUMN <= console.width:
         with Columns(console, cells, given.samples) as columns:
             asked.ask(given.question, given.input, given.samples, columns.tell)
@@ -45,7 +47,7 @@ class Lines:
         while self._waiting and self._waiting[0] in self._said:
             key = self._waiting[0]
             text, finish = self._said[key]
-            shown = visible(text)
+            shown = printable(text)
             if self._written is None:
                 self._written = ""
                 print(f"--- {key[0]}" + (f" ({key[1] + 1})" if self._samples > 1 else ""))
@@ -93,9 +95,9 @@ class Columns:
         # Text, never a string: rich would read markup out of a model's brackets.
         table = Table(expand=True, show_lines=True)
         for cell in self._cells:
-            table.add_column(Text(visible(cell)), ratio=1, overflow="fold")
+            table.add_column(Text(printable(cell)), ratio=1, overflow="fold")
         for sample in range(self._samples):
             said = [self._said.get((cell, sample), ("", "")) for cell in self._cells]
-            table.add_row(*(Text(visible(text) + _ending(finish).rstrip()) for text, finish in said))
+            table.add_row(*(Text(printable(text) + _ending(finish).rstrip()) for text, finish in said))
         self._live.update(table, refresh=True)
         self._painted = time.monotonic()

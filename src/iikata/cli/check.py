@@ -1,9 +1,9 @@
 """`iikata check`: the template doctor's findings, without loading the model."""
 
 import argparse
-import json
 from collections import Counter
 
+from iikata.cli.terminal import dumped
 from iikata.records import Finding, plain
 
 
@@ -14,7 +14,7 @@ def check(given: argparse.Namespace) -> int:
 
     findings = examine(open_lab(given).materials)
     if given.json:
-        print(json.dumps([plain(finding) for finding in findings], ensure_ascii=False, indent=1))
+        print(dumped([plain(finding) for finding in findings], indent=1))
     else:
         print("".join(f"{shown(finding)}\n\n" for finding in findings) + _sum(findings))
     return int(any(finding.severity == "error" for finding in findings))

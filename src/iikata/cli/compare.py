@@ -1,10 +1,10 @@
 """`iikata compare --scores`: statistics on score files from any tool; torch is never imported."""
 
 import argparse
-import json
 from pathlib import Path
 
 from iikata.cli.stages import language
+from iikata.cli.terminal import dumped
 from iikata.compare import MetricInfo, Result, read_table
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
@@ -17,10 +17,11 @@ def compare_files(given: argparse.Namespace) -> None:
         raise IikataError("compare --scores needs --metric NAME: the one metric that decides, named beforehand.")
     if given.experiment:
         raise IikataError(f"compare takes an experiment ({given.experiment}) or --scores FILE, not both.")
+    _check_numbers(given)
     results = [_named(Path(path), given) for path in given.scores]
     if given.json:
         made = [result.to_json() for result in results]
-        print(json.dumps(made[0] if len(made) == 1 else made, ensure_ascii=False, indent=1))
+        print(dumped(made[0] if len(made) == 1 else made, indent=1))
         return
     for path, result in zip(given.scores, results, strict=True):
         # What was assumed or left out goes first: the sentence can only be read in its light.
@@ -29,6 +30,17 @@ def compare_files(given: argparse.Namespace) -> None:
         if unscored := result.left_out["scores_without_number"].get(given.metric):
             print(f"{path}: {unscored} scores of {given.metric} are no number; what cannot be paired is left out")
         print(f"{path}: {result.verdict[f'sentence_{language(given.lang)}']}")
+
+
+def _check_numbers(given: argparse.Namespace) -> None:
+    """Raise IikataError for a flag that no file could answer, before any is read."""
+    if given.margin is not None and not 0 < given.margin < float("inf"):
+        raise IikataError(
+            f"--margin {given.margin}: a number above 0 is allowed, in the unit of {given.metric}. "
+            "Percentage points are hundredths: 10 are 0.10."
+        )
+    if not 0 < given.alpha < 0.5:
+        raise IikataError(f"--alpha {given.alpha}: a number between 0 and 0.5 is allowed; 0.05 is usual.")
 
 
 def _named(path: Path, given: argparse.Namespace) -> Result:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from iikata.cli.terminal import bare
 from iikata.lab.events import Event, Progress, Stage, Stepped, Warned
 from iikata.records import TrainStep
-from iikata.report.visible import visible
+from iikata.visible import printable
 
 if TYPE_CHECKING:
     from iikata.cli.arms_display import ArmsDisplay
@@ -43,7 +44,7 @@ class Console:
             self._start = self._shown = self._now()
             self._line(f"{event.name}: {event.todo} {event.what}" + ("" if event.todo else " to do, all there"))
         elif isinstance(event, Warned):
-            self._line(f"warning: {visible(event.message)}")
+            self._line(f"warning: {printable(event.message)}")
 
     def _progress(self, event: Progress) -> None:
         stepped, self._stepped = self._stepped, None
@@ -72,7 +73,7 @@ class Console:
         if not self._terminal:
             self._line(text)
             return
-        print(f"\r\x1b[K{text[:110]}", end="\n" if last else "", file=sys.stderr, flush=True)
+        print(f"\r\x1b[K{text[:110]}", end="\n" if last else "", file=bare(sys.stderr), flush=True)
         self._open = not last
 
     def _text(self, event: Progress, note: str) -> str:
@@ -105,7 +106,7 @@ def _opened() -> "ArmsDisplay":
 
     from iikata.cli.arms_display import ArmsDisplay
 
-    return ArmsDisplay(Rich(stderr=True, highlight=False))
+    return ArmsDisplay(Rich(file=bare(sys.stderr), stderr=True, highlight=False))
 
 
 def numbers(step: TrainStep) -> tuple[str, str, str]:
@@ -115,7 +116,7 @@ def numbers(step: TrainStep) -> tuple[str, str, str]:
 
 def one_line(text: str) -> str:
     """Return `text` without anything that a terminal obeys."""
-    return " ".join(visible(text).split())
+    return " ".join(printable(text).split())
 
 
 def clock(seconds: float) -> str:

@@ -1,12 +1,12 @@
 """`iikata plan`: what there is to do and what it could find, printed before anything is trained."""
 
 import argparse
-import json
 from pathlib import Path
 from typing import Any
 
 from iikata.cli.console import clock
 from iikata.cli.stages import open_lab
+from iikata.cli.terminal import dumped
 
 STATED = ("seed_template", "probe_template", "sample", "residual")
 
@@ -18,7 +18,7 @@ def plan(given: argparse.Namespace) -> None:
     stated = {name: value for name in STATED if (value := getattr(given, f"sd_{name}")) is not None}
     made = planned(open_lab(given).materials, stated, Path(given.pilot) if given.pilot else None)
     if given.json:
-        print(json.dumps(made, ensure_ascii=False, indent=1))
+        print(dumped(made, indent=1))
     else:
         print("\n".join(lines(made)))
 

@@ -1,14 +1,13 @@
 """The verbs that do an experiment's stages."""
 
 import argparse
-import json
 import os
-import re
 import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iikata.cli.terminal import bare, dumped, inert, painted, uncoloured
 from iikata.errors import IikataError
 
 if TYPE_CHECKING:
@@ -51,19 +50,20 @@ def encode(given: argparse.Namespace) -> None:
         lab.run("encode", given.force)
         for template in lab.materials.encoded:
             for line in read_shown(lab, template)[: given.limit]:
-                print(f"{template} {line['id']}\n{_coloured(line['painted'])}\n")
+                print(f"{template} {line['id']}")
+                print(f"{_coloured(line['painted'])}\n", file=bare(sys.stdout))
         return
     from iikata.lab.encoding import line_of
 
     for template, rows in lab.materials.encoded.items():
         for row in rows[: given.limit]:
-            print(json.dumps(line_of(template, row), ensure_ascii=False))
+            print(dumped(line_of(template, row)))
 
 
-def _coloured(painted: str) -> str:
+def _coloured(text: str) -> str:
     """Return the text without its colours where they would go into a file or are not wanted."""
     wanted = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return painted if wanted else re.sub(r"\x1b\[[0-9;]*m", "", painted)
+    return painted(text if wanted else uncoloured(text))
 
 
 def train(given: argparse.Namespace) -> None:
@@ -90,7 +90,7 @@ def compare(given: argparse.Namespace) -> None:
     lab = open_lab(given)
     lab.only("compare")
     if given.json:
-        print(lab.materials.store.comparisons.read_text(encoding="utf-8"), end="")
+        print(inert(lab.materials.store.comparisons.read_text(encoding="utf-8")), end="")
     else:
         tell_verdict(lab, given.lang)
 
@@ -104,7 +104,7 @@ def report(given: argparse.Namespace) -> None:
 def schema(given: argparse.Namespace) -> None:
     from iikata.experiment import schema as made
 
-    print(json.dumps(made(), ensure_ascii=False, indent=2))
+    print(dumped(made(), indent=2))
 
 
 def open_lab(given: argparse.Namespace) -> "Lab":
@@ -120,9 +120,9 @@ def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
     from iikata.experiment import read
 
     path = Path(given.experiment)
-    if path.is_dir() and (path / "experiment.yaml").is_file():
+    if os.path.isdir(path) and (path / "experiment.yaml").is_file():
         return read(path / "experiment.yaml", given.set), Path(given.out or path)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise IikataError(f"{path}: no experiment.yaml in this folder, so it is not a run folder.")
     experiment = read(path, given.set)
     return experiment, Path(given.out or Path("runs") / experiment.name)

@@ -37,12 +37,14 @@ def templates(given: argparse.Namespace) -> None:
 
 
 def show(template: Template) -> None:
-    print(f"name: {template.name}\nhash: {template.hash}\nnewline: {template.newline!r}")
+    """Print what the template writes, once it has written all of it."""
+    lines = [f"name: {template.name}\nhash: {template.hash}\nnewline: {template.newline!r}"]
     if isinstance(template, JinjaTemplate) and template.special_tokens is None:
         template = template.with_special_tokens(STAND_INS)
     for title, input in (("without an input", ""), ("with an input", "{input}")):
         rendered = template.render("{instruction}", input, "{output}")
-        print(f"\n--- {title}\n{rendered.prompt}{rendered.completion}{rendered.end or '[end token]'}")
+        lines.append(f"\n--- {title}\n{rendered.prompt}{rendered.completion}{rendered.end or '[end token]'}")
+    print("\n".join(lines))
 
 
 def convert(template: Template, dest: Path) -> None:

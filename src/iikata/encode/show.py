@@ -4,18 +4,22 @@ from itertools import groupby
 
 from iikata.encode.tokenizer import Tokenizer
 from iikata.records import Encoded
+from iikata.visible import visible
 
 DIM, GREEN, REVERSED, RESET = "\x1b[2m", "\x1b[32m", "\x1b[7m", "\x1b[0m"
 
 
 def show(encoded: Encoded, tokenizer: Tokenizer) -> str:
-    """Return the example with ANSI colours: dim without loss, green with it, the end token reversed."""
+    """Return the example with ANSI colours: dim without loss, green with it, the end token reversed.
+
+    No other character of it is one that a terminal obeys.
+    """
     pairs = list(zip(encoded.completion_mask, encoded.input_ids, strict=True))
     body = pairs if encoded.truncated else pairs[:-1]
     painted = [
-        f"{GREEN if counts else DIM}{tokenizer.text(id for _, id in run)}{RESET}"
+        f"{GREEN if counts else DIM}{visible(tokenizer.text(id for _, id in run))}{RESET}"
         for counts, run in groupby(body, key=lambda pair: pair[0])
     ]
     if encoded.truncated:
         return "".join(painted) + f" [cut at {len(pairs)} tokens]"
-    return "".join(painted) + f"{REVERSED}{tokenizer.token(encoded.input_ids[-1])}{RESET}"
+    return "".join(painted) + f"{REVERSED}{visible(tokenizer.token(encoded.input_ids[-1]))}{RESET}"

@@ -6,12 +6,26 @@ import time
 import urllib.error
 import urllib.request
 from functools import cached_property
+from http.client import HTTPException, HTTPMessage
 from pathlib import Path
+from typing import IO
 
 from iikata.disk import Appender, parse_json
 from iikata.errors import IikataError
+from iikata.visible import redacted
 
 TRIES = 3
+MOST_BYTES = 1 << 22
+"""Of a response; a reply is a line."""
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Where the experiment's address sends on to, nobody meant to send the key and the answers."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
 
 
 class Endpoint:
@@ -21,7 +35,7 @@ class Endpoint:
         self.address = url.rstrip("/") + "/chat/completions"
         self.model = model
         self.cache_path = cache_path
-        self.api_key = api_key
+        self.api_key = (api_key or "").strip()
         self.timeout = timeout
 
     def reply(self, prompt: str) -> str:
@@ -52,11 +66,14 @@ class Endpoint:
         while True:
             try:
                 return self._once(prompt)
-            except (OSError, ValueError, LookupError, TypeError) as error:
+            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()
                 refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
                 if refused or attempt == TRIES:
+                    seen = redacted(str(error) or type(error).__name__)[:300]
                     raise IikataError(
-                        f"judge: {self.address} gave no answer ({error}). Is the server up, does it serve "
+                        f"judge: {self.address} gave no answer ({seen}). Is the server up, does it serve "
                         f'the model "{self.model}", and is the key right? All replies so far are kept.'
                     ) from None
                 time.sleep(2**attempt)
@@ -68,5 +85,9 @@ class Endpoint:
         if self.api_key:
             headers["Authorization"] = f"Bearer {self.api_key}"
         request = urllib.request.Request(self.address, json.dumps(body).encode(), headers)
-        with urllib.request.urlopen(request, timeout=self.timeout) as response:
-            return str(json.load(response)["choices"][0]["message"]["content"])
+        with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.timeout) as response:
+            content = response.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        # A server may say back what it was sent, key and all, and replies are kept in the run folder.
+        return redacted(str(parse_json(content)["choices"][0]["message"]["content"]))

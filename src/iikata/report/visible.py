@@ -1,20 +1,15 @@
-"""Make what hides in a text visible, and keep it inert in Markdown.
+"""Keep a text inert in Markdown, and draw what of it counts.
 
 A model may answer with anything: control characters, marks that turn the writing direction, markup. The
-HTML side escapes through Jinja and textContent; here invisible characters get a visible stand-in.
+HTML side escapes through Jinja and textContent; invisible characters get a visible stand-in on both.
 """
 
 import re
 
-# Controls except tab and line feed; marks and overrides of direction; zero-width characters; line separators.
-_HIDDEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+from iikata.visible import visible
+
 _SPACES = {" ": "·", "\n": "↵\n", "\t": "→\t", "\u3000": "□"}
 _MARKDOWN = re.compile(r"[\\`*_\[\]<>#~&$@!]|:(?=//)|^[-+=]")
-
-
-def visible(text: str) -> str:
-    """Return `text` with every invisible character written out, as `⟨U+202E⟩`."""
-    return _HIDDEN.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
 
 
 def spaced(text: str) -> str:

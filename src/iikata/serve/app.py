@@ -8,14 +8,15 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from iikata.errors import IikataError
-from iikata.report.visible import visible
 from iikata.serve import asking, browsing, rating
 from iikata.serve.desk import Desk
-from iikata.serve.guard import Guard
+from iikata.serve.guard import Forbidding, Guard
 from iikata.serve.pages import resource
 from iikata.serve.run import Run
+from iikata.visible import printable
 
 HOSTS = ["127.0.0.1", "localhost"]
 """A name of somebody else that was made to point here is refused."""
@@ -30,27 +31,28 @@ FILES = {
 """Address -> the file that lies beside the code, and what it is."""
 
 
-def app(runs: Sequence[Run], desk: Desk, token: str) -> Starlette:
+def app(runs: Sequence[Run], desk: Desk, token: str) -> ASGIApp:
     """Return the page of these runs, which are addressed by their number from 1."""
     made = Starlette(
         routes=[
             Route("/", browsing.browse),
-            Route("/browse/{run:int}", browsing.one),
-            Route("/report/{run:int}", browsing.report),
-            Route("/rate/{run:int}", rating.rate),
-            Route("/rate/{run:int}", rating.rated, methods=["POST"]),
-            Route("/rate/{run:int}/undo", rating.undo, methods=["POST"]),
-            Route("/ratings/{run:int}", rating.ratings),
-            Route("/ask/{run:int}", asking.ask),
-            Route("/ask/{run:int}", asking.answers, methods=["POST"]),
+            Route("/browse/{run}", browsing.one),
+            Route("/report/{run}", browsing.report),
+            Route("/rate/{run}", rating.rate),
+            Route("/rate/{run}", rating.rated, methods=["POST"]),
+            Route("/rate/{run}/undo", rating.undo, methods=["POST"]),
+            Route("/ratings/{run}", rating.ratings),
+            Route("/ask/{run}", asking.ask),
+            Route("/ask/{run}", asking.answers, methods=["POST"]),
             *(Route(f"/{name}", _file(*about)) for name, about in FILES.items()),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guard, token=token)],
         exception_handlers={IikataError: _told},
         max_body_size=MOST_BYTES,
     )
+    made.router.redirect_slashes = False  # an address is right or there is none: nothing redirects to what was sent
     made.state.runs, made.state.desk, made.state.token = runs, desk, token
-    return made
+    return Forbidding(made)
 
 
 def _file(name: str, kind: str) -> Callable[[Request], Response]:
@@ -61,4 +63,4 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
 
 
 def _told(request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{visible(str(error))}\n", status_code=500)
+    return PlainTextResponse(f"{printable(str(error))}\n", status_code=500)

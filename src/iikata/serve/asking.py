@@ -11,12 +11,12 @@ from starlette.responses import Response, StreamingResponse
 
 from iikata.errors import IikataError
 from iikata.records import Arm
-from iikata.report.visible import visible
 from iikata.serve.browsing import chosen
 from iikata.serve.desk import Asked, Desk, Question
 from iikata.serve.pages import page
 from iikata.serve.rating import fields
 from iikata.serve.run import Run
+from iikata.visible import printable, visible
 
 MOST_SAMPLES = 10
 FEW = 12
@@ -106,7 +106,7 @@ def _end(question: Question) -> dict[str, Any]:
     if fault is None:
         return {"state": "ended"}
     said = str(fault) if isinstance(fault, IikataError) else f"{type(fault).__name__}: {fault}"
-    return {"state": "failed", "message": visible(said)}
+    return {"state": "failed", "message": printable(said)}
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -6,8 +6,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
 from iikata.errors import IikataError
+from iikata.holding import refuse_links
 from iikata.serve.pages import page, rendered
 from iikata.serve.run import Run
+from iikata.visible import redacted
 
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -27,14 +29,15 @@ def browse(request: Request) -> Response:
 
 def one(request: Request) -> Response:
     """Return one run's part of the page, which asks for it again while the run goes on."""
-    return HTMLResponse(_part(request, *chosen(request)))
+    return HTMLResponse(_part(request, *_named(request)))
 
 
 def _part(request: Request, number: int, run: Run) -> Markup:
     try:
+        refuse_links(run.folder)
         return rendered(request, "run.html.jinja", run=run, number=number)
     except IikataError as error:
-        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=str(error))
+        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=redacted(str(error)))
 
 
 def report(request: Request) -> Response:
@@ -46,8 +49,15 @@ def report(request: Request) -> Response:
 
 
 def chosen(request: Request) -> tuple[int, Run]:
-    """Return the run that the address names by its number, from 1."""
-    number, runs = request.path_params["run"], request.app.state.runs
-    if not 1 <= number <= len(runs):
-        raise HTTPException(404, f"There is no run {number}.")
-    return number, runs[number - 1]
+    """Return the run that the address names; a link in its folder that leads out of it is refused, not followed."""
+    number, run = _named(request)
+    refuse_links(run.folder)
+    return number, run
+
+
+def _named(request: Request) -> tuple[int, Run]:
+    runs = {str(number): (number, run) for number, run in enumerate(request.app.state.runs, 1)}
+    found: tuple[int, Run] | None = runs.get(request.path_params["run"])
+    if found is None:
+        raise HTTPException(404, "There is no such run.")
+    return found

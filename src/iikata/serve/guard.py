@@ -1,4 +1,4 @@
-"""Who may talk to the page: whoever was given this start's token, from this page itself."""
+"""Who may talk to the page: whoever was given this start's token, from this page itself; what every answer forbids."""
 
 import hashlib
 import secrets
@@ -19,6 +19,16 @@ HEADERS = {
 """Every response's, unless it says otherwise itself."""
 
 
+class Forbidding:
+    """Adds HEADERS to every answer, a refusal's and a fault's too: it stands before everything else."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, _with_headers(send))
+
+
 class Guard:
     """Lets through what carries the token's cookie; a POST must also name this origin and the CSRF token."""
 
@@ -27,11 +37,10 @@ class Guard:
         self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        answer = self._instead(Request(scope)) or self._app
-        await answer(scope, receive, _with_headers(send))
+        answer = self._app
+        if scope["type"] == "http":
+            answer = self._instead(Request(scope)) or self._app
+        await answer(scope, receive, send)
 
     def _instead(self, request: Request) -> Response | None:
         """Return what to answer instead of the page, None where the page may answer."""

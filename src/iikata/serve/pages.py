@@ -11,8 +11,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from iikata.report.visible import shortened, visible
+from iikata.report.visible import shortened
 from iikata.serve.guard import csrf
+from iikata.visible import visible
 
 LANGUAGES = ("en", "ja")
 COOKIE = "iikata_language"

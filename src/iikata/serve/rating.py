@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from iikata.lab.rating import summed
@@ -78,10 +78,9 @@ def ratings(request: Request) -> Response:
 async def fields(request: Request) -> dict[str, list[str]]:
     """Return a form's fields."""
     try:
-        return parse_qs(
-            (await request.body()).decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=1000
-        )
-    except ValueError:
+        body = (await request.body()).decode("ascii")
+        return parse_qs(body, keep_blank_values=True, errors="strict", max_num_fields=1000)
+    except (ValueError, ClientDisconnect):
         raise HTTPException(400, "This is not a form.") from None
 
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from iikata.errors import IikataError
 from iikata.experiment import read, template_name
+from iikata.holding import refuse_links
 from iikata.lab.materials import Materials
 from iikata.lab.training import stopped, trained
 from iikata.metrics import Context
@@ -20,6 +21,8 @@ from iikata.store import RunFolder, read_json, read_lines
 
 NEWEST = 4
 """Answers that are shown as they come."""
+MOST_RATERS = 8
+"""Whose pairs are kept in memory."""
 T = TypeVar("T")
 
 
@@ -42,6 +45,7 @@ class Run:
     def __init__(self, folder: Path) -> None:
         if not (folder / "experiment.yaml").is_file():
             raise IikataError(f"{folder}: no experiment.yaml in this folder, so it is not a run folder.")
+        refuse_links(folder)
         self.folder = folder
         self.store = RunFolder(folder)
         self._kept: dict[Hashable, tuple[Hashable, Any]] = {}
@@ -158,6 +162,9 @@ class Run:
         paths = [path for cell in self._cells() for path in self._paths(cell)]
         given = (self.store.experiment, self.store.templates, *paths)
         seed = self.lab.experiment.generate.seed
+        others = [name for name in list(self._kept) if isinstance(name, tuple) and name != ("pairs", rater)]
+        for other in others[: 1 - MOST_RATERS]:  # any number of names may be given
+            self._kept.pop(other, None)
         return self._keep(
             ("pairs", rater),
             tuple(_stamp(path) for path in given),
@@ -179,9 +186,10 @@ class Run:
         return self._keep(path, _stamp(path), reader)
 
     def _keep(self, name: Hashable, stamp: Hashable, maker: Callable[[], T]) -> T:
-        if name not in self._kept or self._kept[name][0] != stamp:
-            self._kept[name] = stamp, maker()
-        return self._kept[name][1]  # type: ignore[no-any-return]
+        kept = self._kept.get(name)
+        if kept is None or kept[0] != stamp:
+            kept = self._kept[name] = stamp, maker()
+        return kept[1]  # type: ignore[no-any-return]
 
     def _paths(self, cell: Cell) -> tuple[Path, Path]:
         return self.store.answers(cell), self.store.unfinished_answers(cell)

@@ -6,9 +6,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from iikata.errors import IikataError
 from iikata.serve.run import Run
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
 
 HOST = "127.0.0.1"
 """Nobody else's machine may connect, and no flag changes it."""
@@ -42,9 +47,27 @@ def serve(folders: Sequence[Path], port: int = 0, tell: Callable[[str], None] = 
     page = app(runs, desk, token)
     with _socket(port) as listening:
         tell(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
-        config = uvicorn.Config(page, log_level="warning", access_log=False, server_header=False, ws="none")
         with suppress(KeyboardInterrupt):  # uvicorn raises it anew once everything has ended
-            Server(config).run(sockets=[listening])
+            Server(settings(page)).run(sockets=[listening])
+
+
+def settings(page: "ASGIApp") -> "uvicorn.Config":
+    """Return how uvicorn is to serve the page: within limits, plain in its messages, silent about itself."""
+    import uvicorn
+
+    from iikata.serve.patience import MOST_CONNECTIONS, MOST_HEAD_BYTES, Patience
+
+    return uvicorn.Config(
+        page,
+        http=Patience,
+        ws="none",
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        use_colors=False,
+        limit_concurrency=MOST_CONNECTIONS,
+        h11_max_incomplete_event_size=MOST_HEAD_BYTES,
+    )
 
 
 def _socket(port: int) -> socket.socket:

@@ -1,0 +1,85 @@
+"""The way to the terminal: whatever is printed is harmless there and holds no secret; only our own colours pass."""
+
+import json
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import TextIOWrapper
+from typing import Any, TextIO
+
+from iikata.visible import HIDDEN, printable
+
+COLOUR = re.compile(r"(\x1b\[(?:0|2|7|32)m)")  # those of encode.show
+_MOVES = re.compile(r"\n*(?:\x1b\[A)*")
+
+
+class Guarded:
+    """A stream that prints every text as it may be shown, whoever writes it: iikata, argparse, a traceback, a library.
+
+    With `bars`, a downloader's progress bars may move the cursor of a terminal: a leading carriage return passes, and
+    what is nothing but steps downwards and upwards.
+    """
+
+    def __init__(self, stream: TextIO, bars: bool = False) -> None:
+        self.stream = stream
+        self.bars = bars
+
+    def write(self, text: str) -> int:
+        passing = 0
+        if self.bars and self.stream.isatty():
+            passing = len(text) if _MOVES.fullmatch(text) else int(text.startswith("\r"))
+        self.stream.write(text[:passing] + printable(text[passing:]))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextmanager
+def guarded() -> Iterator[None]:
+    """Let stdout and stderr be Guarded while this lasts; a character that their encoding lacks is escaped."""
+    before = sys.stdout, sys.stderr
+    for stream in before:
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr, bars=True)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def guard(stream: Any, bars: bool = False) -> Any:
+    """Return a Guarded stream; `Any`, for it is a TextIO by what it does alone."""
+    return Guarded(stream, bars)
+
+
+def bare(stream: TextIO) -> TextIO:
+    """Return the stream itself, for what paints: it makes every text from outside `printable` on its own."""
+    return stream.stream if isinstance(stream, Guarded) else stream
+
+
+def painted(text: str) -> str:
+    """Return `text` with its colours, and nothing else that a terminal obeys."""
+    return "".join(part if COLOUR.fullmatch(part) else printable(part) for part in COLOUR.split(text))
+
+
+def uncoloured(text: str) -> str:
+    return COLOUR.sub("", text)
+
+
+def dumped(value: Any, indent: int | None = None) -> str:
+    """Return the value as JSON for stdout."""
+    text = json.dumps(value, ensure_ascii=not (sys.stdout.encoding or "").lower().startswith("utf"), indent=indent)
+    return inert(text)
+
+
+def inert(text: str) -> str:
+    r"""Return JSON of the same value in which what is invisible stands as \uXXXX."""
+    return HIDDEN.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    units = match.group().encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
