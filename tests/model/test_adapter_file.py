@@ -78,7 +78,7 @@ def test_an_adapter_saved_by_peft_itself_is_read(llama_folder, tmp_path):
 
 def test_a_missing_file_is_named(saved, tmp_path):
     (saved / WEIGHTS).unlink()
-    with pytest.raises(IikataError, match=rf"{WEIGHTS}: no such file\.$"):
+    with pytest.raises(IikataError, match=rf"{WEIGHTS}: no such file\. Copy"):
         adapter_file.read(saved)
     (saved / "adapter_model.bin").touch()
     with pytest.raises(IikataError, match="pickle and is not loaded"):

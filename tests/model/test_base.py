@@ -8,7 +8,7 @@ from safetensors.torch import load_file, save_file
 
 import models
 from iikata.errors import IikataError
-from iikata.model import base
+from iikata.model import base, code, memory
 
 
 def other_families():
@@ -58,12 +58,61 @@ def test_a_truncated_model_is_refused(llama_folder, tmp_path, size):
         base.load(tmp_path, "float32")
 
 
+def test_tensors_of_another_shape_than_the_configuration_says_are_refused_in_words(llama_folder, tmp_path):
+    config = json.loads((llama_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 10**13}))
+    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
+    with pytest.raises(IikataError, match=r"have another shape than config\.json says"):
+        base.load(tmp_path, "float32")
+
+
 def test_weights_of_another_shape_are_refused(llama_folder, tmp_path):
     config = json.loads((llama_folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
     with pytest.raises(IikataError, match="the model cannot be loaded"):
         base.load(tmp_path, "float32")
+
+
+CONFIGS = {
+    "no heads": ({"num_attention_heads": 0}, "ZeroDivisionError"),
+    "heads that do not divide": ({"num_attention_heads": 7}, "not a multiple of the number of attention heads"),
+    "a width that is text": ({"hidden_size": "x"}, "expected int, got str"),
+    "a width below zero": ({"hidden_size": -32}, "negative dimension"),
+    "no width": ({"hidden_size": None}, "expected int, got NoneType"),
+    "an unknown activation": ({"hidden_act": "evil"}, "evil"),
+    "an unknown rotary": ({"rope_parameters": {"rope_type": "evil"}}, "evil"),
+    "an unknown architecture": ({"model_type": "llamma"}, "llamma"),
+    "an architecture that is a number": ({"model_type": 3}, "`3`"),
+    "a quantisation that is text": ({"quantization_config": "x"}, "AttributeError"),
+    "a text part that is none": ({"text_config": {"model_type": "x"}}, "AttributeError"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIGS)
+def test_a_configuration_of_which_no_model_can_be_made_is_refused(case, llama_folder, tmp_path):
+    changes, said = CONFIGS[case]
+    config = json.loads((llama_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | changes))
+    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
+    why = rf"{tmp_path}: the model cannot be loaded: .*{said}.*Compare its config\.json"
+    with pytest.raises(IikataError, match=why):
+        base.load(tmp_path, "float32")
+    with pytest.raises(IikataError, match=why):
+        memory.parameters(code.configuration(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [(1, "hold 9 tensors of layers that config.json does not name"), (0, "hold 18 tensors"), (3, "lack 9 tensors")],
+)
+def test_a_configuration_of_another_depth_than_the_weights_is_refused(layers, said, llama_folder, tmp_path, capsys):
+    config = json.loads((llama_folder / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
+    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
+    with pytest.raises(IikataError, match=rf"{said}.*fetch it again, whole"):
+        base.load(tmp_path, "float32")
+    assert "LOAD REPORT" not in capsys.readouterr().err
 
 
 def test_a_quantised_base_without_bitsandbytes_says_what_to_install(llama_folder, monkeypatch):

@@ -3,7 +3,8 @@
 import pytest
 
 from iikata.errors import IikataError
-from iikata.model.locate import cache_folder, locate
+from iikata.model.cache import cache_folder
+from iikata.model.locate import locate
 
 
 def test_a_folder_is_found_relative_to_the_experiment_absolute_and_from_home(llama_folder, monkeypatch):
@@ -58,13 +59,70 @@ def test_only_files_that_run_no_code_are_fetched_from_the_hub(monkeypatch, llama
 
     asked = {}
 
-    def download(base, revision, allow_patterns):
+    def download(base, revision, allow_patterns, **how):
         asked["patterns"] = allow_patterns
         return str(llama_folder)
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     assert locate("owner/name") == llama_folder
     assert not [p for p in asked["patterns"] if p.endswith((".bin", ".py", ".pt", ".pkl"))]
+
+
+CONTENTS = {
+    "a list": ("[]", "a JSON object is needed, saw list"),
+    "nested for ever": ("[" * 99_999, "nested too deeply"),
+    "Latin": (b'{"a": "\xe9"}', "not readable as JSON"),
+    "layers without end": ('{"num_hidden_layers": 1000000}', "up to 1000 layers are allowed"),
+    "layers without end in a part": ('{"text_config": {"n_layer": 1001}}', "n_layer: 1001 was seen"),
+    "weights elsewhere": ('{"transformers_weights": "../a.safetensors"}', "transformers_weights"),
+    "code that is a list": ('{"auto_map": [1]}', "auto_map: an object is needed, saw list"),
+}
+
+
+@pytest.mark.parametrize("case", CONTENTS)
+def test_a_configuration_that_is_none_is_named(case, tmp_path):
+    content, said = CONTENTS[case]
+    (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(IikataError, match=rf"config\.json: .*{said}"):
+        locate(str(tmp_path))
+
+
+INDICES = {
+    "no text": (b"\xff", "not readable as JSON"),
+    "no map": (b"{}", "no weight_map"),
+    "an empty map": (b'{"weight_map": {}}', "no weight_map"),
+    "a map that is a list": (b'{"weight_map": ["a"]}', "no weight_map"),
+    "a pickle": (b'{"weight_map": {"a": "a.bin"}}', r"\"a\.bin\" is no \.safetensors file of this folder"),
+    "a number": (b'{"weight_map": {"a": 3}}', r"\"3\" is no \.safetensors file"),
+    "a folder above": (b'{"weight_map": {"a": "../a.safetensors"}}', "is no .safetensors file of this folder"),
+    "an absolute path": (b'{"weight_map": {"a": "/a.safetensors"}}', "is no .safetensors file of this folder"),
+    "a part that did not come": (b'{"weight_map": {"a": "b.safetensors"}}', r"b\.safetensors is not in the folder"),
+}
+
+
+@pytest.mark.parametrize("case", INDICES)
+def test_an_index_that_names_no_weights_of_the_folder_is_refused(case, tmp_path):
+    content, said = INDICES[case]
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "a.safetensors").touch()
+    (tmp_path / "model.safetensors.index.json").write_bytes(content)
+    with pytest.raises(IikataError, match=rf"index\.json: .*{said}"):
+        locate(str(tmp_path))
+
+
+def test_a_base_beside_an_adapter_is_refused(llama_folder, tmp_path):
+    for path in llama_folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    assert locate(str(tmp_path)) == tmp_path
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "owner/other"}')
+    with pytest.raises(IikataError, match=r"adapter_config\.json: an adapter lies in the model's folder"):
+        locate(str(tmp_path))
+
+
+def test_a_home_of_a_user_who_is_none_is_no_folder(tmp_path):
+    with pytest.raises(IikataError, match="neither a folder"):
+        locate("~nobody_of_this_name/model", folder=tmp_path)
 
 
 def test_a_gguf_file_that_is_not_there_is_named(tmp_path):
@@ -78,7 +136,7 @@ def test_a_gguf_file_that_is_none_is_named_and_leaves_nothing_in_the_cache(conte
     (tmp_path / "m.gguf").write_bytes(content)
     with pytest.raises(IikataError, match=r"m\.gguf: transformers cannot read this"):
         locate("m.gguf", folder=tmp_path)
-    assert not list((tmp_path / "cache").iterdir())
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".lock"]
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):

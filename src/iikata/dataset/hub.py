@@ -22,12 +22,11 @@ def read_hub(name: str) -> Iterator[Row]:
     # Without a network it tells of each of its retries, for half a minute.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
-        rows = datasets.load_dataset(name, split="train")
+        for number, row in enumerate(datasets.load_dataset(name, split="train"), start=1):
+            yield f"{name}:{number}", dict(row)
     except Exception as error:
         # datasets, huggingface_hub, requests and pyarrow each raise their own kinds.
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise IikataError(
             f'"{name}" is no file here, and the hub does not give it ({why}). Check the id and the network. {INSTEAD}'
         ) from None
-    for number, row in enumerate(rows, start=1):
-        yield f"{name}:{number}", dict(row)

@@ -2,9 +2,9 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from iikata.experiment.kinds import (
     SAFE_NAME,
@@ -12,6 +12,7 @@ from iikata.experiment.kinds import (
     AnyTexts,
     Count,
     CountOrNone,
+    Endpoint,
     HeldOut,
     Margin,
     Modules,
@@ -50,6 +51,16 @@ class ModelSettings(Settings):
     """Hold the base's weights in fewer bits (bitsandbytes)."""
     compute: Literal["dtype", "fp8"] = "dtype"
     """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
+    trust_remote_code: Text | None = None
+    """The same as base, for a model that runs Python files of its own: they may do anything you may do."""
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _trust_by_name(cls, trusted: Any, info: ValidationInfo) -> Any:
+        base = info.data.get("base")
+        if trusted is not None and base is not None and trusted != base:
+            raise ValueError(f'trust is given to one model by its name: "{base}", as in model.base, is allowed')
+        return trusted
 
 
 class Columns(Settings):
@@ -61,6 +72,11 @@ class Columns(Settings):
     """Column of the input; rows without one have no input."""
     output: Text = "output"
     """Column of the answer."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        refuse_repeats((self.instruction, self.input, self.output), " (a row's answer cannot be its question)")
+        return self
 
 
 class DataSettings(Settings):
@@ -106,7 +122,7 @@ class TrainSettings(Settings):
     """AdamW's decoupled weight decay."""
     max_grad_norm: Above0 = 1.0
     """An arm's gradient is scaled down to this norm."""
-    cutoff_len: Annotated[int, Field(ge=2)] = 1024
+    cutoff_len: Annotated[int, Field(ge=2, lt=2**31)] = 1024
     """Tokens a sample; longer rows are counted and left out, never cut."""
     loss_on: Literal["completion", "all"] = "completion"
     """Tokens that the loss counts: the answer and its end, or the prompt too."""
@@ -144,7 +160,7 @@ class GenerateSettings(Settings):
 class JudgeSettings(Settings):
     """A model that says which of two answers is better; its key, if any, is read from IIKATA_JUDGE_KEY."""
 
-    url: Annotated[str, Field(pattern=r"^https?://[^\s@]+$")]
+    url: Endpoint
     """OpenAI-compatible endpoint up to and with the version, as http://127.0.0.1:8000/v1; never with a key in it."""
     model: Text
     """What the endpoint calls the model."""
@@ -263,6 +279,7 @@ class Experiment(Settings):
             return str(local_path(spec, self.folder, kind) or spec) if isinstance(spec, str) else spec
 
         plain["model"]["base"] = absolute(self.model.base, "model")
+        plain["model"]["trust_remote_code"] = self.model.trust_remote_code and plain["model"]["base"]
         plain["data"]["train"] = [absolute(spec, "data") for spec in self.data.train]
         plain["data"]["validation"] = absolute(self.data.validation, "data")
         for key in ("templates", "prompt_only"):

@@ -15,13 +15,11 @@ PROCESS_BYTES = 600_000_000
 
 def estimate(lab: Materials) -> dict[str, Any]:
     """Return the buffer, the peak memory and the time of training, each arm's real tokens once an epoch."""
-    from transformers import AutoConfig
-
-    from iikata.model import base, memory, speed
+    from iikata.model import base, code, memory, speed
 
     device = base.choose_device()
     dtype = base.choose_dtype(lab.experiment.model.dtype, device)
-    config = AutoConfig.from_pretrained(lab.model_folder, local_files_only=True, trust_remote_code=False)
+    config = code.configuration(lab.model_folder, lab.trusted)
     lora = lab.experiment.train.lora
     arms = len(lab.experiment.arms())
     need = memory.need(config, dtype, arms, lora.r, lora.target_modules)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from iikata import dataset, encode
 from iikata.disk import write_text
+from iikata.errors import IikataError
 from iikata.experiment import Experiment, template_name
 from iikata.lab import shapes, signature
 from iikata.lab.events import Tell, Warned
@@ -34,7 +35,12 @@ class Materials:
         from iikata.model.locate import locate
 
         model = self.experiment.model
-        return locate(model.base, model.revision, self.experiment.folder)
+        return locate(model.base, model.revision, self.experiment.folder, self.trusted)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the experiment says, by name, that the model's own Python files may run."""
+        return self.experiment.model.trust_remote_code is not None
 
     @cached_property
     def tokenizer(self) -> encode.Tokenizer:
@@ -46,11 +52,22 @@ class Materials:
         from iikata.model import base
 
         model, lora = self.experiment.model, self.experiment.train.lora
-        loaded = base.load(self.model_folder, model.dtype, model.quantize, compute=model.compute)
+        signed = self.weights
+        loaded = base.load(self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted)
+        if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:
+            raise IikataError(
+                f"{self.model_folder}: the files changed (weights {signed} -> {seen}) after they were signed and "
+                "before they were loaded. Wait until all of them are in place and run the same command again."
+            )
         if model.compute == "fp8":
             self.tell(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
         loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
         return loaded
+
+    @cached_property
+    def weights(self) -> str:
+        """The fingerprint of the model's files as they were when first asked for, which signing does."""
+        return signature.model_fingerprint(self.model_folder, self.trusted)
 
     @property
     def adapters(self) -> "Adapters":
@@ -152,11 +169,12 @@ class Materials:
             "model": {
                 "base": self.experiment.model.base,
                 "revision": self.experiment.model.revision,
-                "weights": signature.model_fingerprint(self.model_folder),
+                "weights": self.weights,
                 "tokenizer": self.tokenizer.hash[:16],
                 "dtype": str(self.base.dtype).removeprefix("torch."),
                 "quantize": self.experiment.model.quantize,
                 **({"compute": "fp8"} if self.experiment.model.compute == "fp8" else {}),
+                **({"trust_remote_code": self.experiment.model.base} if self.trusted else {}),
             },
             "data": {
                 "train": signature.rows_hash(self.data.train),

@@ -26,8 +26,8 @@ def digest(value: Any) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
-def model_fingerprint(folder: Path) -> str:
-    """Return a hash of the model's configuration and of 64 places in each weights file.
+def model_fingerprint(folder: Path, trusted: bool = False) -> str:
+    """Return a hash of the model's configuration and of 64 places in each weights file; `trusted`: of its code too.
 
     Whole files would take a minute a run at 7B; a fine-tune changes every place.
     """
@@ -39,6 +39,9 @@ def model_fingerprint(folder: Path) -> str:
             for place in range(64):
                 file.seek(place * size // 64)
                 hashed.update(file.read(SAMPLED_BYTES))
+    for path in sorted(folder.rglob("*.py")) if trusted else ():
+        content = path.read_bytes()
+        hashed.update(f"{path.relative_to(folder).as_posix()}:{len(content)}".encode() + content)
     return hashed.hexdigest()[:16]
 
 

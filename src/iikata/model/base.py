@@ -8,21 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from iikata.errors import IikataError
 from iikata.model import fp8, rotary
 from iikata.model.attention import NAME, Layout, register
 from iikata.model.buffers import Buffer, Part, pack
+from iikata.model.code import refusal
+from iikata.model.fit import refuse_misfits, refuse_unsupported
 from iikata.model.layers import Runner, decoder_layers, run_layers, vary
 from iikata.model.lora import Adapters, resolve_targets
 from iikata.model.loss import Head
-from iikata.model.packed import Group, Packed
 from iikata.model.stack import LoraShape
-from iikata.model.varlen import Limits, lay_out
-
-_UNSUPPORTED = "this architecture is not supported (tested: Llama, Qwen, Gemma, GPT-NeoX)"
+from iikata.model.varlen import Limits
 
 MOST_ROUNDING = 0.3
 """Share by which 8-bit products may change the logits of a stand-in text."""
@@ -137,13 +135,15 @@ def load(
     quantize: str = "none",
     device: torch.device | None = None,
     compute: str = "dtype",
+    trusted: bool = False,
 ) -> Base:
-    """Load the model in `folder`, frozen, with iikata's attention. Safetensors only, no remote code."""
+    """Load the model in `folder`, frozen, with iikata's attention. Safetensors only; own code only where `trusted`."""
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     register()
     logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
     device = device or choose_device()
     if device.type == "cpu" and sys.platform == "linux":
         keep_freed_memory()
@@ -158,16 +158,15 @@ def load(
             attn_implementation=NAME,
             use_safetensors=True,
             local_files_only=True,
-            trust_remote_code=False,
+            trust_remote_code=trusted,
             **_quantized(quantize, device),
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        first = [*str(error).strip().splitlines(), "no reason given"][0]
-        raise IikataError(f"{folder}: the model cannot be loaded: {type(error).__name__}: {first}") from None
+    except IikataError:
+        raise
+    except Exception as error:  # what a stranger's files make of transformers has no class of its own
+        raise refusal(folder, error) from None
     model, found = opened
-    # transformers only warns of weights that are not in the file, and makes them up.
-    if lacking := sorted(found["missing_keys"]):
-        raise IikataError(f"{folder}: the weights lack {len(lacking)} tensors of the model, the first is {lacking[0]}.")
+    refuse_misfits(model, folder, found)
     # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
     model.eval().requires_grad_(False)
     if quantize == "none":
@@ -198,7 +197,7 @@ def ready(base: Base) -> Base:
     if _flashes(base):
         rotary.install(base.model)
         base.runners = run_layers(base.model)
-    _refuse_unsupported(base)
+    refuse_unsupported(base)
     return base
 
 
@@ -219,36 +218,6 @@ def _flashes(base: Base) -> bool:
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     soft = getattr(config, "attn_logit_softcapping", None)
     return torch.cuda.get_device_capability(base.device) >= (8, 0) and width % 8 == 0 and width <= 256 and not soft
-
-
-def _refuse_unsupported(base: Base) -> None:
-    """Raise IikataError where two packed samples' logits are not those that transformers gives for each alone.
-
-    That happens without a word where a model ignores a foreign attention (Bloom), carries a state instead (Mamba) or
-    scales its logits (Granite, Cohere).
-    """
-    parts = ((0, 5), (5, 12))
-    ids = torch.arange(12, device=base.device)[None] % base.config.get_text_config().vocab_size
-    positions = torch.cat([torch.arange(b - a, device=base.device) for a, b in parts])[None]
-    try:
-        with torch.inference_mode():
-            groups = (Group((0, 0), parts),)
-            flat = (
-                lay_out(groups, 12, Limits(7, 12, 1), base.device) if base.runners else Packed(groups, 12, base.device)
-            )
-            own = base.logits(base.hidden(ids, positions, flat))[0]
-            base.model.set_attn_implementation("eager")
-            wanted = torch.cat([base.model(input_ids=ids[:, a:b], use_cache=False).logits[0] for a, b in parts])
-            base.model.set_attn_implementation(NAME)
-        distance = float((own - wanted).norm() / wanted.norm())
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IikataError(f"{base.folder}: {_UNSUPPORTED} ({type(error).__name__}: {error}).") from None
-    # Rounding is far below this, and what is to be caught is of the order of 1.
-    if not distance < 0.1:
-        raise IikataError(
-            f"{base.folder}: {_UNSUPPORTED}: logits of {base.config.model_type} differ from transformers' by a share "
-            f"of {distance:.2g}."
-        )
 
 
 def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:

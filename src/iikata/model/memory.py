@@ -116,10 +116,17 @@ def _without_weights(config: Any, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
 
     from iikata.model.attention import NAME, register
+    from iikata.model.code import made_by_own_code, refusal
 
     register()
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=NAME)
+    own = made_by_own_code(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(
+                config, dtype=dtype, attn_implementation=NAME, trust_remote_code=own
+            )
+    except Exception as error:  # values that no model can be made of
+        raise refusal(Path(config.name_or_path), error) from None
     return model.to("meta").eval().requires_grad_(False)
 
 
