@@ -6,7 +6,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src tests bench
 
-.PHONY: setup demo test check
+.PHONY: setup demo test check fuzz
 
 setup: $(VENV)/.installed
 
@@ -26,3 +26,11 @@ check: setup
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/pytest tests/test_architecture.py
+
+# One parser: make fuzz PARSERS=jinja SECONDS=60
+PARSERS ?= $(notdir $(wildcard tests/faults/seeds/*))
+SECONDS ?= 300
+
+fuzz: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIPFLAGS) -e '.[fuzz]'
+	for parser in $(PARSERS); do $(BIN)/python tests/faults/fuzz.py $$parser --seconds $(SECONDS) || exit 1; done

@@ -33,5 +33,6 @@ def _imported(name: str, kind: str) -> T:  # type: ignore[type-var]
     module, _, attribute = name.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise IikataError(f'{kind} "{name}" cannot be imported: {error}. Write "package.module:name".') from None
+    except Exception as error:  # the module is somebody's, and so are its faults
+        why = f"{type(error).__name__}: {error}"
+        raise IikataError(f'{kind} "{name}" cannot be imported: {why:.300}. Write "package.module:name".') from None

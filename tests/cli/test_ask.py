@@ -70,8 +70,8 @@ def test_adapter_folder_is_asked_with_the_template_stored_in_it(run, llama_folde
 
 
 def test_adapter_without_its_template_asks_for_one(run, tmp_path):
-    source = run / "train" / "plain.s0" / "adapter_config.json"
-    (tmp_path / "adapter_config.json").write_text(source.read_text())
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / name).write_bytes((run / "train" / "plain.s0" / name).read_bytes())
     with pytest.raises(IikataError, match="Give --template"):
         panel(str(tmp_path))
 

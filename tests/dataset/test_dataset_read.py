@@ -103,7 +103,7 @@ def test_columns_are_mapped(data):
             {"instruction": "q", "utterances": "a"},
             "columns: {instruction: instruction, input: input, output: …}",
         ),
-        (row(1, output=["a"]), "rows.jsonl:1: output: ['a'] was seen; text or a number is allowed"),
+        (row(1, output=["a"]), "rows.jsonl:1: output: a list was seen; text or a number is allowed"),
     ],
 )
 def test_row_without_its_columns_is_refused_with_the_line_to_write(data, fields, words):
@@ -126,7 +126,7 @@ def test_mapped_input_column_must_exist(data):
         (
             [row(1, output="")],
             0,
-            "1 rows were read, 0 are left to train on and 0 to measure by (duplicates: 0, empty: 1",
+            "1 rows were read from rows.jsonl; 0 are left to train on and 0 to measure by (duplicates: 0, empty: 1",
         ),
     ],
 )
@@ -174,5 +174,5 @@ def test_file_wins_over_a_hub_id_and_a_missing_file_is_no_hub_id(monkeypatch, tm
     with pytest.raises(IikataError, match=r"^owner/rows.json: no such file"):
         read(DataSettings(train="owner/rows.json"), tmp_path)
     (tmp_path / "rows.v2").mkdir()
-    with pytest.raises(IikataError, match=r"^rows.v2: rows are read from files that end in"):
+    with pytest.raises(IikataError, match=r"^rows.v2 is a folder; name a file in it"):
         read(DataSettings(train="rows.v2"), tmp_path)

@@ -44,10 +44,10 @@ def test_id_is_the_position_and_cluster_the_id_where_none_is_given(file):
     [
         ({"instruction": "x", "referenses": []}, 'unknown field "referenses" (did you mean "references"?)'),
         ({"input": "x"}, 'a probe needs an "instruction"'),
-        ({"instruction": "x", "pattern": "(["}, 'pattern "([" is no regular expression'),
+        ({"instruction": "x", "pattern": "(["}, "pattern '([' is no regular expression"),
         ({"instruction": "x", "id": "p001"}, 'the id "p001" stands twice'),
         ({"instruction": "x", "references": [""]}, "a reference is empty"),
-        ({"instruction": "x", "references": [["y"]]}, "references: ['y'] was seen"),
+        ({"instruction": "x", "references": [["y"]]}, "references: a list was seen"),
         ({"instruction": "\ud800"}, "a lone surrogate"),
     ],
 )

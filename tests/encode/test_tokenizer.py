@@ -221,7 +221,7 @@ def test_vocabulary_of_an_older_format_is_converted(tmp_path, byte_bpe_folder):
         ({"spiece.model": "not a model"}, r"spiece\.model: this is not a SentencePiece model"),
         (
             {"tokenizer_config.json": "{", "spiece.model": ""},
-            r"tokenizer_config\.json: this is not a JSON object",
+            r"tokenizer_config\.json:1:2: this is not a JSON object",
         ),
     ],
 )
@@ -234,5 +234,5 @@ def test_damaged_folder_is_refused_by_name(tmp_path, files, message):
 
 def test_tokenizer_without_an_end_token_is_refused(tmp_path, byte_bpe_folder):
     folder = settle(shutil.copytree(byte_bpe_folder, tmp_path / "t"), eos_token="<|nowhere|>")
-    with pytest.raises(IikataError, match="names no end token"):
+    with pytest.raises(IikataError, match="not in the vocabulary, so no answer could ever end"):
         load_tokenizer(folder)

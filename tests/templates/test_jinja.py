@@ -109,13 +109,13 @@ def test_template_that_raises_is_an_error_with_its_words():
 
 
 def test_template_cannot_reach_out_of_the_sandbox():
-    with pytest.raises(IikataError, match="refuses a row"):
+    with pytest.raises(IikataError, match=r"reads .__class__. of a list, which no chat template needs"):
         native("{{ messages.__class__.__mro__[1].__subclasses__() }}", {}).render("q")
 
 
 def test_template_that_writes_without_end_is_stopped():
     endless = "{% for a in range(9999) %}{% for b in range(9999) %}{{ messages }}{% endfor %}{% endfor %}"
-    with pytest.raises(IikataError, match="writes without end"):
+    with pytest.raises(IikataError, match=r"refuses a row: it (takes|makes)"):
         native(endless, {}).render("q" * 10_000)
 
 

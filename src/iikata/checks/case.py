@@ -10,6 +10,7 @@ from typing import Any
 
 from iikata.dataset import Dataset
 from iikata.encode import Tokenizer
+from iikata.encode.settings import read_object
 from iikata.records import Encoded, Probe
 from iikata.templates import BUILT_IN, AlpacaTemplate, Template
 from iikata.templates.template import SENTINELS
@@ -63,8 +64,7 @@ class Case:
 
     def settings(self, file: str) -> dict[str, Any]:
         """Return a JSON file of the model folder, {} where there is none."""
-        path = self.folder / file
-        return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else {}
+        return read_object(self.folder / file)
 
     @cached_property
     def writable(self) -> list[str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from iikata.checks.case import Case, literals, share
 from iikata.encode import disagreement, end_id
 from iikata.encode.load import piece_file
+from iikata.encode.settings import end_ids, fault
 from iikata.records import Finding
 
 ROWS_COMPARED = 200
@@ -86,6 +87,8 @@ def untrained_stop(case: Case) -> Iterator[Finding]:
     """A token that ends answers must be one that the model has seen end them; LoRA does not train its row."""
     known, base = _ends(case), _base_vocabulary(case.folder)
     rows = case.settings("config.json").get("vocab_size", case.tokenizer.vocab_size)
+    if type(rows) is not int or rows < 1:
+        raise fault(case.folder / "config.json", "vocab_size", rows, "a whole number from 1 on is allowed")
     for name, template in case.templates.items():
         special = case.tokenizer.special_tokens
         ids = {end_id(template, case.tokenizer), *(special[text] for text in template.stop if text in special)}
@@ -110,11 +113,7 @@ def untrained_stop(case: Case) -> Iterator[Finding]:
 
 def _ends(case: Case) -> set[int]:
     """Return the ids that the model's own files say end an answer."""
-    found: set[int] = set()
-    for file in ("config.json", "generation_config.json"):
-        named = case.settings(file).get("eos_token_id")
-        found.update(named if isinstance(named, list) else [named] if named is not None else [])
-    return found
+    return {id for file in ("config.json", "generation_config.json") for id in end_ids(case.folder, file)}
 
 
 def _base_vocabulary(folder: Path) -> set[str]:

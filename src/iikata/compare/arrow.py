@@ -3,6 +3,7 @@
 import io
 from array import array
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json
 
-from iikata.compare.reading import OPTIONAL, REQUIRED
+from iikata.compare.reading import LARGEST, LONGEST, OPTIONAL, REQUIRED, is_text
 from iikata.compare.table import NAMED, ScoreTable, TableWriter
 
 BLOCK = 1 << 24
@@ -27,7 +28,7 @@ def read_columns(path: Path) -> ScoreTable | None:
             columns = _columns(block)
             if columns is None or not _add(writer, columns):
                 return None
-    except pa.ArrowInvalid:
+    except (pa.ArrowInvalid, UnicodeDecodeError):
         return None
     writer.line = array("q", range(1, len(writer.value) + 1))
     return writer.table(str(path))
@@ -42,6 +43,8 @@ def _blocks(path: Path) -> Iterator[bytes]:
             if newline:
                 yield rest + head + newline
             rest = tail if newline else rest + chunk
+            if len(rest) > LONGEST:
+                raise pa.ArrowInvalid("a line too long")
     if rest:
         yield rest + b"\n"
 
@@ -50,7 +53,10 @@ def _columns(block: bytes) -> dict[str, Any] | None:
     """Return the block's columns, or None where a line lacks a field that other lines have."""
     options = pa.json.ParseOptions(explicit_schema=SCHEMA, unexpected_field_behavior="error")
     table = pa.json.read_json(io.BytesIO(block), parse_options=options)
-    lines = block.count(b"\n")
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == ord("\n"))
+    if np.diff(ends, prepend=-1).max() > LONGEST:
+        return None
+    lines = len(ends)
     # A field that is missing and one that is null look alike in a column; the text tells them apart.
     named = {name: block.count(f'"{name}"'.encode()) for name in SCHEMA.names}
     whole = {table.num_rows, *(named[name] for name in REQUIRED)} == {lines}
@@ -74,8 +80,13 @@ def _add(writer: TableWriter, columns: dict[str, Any]) -> bool:
     value = columns["value"].to_numpy(zero_copy_only=False)
     cells, index["cell"] = _cells(index, words)
     words["cell"] = cells
-    bad = sample.min() < 0 or np.isinf(value).any() or any(t is None and s is not None for t, s, _ in cells)
-    if bad or any("" in words[name] for name in ("prompted_with", "probe", "metric")):
+    bad = sample.min() < 0 or (np.abs(value) > LARGEST).any()
+    if bad or any(s is not None and (t is None or s < 0) for t, s, _ in cells):
+        return False
+    named = [words[name] for name in ("trained_on", "prompted_with", "probe", "metric")]
+    if any("" in known for known in named) or not all(
+        map(is_text, chain(*named, words["cluster"], words["signature"]))
+    ):
         return False
     for name in NAMED:
         codes = np.array([writer.code(name, word) for word in words[name]], dtype=np.int32)

@@ -105,8 +105,9 @@ def checked(table: ScoreTable) -> ScoreTable:
         row = wrong[0]
         probe, now = names["probe"][codes["probe"][row]], names["cluster"][codes["cluster"][row]]
         raise IikataError(
-            f'{table.source}:{table.line[row]}: probe "{probe}" is in cluster "{now}", and on an earlier line in '
-            f'"{names["cluster"][first[pair[row]]]}" ({len(wrong)} such lines). A probe belongs to one cluster.'
+            f'{table.source}:{table.line[row]}: probe "{probe:.80}" is in cluster "{now:.80}", and on an earlier line '
+            f'in "{names["cluster"][first[pair[row]]]:.80}" ({len(wrong)} such lines). A probe belongs to one cluster; '
+            "write the same on each of its lines."
         )
     return table
 
@@ -117,8 +118,10 @@ def _duplicates(table: ScoreTable, order: np.ndarray, twice: np.ndarray) -> str:
         one, two = sorted((order[i], order[i + 1]))
         cell, probe, _, metric, _ = (table.names[n][table.codes[n][two]] for n in NAMED)
         told.append(
-            f"{table.source}:{table.line[two]}: the same score as on line {table.line[one]} (trained_on {cell[0]}, "
-            f"seed {cell[1]}, prompted_with {cell[2]}, probe {probe}, sample {table.sample[two]}, metric {metric})."
+            f"{table.source}:{table.line[two]}: the same score as on line {table.line[one]} "
+            f"(trained_on {cell[0] or 'null':.80}, "
+            f"seed {cell[1]}, prompted_with {cell[2]:.80}, probe {probe:.80}, sample {table.sample[two]}, "
+            f"metric {metric:.80})."
         )
     told.append(f"{len(twice)} duplicates. A score is there once; repeated answers each have their own `sample`.")
     return "\n".join(told)

@@ -3,9 +3,10 @@
 import difflib
 import hashlib
 import json
+import math
 from typing import Any
 
-from iikata.dataset.rows import Row
+from iikata.dataset.rows import Row, kind_of
 from iikata.errors import IikataError
 from iikata.experiment import Columns
 from iikata.records import Example
@@ -47,18 +48,18 @@ def example(row: Row, columns: Columns) -> Example | None:
 
 
 def text(value: Any, what: str) -> str:
-    """Return the value as text; raises IikataError, calling it `what`, where it is a list or a mapping."""
+    """Return the value as text; raises IikataError, calling it `what`, where it is neither text nor a number."""
     if value is None or value != value:
         return ""
-    if isinstance(value, list | dict | bytes):
-        raise IikataError(f"{what}: {value!r:.60} was seen; text or a number is allowed.")
+    if isinstance(value, list | dict | bytes | bool) or value in (math.inf, -math.inf):
+        raise IikataError(f"{what}: {kind_of(value)} was seen; text or a number is allowed. Write it as text.")
     return value if isinstance(value, str) else str(value)
 
 
 def _missing(place: str, missing: list[str], fields: dict[str, Any], columns: Columns) -> str:
     absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in missing)
     return (
-        f"{place}: no column {absent}; found: {', '.join(fields)}. "
+        f"{place}: no column {absent}; found: {', '.join(fields):.300}. "
         f"Say what the columns are called, under data: columns: {{{_guess(fields, columns)}}}"
     )
 

@@ -75,7 +75,10 @@ def read(settings: DataSettings, folder: Path) -> Dataset:
     if not train or (not validation and settings.validation != 0):
         reasons = ", ".join(f"{reason}: {len(places)}" for reason, places in left_out.items())
         left = f"{len(train)} are left to train on and {len(validation)} to measure by ({reasons})"
-        raise IikataError(f"data: {len(rows)} rows were read, {left}. Give more rows, or another data.validation.")
+        specs = ", ".join(settings.train)
+        raise IikataError(
+            f"data: {len(rows)} rows were read from {specs:.300}; {left}. Give more rows, or another data.validation."
+        )
     counts = Counts(
         rows=len(rows),
         train=len(train),

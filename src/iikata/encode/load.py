@@ -8,13 +8,15 @@ from typing import Any
 
 from iikata.encode.fast import FastTokenizer, backend
 from iikata.encode.pieces import CONTROL, PieceTokenizer, parsed, processor
+from iikata.encode.settings import AGAIN, NAMES, end_ids, read_added, read_bytes, read_settings, read_text, text_of
 from iikata.encode.tokenizer import Tokenizer
 from iikata.errors import IikataError
 
-NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 PIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
 BOS_BY_DEFAULT = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
 """SentencePiece classes that put a BOS in front unless `add_bos_token` says otherwise."""
+TRIAL = "Any text 1, 色.\n\ue000"
+"""Words, and a letter that no vocabulary has."""
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -23,8 +25,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     Raises IikataError where the folder has neither, a file is damaged, or no end token can be found.
     """
     model = piece_file(folder)
-    if (folder / "tokenizer.json").is_file():
-        return _fast(folder, (folder / "tokenizer.json").read_text(encoding="utf-8"))
+    if (folder / "tokenizer.json").exists():
+        return _fast(folder, read_text(folder / "tokenizer.json"))
     return _fast(folder, _converted(folder)) if model is None else _pieces(folder, model)
 
 
@@ -48,11 +50,7 @@ def piece_file(folder: Path) -> Path | None:
 
 
 def _fast(folder: Path, file: str) -> Tokenizer:
-    try:
-        plain = backend(file)
-    except Exception as error:  # what tokenizers raises has no class of its own
-        raise IikataError(f"{folder / 'tokenizer.json'}: the tokenizer cannot be read: {error}") from None
-    settings = _settings(folder)
+    plain, settings = _tried(folder / "tokenizer.json", file), read_settings(folder)
     known = plain.get_vocab(with_added_tokens=True)
     special = {token.content: id for id, token in plain.get_added_tokens_decoder().items() if token.special}
     names = {name: text for name, text in _names(settings).items() if text in known}
@@ -64,22 +62,42 @@ def _fast(folder: Path, file: str) -> Tokenizer:
     return FastTokenizer(file=file, **_facts(folder, file.encode(), special, names, has_bos, unk_id, size))
 
 
+def _tried(path: Path, file: str) -> Any:
+    """Return the backend of a tokenizer.json that turns texts into tokens and gives its tokens the ids it says."""
+    try:
+        plain = backend(file)
+        ids = plain.encode(TRIAL, add_special_tokens=True).ids
+    except BaseException as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise IikataError(f"{path}: the tokenizer cannot be read: {error}. {AGAIN}") from None
+        raise
+    if not ids:
+        raise IikataError(f"{path}: this tokenizer turns {TRIAL[:10]!r} into no token at all. {AGAIN}")
+    for token in json.loads(file).get("added_tokens") or []:
+        if plain.token_to_id(token["content"]) != token["id"]:
+            where = f'{path}: the added token "{token["content"]:.80}"'
+            raise IikataError(f"{where} cannot have the id {token['id']} in this vocabulary. {AGAIN}")
+    return plain
+
+
 def _pieces(folder: Path, path: Path) -> Tokenizer:
-    model, settings = path.read_bytes(), _settings(folder)
+    model, settings = read_bytes(path), read_settings(folder)
     try:
         pieces = processor(model)
-    except (RuntimeError, OSError) as error:
-        raise IikataError(f"{path}: this is not a SentencePiece model: {error}") from None
-    unk_id = pieces.unk_id()
-    known = {piece.piece: id for id, piece in enumerate(parsed(model).pieces)} | _added(folder, settings)
+        unk_id = pieces.unk_id()
+        pieces.id_to_piece(unk_id)  # an empty model has none
+    except (RuntimeError, OSError, IndexError) as error:
+        raise IikataError(f"{path}: this is not a SentencePiece model: {error} {AGAIN}") from None
+    added = read_added(folder, settings)
+    known = {piece.piece: id for id, piece in enumerate(parsed(model).pieces)} | added
     own = {"bos_token": pieces.bos_id(), "eos_token": pieces.eos_id(), "pad_token": pieces.pad_id()}
     names = {name: pieces.id_to_piece(id) for name, id in own.items() if id >= 0}
     names |= {name: text for name, text in _names(settings).items() if text in known}
     # The unknown piece is no special token: SentencePiece never reads "<unk>" from a text.
     names["unk_token"] = pieces.id_to_piece(unk_id)
     control = [piece.piece for piece in parsed(model).pieces if piece.type == CONTROL]
-    listed = [_text(token) for token in settings.get("additional_special_tokens") or []]
-    texts = [*control, *_added(folder, settings), *listed, *names.values()]
+    listed = [text_of(token) for token in settings.get("additional_special_tokens") or []]
+    texts = [*control, *added, *listed, *names.values()]
     special = {text: known[text] for text in texts if known.get(text, unk_id) != unk_id}
     has_bos = str(settings.get("tokenizer_class")).removesuffix("Fast") in BOS_BY_DEFAULT
     size = 1 + max(known.values())
@@ -99,20 +117,21 @@ def _facts(
     unk_id: int | None,
     size: int,
 ) -> dict[str, Any]:
-    settings = _settings(folder)
+    settings = read_settings(folder)
+    named = _names(settings).get("eos_token")
     switches = {key: settings.get(key) for key in ("add_bos_token", "legacy", "tokenizer_class")}
-    named = json.dumps([special, names, switches], sort_keys=True).encode()
+    facts = json.dumps([special, names, switches], sort_keys=True).encode()
     asked_for = settings.get("add_bos_token")
     return {
         "special_tokens": dict(special),
         "named_tokens": dict(names),
-        "eos_id": _end(folder, special.get(names.get("eos_token", ""))),
+        "eos_id": _end(folder, special.get(named or names.get("eos_token", "")), named, size),
         "bos_id": special.get(names.get("bos_token", "")) if (has_bos if asked_for is None else asked_for) else None,
         "unk_id": unk_id,
         "pad_id": special.get(names.get("pad_token", "")),
         "vocab_size": size,
         "chat_template": _chat_template(folder, settings),
-        "hash": hashlib.sha256(vocabulary + b"\0" + named).hexdigest(),
+        "hash": hashlib.sha256(vocabulary + b"\0" + facts).hexdigest(),
     }
 
 
@@ -121,7 +140,9 @@ def _converted(folder: Path) -> str:
     import transformers
 
     try:
-        return transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True).backend_tokenizer.to_str()
+        return transformers.AutoTokenizer.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        ).backend_tokenizer.to_str()
     except Exception as error:
         raise IikataError(
             f"{folder}: there is no tokenizer here: neither tokenizer.json nor a SentencePiece model "
@@ -129,39 +150,23 @@ def _converted(folder: Path) -> str:
         ) from None
 
 
-def _settings(folder: Path) -> dict[str, Any]:
-    return {**_json(folder / "special_tokens_map.json"), **_json(folder / "tokenizer_config.json")}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError) as error:
-        raise IikataError(f"{path}: this is not a JSON object: {error}") from None
-
-
-def _text(token: Any) -> str:
-    return token["content"] if isinstance(token, dict) else str(token)
-
-
 def _names(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: _text(settings[name]) for name in NAMES if settings.get(name)}
+    return {name: text_of(settings[name]) for name in NAMES if settings.get(name)}
 
 
-def _added(folder: Path, settings: Mapping[str, Any]) -> dict[str, int]:
-    declared = {_text(token): int(id) for id, token in settings.get("added_tokens_decoder", {}).items()}
-    return {**_json(folder / "added_tokens.json"), **declared}
-
-
-def _end(folder: Path, id: int | list[int] | None) -> int:
-    if id is None:  # GPT-2's tokenizer_config.json names no token at all; the model's config does.
-        id = _json(folder / "config.json").get("eos_token_id")
-    if isinstance(id, list) and id:
-        id = id[0]
-    if isinstance(id, int):
+def _end(folder: Path, id: int | None, named: str | None, size: int) -> int:
+    """Return the end token's id: that of the token `named`, else the first that the model's config has."""
+    if id is not None:
         return id
+    if named is not None:
+        raise IikataError(
+            f'{folder / "tokenizer_config.json"}: "eos_token" is "{named:.80}", which is not in the vocabulary, so no '
+            f"answer could ever end. Name one of its tokens."
+        )
+    # GPT-2's tokenizer_config.json names no token at all; the model's config does.
+    found = end_ids(folder, "config.json")
+    if found and found[0] < size:
+        return found[0]
     raise IikataError(
         f"{folder}: the tokenizer names no end token that is in its vocabulary, so no answer could ever end. "
         'Set "eos_token" in tokenizer_config.json.'
@@ -170,8 +175,8 @@ def _end(folder: Path, id: int | list[int] | None) -> int:
 
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
-    if path.is_file():
-        return path.read_text(encoding="utf-8")
+    if path.exists():
+        return read_text(path)
     found = settings.get("chat_template")
     if isinstance(found, list):
         return next((entry["template"] for entry in found if entry.get("name") == "default"), None)

@@ -1,6 +1,7 @@
 """YAML 1.2 text to plain values that remember their places, and back."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 Key = tuple[str | int, ...]
 """Where a value stands: ("train", "lora", "r"), ("templates", 0)."""
 MOST_VALUES = 10_000
+MOST_WHOLE = 2**63
+"""Whole numbers beyond this are no setting, and Python writes none of more than 4300 digits."""
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float")}
 # YAML 1.2 has no dates: 2024-01-01 is text, as a revision or a name may be.
 TEXT_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("str", "timestamp", "value", "merge")}
+CURE = "Check the quotes, brackets and indentation there."
 CURES = {
     "that cannot start any token": "Indent with spaces, not tabs; put text that begins with @ ` % in quotes.",
     "mapping values are not allowed": 'Put text that holds ": " in quotes, and check the indentation.',
@@ -42,7 +46,8 @@ class Document:
         self._yaml = YAML(typ="safe", pure=True)
         self._left = MOST_VALUES
         try:
-            node = self._yaml.compose(io.StringIO(text))
+            with warnings.catch_warnings(action="ignore"):  # an anchor may be given anew
+                node = self._yaml.compose(io.StringIO(text))
             self.values: Any = None if node is None else self._plain(node, ())
         except MarkedYAMLError as error:
             raise IikataError(self._explain(error)) from None
@@ -50,16 +55,18 @@ class Document:
             line, column = _line_and_column(text, error.position)
             seen = f"{name}:{line}:{column}: the control character {chr(error.character)!r} was seen"
             raise IikataError(f"{seen}; write it as an escape in double quotes, or remove it.") from None
-        except (YAMLError, ValueError) as error:
-            raise IikataError(f"{name}:1:1: not YAML: {error}") from None
         except RecursionError:
             raise IikataError(f"{name}:1:1: nested too deeply, or an alias stands inside its own anchor.") from None
+        except (YAMLError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
+            # The library meets some broken files with its own faults.
+            raise IikataError(f"{name}:1:1: not YAML ({short(error)}). Compare it with iikata schema.") from None
 
     def _explain(self, error: MarkedYAMLError) -> str:
         mark = error.problem_mark or error.context_mark
+        place = f"{mark.line + 1}:{mark.column + 1}" if mark else "1:1"
         problem = f"{error.problem or ''} {error.context or ''}".strip()
         cure = next((cure for words, cure in CURES.items() if words in problem), "")
-        return f"{self.name}:{mark.line + 1}:{mark.column + 1}: YAML syntax: {problem}. {cure}".rstrip()
+        return f"{self.name}:{place}: YAML syntax: {problem:.300}. {cure or CURE}"
 
     def _plain(self, node: Any, key: Key) -> Any:
         self.places[key] = self._place(node)
@@ -77,10 +84,13 @@ class Document:
         seen: dict[str, str] = {}
         for name, value in node.value:
             place = self._place(name)
+            tag = str(name.tag)
             if not isinstance(name, ScalarNode):
                 self.faults.append((place, "a list or a mapping stands where a key belongs; quote it."))
+            elif tag not in PLAIN_TAGS | TEXT_TAGS:
+                self.faults.append((place, f"the tag {short(tag)} is not used here; leave it out."))
             elif name.value in seen:
-                self.faults.append((place, f'"{name.value}" stands twice; it stands at {seen[name.value]} too.'))
+                self.faults.append((place, f'"{short(name.value)}" stands twice; it stands at {seen[name.value]} too.'))
             else:
                 seen[name.value] = self.keys[(*key, name.value)] = place
                 yield name.value, self._plain(value, (*key, name.value))
@@ -94,15 +104,25 @@ class Document:
             return node.value
         try:
             if tag in PLAIN_TAGS:
-                return self._yaml.constructor.construct_object(node)
-            problem = f"the tag {tag} is not used here; leave it out."
-        except ValueError:
-            problem = f"{node.value[:40]} cannot be read as {tag.rpartition(':')[2]}; put text in quotes."
+                value = self._yaml.constructor.construct_object(node)
+                if not isinstance(value, int) or abs(value) < MOST_WHOLE:
+                    return value
+            problem = f"the tag {short(tag)} is not used here; leave it out."
+        except (ValueError, LookupError, TypeError):
+            value = None
+        if tag in PLAIN_TAGS:
+            problem = f"{short(node.value)} cannot be read as {tag.rpartition(':')[2]}; put text in quotes."
         self.faults.append((self._place(node), problem))
         return node.value
 
     def _place(self, node: Any) -> str:
         return f"{self.name}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
+
+
+def short(said: object) -> str:
+    """Return the beginning of what stands there, on one line: enough to find it by."""
+    text = " ".join(str(said).split())
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def _line_and_column(text: str, position: int) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from iikata.experiment.document import Key
+from iikata.experiment.document import Key, short
 from iikata.experiment.settings import Experiment, Settings
 from iikata.registry import did_you_mean
 
@@ -53,7 +53,10 @@ def _existing(location: tuple[int | str, ...], values: Any) -> Key:
     """Follow pydantic's location as far as the values go; it also holds names of types, and defaults."""
     key: Key = ()
     for part in location:
-        within = part in values if isinstance(values, dict) else isinstance(values, list) and part != "str"
+        if isinstance(values, list):
+            within = isinstance(part, int) and part < len(values)
+        else:
+            within = isinstance(values, dict) and part in values
         if not within:
             break
         values, key = values[part], (*key, part)
@@ -68,13 +71,13 @@ def _place(key: Key, places: Mapping[Key, str]) -> str:
 
 
 def _dotted(key: Key) -> str:
-    return ".".join(map(str, key)) or "the experiment"
+    return ".".join(map(short, key)) or "the experiment"
 
 
 def _show(value: Any) -> str:
     text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
     text = text.encode("utf-8", "backslashreplace").decode()
-    return text if len(text) <= 60 else text[:57] + "..."
+    return short(re.sub(r"//[^/]*@|[?#].*", "...", text) if "://" in text else text)  # a key may be in it
 
 
 def _fields(key: Key) -> dict[str, FieldInfo]:
@@ -120,4 +123,4 @@ def _allowed(detail: Any, key: Key) -> str:
         return f"allowed: {', '.join(words)}{did_you_mean(str(detail['input']), words)}"
     if kind == "model_type":
         return f"settings are allowed: {', '.join(_fields(key))}"
-    return ALLOWED.get(kind, detail["msg"]).format(**context)
+    return ALLOWED[kind].format(**context) if kind in ALLOWED else str(detail["msg"])

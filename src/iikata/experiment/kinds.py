@@ -3,12 +3,14 @@
 import re
 from collections.abc import Iterable
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f'
+FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff'
 SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
-"""Names become file names and parts of `arm@template`."""
+"""Names become file names and parts of `arm@template`; some characters would hide what they say."""
+MOST_NAME_BYTES = 200
 
 
 def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
@@ -26,6 +28,26 @@ def _one_line(text: str) -> str:
     return text
 
 
+def _fits_a_file_name(name: str) -> str:
+    if len(name.encode()) > MOST_NAME_BYTES:
+        raise ValueError(f"at most {MOST_NAME_BYTES} bytes in UTF-8 are allowed")
+    return name
+
+
+def _endpoint(url: str) -> str:
+    try:
+        found = urlsplit(url)
+        plain = url.isascii() and url.isprintable() and not re.search(r"[\s@?#\\]", url)
+        if plain and found.scheme in ("http", "https") and found.hostname and found.port != 0:
+            return url
+    except ValueError:
+        pass
+    raise ValueError(
+        "http://HOST/v1 or https://HOST/v1 is allowed, without user, ? or #; the key goes into the environment "
+        "variable IIKATA_JUDGE_KEY"
+    )
+
+
 def _several(value: Any) -> Any:
     """Take one thing for a list of one, and a list for a tuple."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
@@ -39,8 +61,8 @@ def _held_out(value: Any) -> Any:
 
 
 def _modules(value: Any) -> Any:
-    if not isinstance(value, str):
-        return _several(value)
+    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
+        return tuple(value)
     if value in ("auto", "all-linear"):
         return value
     raise ValueError("auto, all-linear or a list of module names is allowed")
@@ -53,13 +75,14 @@ def _margin(value: Any) -> Any:
     raise ValueError("a number above 0, or metric names with a number above 0 each, is allowed")
 
 
-Count = Annotated[int, Field(ge=1)]
-CountOrNone = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=1, lt=2**31)]
+CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
 """None is 0."""
 Above0 = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
-Text = Annotated[str, Field(min_length=1), AfterValidator(_one_line)]
-Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=80)]
+Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one_line)]
+Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=80), AfterValidator(_fits_a_file_name)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
 OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
 AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
 Texts = Annotated[tuple[Text, ...], OneOrMore, Field(min_length=1)]

@@ -29,7 +29,7 @@ def local_path(spec: str, folder: Path, kind: str) -> Path | None:
     """
     path = absolute_path(spec, folder)
     a_name = spec == "smollm2" if kind == "model" else kind == "template" and "/" not in spec
-    return path if is_path(spec, kind) or (not a_name and path.exists()) else None
+    return path if is_path(spec, kind) or (not a_name and os.path.exists(path)) else None
 
 
 def template_name(spec: str) -> str:

@@ -8,12 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from iikata.errors import IikataError
-from iikata.experiment.document import Document, Key
+from iikata.experiment.document import Document, Key, short
 from iikata.experiment.explain import explain
 from iikata.experiment.files import read_text
 from iikata.experiment.settings import Experiment
 
-MOST_BYTES = 1_000_000
+MOST_BYTES = 200_000
+"""Four seconds of reading at worst."""
+MOST_FAULTS = 20
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -57,7 +59,9 @@ def declare(
         faults = [*faults, *explain(error, values, places or {}, keys or places or {})]
     if faults:
         lines = sorted(faults, key=lambda fault: [int(n) for n in re.findall(r":(\d+)", fault[0])[-2:]])
-        raise IikataError("\n".join(f"{place}: {message}" if place else message for place, message in lines))
+        told = [f"{place}: {message}" if place else message for place, message in lines[:MOST_FAULTS]]
+        more = [f"{len(lines) - MOST_FAULTS} more like these."] if len(lines) > MOST_FAULTS else []
+        raise IikataError("\n".join(told + more))
     experiment._folder = folder.absolute()
     return experiment
 
@@ -65,11 +69,11 @@ def declare(
 def _override(document: Document, override: str) -> None:
     """Set one value in `document`, and its place to the `--set` that gave it."""
     name, equals, text = override.partition("=")
-    key, place = tuple(name.strip().split(".")), f"--set {override}"
+    key, place = tuple(name.strip().split(".")), f"--set {short(override)}"
     if not equals or not all(key):
         document.faults.append((place, "a setting and a value are needed, as in --set train.epochs=1."))
         return
-    given = Document(text, f'--set "{override}"')
+    given = Document(text, f'--set "{short(override)}"')
     document.faults += given.faults
     section = document.values
     for i, part in enumerate(key[:-1]):

@@ -10,20 +10,22 @@ from iikata import encode
 from iikata.errors import IikataError
 from iikata.experiment import Experiment, parse, read, template_name
 from iikata.lab.materials import Materials
+from iikata.lab.reopening import whole_adapter
 from iikata.lab.training import stopped, trained
 from iikata.registry import lookup
-from iikata.store import read_json
 from iikata.streams import stream_seed
 from iikata.templates import BUILT_IN, Template, load, read_saved
 
 if TYPE_CHECKING:
     from iikata.generate import Request
+    from iikata.model.stack import LoraShape
 
 Key = tuple[str, int]
 """A cell's name and a sample."""
 Tell = Callable[[Key, str, str], None]
 """Is told a row's answer so far, and how it ended: "" while it goes on, then "stop" or "length"."""
 BASE = "base"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
 ROWS = 48
 PREFILL_TOKENS = 64
 """Few, so that the first cells begin to speak while others' prompts are still read."""
@@ -63,11 +65,13 @@ class Panel:
             tell(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
 
     def _load(self) -> None:
-        from iikata.model import adapter_file
-
         for arm, folder in self.adapters.items():
             if folder is not None and arm not in self.lab.adapters:
-                self.lab.adapters.load(arm, adapter_file.read(folder)[0])
+                weights, _ = whole_adapter(self.lab, folder)
+                try:
+                    self.lab.adapters.load(arm, weights)
+                except IikataError as error:
+                    raise IikataError(f"{folder}: {error}") from None
 
     def _request(self, arm: str, name: str, instruction: str, input: str, samples: int) -> "Request":
         from iikata.generate import Request
@@ -101,7 +105,7 @@ def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), 
     folder = Path(target)
     if (folder / "experiment.yaml").is_file():
         whole = _run(folder, overrides)
-    elif (folder / "adapter_config.json").is_file():
+    elif any((folder / name).exists() for name in ADAPTER_FILES):
         whole = _adapter(folder, overrides, needed=not templates)
     else:
         whole = _base(target, overrides)
@@ -126,15 +130,25 @@ def _run(folder: Path, overrides: Sequence[str]) -> Panel:
 
 
 def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
-    made_by = folder / "run" / "experiment.yaml"
-    experiment = read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(folder), overrides)
+    from iikata.model import adapter_file
+
+    shape = adapter_file.read(folder)[1]  # before the base, which may take minutes to load
+    made_by, config = folder / "run" / "experiment.yaml", folder / adapter_file.CONFIG
+    experiment = (
+        read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(folder, shape, overrides), overrides)
+    )
     if needed and not (folder / "template.json").is_file():
         raise IikataError(
             f"{folder}: no template.json, so how this adapter was trained to be prompted is not known. Give --template."
         )
     known = [read_saved(path) for path in [folder / "template.json"] if path.is_file()]
+    lab = _lab(experiment, folder)
+    try:
+        lab.tokenizer  # noqa: B018 - its base is looked for
+    except IikataError as error:
+        raise IikataError(f'{config}: "base_model_name_or_path": {error} Or: --set model.base=FOLDER') from None
     adapters: dict[str, Path | None] = {folder.resolve().name: folder, BASE: None}
-    return Panel(_lab(experiment, folder), adapters, {template.name: template for template in known})
+    return Panel(lab, adapters, {template.name: template for template in known})
 
 
 def _base(target: str, overrides: Sequence[str]) -> Panel:
@@ -147,15 +161,18 @@ def _lab(experiment: Experiment, folder: Path) -> Materials:
     return Materials(experiment, folder, lambda event: None)
 
 
-def _adapted(folder: Path) -> dict[str, Any]:
+def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict[str, Any]:
     """Return the settings of the model and adapter in `folder`, from what PEFT wrote."""
-    from iikata.model import smollm2
+    from iikata.model import adapter_config, smollm2
 
-    config = read_json(folder / "adapter_config.json")
-    base = config.get("base_model_name_or_path") or ""
-    model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.get("revision")}
-    lora = {"r": config["r"], "alpha": int(config["lora_alpha"]), "target_modules": config["target_modules"]}
-    return {"model": model, "train": {"lora": lora}}
+    path, config = folder / adapter_config.CONFIG, adapter_config.read_config(folder)
+    if shape.alpha != int(shape.alpha):
+        raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {adapter_config.MERGE}')
+    if not config.base and not any(override.startswith("model.base=") for override in overrides):
+        raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
+    model = {"base": "smollm2" if config.base == smollm2.HUB_ID else config.base, "revision": config.revision}
+    lora = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
+    return {"model": model if config.base else {}, "train": {"lora": lora}}
 
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:

@@ -4,10 +4,11 @@ import json
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from iikata.errors import IikataError
 from iikata.experiment import local_path
 from iikata.lab.materials import Materials
+from iikata.lab.whole import object_of
 from iikata.report.visible import fenced, markdown
-from iikata.store import read_json
 
 if TYPE_CHECKING:
     from iikata.lab.exporting import Export
@@ -68,8 +69,12 @@ def _data(lab: Materials) -> str:
 
 
 def _verdict(lab: Materials) -> list[str]:
-    verdict = (read_json(lab.store.comparisons) or {}).get("verdict")
-    return [verdict["sentence_en"], verdict["sentence_ja"]] if verdict else ["Nothing has been compared yet."]
+    if not lab.store.comparisons.exists():
+        return ["Nothing has been compared yet."]
+    verdict = object_of(lab.store.comparisons, {"verdict": dict})["verdict"]
+    if not {"sentence_en", "sentence_ja"} <= verdict.keys():
+        raise IikataError(f"{lab.store.comparisons}: the verdict is not whole. iikata compare makes it anew.")
+    return [str(verdict["sentence_en"]), str(verdict["sentence_ja"])]
 
 
 def _checked(lab: Materials, made: "Export") -> list[str]:

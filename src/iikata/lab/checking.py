@@ -7,6 +7,7 @@ from iikata.errors import IikataError
 from iikata.experiment import template_name
 from iikata.lab.events import Stage, Warned
 from iikata.lab.materials import Materials
+from iikata.metrics import get
 from iikata.records import Encoded, Finding, plain
 from iikata.store import write_json
 from iikata.templates import Template, load, read_unchecked
@@ -40,11 +41,22 @@ def check(lab: Materials) -> dict[str, int]:
 
 def examine(lab: Materials) -> list[Finding]:
     """Return what the doctor finds; opens tokenizer, templates and data, never the model's weights."""
+    look_up_metrics(lab)
     return checks.examine(case(lab))
+
+
+def look_up_metrics(lab: Materials) -> None:
+    """Raise IikataError for a metric that there is not; found out after the training, it would cost the training."""
+    for name in lab.experiment.score.metrics:
+        try:
+            get(name)
+        except IikataError as error:
+            raise IikataError(f"score.metrics: {error}") from None
 
 
 def case(lab: Materials) -> checks.Case:
     """Return the experiment's inputs, a template that cannot be used with the reason why."""
+    data, probes = lab.data, lab.probes  # broken, they are no template's fault
     templates: dict[str, Template] = {}
     encoded: dict[str, Sequence[Encoded]] = {}
     broken: dict[str, str] = {}
@@ -53,16 +65,16 @@ def case(lab: Materials) -> checks.Case:
         name = template_name(spec)
         try:
             template = _open(lab, spec)
-            for probe in lab.probes:
+            for probe in probes:
                 template.render(probe.instruction, probe.input)
-            for row in lab.data.validation:
+            for row in data.validation:
                 template.render(row.instruction, row.input, row.output)
             if spec in trained and not list(template.faults()):
                 encoded[name] = lab.encoded_with(template)
             templates[name] = template
         except IikataError as error:
             broken[name] = str(error)
-    return checks.Case(templates, broken, encoded, lab.tokenizer, lab.model_folder, lab.data, lab.probes)
+    return checks.Case(templates, broken, encoded, lab.tokenizer, lab.model_folder, data, probes)
 
 
 def shown(finding: Finding) -> str:

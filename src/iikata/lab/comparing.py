@@ -10,6 +10,7 @@ from iikata.lab.events import Stage, Warned
 from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
 from iikata.lab.rating import averaged
+from iikata.lab.whole import gates, missing_scores, same_experiment, whole_scores
 from iikata.metrics import RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Score
@@ -29,9 +30,11 @@ def compare(lab: Materials) -> dict[str, int]:
 def comparisons(lab: Materials) -> Result:
     """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
     settings = lab.experiment
+    same_experiment(lab)
     scores, notes = [], []
     for name in score_names(lab):
-        found = _known_cells(lab, lab.store.read_scores(name))
+        found = known_cells(lab, lab.store.read_scores(name))
+        whole_scores(lab, name, found, gates(lab))
         used, note = averaged(found) if name in RATED else (found, None)
         scores += used
         notes += [note] if note else []
@@ -43,7 +46,7 @@ def comparisons(lab: Materials) -> Result:
         settings.score.primary,
         settings.margins,
         settings.compare.alpha,
-        lab.store.read_gates(),
+        gates(lab),
     )
     return replace(result, warnings=result.warnings + notes)
 
@@ -64,6 +67,11 @@ def score_names(lab: Materials) -> list[str]:
             f"{lab.store.scores(names[0])}: no such file, and it holds the primary metric. "
             f"To make it again: iikata score {lab.store.path}"
         )
+    if there and (gone := missing_scores(lab, there)):
+        raise IikataError(
+            f"{lab.store.scores(gone)}: no such file, and the experiment asks for {gone}. "
+            f"To make it again: iikata score {lab.store.path}"
+        )
     return there
 
 
@@ -78,7 +86,8 @@ def metric_info(lab: Materials, name: str) -> MetricInfo:
     return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind, within_template=alike)
 
 
-def _known_cells(lab: Materials, scores: list[Score]) -> list[Score]:
+def known_cells(lab: Materials, scores: list[Score]) -> list[Score]:
+    """Return the scores of the experiment's own cells."""
     # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
     cells = {(c.arm.template, c.arm.seed, c.prompted_with) for c in lab.experiment.cells()}
     return [s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells]

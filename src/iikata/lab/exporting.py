@@ -14,6 +14,7 @@ from iikata.disk import write_text
 from iikata.errors import IikataError
 from iikata.lab.card import card
 from iikata.lab.materials import Materials
+from iikata.lab.reopening import whole_adapter
 from iikata.lab.training import stopped, trained
 from iikata.records import Arm, Example
 from iikata.registry import lookup
@@ -47,6 +48,7 @@ def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base:
         raise IikataError(f"{source}: this arm has no finished adapter ({stopped(lab, arm) or 'not trained yet'}).")
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten.")
+    whole_adapter(lab, source)
     made = _named(lab, Export(arm, read_saved(source / "template.json"), base, None, merge))
     dest.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from iikata.disk import parse_json
 from iikata.lab.events import Progress, Stage
 from iikata.lab.gating import reopen
 from iikata.lab.materials import Materials
@@ -12,7 +14,7 @@ from iikata.lab.signature import digest
 from iikata.lab.training import COMPILE_FROM, arm_signature, stopped
 from iikata.metrics import get
 from iikata.records import Arm, Cell, Example, Score
-from iikata.store import read_json, write_json
+from iikata.store import write_json
 
 Found = dict[str, dict[str, list[Score]]]
 """Metric -> cell -> scores."""
@@ -54,9 +56,9 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
     """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
     arms = [arm for arm in (*lab.experiment.arms(), Arm()) if not stopped(lab, arm)]
     sources = {cell.name: _source(lab, cell, asked) for arm in arms for cell in lab.cells_of(arm)}
-    before = read_json(asked.sources, {})
+    before = _sources(asked.sources)
     kept = {name for name, source in sources.items() if before.get(name) == source}
-    have: Found = {name: _by_cell(lab.store.read_scores(name), kept) for name in asked.fields}
+    have: Found = {name: _by_cell(lab.store.read_scores(name), kept, asked) for name in asked.fields}
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in lab.cells_of(arm) if cell.name not in whole]
     lab.tell(Stage("score", len(todo), asked.what))
@@ -75,6 +77,15 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
             lab.tell(Progress("score", done, len(todo), cell.name))
         _keep(lab, asked, have, sources)
     return done * len(asked.rows)
+
+
+def _sources(path: Path) -> dict[str, Any]:
+    """Return what the scores follow from; what cannot be read makes them be scored again."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _speaks(lab: Materials, arm: Arm) -> bool:
@@ -112,13 +123,15 @@ def _scored(lab: Materials, cell: Cell, asked: Asked) -> dict[str, list[Score]]:
     return scored
 
 
-def _by_cell(scores: list[Score], kept: set[str]) -> dict[str, list[Score]]:
+def _by_cell(scores: list[Score], kept: set[str], asked: Asked) -> dict[str, list[Score]]:
+    """Return the scores of the cells that are kept and have every row once."""
     found: dict[str, list[Score]] = {}
     for one in scores:
         name = Cell(Arm(one.trained_on, one.seed), one.prompted_with).name
         if name in kept:
             found.setdefault(name, []).append(one)
-    return found
+    rows = [row.id for row in asked.rows]
+    return {name: own for name, own in found.items() if [one.probe for one in own] == rows}
 
 
 def _source(lab: Materials, cell: Cell, asked: Asked) -> str:

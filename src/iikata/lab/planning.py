@@ -8,6 +8,7 @@ from typing import Any
 
 from iikata.compare import Components, power, variance_components
 from iikata.errors import IikataError
+from iikata.lab.checking import look_up_metrics
 from iikata.lab.estimating import estimate
 from iikata.lab.materials import Materials
 from iikata.metrics import get
@@ -33,6 +34,7 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
     `stated` are standard deviations by their names in `Components`; they go before the pilot's, those before the
     assumed ones.
     """
+    look_up_metrics(lab)
     work = _work(lab)
     primary = lab.experiment.score.primary
     components, source = _components(lab, stated, pilot)

@@ -5,10 +5,20 @@ from typing import Any
 
 from iikata.errors import IikataError
 from iikata.experiment import template_name
-from iikata.lab.comparing import declared, score_names
+from iikata.lab.comparing import declared, known_cells, score_names
 from iikata.lab.events import Stage
 from iikata.lab.materials import Materials
 from iikata.lab.rating import summed
+from iikata.lab.whole import (
+    ANEW,
+    gates,
+    object_of,
+    read_comparisons,
+    same_experiment,
+    whole_answers,
+    whole_scores,
+    whole_steps,
+)
 from iikata.metrics import Context
 from iikata.records import Answer, plain
 from iikata.report import Material, TemplateCard, write
@@ -26,7 +36,8 @@ def report(lab: Materials) -> dict[str, int]:
 def material(lab: Materials) -> Material:
     """Gather what the report shows. Raises IikataError where nothing has been compared yet."""
     store, experiment = lab.store, lab.experiment
-    comparisons = read_json(store.comparisons)
+    same_experiment(lab)
+    comparisons = read_comparisons(lab)
     if comparisons is None:
         raise IikataError(f"{store.path}: nothing has been compared yet. First: iikata run EXP.")
     names = score_names(lab)
@@ -34,22 +45,27 @@ def material(lab: Materials) -> Material:
         raise IikataError(
             f"{store.path}: no scores of {', '.join(sorted(gone))} any more. To make them again: iikata run."
         )
-    answers = [a for cell in experiment.cells() for a in store.read_answers(store.answers(cell))]
+    proved, scores = gates(lab), {name: store.read_scores(name) for name in names}
+    for name, own in scores.items():
+        whole_scores(lab, name, known_cells(lab, own), proved)
+    if not store.findings.exists():
+        raise IikataError(f"{store.findings}: no such file, so what the template doctor found is lost. {ANEW}")
+    answers = whole_answers(lab, proved)
     return Material(
         name=experiment.name,
         experiment=store.experiment.read_text(encoding="utf-8"),
         signature=lab.signature,
         comparisons=comparisons,
-        scores={name: store.read_scores(name) for name in names},
+        scores=scores,
         metrics={name: declared(lab, name) for name in names},
         probes=lab.probes,
         answers=answers,
         templates=_cards(lab),
-        steps={arm.name: store.read_steps(arm) for arm in experiment.arms()},
+        steps={arm.name: whole_steps(lab, arm) for arm in experiment.arms()},
         findings=store.read_findings(),
-        gates=store.read_gates(),
+        gates=proved,
         costs=costs(lab),
-        counts=read_json(store.counts, {}),
+        counts=object_of(store.counts, {"data": dict, "templates": dict}),
         ratings=_ratings(lab, answers),
         halvings=list(read_lines(store.halvings)),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
@@ -59,12 +75,18 @@ def material(lab: Materials) -> Material:
 def costs(lab: Materials) -> list[dict[str, Any]]:
     """Return one line a stage: seconds and tokens of all calls together, the highest peak memory."""
     found: dict[str, dict[str, Any]] = {}
-    for line in read_lines(lab.store.timing):
+    for number, line in enumerate(read_lines(lab.store.timing), 1):
+        if not isinstance(line.get("stage"), str) or not all(map(_is_number, map(line.get, ("seconds", "peak_bytes")))):
+            raise IikataError(f"{lab.store.timing}:{number}: no time of a stage. Delete the line; it is only shown.")
         one = found.setdefault(line["stage"], {"stage": line["stage"], "seconds": 0.0, "tokens": 0, "peak_bytes": 0})
         one["seconds"] = round(one["seconds"] + line["seconds"], 2)
         one["tokens"] += line.get("tokens", 0)
         one["peak_bytes"] = max(one["peak_bytes"], line["peak_bytes"])
     return [{**one, "tokens": one["tokens"] or None} for one in found.values()]
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _ratings(lab: Materials, answers: list[Answer]) -> dict[str, Any] | None:
@@ -77,11 +99,23 @@ def _ratings(lab: Materials, answers: list[Answer]) -> dict[str, Any] | None:
 
 
 def _cards(lab: Materials) -> dict[str, TemplateCard]:
-    stored, cards = read_json(lab.store.templates, {}), {}
     # In the experiment's order, from which colours follow; the file's is the alphabet's.
-    names = [template_name(spec) for spec in (*lab.experiment.templates, *lab.experiment.prompt_only)]
-    for name, card in ((name, stored[name]) for name in names if name in stored):
-        first = next(read_lines(lab.store.encoded(name)), None)
-        painted = list(whole(zip(first["tokens"], first["completion_mask"], strict=True))) if first else []
+    trained = [template_name(spec) for spec in lab.experiment.templates]
+    names = [*trained, *(template_name(spec) for spec in lab.experiment.prompt_only)]
+    stored, cards = object_of(lab.store.templates, dict.fromkeys(names, dict)), {}
+    for name in names:
+        card = stored[name]
+        if not {"prompt", "hash", "newline", "markers"} <= card.keys():
+            raise IikataError(f"{lab.store.templates}: template {name} is not whole. Delete the file; {ANEW}")
+        painted = _painted(lab, name) if name in trained else []
         cards[name] = TemplateCard(card["prompt"], card["hash"], painted, card["newline"], card["markers"])
     return cards
+
+
+def _painted(lab: Materials, template: str) -> list[tuple[str, bool]]:
+    path = lab.store.encoded(template)
+    first = next(read_lines(path), {})
+    tokens, mask = first.get("tokens"), first.get("completion_mask")
+    if not isinstance(tokens, list) or not isinstance(mask, list) or len(tokens) != len(mask) or not tokens:
+        raise IikataError(f"{path}: no encoded row to show. Delete the file; {ANEW}")
+    return list(whole(zip(tokens, mask, strict=True)))

@@ -1,10 +1,12 @@
 """Stage score: answers, held-out rows and probe references to numbers."""
 
+from iikata.lab.events import Warned
 from iikata.lab.judging import judge
 from iikata.lab.likelihood import Asked, held_out, references, score_likelihood
 from iikata.lab.materials import Materials
 from iikata.lab.rating import score_ratings
 from iikata.metrics import Context, get
+from iikata.metrics.pattern import Pattern
 from iikata.records import Answer, Cell
 from iikata.score import score_answers
 
@@ -20,6 +22,8 @@ def score(lab: Materials) -> dict[str, int]:
         if callable(metric) or hasattr(metric, "over"):  # likelihood and ratings do not come from an answer alone
             scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
             lab.store.write_scores(metric.name, scores)
+            for remark in metric.remarks() if isinstance(metric, Pattern) else ():
+                lab.tell(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
     every = [answer for given in answers.values() for answer in given]
     judge(lab, every, probes, about)
     score_ratings(lab, every, about)

@@ -55,7 +55,11 @@ def get(name: str) -> Metric:
     """
     metric: Any = lookup(name, {**METRICS, **RATED}, "metric")
     if isinstance(metric, type):
-        metric = metric()
+        try:
+            metric = metric()
+        except Exception as error:
+            why = f"{type(error).__name__}: {error}"
+            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). Its class must need no argument.') from None
     if ":" in name:
         _check_declaration(name, metric)
     return cast(Metric, metric)

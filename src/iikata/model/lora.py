@@ -12,6 +12,8 @@ from iikata.model.lora_linear import LoraLinear
 from iikata.model.stack import LoraShape, Stack, Weights
 from iikata.streams import stream_seed
 
+OTHER = "another model, or for other modules; give it the base that it was trained over"
+
 
 class Adapters:
     """All arms' adapters on one model. The base itself is never changed."""
@@ -53,11 +55,14 @@ class Adapters:
         sizes = self._sizes()
         if odd := sorted(set(sizes) ^ set(weights)):
             raise IikataError(
-                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}."
+                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}. "
+                f"It was trained for {OTHER}."
             )
         for name, size in sizes.items():
             if (seen := tuple(weights[name].shape)) != size:
-                raise IikataError(f"adapter {arm}: {name} is {seen}, the model wants {size}.")
+                raise IikataError(
+                    f"adapter {arm}: {name} is {seen}, the model wants {size}. It was trained for {OTHER}."
+                )
             if not bool(weights[name].isfinite().all()):
                 raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
         self._stacks[arm] = self._stack((arm,))

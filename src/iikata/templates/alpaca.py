@@ -3,9 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from iikata.templates.template import Template
 
+BRACED = re.compile(r"\{(\{? *[A-Za-z_]+ *\}?)\}")
+"""What a slip of the pen makes of a placeholder: {Instruction}, { input }, {{input}}."""
 PLACEHOLDER = re.compile(r"\{(instruction|input)\}")
 
 
@@ -43,3 +46,7 @@ class AlpacaTemplate(Template):
                 )
             for name in sorted(found - names):
                 yield key, f"is for rows without an input, yet has {{{name}}}. Move it to prompt_input."
+            for word in sorted(set(BRACED.findall(getattr(self, key))) - needed["prompt_input"]):
+                near = get_close_matches(word.strip(" {}").lower(), needed["prompt_input"], n=1)
+                if near and near[0] in found:  # else it is missing, as said above
+                    yield key, f"has {{{word}}}, which would stay as it is. Write {{{near[0]}}}, or other words."

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,19 @@ from iikata.errors import IikataError
 from iikata.registry import did_you_mean, lookup
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import BUILT_IN
-from iikata.templates.jinja import JinjaTemplate, native, read_jinja
+from iikata.templates.jinja import JinjaTemplate, native, opened, read_jinja
 from iikata.templates.template import Template
+from iikata.visible import HIDDEN
 
 KINDS: dict[str, type[Template]] = {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate}
+LONGEST_NAME = 100
+MOST_BYTES = 1_000_000
+NEEDS = "An Alpaca template has prompt_input and prompt_no_input; kind jinja has chat_template."
+ALLOWED = {
+    "stop": "a list of texts, none of them empty",
+    "newline": "a text, not empty, or null",
+    "special_tokens": "an object of texts, or null",
+}
 NEEDED = {"alpaca": ("prompt_input", "prompt_no_input"), "jinja": ("chat_template",)}
 
 
@@ -63,19 +73,46 @@ def read_saved(path: Path) -> Template:
 def read_unchecked(path: Path) -> Template:
     """Return the template as `read_saved` does, one with faults (see `Template.faults`) too."""
     text = _read(path)
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise IikataError(f"{path}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}.") from None
-    if not isinstance(content, dict):
-        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(NEEDED['alpaca'])}.")
+    content = _parsed(path, text)
     kind = content.pop("kind", "alpaca")
-    if kind not in KINDS:
-        raise IikataError(f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS)}, not {kind!r}.')
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise IikataError(f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS)}, not {_shown(kind)}.')
     _check_keys(path, text, content, kind)
     if "stop" in content:
         content["stop"] = tuple(content["stop"])
-    return KINDS[kind](**{"name": path.stem, **content})
+    name = content.setdefault("name", path.stem)
+    if not name.strip() or len(name) > LONGEST_NAME or HIDDEN.search(name) or "/" in name or "\n" in name:
+        raise IikataError(
+            f'{_at(path, text, "name")}: "name" cannot be {_shown(name)}: it is one line of at most {LONGEST_NAME} '
+            "visible characters without a slash. Give it another, or rename the file."
+        )
+    template = KINDS[kind](**content)
+    if isinstance(template, JinjaTemplate):
+        opened(template.chat_template, f'{_at(path, text, "chat_template")}: "chat_template", line ')
+    return template
+
+
+def _parsed(path: Path, text: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise IikataError(f'{_at(path, text, twice)}: the key "{twice}" stands there twice. Keep one of them.')
+        return dict(pairs)
+
+    try:
+        content = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise IikataError(
+            f"{path}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}. Correct it there; a Jinja template "
+            "belongs in a file that ends in .jinja."
+        ) from None
+    except (RecursionError, ValueError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise IikataError(f"{path}:1: this is no template: {reason}. {NEEDS}") from None
+    if not isinstance(content, dict):
+        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(NEEDED['alpaca'])}.")
+    return content
 
 
 def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> None:
@@ -83,14 +120,19 @@ def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> No
     for key in NEEDED[kind]:
         if key not in content:
             near = did_you_mean(key, set(content) - set(known)).replace("did you mean", "is it")
-            raise IikataError(f'{path}:1: the key "{key}" is missing{near}.')
+            raise IikataError(f'{path}:1: the key "{key}" is missing{near}. {NEEDS}')
     for key, value in content.items():
         where = _at(path, text, key)
         if key not in known:
             listed = ", ".join(known)
-            raise IikataError(f'{where}: "{key}" is unknown{did_you_mean(key, known)}. Known: {listed}.')
+            raise IikataError(f'{where}: "{key:.80}" is unknown{did_you_mean(key, known)}. Known: {listed}.')
         if not _fits(key, value):
-            raise IikataError(f'{where}: "{key}" cannot be {json.dumps(value, ensure_ascii=False)}.')
+            raise IikataError(f'{where}: "{key}" cannot be {_shown(value)}. It is {ALLOWED.get(key, "a text")}.')
+        broken = re.search("[\ud800-\udfff\0]", _written(value))
+        if broken:
+            raise IikataError(
+                f'{where}: "{key}" holds \\u{ord(broken[0]):04x}, which is no character of a text. Take it out.'
+            )
 
 
 def _fits(key: str, value: Any) -> bool:
@@ -103,6 +145,17 @@ def _fits(key: str, value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _written(value: Any) -> str:
+    """Return all text of a value that fits."""
+    parts = chain(value, value.values()) if isinstance(value, dict) else value or ""
+    return "".join(parts)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=True)
+    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]} …"
+
+
 def _at(path: Path, text: str, key: str) -> str:
     found = re.search(rf'"{re.escape(key)}"\s*:', text)
     return f"{path}:{text[: found.start()].count(chr(10)) + 1 if found else 1}"
@@ -110,6 +163,26 @@ def _at(path: Path, text: str, key: str) -> str:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise IikataError(f"{path}: the template cannot be read: {error}") from None
+        if not path.is_file():
+            seen = "is a folder" if path.is_dir() else "is no file" if path.exists() else "is not there"
+            near = did_you_mean(path.name, [other.name for other in path.parent.glob("*") if other.is_file()])
+            raise IikataError(f"{path}: the template cannot be read: it {seen}{near}. Give a .json or .jinja file.")
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or error
+        raise IikataError(f"{path}: the template cannot be read: {reason}. Give a file that may be read.") from None
+    if len(content) > MOST_BYTES:
+        raise IikataError(f"{path}: this file has more than {MOST_BYTES:,} bytes, which no template needs. Shorten it.")
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise IikataError(
+            f"{path}:{line}: this is not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
+            "Save the file as UTF-8."
+        ) from None
+    if not text.strip() or "\0" in text:
+        seen = f"a zero byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}" if text.strip() else "nothing"
+        raise IikataError(f"{path}:1: the template cannot be read: the file holds {seen}. Save a text as UTF-8.")
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -1,18 +1,17 @@
 """Jinja chat templates, rendered as transformers renders them, but never with today's date."""
 
-import json
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 from iikata.errors import IikataError
 from iikata.templates.template import SENTINELS, Template
 
-MOST_CHARACTERS = 10_000_000
-MOST_SECONDS = 10.0
+LONGEST_REASON = 500
+"""Characters of what a template says itself when it refuses a row."""
 
 
 @dataclass(frozen=True)
@@ -63,32 +62,61 @@ class JinjaTemplate(Template):
         )
 
     def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        from jinja2 import TemplateError
+        from iikata.templates import sandbox
 
         unknown = sorted(name for name in self.variables if name.endswith("_token"))
         if self.special_tokens is None and unknown:
-            raise IikataError(f'template "{self.name}" writes {unknown[0]}, which only a tokenizer knows.')
+            raise IikataError(
+                f'template "{self.name}" writes {unknown[0]}, which only a tokenizer knows. '
+                "Name it in an experiment, whose model has one."
+            )
         names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
-        deadline, text = time.monotonic() + MOST_SECONDS, ""
         try:
-            for piece in self._compiled.generate(messages=messages, **names, **(self.special_tokens or {})):
-                text += piece
-                if len(text) > MOST_CHARACTERS or time.monotonic() > deadline:
-                    raise IikataError(f'template "{self.name}" writes without end.')
-        except (TemplateError, TypeError, ValueError, OverflowError) as error:
-            raise IikataError(f'template "{self.name}" refuses a row: {error}') from None
-        return text
+            return sandbox.render(self._compiled, {"messages": messages, **names, **(self.special_tokens or {})})
+        except Exception as error:  # whatever a template raises is the template's fault or the row's
+            raise IikataError(
+                f'template "{self.name}"{_line(error)} refuses a row: {_reason(error)}. '
+                "Change the template there, leave out the row, or choose another template."
+            ) from None
 
     @cached_property
     def _compiled(self) -> Any:
-        return environment().from_string(self.chat_template)
+        return self._opened[0]
 
     @cached_property
     def variables(self) -> frozenset[str]:
         """The names that the template reads, `bos_token` and the like among them."""
-        from jinja2 import meta
+        return self._opened[1]
 
-        return frozenset(meta.find_undeclared_variables(environment().parse(self.chat_template)))
+    @cached_property
+    def _opened(self) -> tuple[Any, frozenset[str]]:
+        return opened(self.chat_template, f'template "{self.name}", line ')
+
+
+def opened(text: str, place: str) -> tuple[Any, frozenset[str]]:
+    """Return the compiled template and the names that it reads; raises IikataError (`place` and line)."""
+    from jinja2 import TemplateSyntaxError
+
+    from iikata.templates import sandbox
+
+    try:
+        return sandbox.opened(text)
+    except TemplateSyntaxError as error:
+        raise IikataError(
+            f"{place}{error.lineno}: {(error.message or 'no Jinja').rstrip('.')}. Correct it there."
+        ) from None
+
+
+def _line(error: Exception) -> str:
+    """Return the place in the template, where Jinja knows it."""
+    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
+    return f", line {lines[-1]}," if lines else ""
+
+
+def _reason(error: Exception) -> str:
+    reasons = {RecursionError: "it calls itself without end", MemoryError: "it takes more memory than there is"}
+    text = (reasons.get(type(error)) or str(error) or type(error).__name__).rstrip(".")
+    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"
 
 
 def native(chat_template: str, special_tokens: Mapping[str, str]) -> JinjaTemplate:
@@ -101,13 +129,8 @@ def read_jinja(path: Path, text: str, special_tokens: Mapping[str, str] | None =
 
     Raises IikataError (file:line) for a syntax error.
     """
-    from jinja2 import TemplateSyntaxError
-
+    opened(text, f"{path}:")
     template = JinjaTemplate(path.stem, chat_template=text)
-    try:
-        template.variables  # noqa: B018 - parses the text
-    except TemplateSyntaxError as error:
-        raise IikataError(f"{path}:{error.lineno}: {error.message}") from None
     template = replace(template, newline=newline_written(template))
     return template if special_tokens is None else template.with_special_tokens(special_tokens)
 
@@ -123,36 +146,6 @@ def newline_written(template: JinjaTemplate) -> str | None:
         return None
     between = written.partition(first)[2].partition(second)[0]
     return between if between.strip() else None
-
-
-@lru_cache(maxsize=1)
-def environment() -> Any:
-    """Return the sandbox chat templates run in: transformers' names, but no `strftime_now`.
-
-    A template must not change with the day, so one that asks for the date takes its branch without it.
-    """
-    from jinja2 import TemplateError
-    from jinja2.ext import Extension, loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    class Generation(Extension):
-        # {% generation %} marks the assistant's text for training code; here it is only read over.
-        tags = {"generation"}  # noqa: RUF012
-
-        def parse(self, parser: Any) -> Any:
-            next(parser.stream)
-            return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-    def raise_exception(message: str) -> None:
-        raise TemplateError(message)
-
-    def tojson(value: Any, ensure_ascii: bool = False, **form: Any) -> str:
-        return json.dumps(value, ensure_ascii=ensure_ascii, **form)
-
-    sandbox = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation])
-    sandbox.filters["tojson"] = tojson
-    sandbox.globals["raise_exception"] = raise_exception
-    return sandbox
 
 
 def user_message(instruction: str, input: str) -> dict[str, str]:

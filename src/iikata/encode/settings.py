@@ -1,0 +1,132 @@
+"""What the small JSON files of a model folder say of its tokens, each value looked at before it is used."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from iikata.disk import parse_json
+from iikata.errors import IikataError
+
+NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+MOST_BYTES = 1 << 29
+"""Ten times the largest tokenizer.json; a file beyond it is no tokenizer."""
+AGAIN = "Copy the file again from where the model comes."
+MOST_TOKENS = 1 << 24
+
+
+def read_bytes(path: Path) -> bytes:
+    """Return the content of a model's file. Raises IikataError where it is no file or beyond all size."""
+    if not path.is_file():
+        raise IikataError(f"{path}: {'not a' if path.exists() else 'no such'} file. {AGAIN}")
+    if path.stat().st_size > MOST_BYTES:
+        raise IikataError(f"{path}: larger than {MOST_BYTES:,} bytes, as no such file is. {AGAIN}")
+    return path.read_bytes()
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a model's file. Raises IikataError as read_bytes does, and where it is not UTF-8."""
+    try:
+        return read_bytes(path).decode()
+    except UnicodeDecodeError as error:
+        raise IikataError(f"{path}: not UTF-8 ({error.reason} at byte {error.start + 1}). {AGAIN}") from None
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON object, {} where there is no file."""
+    if not path.exists():
+        return {}
+    text = read_text(path)
+    try:
+        found = parse_json(text)
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise IikataError(f"{where}: this is not a JSON object: {error.msg}. {AGAIN}") from None
+    except ValueError as error:
+        raise IikataError(f"{path}: this is not a JSON object: {error}. {AGAIN}") from None
+    if not isinstance(found, dict):
+        raise IikataError(f"{path}: this is not a JSON object, but {_shown(found)}. {AGAIN}")
+    return found
+
+
+def read_settings(folder: Path) -> dict[str, Any]:
+    """Return what special_tokens_map.json and tokenizer_config.json say, the latter first."""
+    found: dict[str, Any] = {}
+    for name in ("special_tokens_map.json", "tokenizer_config.json"):
+        values = read_object(folder / name)
+        for key, (fits, allowed) in ALLOWED.items():
+            if values.get(key) is not None and not fits(values[key]):
+                raise fault(folder / name, key, values[key], allowed)
+        found |= values
+    return found
+
+
+def read_added(folder: Path, settings: dict[str, Any]) -> dict[str, int]:
+    """Return the ids of the tokens that added_tokens.json and tokenizer_config.json add to a SentencePiece model."""
+    path = folder / "added_tokens.json"
+    listed = read_object(path)
+    for token, id in listed.items():
+        if not _is_id(id):
+            raise fault(path, token, id, "an id is allowed, a whole number from 0 on")
+    declared = {text_of(token): int(id) for id, token in (settings.get("added_tokens_decoder") or {}).items()}
+    return {**listed, **declared}
+
+
+def end_ids(folder: Path, name: str) -> list[int]:
+    """Return the `eos_token_id` of config.json or generation_config.json."""
+    found = read_object(folder / name).get("eos_token_id")
+    ids = found if isinstance(found, list) else [] if found is None else [found]
+    if not all(map(_is_id, ids)):
+        raise fault(folder / name, "eos_token_id", found, "an id or a list of ids is allowed")
+    return ids
+
+
+def text_of(token: Any) -> str:
+    """Return a token's text, written as a text or as an object."""
+    return str(token["content"] if isinstance(token, dict) else token)
+
+
+def fault(path: Path, key: str, seen: Any, allowed: str) -> IikataError:
+    return IikataError(f'{path}: "{key:.80}" is {_shown(seen)}; {allowed}. {AGAIN}')
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:60]}..."
+
+
+def _is_id(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MOST_TOKENS
+
+
+def _is_token(value: Any) -> bool:
+    return isinstance(value.get("content") if isinstance(value, dict) else value, str)
+
+
+def _are_tokens(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_token, value))
+
+
+def _are_numbered(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return False
+    return all(id.isdecimal() and len(id) < 9 and _is_token(token) for id, token in value.items())
+
+
+def _is_template(value: Any) -> bool:
+    listed = value if isinstance(value, list) else []
+    named = all(isinstance(one, dict) and isinstance(one.get("template"), str) for one in listed)
+    return isinstance(value, str) or (bool(listed) and named)
+
+
+_TOKEN = (_is_token, 'a text, or an object with its "content", is allowed')
+_SWITCH = (lambda value: isinstance(value, bool), "true or false is allowed")
+ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **dict.fromkeys(NAMES, _TOKEN),
+    "add_bos_token": _SWITCH,
+    "legacy": _SWITCH,
+    "additional_special_tokens": (_are_tokens, "a list of tokens is allowed"),
+    "added_tokens_decoder": (_are_numbered, "tokens by their ids are allowed"),
+    "chat_template": (_is_template, 'a text, or a list of {"name", "template"}, is allowed'),
+}
+"""Key -> what fits, and the words for it."""

@@ -1,0 +1,120 @@
+"""What a finished run must hold before anything is concluded from it or shown: no part of it may be missing."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from iikata.errors import IikataError
+from iikata.lab.materials import Materials
+from iikata.metrics import RATED, get
+from iikata.metrics.judge import Judge
+from iikata.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
+from iikata.store import read_json
+
+ANEW = "iikata run makes it anew."
+FREE = {"train": {"seeds", "checkpoint_seconds"}, "generate": {"samples"}}
+"""Settings that may change while a run grows."""
+
+
+def same_experiment(lab: Materials) -> None:
+    """Raise IikataError where the run was trained or answered under other settings than experiment.yaml says."""
+    now, stored = lab.experiment.resolved(), lab.signature
+    for part, free in FREE.items():
+        wanted = {key: value for key, value in now[part].items() if key not in free}
+        if wanted != stored.get(part):
+            raise IikataError(
+                f"{lab.store.experiment}: {part} is not what the run was made with, as {lab.store.signature} tells "
+                "(damaged or edited). Put back the experiment's file and give that: iikata run EXP --out RUN."
+            )
+
+
+def gates(lab: Materials) -> list[Gate]:
+    """Return the run's gates. Raises IikataError where an arm has none: without them a dead one would be believed."""
+    found = lab.store.read_gates()
+    looked_at = {gate.subject for gate in found if gate.name == "sound_training"}
+    if missing := [arm.name for arm in lab.experiment.arms() if arm.name not in looked_at]:
+        raise IikataError(f"{lab.store.gates}: no gates of arm {missing[0]}, so it cannot be believed. {ANEW}")
+    return found
+
+
+def whole_scores(lab: Materials, metric: str, scores: Sequence[Score], found: Sequence[Gate]) -> None:
+    """Raise IikataError where a cell has fewer scores than another, or none though its arm is sound."""
+    if metric in RATED or metric == Judge.name or (not scores and _nothing_to_score(lab, metric)):
+        return
+    counts = Counter(Cell(Arm(one.trained_on, one.seed), one.prompted_with).name for one in scores)
+    failed = {gate.subject for gate in found if not gate.passed}
+    most = max(counts.values(), default=0)
+    for cell in lab.experiment.cells():
+        if (seen := counts[cell.name]) < max(most, 1) and (seen or cell.arm.name not in failed):
+            raise IikataError(
+                f"{lab.store.scores(metric)}: {seen} scores of {cell.name}, where other cells have {most}. "
+                "Delete the file; iikata run makes it anew."
+            )
+
+
+def missing_scores(lab: Materials, there: Sequence[str]) -> str:
+    """Return the first metric of the experiment whose file is not there though it has something to score."""
+    asked = [get(name).name for name in lab.experiment.score.metrics]
+    gone = [name for name in asked if name not in there and name not in RATED]
+    return next((name for name in gone if not _nothing_to_score(lab, name)), "")
+
+
+def _nothing_to_score(lab: Materials, metric: str) -> bool:
+    if metric in ("nll", "nll_end"):
+        return lab.experiment.data.validation == 0
+    return lab.experiment.probes is None
+
+
+def whole_answers(lab: Materials, found: Sequence[Gate]) -> list[Answer]:
+    """Return all answers of the run. Raises IikataError where a cell of a sound arm lacks one."""
+    failed = {gate.subject for gate in found if not gate.passed}
+    wanted = {(probe.id, sample) for probe in lab.probes for sample in range(lab.experiment.generate.samples)}
+    every = []
+    for cell in lab.experiment.cells():
+        path = lab.store.answers(cell)
+        answers = lab.store.read_answers(path)
+        have = {(answer.probe, answer.sample) for answer in answers}
+        if wanted - have and (have or cell.arm.name not in failed):
+            raise IikataError(f"{path}: {len(wanted & have)} of {len(wanted)} answers. iikata run makes the others.")
+        every += answers
+    return every
+
+
+def whole_steps(lab: Materials, arm: Arm) -> list[TrainStep]:
+    """Return the arm's steps. Raises IikataError where there are not as many as were made."""
+    path = lab.store.arm(arm) / "DONE"
+    done = read_json(path)
+    if not isinstance(done, dict) or type(done.get("steps")) is not int:
+        raise IikataError(f"{path}: this does not say how the arm ended. {ANEW}")
+    steps = lab.store.read_steps(arm)
+    if len(steps) != done["steps"]:
+        raise IikataError(
+            f"{lab.store.steps(arm)}: {len(steps)} steps, where {done['steps']} were made. "
+            f"Delete {lab.store.arm(arm)}; iikata run trains the arm anew."
+        )
+    return steps
+
+
+def read_comparisons(lab: Materials) -> dict[str, Any] | None:
+    """Return comparisons.json, None where nothing has been compared. Raises IikataError where a part is missing."""
+    path = lab.store.comparisons
+    if not path.exists():
+        return None
+    found = object_of(path, {"comparisons": list, "verdict": dict, "left_out": dict, "warnings": list, "cells": list})
+    names = {field.name for field in fields(Comparison)}
+    odd = [n for n, one in enumerate(found["comparisons"], 1) if not isinstance(one, dict) or set(one) != names]
+    if odd or not {"sentence_en", "sentence_ja"} <= found["verdict"].keys():
+        what = f"comparison {odd[0]}" if odd else "the verdict"
+        raise IikataError(f"{path}: {what} is not whole. iikata compare makes it anew.")
+    return found
+
+
+def object_of(path: Path, wanted: dict[str, type]) -> dict[str, Any]:
+    """Return a JSON object that has these keys of these types."""
+    found = read_json(path)
+    for key, kind in wanted.items():
+        if not isinstance(found, dict) or not isinstance(found.get(key), kind):
+            raise IikataError(f'{path}: no "{key}" that could be used. Delete the file; {ANEW}')
+    return dict(found)

@@ -1,0 +1,288 @@
+"""A broken experiment is refused at its place with the cure, by every command that reads one, and leaves nothing behind."""
+
+import io
+import os
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from iikata.errors import IikataError
+from iikata.experiment import read
+from iikata.experiment.read import parse
+from refusal import files_in, refused
+from tiny_experiment import write_files
+
+SMALLEST = "data: {train: train.jsonl}\ntemplates: [alpaca_short]\n"
+COMMANDS = (["run"], ["plan"], ["check"], ["encode"], ["run", "--force"], ["check", "--json"])
+
+
+def with_line(line: str) -> str:
+    """Return the smallest experiment with a third line."""
+    return f"{SMALLEST}{line}\n"
+
+
+def bomb(levels: int = 9) -> str:
+    """Return nested aliases that stand for 10 ** levels values."""
+    names = [f"n{i}" for i in range(levels + 1)]
+    pairs = zip(names, names[1:], strict=False)
+    steps = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairs]
+    return "n0: &n0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(steps)
+
+
+NOT_YAML = {
+    "empty": ("", "exp.yaml:1:1", "the file is empty", "`data:` and `templates:` are needed"),
+    "only_comments": ("# later\n# more\n", "exp.yaml:1:1", "the file is empty"),
+    "only_a_mark": (b"\xef\xbb\xbf", "exp.yaml:1:1", "the file is empty"),
+    "null": ("~", "exp.yaml:1:1", "the file is empty"),
+    "a_list": ("- data\n- templates\n", "exp.yaml:1:1", "a line each, as in `name: first`"),
+    "a_number": ("42", "exp.yaml:1:1", "made of settings"),
+    "prose": ("Please train my model.\nThank you.", "exp.yaml:1:1", "made of settings"),
+    "tab": ("data:\n\ttrain: train.jsonl\n", "exp.yaml:2:1", "Indent with spaces, not tabs"),
+    "tab_after_key": ("data: {train: x}\ntemplates:\n\t- a\n", "exp.yaml:3:1", "Indent with spaces"),
+    "open_quote": ("name: 'tiny\ndata: {train: x}\n", "exp.yaml:3:1", "Check the quotes"),
+    "open_list": ("templates: [alpaca\ndata: {train: x}\n", "exp.yaml:2:5", "YAML syntax", "Check"),
+    "open_map": ("data: {train: x\ntemplates: alpaca\n", "exp.yaml:2:10", "YAML syntax", "Check"),
+    "closed_twice": (with_line("train: {seeds: [0]]}"), "exp.yaml:3:19", "Check"),
+    "two_colons": ("data: train: x\n", "exp.yaml:1:12", 'Put text that holds ": " in quotes'),
+    "wild_indent": ("data:\n    train: x\n  validation: 1\n", "exp.yaml:3:3", "Check the indentation"),
+    "star": ("templates: *.json\n", "exp.yaml:1:12", "quotes"),
+    "at": ("data: {train: @mine}\n", "exp.yaml:1:15", "in quotes"),
+    "percent": (with_line("name: %tiny"), "exp.yaml:3:7", "in quotes"),
+    "no_anchor": (with_line("probes: *gone"), "exp.yaml:3:9", "Put text that begins with * in quotes"),
+    "two_documents": ("---\na: 1\n---\nb: 2\n", "exp.yaml:3:1", "one experiment a file"),
+    "unknown_directive_version": ("%YAML 9.9\n---\na: 1\n", "exp.yaml:1:1", "Check"),
+    "bad_escape": (with_line(r'name: "\q"'), "exp.yaml:3:9", "Check"),
+    "bad_tag": (with_line("name: !<> x"), "exp.yaml:3:9", "Check"),
+    "alias_bomb": (bomb(), "more than 10000 values", "aliases written out"),
+    "anchor_in_itself": ("a: &a [*a]\n", "exp.yaml:1:1", "inside its own anchor"),
+    "anchors_in_each_other": ("a: &a {b: &b [*a, *b]}\n", "exp.yaml:1:1", "inside its own anchor"),
+    "deep_lists": ("a: " + "[" * 600 + "]" * 600, "exp.yaml:1:1", "nested too deeply"),
+    "deep_maps": ("a: " + "{b: " * 3000 + "1" + "}" * 3000, "exp.yaml:1:1", "nested too deeply"),
+    "deep_block": ("".join(" " * i + "a:\n" for i in range(500)), "exp.yaml:1:1", "nested too deeply"),
+    "many_values": (with_line(f"train: {{seeds: [{'1, ' * 20_000}]}}"), "more than 10000 values"),
+    "huge": (with_line("# " + "x" * 1_100_000), "exp.yaml", "larger than 200,000 bytes", "not a file of this kind"),
+    "nul": ("data: {train: x}\nname: a\0b\n", "exp.yaml:2:8", "control character", "remove it"),
+    "escape_code": ("name: \x1b[31mred\n", "exp.yaml:1:7", "control character", "remove it"),
+    "utf_16": (SMALLEST.encode("utf-16"), "exp.yaml:1:1", "it can be read as utf-16", "save it as UTF-8"),
+    "shift_jis": (with_line("name: 日本語").encode("cp932"), "exp.yaml:3:7", "cp932", "save it as UTF-8"),
+    "euc_jp": (with_line("name: 指示が書いてある").encode("euc_jp"), "exp.yaml:3:", "save it as UTF-8"),
+    "latin_1": (with_line("name: caf\xe9").encode("latin-1"), "exp.yaml:3:10", "save it as UTF-8"),
+    "torn_character": (with_line("name: 日本語").encode()[:-2], "exp.yaml:3:13", "not UTF-8", "save it as UTF-8"),
+    "zip_file": (b"PK\x03\x04\x14\0\0\0\x08\0\xff\xfe", "exp.yaml:1:11", "not UTF-8", "save it as UTF-8"),
+}
+
+WRONG = {
+    "unknown_key": ("modle: {}", "exp.yaml:3:1: modle: unknown setting", 'did you mean "model"?'),
+    "key_elsewhere": ("epochs: 3", "exp.yaml:3:1: epochs", 'did you mean "train.epochs"?'),
+    "merge_key": ("<<: {name: x}", "exp.yaml:3:1: <<: unknown setting", "allowed here: name"),
+    "number_for_key": ("1: x", "exp.yaml:3:1: 1: unknown setting", "allowed here"),
+    "endless_key": (f"{'k' * 900}: x", "exp.yaml:3:1: kkk", "unknown setting", "allowed here"),
+    "hidden_key": ('"na\\u202eme\\x1b": x', "exp.yaml:3:1: na", "unknown setting"),
+    "key_twice": ("name: a\nname: b", 'exp.yaml:4:1: "name" stands twice', "stands at exp.yaml:3:1 too"),
+    "key_twice_below": ("train: {epochs: 1, epochs: 2}", 'exp.yaml:3:20: "epochs" stands twice'),
+    "list_for_key": ("? [a]\n: b", "exp.yaml:3:3", "quote it"),
+    "python_object": ("name: !!python/object/apply:os.system [ls]", "exp.yaml:3:7: name", "text is allowed"),
+    "python_name": ("name: !!python/name:os.system x", "exp.yaml:3:7", "is not used here; leave it out"),
+    "tag_on_a_key": ("!secret name: x", "exp.yaml:3:1", "the tag !secret is not used here; leave it out"),
+    "binary": ("name: !!binary aGk=", "exp.yaml:3:7", "leave it out"),
+    "empty_int": ("train: {epochs: !!int ''}", "exp.yaml:3:17", "cannot be read as int; put text in quotes"),
+    "no_bool": ("train: {epochs: !!bool perhaps}", "exp.yaml:3:17", "cannot be read as bool"),
+    "hex_without_end": (f"train: {{epochs: 0x{'f' * 5000}}}", "exp.yaml:3:17", "cannot be read as int"),
+    "digits_without_end": (f"train: {{epochs: {'9' * 5000}}}", "exp.yaml:3:17", "cannot be read as int"),
+    "model_is_text": ("model: smollm2", "exp.yaml:3:8: model", "settings are allowed: base, revision"),
+    "train_is_a_list": ("train: [1, 2]", "exp.yaml:3:8: train", "settings are allowed: seeds, epochs"),
+    "lora_is_a_number": ("train: {lora: 8}", "exp.yaml:3:15: train.lora", "settings are allowed: r, alpha"),
+    "generate_is_nothing": ("generate:", "exp.yaml:3:1: generate: nothing was seen", "settings are allowed: samples"),
+    "score_is_true": ("score: true", "exp.yaml:3:8: score: true was seen", "settings are allowed: primary"),
+    "compare_is_text": ("compare: alpha", "exp.yaml:3:10: compare", "settings are allowed: margin, alpha"),
+    "judge_is_an_address": ("score: {judge: http://h/v1}", "exp.yaml:3:16: score.judge", "allowed: url, model"),
+    "probes_is_a_list": ("probes: [p.jsonl]", "exp.yaml:3:9: probes", "text is allowed"),
+    "prompt_only_of_maps": ("prompt_only: [{a: 1}]", "exp.yaml:3:15: prompt_only.0", "text is allowed"),
+    "seed_is_text": ("train: {seeds: [0, one]}", "exp.yaml:3:20: train.seeds.1", "a whole number is allowed"),
+    "seed_beyond": ("train: {seeds: 4294967296}", "exp.yaml:3:16: train.seeds", "less than 4294967296"),
+    "epochs_true": ("train: {epochs: true}", "exp.yaml:3:17", "a whole number is allowed"),
+    "epochs_beyond": ("train: {epochs: 9999999999}", "exp.yaml:3:17", "less than 2147483648"),
+    "rate_nan": ("train: {learning_rate: .nan}", "exp.yaml:3:24", "a finite number"),
+    "rate_beyond": ("train: {learning_rate: 1e400}", "exp.yaml:3:24", "a finite number"),
+    "modules_of_lists": (
+        "train: {lora: {target_modules: [[a]]}}",
+        "exp.yaml:3:32",
+        "auto, all-linear or a list of module names",
+    ),
+    "modules_misspelled": ("train: {lora: {target_modules: al-linear}}", "exp.yaml:3:32", "auto, all-linear or a list"),
+    "margin_of_nothing": ("compare: {margin: {nll: }}", "exp.yaml:3:19: compare.margin", "a number above 0"),
+    "margin_of_a_stranger": ("compare: {margin: {bleu: 1}}", "exp.yaml:3:10", "is not among score.metrics: nll"),
+    "name_up": ("name: ../up", "exp.yaml:3:7: name", "part of a file name is allowed"),
+    "name_absolute": ("name: /etc/passwd", "exp.yaml:3:7: name", "part of a file name"),
+    "name_dots": ('name: ".."', "exp.yaml:3:7: name", "part of a file name"),
+    "name_backslash": ("name: a\\b", "exp.yaml:3:7: name", "part of a file name"),
+    "name_pipe": ("name: con|x", "exp.yaml:3:7: name", "part of a file name"),
+    "name_trailing_dot": ("name: tiny.", "exp.yaml:3:7: name", "part of a file name"),
+    "name_flag": ("name: --force", "exp.yaml:3:7: name", "part of a file name"),
+    "name_turned_around": ('name: "a\\u202etxt.b"', "exp.yaml:3:7: name", "part of a file name"),
+    "name_long": (f"name: {'n' * 81}", "exp.yaml:3:7: name", "at most 80 characters"),
+    "name_long_in_bytes": (f"name: {'😀' * 60}", "exp.yaml:3:7: name", "at most 200 bytes"),
+    "template_dots": ("prompt_only: [..]", "exp.yaml:3:14: prompt_only", '".." cannot'),
+    "template_pipe": ("prompt_only: ['con|x']", "exp.yaml:3:14: prompt_only", '"con|x" cannot'),
+    "template_trailing_dot": ("prompt_only: [a.]", "exp.yaml:3:14: prompt_only", '"a." cannot'),
+    "template_long": (f"prompt_only: [{'t' * 101}]", "exp.yaml:3:14: prompt_only", "part of a file name"),
+    "template_twice": ("prompt_only: [../x/alpaca_short.json]", "exp.yaml:3:14", "alpaca_short stands twice"),
+    "template_two_lines": ('prompt_only: ["a\\nb"]', "exp.yaml:3:15", "text on one line"),
+    "lone_surrogate": ('probes: "\\ud800"', "exp.yaml:3:9", "lone surrogates"),
+    "judge_user": (
+        "score: {judge: {url: 'https://me:sk-12345678@h/v1', model: m}}",
+        "exp.yaml:3:22: score.judge.url",
+        "IIKATA_JUDGE_KEY",
+    ),
+    "judge_query": (
+        "score: {judge: {url: 'https://h/v1?api-key=sk-12345678', model: m}}",
+        "exp.yaml:3:22: score.judge.url",
+        "without user, ? or #",
+    ),
+    "judge_fragment": ("score: {judge: {url: 'https://h/v1#sk-12345678', model: m}}", "exp.yaml:3:22", "? or #"),
+    "judge_file": ("score: {judge: {url: 'file:///etc/passwd', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
+    "judge_no_host": ("score: {judge: {url: 'http:///v1', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
+    "judge_port": ("score: {judge: {url: 'http://h:99999/v1', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
+    "judge_new_line": ('score: {judge: {url: "http://h/v1\\r\\nX: y", model: m}}', "exp.yaml:3:22", "http://HOST/v1"),
+    "metric_twice": ("score: {metrics: [nll, nll]}", "exp.yaml:3:18", "nll stands twice"),
+    "primary_absent": ("score: {primary: bleu}", "exp.yaml:3:8", '"bleu" must be among score.metrics'),
+    "metric_unknown": ("score: {metrics: [nll, chrff]}", 'score.metrics: metric "chrff" is unknown', '"chrf"?'),
+    "metric_no_module": ("score: {metrics: [nll, 'no.such:thing']}", "score.metrics", 'Write "package.module:name"'),
+    "metric_no_name": ("score: {metrics: [nll, 'json:nothing']}", "score.metrics", "has no attribute 'nothing'"),
+    "metric_relative": ("score: {metrics: [nll, '.own:thing']}", "score.metrics", 'Write "package.module:name"'),
+    "metric_function": ("score: {metrics: [nll, 'json:dumps']}", "score.metrics", "declares no"),
+    "metric_needs_more": ("score: {metrics: [nll, 'subprocess:Popen']}", "score.metrics", "must need no argument"),
+    "held_out_list": ("data: {train: x, validation: [1]}", "exp.yaml:1:30: data.validation", "a number of rows"),
+    "no_train": ("data: {}", "exp.yaml:1:1: data.train is missing", "Hub id"),
+    "no_template": ("templates: []", "exp.yaml:1:12: templates", "at least one is needed"),
+    "column_twice": ("data: {train: x, columns: {output: input}}", "exp.yaml:1:27: data.columns", "input stands twice"),
+}
+
+SET = {
+    "no_equals": ("train.epochs", "a setting and a value are needed, as in --set train.epochs=1"),
+    "no_name": ("=1", "as in --set train.epochs=1"),
+    "only_dots": ("..=1", "as in --set train.epochs=1"),
+    "unknown": ("train.epoch=1", 'did you mean "epochs"?'),
+    "not_a_section": ("templates.0=x", "templates holds no settings; give it whole"),
+    "too_deep": ("train.epochs.more=1", "train.epochs", "a whole number is allowed"),
+    "wrong_type": ("train.epochs=many", "a whole number is allowed"),
+    "broken_yaml": ("train.seeds=[1", "YAML syntax", "Check"),
+    "bomb": (f"train.seeds={{{bomb().replace(chr(10), ', ')}}}", "more than 10000 values"),
+    "tag": ("name=!!python/object:os.system x", "leave it out"),
+    "control": ("name=a\x1bb", "control character", "remove it"),
+    "endless": ("name=" + "x" * 100_000, "at most 80 characters"),
+    "up": ("name=../../up", "part of a file name"),
+    "nothing_for_data": ("data=", "data: nothing was seen", "settings are allowed: train"),
+}
+
+
+@pytest.fixture
+def workplace(tmp_path, monkeypatch):
+    """A folder with rows and probes, in which the commands run."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def refuse(workplace, capsys, tally):
+    """Refuse the experiment by a command, and see that nothing was written by it."""
+
+    def _refuse(content, command, *said):
+        data = content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass")
+        (workplace / "exp.yaml").write_bytes(data)
+        before = files_in(workplace)
+        tally("inputs tried")
+        message = refused([command[0], "exp.yaml", *command[1:]], capsys, *said)
+        assert files_in(workplace) == before
+        assert not (workplace / "runs" / "exp").exists()
+        return message
+
+    return _refuse
+
+
+def command_of(name: str) -> list[str]:
+    """Return one of the commands, so that all of them meet broken files."""
+    return COMMANDS[sum(name.encode()) % len(COMMANDS)]
+
+
+@pytest.mark.parametrize("name", NOT_YAML)
+def test_file_that_is_no_experiment_is_refused_at_its_place(refuse, name):
+    content, *said = NOT_YAML[name]
+    refuse(content, command_of(name), *said)
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_setting_is_refused_at_its_place(refuse, name):
+    line, *said = WRONG[name]
+    first, second = SMALLEST.splitlines()
+    whole = {"data": f"{line}\n{second}\n", "templates": f"{line}\n{first}\n"}.get(line.partition(":")[0])
+    message = refuse(whole or with_line(line), command_of(name), *said)
+    assert "sk-12345678" not in message
+
+
+@pytest.mark.parametrize("name", SET)
+def test_wrong_set_is_refused_as_it_was_typed(refuse, name):
+    override, *said = SET[name]
+    refuse(SMALLEST, [*command_of(name), "--set", override], "--set", *said)
+
+
+def test_hundreds_of_faults_are_told_on_one_screen(refuse):
+    message = refuse(
+        SMALLEST + "".join(f"k{i}: 1\n" for i in range(500)), ["check"], "exp.yaml:3:1: k0", "480 more like"
+    )
+    assert len(message.splitlines()) == 21
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda path: path.mkdir(), ["no experiment.yaml in this folder"]),
+        (os.mkfifo, ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to("/dev/zero"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to("/dev/null"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
+        (lambda path: path.symlink_to("gone.yaml"), ["a link to gone.yaml", "Name the file itself"]),
+        (lambda path: None, ["exp.yaml: no such file"]),
+    ],
+    ids=["folder", "pipe", "zero", "null", "link_to_itself", "link_to_nothing", "nothing"],
+)
+def test_what_is_no_file_is_refused_at_once(workplace, capsys, tally, made, said):
+    made(workplace / "exp.yaml")
+    tally("inputs tried")
+    refused(["run", "exp.yaml"], capsys, "exp.yaml", *said)
+    assert not (workplace / "runs").exists()
+
+
+@pytest.mark.parametrize("name", ["x" * 500, "gone/exp.yaml", "train.jsonl/exp.yaml", "a\0b"])
+def test_name_that_no_file_can_have_is_refused(workplace, capsys, tally, name):
+    tally("inputs tried")
+    refused(["check", name], capsys, "file")
+
+
+def test_path_that_is_longer_than_any_is_refused(refuse):
+    refuse(with_line(f"model: {{base: {'m' * 5000}}}"), ["check"], "exp.yaml:3:15", "at most 4096 characters")
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(max_size=60))
+def test_any_bytes_give_an_experiment_or_a_refusal(tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "any.yaml"
+    path.write_bytes(data)
+    with pytest.raises(IikataError, match=r"any\.yaml"):
+        read(path)
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
+def test_any_value_anywhere_gives_an_experiment_or_a_refusal(tmp_path_factory, value):
+    written = io.StringIO()
+    YAML(typ="safe", pure=True).dump({"x": value}, written)
+    text = written.getvalue().partition("x: ")[2] or "~"
+    for setting in ("name", "data.validation", "train.lora.target_modules", "compare.margin", "score.judge"):
+        try:
+            parse(SMALLEST, "exp.yaml", tmp_path_factory.getbasetemp(), [f"{setting}={text}"])
+        except IikataError as error:
+            assert str(error).startswith("--set")

@@ -1,0 +1,198 @@
+"""Broken probes are refused at their line with the cure; a pattern that searches for ever costs seconds, not hours."""
+
+import json
+import math
+import os
+import time
+
+import pytest
+
+from iikata.dataset import read_probes
+from iikata.metrics import Context
+from iikata.metrics.pattern import MOST_LATE, Pattern
+from iikata.records import Answer, Probe
+from refusal import files_in, refused
+from tiny_experiment import write_files
+
+GOOD = {"instruction": "Which colour is red?"}
+COMMANDS = (["run"], ["check"], ["plan"], ["encode"])
+BACKSLASH = "Put a backslash before a bracket"
+ONE_LINE = "a name on one line, of at most 200 characters"
+
+
+def lines(*probes) -> str:
+    return "".join((probe if isinstance(probe, str) else json.dumps(probe)) + "\n" for probe in probes)
+
+
+def probe(**fields) -> str:
+    """Return a good probe and, on the second line, another with these fields."""
+    return lines(GOOD, GOOD | fields)
+
+
+FILES = {
+    "empty": ("", "p.jsonl: no probe in it", 'as in {"instruction": "..."}'),
+    "blank": ("\n \n\t\n", "p.jsonl: no probe in it", "Write one a line"),
+    "torn": (lines(GOOD) + '{"instruction": "Whi', "p.jsonl:2:17: not JSON", "on a line of its own"),
+    "shift_jis": (lines('{"instruction": "赤"}').encode("cp932"), "p.jsonl:1:18: not UTF-8", "save it as UTF-8"),
+    "utf16": (lines(GOOD).encode("utf-16"), "p.jsonl:1:1: not UTF-8 (it can be read as utf-16)", "save it"),
+    "nul": (lines(GOOD) + "\0", "p.jsonl:2:1: not JSON", "on a line of its own"),
+    "prose": ("What is red?\n", "p.jsonl:1:1: not JSON", "on a line of its own"),
+    "list": (lines(GOOD, "[]"), "p.jsonl:2: a row is an object with named fields, not a list", "Each row is an object"),
+    "text": (lines(GOOD, '"What is red?"'), "p.jsonl:2: a row is an object with named fields, not text"),
+    "deep": (lines(GOOD, '{"id":' * 5000), "p.jsonl:2: JSON that cannot be read: nested too deeply", "Each row"),
+    "key_twice": ('{"instruction": "a", "instruction": "b"}\n', 'p.jsonl:1: JSON that cannot be read: the key "inst'),
+    "unknown_field": (probe(referenses=["a"]), 'p.jsonl:2: unknown field "referenses" (did you mean "references"?)'),
+    "unknown_hidden_field": (probe(**{"\x1b[2J": 1}), "p.jsonl:2: unknown field", "allowed: id, instruction"),
+    "unknown_long_field": (probe(**{"x" * 5000: 1}), "p.jsonl:2: unknown field", "allowed: id, instruction"),
+    "dolly_row": (lines({"instruction": "a", "output": "b"}), 'p.jsonl:1: unknown field "output"', "allowed: id"),
+    "no_instruction": (lines(GOOD, {"input": "x"}), 'p.jsonl:2: a probe needs an "instruction"', "the text to answer"),
+    "blank_instruction": (lines({"instruction": " \n"}), 'p.jsonl:1: a probe needs an "instruction"', "the text"),
+    "null_instruction": (lines({"instruction": None}), 'p.jsonl:1: a probe needs an "instruction"', "the text"),
+    "list_instruction": (lines({"instruction": ["a"]}), "p.jsonl:1: instruction: a list was seen", "Write it as text"),
+    "true_input": (probe(input=True), "p.jsonl:2: input: true or false was seen", "Write it as text"),
+    "infinite_id": (lines('{"instruction": "a", "id": Infinity}'), "p.jsonl:1: id: an infinite number", "as text"),
+    "surrogate": (lines('{"instruction": "\\ud800"}'), "p.jsonl:1: a lone surrogate", "Remove it"),
+    "surrogate_in_reference": (probe(references=["a", "\udfff"]), "p.jsonl:2: a lone surrogate", "Remove it"),
+    "id_twice": (
+        lines(GOOD | {"id": "a"}, GOOD | {"id": "a"}),
+        'p.jsonl:2: the id "a" stands twice',
+        "give each probe",
+    ),
+    "id_of_a_position": (lines(GOOD, GOOD | {"id": "p001"}), 'p.jsonl:2: the id "p001" stands twice', "its position"),
+    "id_number_and_text": (
+        lines(GOOD | {"id": 7}, GOOD | {"id": "7"}),
+        'p.jsonl:2: the id "7" stands twice',
+        "its own",
+    ),
+    "id_two_lines": (probe(id="a\nb"), "p.jsonl:2: id: 'a\\nb' was seen", ONE_LINE),
+    "id_escape_code": (probe(id="\x1b[31ma"), "p.jsonl:2: id: ", ONE_LINE),
+    "id_nul": (probe(id="a\0"), "p.jsonl:2: id: ", ONE_LINE),
+    "id_line_separator": (probe(id="a\u2028b"), "p.jsonl:2: id: ", ONE_LINE),
+    "id_blank": (probe(id="  "), "p.jsonl:2: id: '  ' was seen", ONE_LINE),
+    "id_endless": (probe(id="a" * 100_000), "p.jsonl:2: id: 'aaa", ONE_LINE),
+    "id_object": (probe(id={"a": 1}), "p.jsonl:2: id: an object was seen", "Write it as text"),
+    "cluster_two_lines": (probe(cluster="a\r\nb"), "p.jsonl:2: cluster: 'a\\r\\nb' was seen", ONE_LINE),
+    "cluster_list": (probe(cluster=["a"]), "p.jsonl:2: cluster: a list was seen", "Write it as text"),
+    "reference_empty": (probe(references=["a", ""]), "p.jsonl:2: a reference is empty", "leave it out"),
+    "reference_list": (probe(references=[["a"]]), "p.jsonl:2: references: a list was seen", "Write it as text"),
+    "reference_object": (probe(references={"a": 1}), "p.jsonl:2: references: an object was seen", "Write it as text"),
+    "reference_true": (probe(references=[True]), "p.jsonl:2: references: true or false was seen", "as text"),
+    "pattern_list": (probe(pattern=["a"]), "p.jsonl:2: pattern: a list was seen", "Write it as text"),
+    "pattern_open_bracket": (probe(pattern="(a"), "p.jsonl:2: pattern '(a' is no regular", BACKSLASH),
+    "pattern_open_set": (probe(pattern="[a"), "p.jsonl:2: pattern '[a' is no regular", BACKSLASH),
+    "pattern_star": (probe(pattern="*"), "p.jsonl:2: pattern '*'", "nothing to repeat", BACKSLASH),
+    "pattern_backslash": (probe(pattern="a\\"), "p.jsonl:2: pattern", "bad escape", BACKSLASH),
+    "pattern_no_group": (probe(pattern=r"(a)\2"), "p.jsonl:2: pattern", "group", BACKSLASH),
+    "pattern_property": (probe(pattern=r"\p{Kanji}"), "p.jsonl:2: pattern", "unknown property", BACKSLASH),
+    "pattern_named_list": (probe(pattern=r"\L<colours>"), "p.jsonl:2: pattern", "named list", BACKSLASH),
+    "pattern_flags": (probe(pattern="(?au)x"), "p.jsonl:2: pattern", "flags", BACKSLASH),
+    "pattern_deep": (probe(pattern="(" * 2000 + ")" * 2000), "p.jsonl:2: pattern", "recursion", BACKSLASH),
+    "pattern_count": (
+        probe(pattern="a{1000000000}"),
+        "p.jsonl:2: the pattern is too large",
+        "at most 100,000 together",
+    ),
+    "pattern_counts": (probe(pattern="((a{99}){99}){99}"), "p.jsonl:2: the pattern is too large", "970,299 were seen"),
+    "pattern_digits": (probe(pattern=f"a{{{'9' * 5000}}}"), "p.jsonl:2: the pattern is too large", "at most 100,000"),
+    "pattern_endless": (probe(pattern="a|" * 10_000), "p.jsonl:2: the pattern is too large", "10,000 characters"),
+}
+
+
+@pytest.fixture
+def refuse(tmp_path, monkeypatch, llama_folder, capsys, tally):
+    """Refuse an experiment with these probes, and see that nothing was written by it."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+
+    def _refuse(file, command, *said):
+        text = f"model: {{base: {llama_folder}}}\ndata: {{train: train.jsonl, validation: 2}}\nprobes: {file}\n"
+        (tmp_path / "exp.yaml").write_text(text + "templates: [alpaca_short, plain]\n")
+        before = {} if (tmp_path / file).is_fifo() else files_in(tmp_path)
+        tally("inputs tried")
+        refused([command[0], "exp.yaml", *command[1:]], capsys, *said)
+        assert not before or files_in(tmp_path) == before
+        assert not (tmp_path / "runs" / "exp").exists()
+
+    return _refuse
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_broken_probes_are_refused_at_their_line(tmp_path, refuse, name):
+    content, *said = FILES[name]
+    (tmp_path / "p.jsonl").write_bytes(content if isinstance(content, bytes) else content.encode())
+    refuse("p.jsonl", COMMANDS[len(name) % len(COMMANDS)], *said)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda path: path.mkdir(), ["is a folder", "name a file in it"]),
+        (os.mkfifo, ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to("/dev/zero"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
+        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name the file itself"]),
+        (lambda path: None, ["no such file", 'did you mean "probes.jsonl"?']),
+    ],
+    ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing", "nothing"],
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path, refuse, made, said):
+    made(tmp_path / "probess.jsonl")
+    refuse("probess.jsonl", ["check"], "probess.jsonl", *said)
+
+
+@pytest.mark.parametrize("file", ["probes.csv", "probes.yaml", "probes", "probes.jsonl.gz"])
+def test_probes_of_another_format_are_refused(tmp_path, refuse, file):
+    (tmp_path / file).write_text(lines(GOOD))
+    refuse(file, ["check"], file, "probes are read from json and jsonl files", "write it as one of them")
+
+
+def test_ids_that_look_like_paths_are_names_and_nothing_else(tmp_path, tally):
+    tally("inputs tried")
+    names = ["../../up", "/etc/passwd", "a/b", "con|x", "色", "p.", "--force"]
+    (tmp_path / "p.jsonl").write_text(lines(*({**GOOD, "id": name} for name in names)))
+    assert [probe.id for probe in read_probes(tmp_path / "p.jsonl")] == names
+
+
+EVIL = ["(a|aa)+$", "((a+)+)+$", "(a+a+)+b$", r"(?:(?:a|a)(?:a|a))+c", "(.*a){20}b", "(?:a?){25}a{25}b$"]
+TEXT = "a" * 40 + "!"
+
+
+def answer(text: str) -> Answer:
+    return Answer("alpaca", 0, "alpaca", "p", 0, text, "stop", 1)
+
+
+@pytest.mark.parametrize("pattern", [*EVIL, "(?R)"])
+def test_search_that_would_never_end_is_not_scored(tmp_path, tally, pattern):
+    tally("inputs tried")
+    (tmp_path / "p.jsonl").write_text(probe(pattern=pattern))
+    evil = read_probes(tmp_path / "p.jsonl")[1]
+    start = time.perf_counter()
+    scored = Pattern(seconds=0.1)(answer(TEXT), evil, Context())
+    assert time.perf_counter() - start < 3
+    assert math.isnan(scored) or pattern != EVIL[0]
+
+
+def test_pattern_that_is_late_again_and_again_is_given_up_and_told():
+    metric, scoring, evil = Pattern(seconds=0.05), Context(), Probe("p", "q", pattern=EVIL[0])
+    start = time.perf_counter()
+    assert all(math.isnan(metric(answer(TEXT), evil, scoring)) for _ in range(500))
+    assert time.perf_counter() - start < 2 * MOST_LATE * 0.05 + 1
+    (remark,) = metric.remarks()
+    assert f"took too long {MOST_LATE} times" in remark
+    assert "given up" in remark
+    assert math.isnan(metric(answer("b"), evil, scoring))  # even an easy text: one pattern, one treatment
+    assert metric(answer("b"), Probe("p", "q", pattern="b"), scoring) == 1.0
+    assert metric(answer("b"), evil, Context()) == 0.0  # another scoring is another chance
+    assert metric.remarks() == []
+
+
+def test_many_patterns_that_never_end_do_not_add_up(monkeypatch):
+    monkeypatch.setattr("iikata.metrics.pattern.MOST_WAITED", 0.5)
+    monkeypatch.setattr("iikata.metrics.pattern.BRIEF", 0.001)
+    metric, scoring = Pattern(seconds=0.1), Context()
+    start = time.perf_counter()
+    for number in range(200):
+        for _ in range(5):
+            metric(answer(TEXT), Probe(f"p{number}", "q", pattern=f"(a|aa)+{number}$"), scoring)
+    assert time.perf_counter() - start < 5
+    assert len(metric.remarks()) == 200

@@ -1,0 +1,224 @@
+"""Broken data is refused at its file and line with the cure, before anything is written."""
+
+import json
+import os
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from iikata.dataset import read
+from iikata.errors import IikataError
+from iikata.experiment import DataSettings
+from refusal import files_in, refused
+from tiny_experiment import write_files
+
+ROW = {"instruction": "Name a colour.", "input": "", "output": "Red."}
+GOOD = json.dumps(ROW)
+JSONL_CURE = "on a line of its own"
+COMMANDS = (["run"], ["check"], ["plan"], ["encode"], ["encode", "--json"])
+
+
+def lines(*rows) -> str:
+    return "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
+
+
+def with_output(value) -> str:
+    return lines(GOOD, ROW | {"output": value})
+
+
+def parquet(**columns) -> bytes:
+    """Return a parquet file of these columns, and the instruction."""
+    return of_table(pyarrow.table({"instruction": ["Name a colour."], **columns}))
+
+
+def of_table(table: pyarrow.Table) -> bytes:
+    written = pyarrow.BufferOutputStream()
+    pyarrow.parquet.write_table(table, written)
+    return written.getvalue().to_pybytes()
+
+
+WHOLE = parquet(output=["Red."])
+BAD_TEXT = pyarrow.array([b"\xff\xfe"], pyarrow.binary()).view(pyarrow.string())
+TWICE = pyarrow.Table.from_arrays([pyarrow.array(["a"])] * 3, ["instruction", "output", "output"])
+
+FILES = {
+    "empty.jsonl": ("", "0 rows were read from rows.jsonl", "Give more rows"),
+    "empty.json": ("", "rows.json:1:1: not JSON", "in a list or on a line of its own"),
+    "empty.csv": ("", "0 rows were read from rows.csv", "Give more rows"),
+    "empty.parquet": (b"", "rows.parquet: not a parquet file", "Write it anew"),
+    "blank_lines.jsonl": ("\n  \n\t\n\r\n", "0 rows were read", "Give more rows"),
+    "blank_lines.csv": ("\n\n\n", "0 rows were read", "Give more rows"),
+    "only_a_header.csv": ("instruction,input,output\n", "0 rows were read", "Give more rows"),
+    "empty_list.json": ("[]", "0 rows were read from rows.json", "Give more rows"),
+    "empty_data.json": ('{"data": []}', "0 rows were read from rows.json", "Give more rows"),
+    "torn.jsonl": (lines(GOOD) + GOOD[:30], "rows.jsonl:2:17: not JSON", JSONL_CURE),
+    "torn.json": (f"[{GOOD},\n{GOOD[:-5]}", "rows.json:2:", "not JSON", "in a list"),
+    "torn.csv": ('instruction,output\na,b\nc,"d\ne', "rows.csv:3: not CSV", "ends with a quote"),
+    "torn.parquet": (WHOLE[:-20], "rows.parquet: not a parquet file", "Write it anew"),
+    "torn_middle.parquet": (WHOLE[:100] + WHOLE[-100:], "rows.parquet: not a parquet file", "as jsonl"),
+    "garbage.parquet": (b"PAR1" + b"\xff" * 200 + b"PAR1", "rows.parquet: not a parquet file", "as jsonl"),
+    "encrypted.parquet": (WHOLE[:-4] + b"PARE", "rows.parquet: not a parquet file", "as jsonl"),
+    "text.parquet": (GOOD * 3, "rows.parquet: not a parquet file", "as jsonl"),
+    "no_utf8.parquet": (parquet(output=BAD_TEXT), "rows.parquet: not a parquet file", "as jsonl"),
+    "bytes.parquet": (parquet(output=[b"Red."]), "rows.parquet:1: output: bytes was seen", "Write it as text"),
+    "nested.parquet": (parquet(output=[["Red."]]), "rows.parquet:1: output: a list was seen", "Write it as text"),
+    "column_twice.parquet": (of_table(TWICE), 'rows.parquet: the column "output" stands twice', "rename one"),
+    "late.parquet": (
+        parquet(output=pyarrow.array([2**62], pyarrow.timestamp("us"))),
+        "rows.parquet: not a parquet file that can be read (after 0 rows",
+        "as jsonl",
+    ),
+    "utf16.jsonl": (lines(GOOD).encode("utf-16"), "rows.jsonl:1:1: not UTF-8 (it can be read as utf-16)", "save it"),
+    "shift_jis.jsonl": (
+        lines(GOOD, '{"instruction": "色は？"}').encode("cp932"),
+        "rows.jsonl:2:18: not UTF-8 (it can be read as cp932)",
+        "save it as UTF-8",
+    ),
+    "shift_jis.csv": ("instruction,output\n色は？,赤\n".encode("cp932"), "rows.csv:2:1: not UTF-8", "save it as UTF-8"),
+    "torn_character.jsonl": (lines('{"a": "赤"}').encode()[:-4], "rows.jsonl:1:8: not UTF-8", "save it as UTF-8"),
+    "zip.jsonl": (b"PK\x03\x04\x14\0\x06\0\x08\0\xf1\xff", "rows.jsonl:1:11: not UTF-8", "save it as UTF-8"),
+    "control.jsonl": (lines(GOOD, '{"a": "\0"}'), "rows.jsonl:2:8: not JSON: Invalid control character", JSONL_CURE),
+    "nul_bytes.jsonl": (lines(GOOD) + "\0" * 50, "rows.jsonl:2:1: not JSON", JSONL_CURE),
+    "python.jsonl": (lines(GOOD, str(ROW)), "rows.jsonl:2:2: not JSON", JSONL_CURE),
+    "two_a_line.jsonl": (lines(GOOD + GOOD), f"rows.jsonl:1:{len(GOOD) + 1}: not JSON: Extra data", JSONL_CURE),
+    "comma.jsonl": (lines(GOOD + ","), "not JSON: Extra data", JSONL_CURE),
+    "list.jsonl": (f"[\n{GOOD}\n]\n", "rows.jsonl:1:2: not JSON", JSONL_CURE),
+    "list_rows.jsonl": (lines(GOOD, "[1, 2]"), "rows.jsonl:2: a row is an object with named fields, not a list"),
+    "text_rows.json": ('["a", "b"]', "rows.json:1: a row is an object with named fields, not text"),
+    "null_row.json": (f"[{GOOD},\n\nnull]", "rows.json:3: a row is an object with named fields, not null"),
+    "number.json": ("3", "rows.json:1: a row is an object with named fields, not a number"),
+    "mixed.json": (f"[{GOOD},\n{lines('[1]')}]", "rows.json:2: a row is an object", "not a list"),
+    "mixed_lines.json": (f"{GOOD}\n[{GOOD}]", "rows.json:2: a row is an object", "not a list"),
+    "csv_in.jsonl": ("instruction,output\na,b\n", "rows.jsonl:1:1: not JSON", JSONL_CURE),
+    "jsonl_in.csv": (lines(ROW, ROW), "rows.csv:2: no column", "columns: {"),
+    "html.json": ("<!DOCTYPE html><html>404</html>", "rows.json:1:1: not JSON", "in a list"),
+    "deep.json": ("[" * 100_000, "rows.json:1: JSON that cannot be read: nested too deeply", "in a list"),
+    "deep_line.jsonl": (lines(GOOD, '{"a":' * 5000 + "1" + "}" * 5000), "rows.jsonl:2: JSON that cannot be read"),
+    "key_twice.jsonl": (
+        lines(GOOD, '{"instruction": "a", "output": "b", "output": "c"}'),
+        'rows.jsonl:2: JSON that cannot be read: the key "output" stands twice',
+    ),
+    "key_twice.json": (f'[{GOOD},\n{{"output": "b", "output": "c"}}]', "rows.json:2", '"output" stands twice'),
+    "digits.jsonl": (lines(GOOD, f'{{"a": {"1" * 5000}}}'), "rows.jsonl:2: JSON that cannot be read", JSONL_CURE),
+    "infinite.jsonl": (with_output(float("inf")), "rows.jsonl:2: output: an infinite number was seen", "as text"),
+    "too_large.jsonl": (lines(GOOD).replace('"Red."', "1e999"), "rows.jsonl:1: output: an infinite number", "as text"),
+    "list_output.jsonl": (with_output(["Red."]), "rows.jsonl:2: output: a list was seen", "text or a number"),
+    "object_output.jsonl": (with_output({"a": 1}), "rows.jsonl:2: output: an object was seen", "Write it as text"),
+    "true_output.jsonl": (with_output(True), "rows.jsonl:2: output: true or false was seen", "Write it as text"),
+    "deep_output.jsonl": (
+        lines(GOOD.replace('"Red."', "[" * 900 + "]" * 900)),
+        "rows.jsonl:1: output: a list was seen",
+        "Write it as text",
+    ),
+    "only_empty.jsonl": (lines(ROW | {"output": " "}, ROW | {"output": None}), "empty: 2", "Give more rows"),
+    "only_nan.jsonl": (with_output(float("nan")).splitlines()[1], "empty: 1", "Give more rows"),
+    "only_surrogates.jsonl": (lines(ROW | {"output": "\ud800"}), "unencodable: 1", "Give more rows"),
+    "no_column.jsonl": (
+        lines({"question": "a", "answer": "b"}),
+        'rows.jsonl:1: no column "instruction", "output"',
+        "columns: {instruction: question, input: input, output: answer}",
+    ),
+    "no_column_later.jsonl": (lines(GOOD, {"instruction": "a"}), 'rows.jsonl:2: no column "output"', "columns:"),
+    "case.csv": ("Instruction,Output\na,b\n", 'rows.csv:2: no column "instruction" (did you mean "Instruction"?)'),
+    "semicolons.csv": ("instruction;output\na;b\n", "rows.csv:2: no column", "found: instruction;output"),
+    "tabs.csv": ("instruction\toutput\na\tb\n", "rows.csv:2: no column", "columns: {"),
+    "no_header.csv": ("Name a colour.,Red.\nName another.,Blue.\n", "rows.csv:2: no column", "found: Name a colour."),
+    "column_twice.csv": (
+        "output,instruction,output\na,b,c\n",
+        'rows.csv:1: the column "output" stands twice',
+        "rename",
+    ),
+    "unnamed_twice.csv": ("instruction,output,,\na,b,c,d\n", 'rows.csv:1: the column "" stands twice', "rename"),
+    "more_fields.csv": (
+        "instruction,output\na,b\nc,d, e\n",
+        "rows.csv:3: 3 fields; the first line names 2",
+        "in quotes",
+    ),
+    "fewer_fields.csv": ("instruction,output\na\n", "rows.csv:2: 1 fields; the first line names 2", "in quotes"),
+    "loose_quote.csv": ('instruction,output\n"a"b,c\n', "rows.csv:2: not CSV", "a quote within it is written twice"),
+    "thousand_columns.csv": (
+        ",".join(f"c{i}" for i in range(1000)) + "\n" + "," * 999 + "\n",
+        'rows.csv:2: no column "instruction"',
+        "columns: {",
+    ),
+    "unknown.txt": (lines(GOOD), "rows.txt: rows are read from files that end in .json, .jsonl, .csv, .parquet"),
+    "packed.gz": (b"\x1f\x8b\x08", "rows.gz: rows are read from files that end in .json"),
+}
+
+
+@pytest.fixture
+def refuse(tmp_path, monkeypatch, llama_folder, capsys, tally):
+    """Refuse an experiment over this data, and see that nothing was written by it."""
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+
+    def _refuse(name, command, *said, validation=0):
+        settings = f"model: {{base: {llama_folder}}}\ndata: {{train: ./{name}, validation: {validation}}}\n"
+        (tmp_path / "exp.yaml").write_text(settings + "templates: [alpaca_short, plain]\nprobes: probes.jsonl\n")
+        kept = [path for path in tmp_path.iterdir() if path.is_fifo()]  # reading one waits for ever
+        before = {} if kept else files_in(tmp_path)
+        tally("inputs tried")
+        refused([command[0], "exp.yaml", *command[1:]], capsys, str(validation or name), *said)
+        assert kept or files_in(tmp_path) == before
+        assert not (tmp_path / "runs" / "exp").exists()
+
+    return _refuse
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_broken_rows_are_refused_at_their_line(tmp_path, refuse, name):
+    content, *said = FILES[name]
+    file = f"rows.{name.rpartition('.')[2]}"
+    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    refuse(file, COMMANDS[len(name) % len(COMMANDS)], *[words.replace(" rows.", " ./rows.", 1) for words in said])
+
+
+@pytest.mark.parametrize("name", ["torn.jsonl", "column_twice.csv", "torn.parquet"])
+def test_broken_validation_file_is_refused_as_training_rows_are(tmp_path, refuse, name):
+    content, *said = FILES[name]
+    file = f"rows.{name.rpartition('.')[2]}"
+    (tmp_path / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+    refuse("train.jsonl", ["check"], *said, validation=file)
+
+
+@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "parquet"])
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (lambda path: path.mkdir(), ["is a folder", "name a file in it"]),
+        (os.mkfifo, ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to("/dev/zero"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
+        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name the file itself"]),
+    ],
+    ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing"],
+)
+def test_what_is_no_file_is_refused_at_once(tmp_path, refuse, suffix, made, said):
+    made(tmp_path / f"rows.{suffix}")
+    refuse(f"rows.{suffix}", ["check"], *said)
+
+
+def test_file_larger_than_any_memory_is_refused_unread(tmp_path, tally):
+    tally("inputs tried")
+    with (tmp_path / "rows.jsonl").open("wb") as file:
+        file.truncate(50_000_000_000)  # a hole: no disk is used
+    with pytest.raises(IikataError, match="rows.jsonl is larger than 2,000,000,000 bytes"):
+        read(DataSettings(train="rows.jsonl"), tmp_path)
+
+
+def test_line_of_ten_megabytes_is_read(tmp_path, tally):
+    tally("inputs tried")
+    (tmp_path / "rows.jsonl").write_text(lines(ROW | {"output": "x" * 10_000_000}))
+    (row,) = read(DataSettings(train="rows.jsonl", validation=0), tmp_path).train
+    assert len(row.output) == 10_000_000
+
+
+def test_what_looks_broken_and_is_not_is_read(tmp_path, tally):
+    tally("inputs tried")
+    text = "\ufeff" + lines(GOOD, "", ROW | {"output": 3.5, "meta": {"a": [1]}}).replace("\n", "\r\n")
+    (tmp_path / "rows.jsonl").write_bytes(text.encode())
+    assert [row.output for row in read(DataSettings(train="rows.jsonl", validation=0), tmp_path).train] == [
+        "Red.",
+        "3.5",
+    ]

@@ -1,0 +1,211 @@
+"""Template files from anywhere: each broken one is refused with its place and its cure, and nothing is written."""
+# ruff: noqa: E501 - one broken file a line
+
+import json
+import os
+
+import pytest
+from refusal import files_in, refused
+
+from iikata.cli import main
+from tiny_experiment import values, write_files
+
+GOOD = {"prompt_input": "{instruction}\n{input}\n", "prompt_no_input": "{instruction}\n"}
+USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
+
+
+def alpaca(**changes) -> bytes:
+    """Return an Alpaca file with one key a line; None takes a key out."""
+    kept = {key: value for key, value in (GOOD | changes).items() if value is not None}
+    return json.dumps(kept, indent=0, ensure_ascii=True).encode()
+
+
+def jinja(text: str, **more) -> bytes:
+    return json.dumps({"kind": "jinja", "chat_template": text, **more}, indent=0).encode()
+
+
+FILES = {
+    # name of the defect: (file, its bytes, what the message says)
+    "an empty file": ("t.json", b"", ("t.json:1: ", "holds nothing", "Save a text")),
+    "blanks alone": ("t.json", b" \n\n", ("t.json:1: ", "holds nothing")),
+    "zero bytes": ("t.json", alpaca() + b"\0\0", ("t.json:1: ", "a zero byte in line 4", "Save a text")),
+    "Latin-1": ("t.json", '{"prompt_input":\n"é"}'.encode("latin-1"), ("t.json:2: ", "byte 18 is 0xe9", "as UTF-8")),
+    "Shift JIS": ("t.json", "指示".encode("shift_jis"), ("t.json:1: ", "not UTF-8", "as UTF-8")),
+    "UTF-16 with its mark": ("t.json", alpaca().decode().encode("utf-16"), ("t.json:1: ", "byte 0 is 0xff", "as UTF-8")),
+    "UTF-16 without": ("t.json", alpaca().decode().encode("utf-16-le"), ("t.json:1: ", "a zero byte", "as UTF-8")),
+    "an encoded surrogate": ("t.json", b'{"prompt_input": "\xed\xa0\x80"}', ("t.json:1: ", "not UTF-8")),
+    "an escaped surrogate": ("t.json", alpaca(prompt_input="{instruction}{input}\ud800"), ("t.json:2: ", "ud800", "Take it out")),
+    "a surrogate in a list": ("t.json", alpaca(stop=["#", "\udfff"]), ("t.json:4: ", "udfff", "Take it out")),
+    "an escaped zero": ("t.json", alpaca(prompt_no_input="{instruction}\0"), ("t.json:3: ", "u0000", "Take it out")),
+    "a huge file": ("t.json", alpaca(description="x" * 1_000_000), ("t.json: ", "more than 1,000,000 bytes", "Shorten")),
+    "an array": ("t.json", b"[1]", ("t.json:1: ", "a template is a JSON object with the keys prompt_input")),
+    "a number": ("t.json", b"3", ("t.json:1: ", "a template is a JSON object")),
+    "a text": ("t.json", b'"alpaca"', ("t.json:1: ", "a template is a JSON object")),
+    "null": ("t.json", b"null", ("t.json:1: ", "a template is a JSON object")),
+    "an object cut off": ("t.json", alpaca()[:-9], ("t.json:3:", "this is not JSON", "Correct it there")),
+    "single quotes": ("t.json", b"{'prompt_input': ''}", ("t.json:1:2: ", "this is not JSON", "Correct it there")),
+    "a comma too many": ("t.json", alpaca()[:-2] + b",\n}", ("t.json:", "this is not JSON", "Correct it there")),
+    "two objects": ("t.json", alpaca() + alpaca(), ("t.json:4:2: ", "Extra data", "Correct it there")),
+    "a Jinja template in .json": ("t.json", USER.encode(), ("t.json:1:2: ", "ends in .jinja")),
+    "a raw line break": ("t.json", b'{"prompt_input": "a\nb"}', ("t.json:1:20: ", "Invalid control character")),
+    "nesting without end": ("t.json", b"[" * 100_000, ("t.json:1: ", "nested too deeply", "An Alpaca template has")),
+    "a number of a million digits": ("t.json", b'{"newline": ' + b"9" * 99_999 + b"}", ("t.json:1: ", "no template")),
+    "a key twice": ("t.json", b'{"prompt_input": "a",\n"prompt_input": "b"}', ("t.json:1: ", '"prompt_input" stands', "Keep one")),
+    "no keys": ("t.json", b"{}", ("t.json:1: ", 'key "prompt_input" is missing', "An Alpaca template has")),
+    "a key missing": ("t.json", alpaca(prompt_no_input=None), ("t.json:1: ", '"prompt_no_input" is missing', "has prompt_input and")),
+    "a key misspelt": ("t.json", alpaca(respons_split="#"), ("t.json:4: ", 'did you mean "response_split"', "Known: ")),
+    "an unknown key": ("t.json", alpaca(temperature="1"), ("t.json:4: ", '"temperature" is unknown', "Known: ")),
+    "an unknown key of many characters": ("t.json", alpaca(**{"y" * 9999: "x"}), ("t.json:4: ", "is unknown", "Known: ")),
+    "a number for a prompt": ("t.json", alpaca(prompt_input=3), ("t.json:2: ", "cannot be 3", "It is a text")),
+    "null for a prompt": ("t.json", alpaca(prompt_input=[None]), ("t.json:2: ", "cannot be [null]", "It is a text")),
+    "a long list for a prompt": ("t.json", alpaca(prompt_input=[1] * 9999), ("t.json:2: ", "cannot be [1", "It is a text")),
+    "a text for stop": ("t.json", alpaca(stop="###"), ("t.json:4: ", 'cannot be "###"', "a list of texts")),
+    "an empty stop": ("t.json", alpaca(stop=[""]), ("t.json:4: ", 'cannot be [""]', "none of them empty")),
+    "an empty newline": ("t.json", alpaca(newline=""), ("t.json:4: ", 'cannot be ""', "not empty, or null")),
+    "true for newline": ("t.json", alpaca(newline=True), ("t.json:4: ", "cannot be true", "a text, not empty")),
+    "a name that is a path": ("t.json", alpaca(name="../../etc/x"), ("t.json:4: ", '"../../etc/x"', "without a slash")),
+    "a name with colours": ("t.json", alpaca(name="\x1b[31mred"), ("t.json:4: ", "u001b[31mred", "visible characters")),
+    "a name that turns round": ("t.json", alpaca(name="a\u202eb"), ("t.json:4: ", "u202e", "Give it another")),
+    "a name of many lines": ("t.json", alpaca(name="a\nb"), ("t.json:4: ", '"a\\nb"', "one line")),
+    "a name of nothing": ("t.json", alpaca(name=" "), ("t.json:4: ", '" "', "Give it another")),
+    "a name without end": ("t.json", alpaca(name="x" * 9999), ("t.json:4: ", "at most 100", "Give it another")),
+    "a number for a name": ("t.json", alpaca(name=7), ("t.json:4: ", "cannot be 7", "It is a text")),
+    "an unknown kind": ("t.json", alpaca(kind="mustache"), ("t.json:4: ", "one of alpaca, jinja", '"mustache"')),
+    "a list for a kind": ("t.json", alpaca(kind=["jinja"]), ("t.json:4: ", "one of alpaca, jinja", '["jinja"]')),
+    "jinja without its template": ("t.json", b'{"kind": "jinja"}', ("t.json:1: ", '"chat_template" is missing', "kind jinja has")),
+    "jinja with Alpaca's keys": ("t.json", jinja(USER, prompt_input="x"), ("t.json:4: ", '"prompt_input" is unknown', "Known: ")),
+    "numbers for special tokens": ("t.json", jinja(USER, special_tokens={"a": 1}), ("t.json:4: ", "an object of texts")),
+    "jinja with a fault": ("t.json", jinja("a\n{% if %}"), ("t.json:3: ", '"chat_template", line 2: ', "Correct it there")),
+    "no {instruction}": ("t.json", alpaca(prompt_no_input="hello"), ("t.json:3: ", "has no {instruction}", "where it belongs")),
+    "no {input}": ("t.json", alpaca(prompt_input="{instruction}"), ("t.json:2: ", "has no {input}", "where it belongs")),
+    "{input} for no input": ("t.json", alpaca(prompt_no_input="{instruction}{input}"), ("t.json:3: ", "Move it to prompt_input")),
+    "a placeholder with a capital": ("t.json", alpaca(prompt_no_input="{Instruction}{instruction}"), ("t.json:3: ", "has {Instruction}", "Write {instruction}")),
+    "a placeholder misspelt": ("t.json", alpaca(prompt_input="{instruction}{input}{inptu}"), ("t.json:2: ", "has {inptu}", "Write {input}")),
+    "a placeholder as Jinja's": ("t.json", alpaca(prompt_no_input="{{instruction}}"), ("t.json:3: ", "has {{instruction}}", "Write {instruction}")),
+    "an empty chat template": ("t.jinja", b"", ("t.jinja:1: ", "holds nothing", "Save a text")),
+    "a chat template in Latin-1": ("t.jinja", USER.encode() + b"\n\xe9", ("t.jinja:2: ", "not UTF-8", "as UTF-8")),
+    "a chat template in UTF-16": ("t.jinja", USER.encode("utf-16"), ("t.jinja:1: ", "not UTF-8", "as UTF-8")),
+    "a chat template with a zero": ("t.j2", b"\n" + USER.encode() + b"\0", ("t.j2:1: ", "a zero byte in line 2", "as UTF-8")),
+    "a chat template of a book's length": ("t.jinja", b"x" * 50_001, ("t.jinja:1: ", "a template may have 50,000", "Shorten it")),
+    "a chat template of a megabyte": ("t.jinja", b"x" * 1_000_001, ("t.jinja: ", "more than 1,000,000 bytes", "Shorten it")),
+    "an unterminated tag": ("t.jinja", b"a\n{% if messages", ("t.jinja:2: ", "Correct it there")),
+    "an unterminated expression": ("t.jinja", b"a\nb\n{{ messages", ("t.jinja:3: ", "Correct it there")),
+    "an unterminated comment": ("t.jinja", b"a\n{# hello", ("t.jinja:2: ", "Missing end of comment tag", "Correct it there")),
+    "an unterminated text": ("t.jinja", b"{{ 'a }}", ("t.jinja:1: ", "Correct it there")),
+    "an unterminated loop": ("t.jinja", b"{% for m in messages %}\nx", ("t.jinja:", "endfor", "Correct it there")),
+    "an end without a beginning": ("t.jinja", b"x\n{% endif %}", ("t.jinja:2: ", "unknown tag 'endif'", "Correct it there")),
+    "an unknown tag": ("t.jinja", b"{% load static %}", ("t.jinja:1: ", "unknown tag 'load'", "Correct it there")),
+    "an unknown filter": ("t.jinja", b"\n{{ messages | trimm }}", ("t.jinja:2: ", "No filter named 'trimm'", "those of a chat template are")),
+    "an unknown test": ("t.jinja", b"\n{{ messages is stringg }}", ("t.jinja:2: ", "No test named 'stringg'", "Correct it there")),
+    "brackets that do not close": ("t.jinja", b"{{ (messages }}", ("t.jinja:1: ", "Correct it there")),
+    "another file included": ("t.jinja", b"\n{% include 'x' %}", ("t.jinja:2: ", "it reads another template", "write the other's in")),
+    "too many nested blocks": ("t.jinja", b"{% for a in b %}" * 50 + b"{% endfor %}" * 50, ("t.jinja:1: ", "nest less")),
+    "a template that raises": ("t.jinja", b"\n{{ raise_exception('No \x1b[31msystem') }}", ('template "t", line 2,', "refuses a row: No", "Change the template")),
+    "a template that divides by nothing": ("t.jinja", b"{{ 1 / 0 }}", ('template "t", line 1,', "division by zero", "Change the template")),
+    "a template that knows no such name": ("t.jinja", b"{{ tokens.bos }}", ('template "t", line 1,', "'tokens' is undefined", "Change the template")),
+    "a template that never ends": ("t.jinja", b"{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}", ('template "t", line 1,', "it takes more than", "Change the template")),
+    "a template that reaches out": ("t.jinja", b"{{ ''.__class__.__mro__ }}", ('template "t", line 1,', "'__class__'", "Change the template")),
+    "a template that changes the answer": ("t.jinja", b"{% for m in messages %}{{ m.content | upper }}{% endfor %}", ('template "t"', "changes the answer", "Choose a template")),
+    "a template that leaves out the answer": ("t.jinja", b"{{ messages[0].content }}", ('template "t"', "changes the answer", "Choose a template")),
+    "a template that begins anew": ("t.jinja", b"{% if messages | length == 2 %}A{% else %}B{% endif %}" + USER.encode(), ('template "t"', "does not begin with its own prompt", "Choose another")),
+}  # fmt: skip
+
+
+def put(folder, defect: str):
+    name, content, said = FILES[defect]
+    (folder / name).write_bytes(content)
+    return name, said
+
+
+@pytest.mark.parametrize("defect", FILES)
+def test_broken_template_is_refused_and_nothing_is_written(defect, tmp_path, monkeypatch, capsys, tally):
+    monkeypatch.chdir(tmp_path)
+    name, said = put(tmp_path, defect)
+    before = files_in(tmp_path)
+    other = "out/new.jinja" if name.endswith(".json") else "out/new.json"
+    refused(["templates", "show", name], capsys, *said)
+    convert = refused(["templates", "convert", name, other], capsys)
+    if ".json" in name or said[0].startswith(name):  # what a row shows, a conversion may see otherwise
+        assert all(words in convert for words in said)
+    assert files_in(tmp_path) == before
+    tally("inputs tried")
+
+
+IN_AN_EXPERIMENT = (
+    "Latin-1", "an escaped surrogate", "a key twice", "nesting without end", "a list for a kind", "a name with colours",
+    "no {instruction}", "a placeholder misspelt", "jinja with a fault", "an unterminated loop", "a template that raises",
+    "a template that never ends", "a template that reaches out", "a template that leaves out the answer",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("defect", IN_AN_EXPERIMENT)
+def test_check_names_the_broken_template(defect, tmp_path, monkeypatch, capsys, llama_folder, tally):
+    monkeypatch.chdir(tmp_path)
+    write_files(tmp_path)
+    name, said = put(tmp_path, defect)
+    (tmp_path / "exp.yaml").write_text(json.dumps(values(llama_folder, templates=["plain", name])), encoding="utf-8")
+    assert main(["check", "exp.yaml"]) == 1
+    out, err = capsys.readouterr()
+    assert "Traceback" not in out + err
+    for words in said[1:]:
+        assert words in out + err
+    tally("inputs tried")
+
+
+PLACES = {
+    "a missing file": (
+        "tt.json",
+        ("tt.json: ", "is not there", 'did you mean "t.json"', "Give a .json or .jinja file"),
+    ),
+    "a missing chat template": ("t.jinja", ("t.jinja: ", "is not there", "Give a .json or .jinja file")),
+    "a missing folder": ("none/t.json", ("t.json: ", "is not there", "Give a .json")),
+    "a folder": ("folder.json", ("folder.json: ", "is a folder", "Give a .json or .jinja file")),
+    "a pipe": ("pipe.json", ("pipe.json: ", "is no file", "Give a .json or .jinja file")),
+    "a link to nothing": ("link.json", ("link.json: ", "is not there", "Give a .json")),
+    "an unknown name": ("alpacca", ('template "alpacca" is unknown', 'did you mean "alpaca"', "Known: ")),
+    "an unknown ending": ("t.txt", ('template "t.txt" is unknown', "Known: ")),
+    "a module that is none": ("nothing:here", ("cannot be imported", 'Write "package.module:name"')),
+    "a name with colours": ("\x1b[31m.json", ("is not there", "Give a .json")),
+    "a path without end": ("x" * 3000 + ".json", ("File name too long", "Give a file that may be read")),
+    "the native one": ("native", ("no model is named here", "iikata encode EXP")),
+}
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes are POSIX")
+@pytest.mark.parametrize(("spec", "said"), PLACES.values(), ids=PLACES)
+def test_place_without_a_template_is_refused(spec, said, tmp_path, monkeypatch, capsys, tally):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.json").write_bytes(alpaca())
+    (tmp_path / "folder.json").mkdir()
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "link.json").symlink_to("nowhere.json")
+    refused(["templates", "show", spec], capsys, *said)
+    tally("inputs tried")
+
+
+def test_unreadable_file_is_refused(tmp_path, monkeypatch, capsys, tally):
+    (tmp_path / "t.json").write_bytes(alpaca())
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.json").chmod(0)
+    if os.access("t.json", os.R_OK):
+        pytest.skip("this user may read everything")
+    refused(["templates", "show", "t.json"], capsys, "t.json: ", "Permission denied", "may be read")
+    tally("inputs tried")
+
+
+@pytest.mark.parametrize("content", [b"\xef\xbb\xbf" + alpaca(), alpaca().replace(b"\n", b"\r\n")], ids=["BOM", "CRLF"])
+def test_template_of_another_editor_is_read(content, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.json").write_bytes(content)
+    assert main(["templates", "show", "t.json"]) == 0
+    assert "{instruction}\n{output}[end token]" in capsys.readouterr().out
+
+
+def test_template_text_reaches_no_terminal_as_a_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.json").write_bytes(alpaca(prompt_no_input="\x1b]0;owned\x07{instruction}\u202e"))
+    assert main(["templates", "show", "t.json"]) == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\u202e" not in shown
+    assert "⟨U+001B⟩]0;owned" in shown
