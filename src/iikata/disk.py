@@ -121,6 +121,8 @@ class Appender:
 
 
 def _refused(path: Path, error: OSError) -> IikataError:
+    if path.is_dir():
+        return IikataError(f"{path}: a folder where a file belongs. Delete it and run the same command again.")
     return IikataError(
         f"{path}: could not be written: {error.strerror or error}. All that was there before is intact; "
         "make room (or give a folder that may be written), and the same command goes on."

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from iikata.disk import write_text
 from iikata.errors import IikataError
+from iikata.visible import redacted
 
 LOCK, HOLDER = "lock", "running.json"
 
@@ -47,7 +48,7 @@ def hold(folder: Path) -> Iterator[None]:
 
 def _own() -> dict[str, str | int]:
     started = time.strftime("%Y-%m-%d %H:%M:%S")
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = redacted(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     return {"process": os.getpid(), "machine": platform.node(), "since": started, "command": command}
 
 
@@ -60,9 +61,14 @@ def _holder(folder: Path) -> str:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raise IikataError for a link in `folder` that leads out of it: what is written there would land elsewhere."""
+    """Raise IikataError for a link in `folder` that leads out of it, and for what is neither file nor folder.
+
+    What is written behind such a link would land elsewhere, and a pipe would keep its reader waiting for ever.
+    """
     inside = folder.resolve()
     for path in folder.rglob("*"):
+        if not (path.is_file() or path.is_dir() or path.is_symlink()):
+            raise IikataError(f"{path}: neither a file nor a folder, so nothing of this run. Delete it.")
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise IikataError(
                 f"{path}: a link that leads out of the run folder. Put what it points at in its place, or give the "

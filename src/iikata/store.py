@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from iikata.disk import is_torn, line_of, parse_json, write_text
 from iikata.errors import IikataError
@@ -121,6 +121,8 @@ def read_records(path: Path, kind: type[Record], numbers: tuple[str, ...] = ()) 
 def _numbered(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     if not path.exists():
         return
+    if path.is_dir():
+        raise IikataError(f"{path}: a folder where a file belongs. Delete it and run again (iikata run).")
     with path.open("rb") as file:  # a kill may tear a character, not only a line
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
@@ -147,19 +149,19 @@ def _listed(path: Path, kind: type[Record]) -> list[Record]:
 def _made(kind: type[Record], value: Any, where: str) -> Record:
     if not isinstance(value, dict):
         raise IikataError(f"{where}: expected an object, saw {type(value).__name__}. {ANEW}")
-    known = _types(kind)
+    known = _types(cast(Hashable, kind))
     for name, item in value.items():
         if type(item) not in known.get(name, (type(item),)):
             raise IikataError(f"{where}: {name} cannot be {json.dumps(item)[:60]}. {ANEW}")
     try:
         return kind(**value)
     except TypeError as error:  # a field that is missing, or not known
-        raise IikataError(f"{where}: not a {kind.__name__.lower()} ({error}). {ANEW}") from None
+        raise IikataError(f"{where}: no {kind.__name__.lower()} ({error}). {ANEW}") from None
 
 
 @cache
-def _types(kind: type) -> dict[str, tuple[type, ...]]:
-    """Return the types that each field of a record may have; a whole number is a number too."""
+def _types(kind: Hashable) -> dict[str, tuple[type, ...]]:
+    """Return the types that each field of a record class may have; a whole number is a number too."""
     found = {}
     for name, hint in get_type_hints(kind).items():
         own = get_args(hint) or (hint,)
@@ -170,8 +172,10 @@ def _types(kind: type) -> dict[str, tuple[type, ...]]:
 def read_json(path: Path, default: Any = None) -> Any:
     """Return a JSON file's value, `default` where there is no file. Raises IikataError naming the file."""
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(path.read_bytes().decode())
     except FileNotFoundError:
         return default
+    except IsADirectoryError:
+        raise IikataError(f"{path}: a folder where a file belongs. Delete it and run again (iikata run).") from None
     except ValueError as error:
         raise IikataError(f"{path}: not readable as JSON ({error}). {ANEW}") from None

@@ -99,7 +99,10 @@ def test_a_resumed_training_tells_what_was_there_before(tmp_path, llama_folder):
     told = []
     with pytest.raises(KilledError):
         Lab(experiment(tmp_path, llama_folder), tmp_path / "run", killer).run("train")
+    saved = [sorted(arm.glob("state/*.json")) for arm in (tmp_path / "run" / "train").iterdir()]
+    steps = sum(int(states[-1].stem) for states in saved if states)
+    assert 0 < steps <= 8
     Lab(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("train")
     progress = [event for event in told if isinstance(event, Progress) and event.stage == "train"]
     assert {event.before for event in progress} == {progress[0].done - 1}
-    assert progress[0].before == 8
+    assert progress[0].before == steps

@@ -118,7 +118,7 @@ def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, m
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Decoder, "step", starved)
-    with pytest.raises(IikataError, match=r"memory ran out in stage generate: CUDA out of memory.*same command goes on"):
+    with pytest.raises(IikataError, match=r"ran out in stage generate: CUDA out of memory.*same command goes on"):
         Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
 
 
@@ -201,7 +201,8 @@ def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_conclude
     folder = tmp_path / "run" / "train" / "plain.s1"
     emptied(folder / "adapter_model.safetensors")
     done = json.loads((folder / "DONE").read_text())  # as if training itself had ended so
-    (folder / "DONE").write_text(json.dumps(done | {"sha256": sha256_of(folder / "adapter_model.safetensors")}))
+    done["files"]["adapter_model.safetensors"] = sha256_of(folder / "adapter_model.safetensors")
+    (folder / "DONE").write_text(json.dumps(done))
     Lab(declared, tmp_path / "run").run()
     gates = json.loads((tmp_path / "run" / "check" / "gates.json").read_text())
     assert [g["subject"] for g in gates if g["name"] == "live_adapter" and not g["passed"]] == ["plain.s1"]

@@ -33,7 +33,10 @@ def _metric_remarks(panel: Panel, info: MetricInfo) -> list[str]:
     rounding = 1e-9 * (info.span or 0.0)
     if info.bounds and not info.bounds[0] - rounding <= known.min() <= known.max() <= info.bounds[1] + rounding:
         seen = f"{known.min():g} to {known.max():g}"
-        raise IikataError(f"{panel.metric}: scores from {seen} lie outside its bounds {info.bounds}.")
+        raise IikataError(
+            f"{panel.metric}: scores from {seen} lie outside its bounds {info.bounds}. "
+            "Score these answers again, or give a metric of another kind another name."
+        )
     if np.ptp(known) == 0 and len(known) > 1:
         told.append(f"{panel.metric}: every score is {known[0]:g}")
     if len(panel.signatures) > 1:

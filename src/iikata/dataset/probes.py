@@ -32,7 +32,8 @@ def read_probes(path: Path) -> list[Probe]:
         probe = _probe(row, f"p{number:03d}")
         if probe.id in probes:
             raise IikataError(
-                f'{row[0]}: the id "{probe.id}" stands twice; give each probe its own (one without is called by its position).'
+                f'{row[0]}: the id "{probe.id}" stands twice; give each probe its own '
+                "(one without is called by its position)."
             )
         probes[probe.id] = probe
     if not probes:

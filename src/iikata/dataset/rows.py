@@ -183,7 +183,8 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
         # pyarrow's own errors, and Python's for text that is no UTF-8 and times that it cannot hold.
         why = " ".join(str(error).split())
         raise IikataError(
-            f"{shown}: not a parquet file that can be read (after {number} rows: {why:.200}). Write it anew, or as jsonl."
+            f"{shown}: not a parquet file that can be read (after {number} rows: {why:.200}). "
+            "Write it anew, or as jsonl."
         ) from None
 
 

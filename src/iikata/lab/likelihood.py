@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iikata.disk import parse_json
 from iikata.lab.events import Progress, Stage
 from iikata.lab.gating import reopen
+from iikata.lab.halving import note_halving
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
 from iikata.lab.training import COMPILE_FROM, arm_signature, stopped
@@ -16,6 +17,11 @@ from iikata.metrics import get
 from iikata.records import Arm, Cell, Example, Score
 from iikata.store import write_json
 
+if TYPE_CHECKING:
+    from iikata.score.nll import HeldOut
+
+LEAST_TOKENS = 128
+"""A buffer that is not halved any more."""
 Found = dict[str, dict[str, list[Score]]]
 """Metric -> cell -> scores."""
 
@@ -65,13 +71,13 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
     if todo:
         size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(todo)
         lab.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
-    done = 0
+    done, buffers = 0, _Buffers(lab)
     for arm in arms:
         cells = [cell for cell in todo if cell.arm == arm]
         if not cells or not _speaks(lab, arm):
             continue
         for cell in cells:
-            for name, scores in _scored(lab, cell, asked).items():
+            for name, scores in _scores(cell, asked, buffers.rows(cell, asked)).items():
                 have[name][cell.name] = scores
             done += 1
             lab.tell(Progress("score", done, len(todo), cell.name))
@@ -99,10 +105,30 @@ def _keep(lab: Materials, asked: Asked, have: Found, sources: Mapping[str, str])
     write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
 
 
-def _scored(lab: Materials, cell: Cell, asked: Asked) -> dict[str, list[Score]]:
-    from iikata.score.nll import held_out_nll
+class _Buffers:
+    """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
 
-    rows = held_out_nll(
+    def __init__(self, lab: Materials) -> None:
+        self.lab, self.tokens = lab, lab.shapes["buffer_tokens"]
+
+    def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut]":
+        from iikata.model import memory
+
+        while True:
+            try:
+                return _rows(self.lab, cell, asked, self.tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.ran_out(error) or self.tokens <= LEAST_TOKENS:
+                    raise
+            memory.give_back()  # behind the clause: the error is gone, and with it what its frames held
+            self.tokens //= 2
+            note_halving(self.lab, "score", self.tokens, "tokens a buffer")
+
+
+def _rows(lab: Materials, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
+    from iikata.score import nll
+
+    found = nll.held_out_nll(
         lab.base,
         cell.arm.name if cell.arm.template else None,
         [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
@@ -110,8 +136,12 @@ def _scored(lab: Materials, cell: Cell, asked: Asked) -> dict[str, list[Score]]:
         lab.tokenizer,
         lab.prefixes[cell.prompted_with],
         lab.experiment.train.cutoff_len,
-        lab.shapes["buffer_tokens"],
+        tokens,
     )
+    return list(found)
+
+
+def _scores(cell: Cell, asked: Asked, rows: "list[HeldOut]") -> dict[str, list[Score]]:
     who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
     scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
     found = {row.id: row for row in rows}

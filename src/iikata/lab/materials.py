@@ -11,7 +11,7 @@ from iikata.experiment import Experiment, template_name
 from iikata.lab import shapes, signature
 from iikata.lab.events import Tell, Warned
 from iikata.records import Cell, Encoded, Probe
-from iikata.store import RunFolder, read_json, write_json
+from iikata.store import RunFolder, write_json
 from iikata.templates import Template, load
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ class Materials:
         from iikata.experiment import dump
 
         now = self.signature_now()
-        stored = read_json(self.store.signature)
+        stored = signature.read_signature(self.store.signature)
         merged, warnings = signature.extend(stored, now, str(self.store.path))
         for warning in warnings:
             self.tell(Warned(warning))
@@ -156,7 +156,10 @@ class Materials:
     @cached_property
     def signature(self) -> dict[str, Any]:
         """The run's signature as stored."""
-        return dict(read_json(self.store.signature))
+        found = signature.read_signature(self.store.signature)
+        if found is None:
+            raise IikataError(f"{self.store.signature}: no such file: nothing here is signed. First: iikata run EXP.")
+        return found
 
     def signature_now(self) -> dict[str, Any]:
         import torch

@@ -119,11 +119,12 @@ def _rates(pilot: Path) -> dict[str, float]:
     counted = {"train": "tokens", "generate": "answers", "score": "rows"}
     done: dict[str, list[float]] = {}
     for line in read_lines(RunFolder(pilot).timing):
-        count = line.get(counted.get(line["stage"], ""), 0)
-        if count:
-            one = done.setdefault(line["stage"], [0.0, 0.0])
+        stage, seconds = str(line.get("stage")), line.get("seconds")
+        count = line.get(counted.get(stage, ""), 0)
+        if isinstance(count, int) and isinstance(seconds, int | float) and count:
+            one = done.setdefault(stage, [0.0, 0.0])
             one[0] += count
-            one[1] += line["seconds"]
+            one[1] += seconds
     return {stage: count / seconds for stage, (count, seconds) in done.items() if seconds}
 
 

@@ -35,8 +35,11 @@ def whole_adapter(lab: Materials, folder: Path) -> "tuple[Weights, LoraShape]":
 
 def _trained(folder: Path) -> str:
     """Return the sha256 of the weights as they were trained, "" where nobody kept it."""
+    from iikata.model.adapter_file import WEIGHTS
+
     try:
         done = parse_json((folder / "DONE").read_bytes())
     except (OSError, ValueError):
         return ""
-    return str(done.get("sha256", "")) if isinstance(done, dict) else ""
+    files = done.get("files") if isinstance(done, dict) else None
+    return str(files.get(WEIGHTS, "")) if isinstance(files, dict) else ""

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+from iikata.errors import IikataError
 from iikata.store import read_json, write_json
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ def most_buffer_tokens(parameters: int) -> int:
 def choose(lab: "Materials") -> dict[str, int]:
     """Return the run's shapes; those stored stay, except that slots grow with the longest probe."""
     stored: dict[str, int] = read_json(lab.store.shapes, {})
+    if not isinstance(stored, dict) or any(type(value) is not int or value < 0 for value in stored.values()):
+        raise IikataError(
+            f"{lab.store.shapes}: not the shapes that iikata stored there. Delete the file to have them chosen anew; "
+            "on another machine, or a GPU, what is made from then on may round otherwise."
+        )
     device = lab.base.device.type
     training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
     if "buffer_tokens" not in stored and device == "cuda":

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from iikata.disk import parse_json
 from iikata.errors import IikataError
 from iikata.records import Example, Probe, plain
 
@@ -70,6 +71,22 @@ def software(device: str, threads: int) -> dict[str, Any]:
         "threads": threads,
         "cpus": os.cpu_count(),
     }
+
+
+def read_signature(path: Path) -> dict[str, Any] | None:
+    """Return what was signed, None where nothing was. Raises IikataError where the file does not say it."""
+    try:
+        found = parse_json(path.read_bytes().decode())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        found = error
+    if isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in (*FROZEN, *EXTENDED)):
+        return found
+    raise IikataError(
+        f"{path}: this does not say what the run was made with. Put it back from a copy; or delete it to have the "
+        "folder signed as it is now: what was edited before could then not be noticed."
+    )
 
 
 def extend(stored: Mapping[str, Any] | None, now: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:

@@ -47,8 +47,8 @@ def train(lab: Materials) -> dict[str, int]:
         files = {name: stack.enter_context(Appender(lab.store.steps(run.arm))) for name, run in runs.items()}
         checkpoints = stack.enter_context(Checkpoints(lab, list(runs.values()), files))
         stop_asked = stack.enter_context(stopping.held())
-        for run in runs.values():
-            _finish_if_done(lab, run)
+        for name, run in runs.items():
+            _finish_if_done(lab, run, files[name])
         for step in steps_of(list(runs.values()), partial(_halved, lab)):
             tokens += step.tokens
             files[step.arm].add(plain(step))
@@ -58,7 +58,7 @@ def train(lab: Materials) -> dict[str, int]:
             lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
             if run.done:
                 checkpoints.wait()
-                _finish_if_done(lab, run)
+                _finish_if_done(lab, run, files[step.arm])
             # Arms side by side have all done their step before the first is told; a state never outruns the log.
             if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
                 checkpoints.save()
@@ -115,17 +115,18 @@ def _done(lab: Materials, arm: Arm) -> dict[str, Any]:
 
 
 def _whole(lab: Materials, arm: Arm) -> bool:
-    """Return whether the arm is finished and its weights are those that were trained."""
-    from iikata.model.adapter_file import WEIGHTS
-
-    done, path = _done(lab, arm), lab.store.arm(arm) / WEIGHTS
-    if not done or done.get("stopped"):
-        return bool(done)
-    if path.is_file() and sha256_of(path) == done.get("sha256"):
-        return True
-    lab.tell(Warned(f"{path}: missing, or other bytes than were trained (damaged or edited); the arm is trained anew"))
-    (lab.store.arm(arm) / "DONE").unlink()
-    return False
+    """Return whether the arm is finished and its files are those that were written then."""
+    done, folder = _done(lab, arm), lab.store.arm(arm)
+    files = done.get("files")
+    if not isinstance(files, dict):
+        return False
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != wanted:
+            lab.tell(Warned(f"{path}: missing or not as it was written (damaged or edited); the arm is trained anew"))
+            (folder / "DONE").unlink()
+            return False
+    return True
 
 
 def arm_signature(lab: Materials, arm: Arm) -> str:
@@ -160,19 +161,19 @@ def _open(lab: Materials, arm: Arm) -> "ArmRun":
     return run
 
 
-def _finish_if_done(lab: Materials, run: "ArmRun") -> None:
-    """Save a finished arm: its adapter, its template's whole text, and last of all DONE."""
-    from iikata.model.adapter_file import WEIGHTS
-
+def _finish_if_done(lab: Materials, run: "ArmRun", log: Appender) -> None:
+    """Save a finished arm: its adapter, its template's whole text, and last of all DONE with their hashes."""
     if not run.done:
         return
+    log.sync()
     folder = lab.store.arm(run.arm)
     if run.stopped:
         lab.tell(Warned(f"arm {run.arm.name} was given up at {run.stopped}; nothing is concluded from it"))
     else:
         _save_adapter(lab, run, folder)
-    done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm)}
-    write_json(folder / "DONE", done if run.stopped else {**done, "sha256": sha256_of(folder / WEIGHTS)})
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
+    done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm), "files": files}
+    write_json(folder / "DONE", done)
     shutil.rmtree(lab.store.state(run.arm), ignore_errors=True)
     lab.adapters.drop(run.arm.name)
 

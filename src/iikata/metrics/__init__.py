@@ -59,7 +59,8 @@ def get(name: str) -> Metric:
             metric = metric()
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). Its class must need no argument.') from None
+            cure = "Its class must need no argument."
+            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). {cure}') from None
     if ":" in name:
         _check_declaration(name, metric)
     return cast(Metric, metric)

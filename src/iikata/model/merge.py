@@ -14,18 +14,20 @@ TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """||merged - adapter|| / ||adapter|| over the next-token logits; half formats round each merged weight once."""
 
 
-def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]]) -> float:
+def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]], trusted: bool = False) -> float:
     """Write the base in `base` with the PEFT adapter in `adapter` merged in, in the base's own number format.
 
-    Returns how far the logits after `prompts` (token ids) moved, both computed in float32. Raises IikataError
-    beyond TOLERANCE.
+    Code that comes with the base runs only where it is `trusted`. Returns how far the logits after `prompts` (token
+    ids) moved, both computed in float32. Raises IikataError beyond TOLERANCE.
     """
     from peft import PeftModel
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(base, dtype="auto", use_safetensors=True, local_files_only=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        base, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+    )
     kind = model.dtype
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # peft asks the model by a name that transformers renamed

@@ -18,7 +18,8 @@ LARGEST = 5_000_000
 DEEPEST = 50
 MOST_DIGITS = 15
 MOST_SECONDS = 10.0
-"""For a slow machine only: the budget is spent within a second or two, and on the same row always or never."""
+"""Of the processor's time, for a slow machine only: the budget is spent within a second or two. A machine that was
+asleep, or busy with something else, refuses no row that it would have taken."""
 HOLDERS = (dict, list, tuple, set, frozenset, MappingView)
 AHEAD: dict[str, Callable[..., int]] = {
     "replace": lambda text, old, new, *_: 4 * text.count(old) * len(new),
@@ -58,13 +59,13 @@ class Meter:
     def __init__(self) -> None:
         self.left = self.look = BUDGET
         """`look`: where the clock is to be looked at next."""
-        self._deadline = time.monotonic() + MOST_SECONDS
+        self._deadline = time.thread_time() + MOST_SECONDS
 
     def check(self, cost: int) -> None:
         self.look = self.left - BUDGET // 100
         if cost > LARGEST:
             raise SecurityError(f"it makes or reads a value of more than {LARGEST:,} bytes")
-        if self.left < 0 or time.monotonic() > self._deadline:
+        if self.left < 0 or time.thread_time() > self._deadline:
             raise SecurityError(
                 f"it takes more than {BUDGET // STEP:,} steps, {BUDGET:,} bytes or {MOST_SECONDS:.0f} seconds for a row"
             )

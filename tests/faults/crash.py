@@ -1,0 +1,134 @@
+"""Runs an experiment in a child process that may be killed at any moment, and says what became of its files."""
+
+import os
+import random
+import select
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from iikata.lab import Lab, Stage
+from tiny_experiment import contents
+
+OPENED_TO_WRITE = os.O_WRONLY | os.O_RDWR
+CHANGES = ("os.rename", "os.remove", "os.truncate", "os.mkdir", "os.rmdir")
+
+
+class Child:
+    """A run of `experiment` into `out` in a fork of this process, which has all imports done."""
+
+    def __init__(self, experiment, out: Path, before: Callable[[], None] = lambda: None) -> None:
+        self.out = out
+        self._reader, writer = os.pipe()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self.pid = os.fork()
+        if self.pid:
+            os.close(writer)
+            return
+        status = 70
+        try:
+            os.close(self._reader)
+            before()
+            Lab(experiment, out, lambda event: _tell(writer, event)).run()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+
+    def kill(self, after: float) -> bool:
+        """Kill it after so many seconds; return whether it still ran."""
+        select.select([self._closed], [], [], after)
+        os.kill(self.pid, signal.SIGKILL)  # it is not waited for yet, so the number is still its own
+        return self.wait() != 0
+
+    @property
+    def _closed(self) -> int:
+        if not hasattr(self, "_pidfd"):
+            self._pidfd = os.pidfd_open(self.pid)
+        return self._pidfd
+
+    def wait(self) -> int:
+        """Return its exit status, negative for a signal."""
+        _, status = os.waitpid(self.pid, 0)
+        if hasattr(self, "_pidfd"):
+            os.close(self._pidfd)
+        with os.fdopen(self._reader) as told:
+            self.stages = told.read().split()
+        return os.waitstatus_to_exitcode(status)
+
+
+def _tell(writer: int, event) -> None:
+    if isinstance(event, Stage):
+        os.write(writer, f"{event.name}\n".encode())
+
+
+def seconds_of(experiment, out: Path) -> float:
+    """Return how long an undisturbed run takes."""
+    start = time.monotonic()
+    assert Child(experiment, out).wait() == 0
+    return time.monotonic() - start
+
+
+def _changes(event: str, given: tuple, folder: Path) -> bool:
+    opened = event == "open" and isinstance(given[2], int) and given[2] & OPENED_TO_WRITE
+    return bool(opened or event in CHANGES) and str(given[0]).startswith(str(folder))
+
+
+def at_change(number: int, folder: Path, act: Callable[[], None]) -> Callable[[], None]:
+    """Return what, called in the child, lets it `act` just before its `number`-th change of a file in `folder`."""
+    seen = 0
+
+    def hear(event: str, given: tuple) -> None:
+        nonlocal seen
+        if _changes(event, given, folder):
+            seen += 1
+            if seen == number:
+                act()
+
+    return lambda: sys.addaudithook(hear)
+
+
+def count_changes(experiment, out: Path) -> int:
+    """Return how often an undisturbed run changes a file in its folder."""
+    reader, writer = os.pipe()
+
+    def hear(event: str, given: tuple) -> None:
+        if _changes(event, given, out):
+            os.write(writer, b".")
+
+    assert Child(experiment, out, lambda: sys.addaudithook(hear)).wait() == 0
+    os.close(writer)
+    with os.fdopen(reader) as told:
+        return len(told.read())
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def lost(run: Path, whole: Path) -> int:
+    """Return how many bytes of the undisturbed run are not the same in `run`; stale files count too."""
+    found, wanted = contents(run), contents(whole)
+    bytes_apart = 0
+    for name in found.keys() | wanted.keys():
+        ours, theirs = found.get(name, b""), wanted.get(name, b"")
+        if ours != theirs:
+            print(f"{name}: {len(ours)} bytes, {len(theirs)} in the undisturbed run", file=sys.stderr)
+            bytes_apart += max(1, abs(len(ours) - len(theirs)), sum(a != b for a, b in zip(ours, theirs, strict=False)))
+    return bytes_apart
+
+
+def tear(run: Path, chance: random.Random) -> str:
+    """Do to the file written last what a power cut may do to its last block; return which and how."""
+    files = [path for path in run.rglob("*") if path.is_file() and path.name not in ("lock", "running.json")]
+    path = max(files, key=lambda file: file.stat().st_mtime_ns)
+    content = path.read_bytes()
+    block = min(len(content), chance.choice((1, 64, 512, 4096)))
+    zeroed = chance.random() < 0.5
+    path.write_bytes(content[: len(content) - block] + bytes(block) * zeroed)
+    return f"{path.relative_to(run)}: last {block} bytes {'zeroed' if zeroed else 'cut'}"

@@ -1,0 +1,101 @@
+"""A run goes on, or says what it cannot go on with, when an arm, a clock or a file goes astray under it."""
+
+import json
+import math
+import random
+import time
+
+import pytest
+from crash import lost
+
+import iikata.train.turn as turn
+from iikata.errors import IikataError
+from iikata.lab import Lab, Stage
+from tiny_experiment import contents, experiment, write_files
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    Lab(experiment(folder, llama_folder), folder / "run").run()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_an_arm_whose_loss_is_not_finite_stops_alone(tmp_path, llama_folder, whole, monkeypatch, value, tally):
+    computed, seen = turn._losses, []
+
+    def poisoned(base, run, buffer):
+        losses = computed(base, run, buffer)
+        if run.arm.name == "plain.s1":
+            seen.append(run.step)
+            if run.step == 3:
+                return losses * value
+        return losses
+
+    monkeypatch.setattr(turn, "_losses", poisoned)
+    Lab(experiment(whole.parent, llama_folder), tmp_path / "run").run()
+    tally("faults injected")
+    assert max(seen) == 3
+    done = json.loads((tmp_path / "run" / "train" / "plain.s1" / "DONE").read_text())
+    assert done["stopped"].startswith("step 4: loss ")
+    found, wanted = contents(tmp_path / "run"), contents(whole)
+    others = [name for name in wanted if name.startswith(("train/", "generate/")) and "/plain.s1" not in name]
+    assert len(others) > 20
+    assert [name for name in others if found[name] != wanted[name]] == []
+    made = json.loads((tmp_path / "run" / "compare" / "comparisons.json").read_text())["comparisons"]
+    verdicts = {c["verdict"] for c in made if c["question"] == "matched" and c["metric"] != "length"}
+    assert verdicts == {"NOT_ASSESSABLE"}
+
+
+def test_clocks_that_jump_change_no_byte(tmp_path, llama_folder, whole, monkeypatch, tally):
+    """The wall clock goes anywhere; the steady clock never goes back, but leaps when a machine was asleep."""
+    chance, now, steady = random.Random(3), time.time, time.monotonic
+    leaps = [0.0]
+
+    def leaping():
+        leaps[0] += chance.choice((0.0, 0.0, 0.0, 7200.0))
+        return steady() + leaps[0]
+
+    monkeypatch.setattr(time, "time", lambda: now() + chance.uniform(-3e8, 3e8))
+    monkeypatch.setattr(time, "monotonic", leaping)
+    Lab(experiment(whole.parent, llama_folder), tmp_path / "run").run()
+    monkeypatch.undo()
+    tally("faults injected")
+    assert lost(tmp_path / "run", whole) == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "named"),
+    [("train.jsonl", "data.train"), ("validation.jsonl", "data.validation"), ("probes.jsonl", "probes")],
+)
+@pytest.mark.parametrize("change", ["edited", "gone"])
+def test_a_data_file_that_changes_during_a_run_changes_nothing_and_is_named_by_the_next(
+    tmp_path, llama_folder, whole, file, named, change, tally
+):
+    write_files(tmp_path)
+    path = tmp_path / file
+    before = path.read_bytes()
+
+    def tell(event):
+        if isinstance(event, Stage) and event.name == "train":
+            path.write_bytes(before.replace(b"green", b"grain")) if change == "edited" else path.unlink()
+
+    declared = experiment(tmp_path, llama_folder)
+    Lab(declared, tmp_path / "run", tell).run()
+    tally("faults injected")
+    found, wanted = contents(tmp_path / "run"), contents(whole)
+    apart = [name for name in wanted if found[name] != wanted[name]]
+    assert set(apart) <= {"experiment.yaml"}  # it holds the folder's name
+    again = Lab(experiment_as_it_is(tmp_path, llama_folder), tmp_path / "run")
+    with pytest.raises(IikataError, match=named if change == "edited" else file):
+        again.run()
+    path.write_bytes(before)
+    Lab(declared, tmp_path / "run").run()
+
+
+def experiment_as_it_is(folder, model):
+    from iikata.experiment import declare
+    from tiny_experiment import values
+
+    return declare(values(model), folder)

@@ -1,0 +1,171 @@
+"""Where memory runs out in training, answering or scoring, buffers halve, the run goes on, and the report says so."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+
+import iikata.train.turn as turn
+from iikata.errors import IikataError
+from iikata.lab import Lab
+from iikata.lab.events import Warned
+from tiny_experiment import COLOURS, experiment, values
+
+
+def losses_of(run):
+    return {
+        path.parent.name: [json.loads(line)["loss"] for line in path.read_text().splitlines()]
+        for path in sorted(run.glob("train/*/steps.jsonl"))
+    }
+
+
+def halvings(run):
+    return [json.loads(line) for line in (run / "halved.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
+@pytest.mark.parametrize(("mixed", "room"), [(1, 150), (4, 600)], ids=["in turn", "side by side"])
+def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, monkeypatch, error, mixed, room, tally):
+    many = values(llama_folder)["train"] | {"batch_size": 12}
+    declared = experiment(tmp_path, llama_folder, train=many)
+    for name in ("whole", "run"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "shapes.json").write_text(json.dumps({"mixed_arms": mixed}))
+    Lab(declared, tmp_path / "whole").run("train")
+    computed, told, sizes = turn._losses, [], []
+
+    def starved(base, run, buffer):
+        sizes.append(buffer.input_ids.shape[1])
+        if sizes[-1] > room:
+            raise error
+        return computed(base, run, buffer)
+
+    monkeypatch.setattr(turn, "_losses", starved)
+    Lab(declared, tmp_path / "run", told.append).run("train")
+    tally("faults injected")
+    assert sizes[0] > room >= sizes[-1]
+    kept = [one["to"] for one in halvings(tmp_path / "run")]
+    assert kept == [2048 >> n for n in range(1, len(kept) + 1)]
+    assert all(one["stage"] == "train" for one in halvings(tmp_path / "run"))
+    warned = [event.message for event in told if isinstance(event, Warned) and "memory ran out" in event.message]
+    assert len(warned) == len(kept)
+    found, wanted = losses_of(tmp_path / "run"), losses_of(tmp_path / "whole")
+    assert found.keys() == wanted.keys()
+    for arm in wanted:
+        assert found[arm] == pytest.approx(wanted[arm], rel=1e-4)
+
+
+def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, llama_folder, monkeypatch):
+    many = values(llama_folder)["train"] | {"batch_size": 12}
+    declared = experiment(tmp_path, llama_folder, train=many)
+    computed, sizes, steps = turn._losses, [], []
+
+    def starved(base, run, buffer):
+        sizes.append(buffer.input_ids.shape[1])
+        if sizes[-1] > 150:
+            raise MemoryError
+        return computed(base, run, buffer)
+
+    class KilledError(Exception):
+        pass
+
+    def tell(event):
+        if type(event).__name__ == "Stepped":
+            steps.append(event)
+            if len(steps) == 6:
+                raise KilledError
+
+    monkeypatch.setattr(turn, "_losses", starved)
+    with pytest.raises(KilledError):
+        Lab(declared, tmp_path / "run", tell).run("train")
+    sizes.clear()
+    Lab(declared, tmp_path / "run").run("train")
+    assert max(sizes) <= 150
+
+
+def test_where_one_sample_does_not_fit_the_message_says_what_needs_less(tmp_path, llama_folder, monkeypatch):
+    def starved(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(turn, "_losses", starved)
+    with pytest.raises(IikataError, match=r"longest sample.*train\.cutoff_len"):
+        Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("train")
+    assert not list(tmp_path.glob("run/train/*/DONE"))
+
+
+def test_in_scoring_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, monkeypatch, tally):
+    import iikata.score.nll as nll
+
+    declared = experiment(tmp_path, llama_folder)
+    Lab(declared, tmp_path / "whole").run("score")
+    Lab(declared, tmp_path / "run").run("generate")
+    computed, asked = nll.held_out_nll, []
+
+    def starved(*given):
+        asked.append(given[-1])
+        if given[-1] > 512:
+            raise MemoryError
+        return computed(*given)
+
+    monkeypatch.setattr(nll, "held_out_nll", starved)
+    Lab(declared, tmp_path / "run").run()
+    tally("faults injected")
+    assert asked[:4] == [2048, 1024, 512, 512]
+    assert [(one["stage"], one["to"]) for one in halvings(tmp_path / "run")] == [("score", 1024), ("score", 512)]
+    found, wanted = (
+        [json.loads(line)["value"] for line in (tmp_path / name / "score" / "nll.jsonl").read_text().splitlines()]
+        for name in ("run", "whole")
+    )
+    assert found == pytest.approx(wanted, rel=1e-5, nan_ok=True)
+    for name, words in (("index.html", "Memory ran out while scoring"), ("index.html", "メモリ"), ("report.md", "512")):
+        assert words in (tmp_path / "run" / "report" / name).read_text(encoding="utf-8")
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+import iikata.lab.training as training
+from iikata.experiment import read
+from iikata.lab import Lab
+
+opened = training._lay_side_by_side
+
+def limited(*given):
+    opened(*given)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + (300 << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+training._lay_side_by_side = limited
+Lab(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
+"""
+
+
+def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama_folder, tally):
+    """A process of its own may map 300 MB more than it has before training; the first buffers want more."""
+    write_rows(tmp_path, 400)
+    train = values(llama_folder)["train"] | {"batch_size": 400, "seeds": [0], "epochs": 1}
+    declared = values(llama_folder, train=train, templates=["plain"], generate={"samples": 1})
+    (tmp_path / "tiny.yaml").write_text(json.dumps(declared), encoding="utf-8")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "shapes.json").write_text(json.dumps({"buffer_tokens": 65536}))
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "tiny.yaml"), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    tally("faults injected")
+    assert [one["stage"] for one in halvings(tmp_path / "run")].count("train") >= 1
+    assert len(losses_of(tmp_path / "run")["plain.s0"]) == 1
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+def write_rows(folder, count):
+    from tiny_experiment import write_files
+
+    write_files(folder)
+    rows = [
+        {"instruction": f"Name {i} colours.", "input": "", "output": " ".join(COLOURS[(i + j) % 12] for j in range(20))}
+        for i in range(count)
+    ]
+    (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")

@@ -1,0 +1,150 @@
+"""Ctrl-C and SIGTERM end the step, save, and say how to go on; two processes never work in one folder."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from crash import Child, lost
+
+from iikata.cli import main
+from iikata.disk import write_text
+from iikata.holding import hold
+from iikata.lab import Lab
+from tiny_experiment import experiment, values, write_files
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory, llama_folder):
+    """An experiment as a file, long enough in training to be met there."""
+    folder = tmp_path_factory.mktemp("stopping")
+    write_files(folder)
+    train = values(llama_folder)["train"] | {"epochs": 20, "checkpoint_seconds": 3600}
+    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder, train=train)), encoding="utf-8")
+    return experiment(folder, llama_folder, train=train)
+
+
+@pytest.fixture(scope="module")
+def whole(declared):
+    Lab(declared, declared.folder / "whole").run("train")
+    return declared.folder / "whole"
+
+
+def command_in_a_child(words: list[str]) -> int:
+    """Fork a process that runs the command as the shell would, and return its number."""
+    sys.stderr.flush()
+    pid = os.fork()
+    if not pid:
+        status = 70
+        try:
+            status = main(words)
+        finally:
+            os._exit(status)
+    return pid
+
+
+def steps_done(run: Path) -> int:
+    return sum(len(path.read_bytes().splitlines()) for path in run.glob("train/*/steps.jsonl"))
+
+
+def wait_until(what, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it never came to that"
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_ends_the_step_and_saves_and_the_told_command_goes_on(
+    tmp_path, declared, whole, capfd, tally, number, code
+):
+    words = ["run", str(declared.folder / "tiny.yaml"), "--to", "train", "--out", str(tmp_path / "run")]
+    pid = command_in_a_child(words)
+    wait_until(lambda: steps_done(tmp_path / "run") >= 24)
+    os.kill(pid, number)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
+    said = capfd.readouterr().err
+    assert "ending this step and saving" in said
+    done = steps_done(tmp_path / "run")
+    assert done < 4 * 60
+    states = {path.parent.parent.name: json.loads(path.read_text())["step"] for path in tmp_path.rglob("state/*.json")}
+    assert sum(states.values()) == done  # the saved state is the last step, though no minute has passed
+    told = said.strip().splitlines()[-1].partition("To go on: ")[2]
+    assert shlex.split(told) == ["iikata", *words]
+    assert main(shlex.split(told)[1:]) == 0
+    tally("signals survived")
+    assert lost(tmp_path / "run", whole) == 0
+
+
+def test_a_second_signal_does_not_wait_for_the_step(tmp_path, declared, monkeypatch, capfd):
+    import iikata.train.turn as turn
+
+    def endless(*given):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(60)
+
+    monkeypatch.setattr(turn, "_losses", endless)
+    start = time.monotonic()
+    assert main(["run", str(declared.folder / "tiny.yaml"), "--to", "train", "--out", str(tmp_path / "run")]) == 130
+    assert time.monotonic() - start < 30
+    assert "To go on: iikata run" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("stage", ["generate", "score"])
+def test_a_signal_outside_training_is_heard_at_once_and_loses_nothing(tmp_path, llama_folder, stage, capfd, tally):
+    write_files(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
+    words = ["run", str(tmp_path / "tiny.yaml"), "--out"]
+    assert main([*words, str(tmp_path / "whole")]) == 0
+    capfd.readouterr()
+    pid = command_in_a_child([*words, str(tmp_path / "run")])
+    wait_until(lambda: any((tmp_path / "run" / stage).glob("*.jsonl")))
+    os.kill(pid, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
+    assert "To go on: iikata run" in capfd.readouterr().err
+    assert not list((tmp_path / "run").rglob(".*.tmp"))
+    assert main([*words, str(tmp_path / "run")]) == 0
+    tally("signals survived")
+    assert lost(tmp_path / "run", tmp_path / "whole") == 0
+
+
+def test_the_second_run_on_a_folder_is_refused_by_name_of_the_first_and_a_dead_ones_lock_is_taken_over(
+    tmp_path, declared, capfd, tally
+):
+    out = tmp_path / "run"
+    first = Child(declared, out)
+    wait_until(lambda: steps_done(out) >= 4)
+    for command in (["run", str(declared.folder / "tiny.yaml"), "--out", str(out)], ["report", str(out)]):
+        assert main(command) == 1
+        said = capfd.readouterr().err
+        assert f"process {first.pid} on {os.uname().nodename} (since 20" in said
+        assert "another folder" in said
+    first.kill(after=0)
+    assert (out / "running.json").is_file()  # it could not clear up
+    Lab(declared, out).run("encode")
+    assert not (out / "running.json").exists()
+    tally("faults injected", 2)
+
+
+def test_a_lock_is_held_by_another_process_too(tmp_path):
+    code = "import sys; from pathlib import Path; from iikata.holding import hold\nwith hold(Path(sys.argv[1])): pass"
+    with hold(tmp_path / "run"):
+        done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
+        assert f"process {os.getpid()}" in done.stderr
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], check=False).returncode == 0
+    assert not (tmp_path / "run").exists()  # nothing was done in it
+
+
+@pytest.mark.parametrize("torn", ["", "{", "[]", "{}", '{"process": 1}'])
+def test_a_torn_name_of_the_first_refuses_all_the_same(tmp_path, torn, capsys):
+    with hold(tmp_path / "run"):
+        write_text(tmp_path / "run" / "running.json", torn)
+        with pytest.raises(Exception, match="another process is at work here"), hold(tmp_path / "run"):
+            pass
