@@ -1,6 +1,8 @@
 """Ratings are on the disk once given, survive a torn line and threads, and are taken back without rewriting."""
 
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -119,3 +121,15 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "rate").write_text("a file")
     with pytest.raises(IikataError, match="could not be written"):
         Ratings(tmp_path / "rate" / "ratings.jsonl").add(SHOWN[0], "mia", "tie")
+
+
+def test_two_processes_that_rate_at_once_lose_and_tear_no_line(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from iikata.rate.ratings import Ratings\n"
+        "for n in range(60): Ratings(Path(sys.argv[1]))._append({'rater': sys.argv[2], 'n': n, 'more': 'x' * 9000})"
+    )
+    path = tmp_path / "rate" / "ratings.jsonl"
+    both = [subprocess.Popen([sys.executable, "-c", code, str(path), who]) for who in ("a", "b")]
+    assert [one.wait() for one in both] == [0, 0]
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted((line["rater"], line["n"]) for line in lines) == [(who, n) for who in "ab" for n in range(60)]

@@ -94,7 +94,7 @@ def _digest(*parts: str) -> str:
 
 
 class Ratings:
-    """The ratings of all raters in one file; safe for the threads of one process."""
+    """The ratings of all raters in one file; safe for threads and for several pages on one run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -151,9 +151,16 @@ class Ratings:
         return content[: content.rfind(b"\n") + 1]
 
     def _append(self, line: Mapping[str, Any]) -> None:
-        with Appender(self.path) as file:
-            file.add(line)
-            file.sync()
+        from filelock import FileLock, Timeout
+
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Two pages may rate one run: neither may take the other's half-written line for a torn one.
+            with FileLock(self.path.with_name("lock"), timeout=10), Appender(self.path) as file:
+                file.add(line)
+                file.sync()
+        except (OSError, Timeout) as error:
+            raise IikataError(f"{self.path}: could not be written: {error}. Choose again.") from None
 
 
 def _latest(given: list[Rating]) -> dict[str, Rating]:
