@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from io import FileIO
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -84,9 +85,9 @@ class Appender:
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            drop_torn_line(path)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY
-            self._file = open(os.open(path, flags, 0o666), "ab", buffering=0)  # noqa: SIM115 - closed by close
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY
+            self._file = FileIO(os.open(path, flags, 0o666), "a+")
+            _drop_torn_line(self._file)
         except OSError as error:
             raise _refused(path, error) from None
 
@@ -138,10 +139,14 @@ def is_torn(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def drop_torn_line(path: Path) -> None:
+def _last(file: FileIO) -> bytes:
+    file.seek(-1, os.SEEK_END)
+    return file.read(1) or b""
+
+
+def _drop_torn_line(file: FileIO) -> None:
     """Cut off what follows the last line break."""
-    if not is_torn(path):
-        return
-    whole = path.read_bytes().rfind(b"\n") + 1
-    with path.open("r+b") as file:
-        file.truncate(whole)
+    size = file.seek(0, os.SEEK_END)
+    if size and _last(file) != b"\n":
+        file.seek(0)
+        file.truncate(file.readall().rfind(b"\n") + 1)

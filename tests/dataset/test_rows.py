@@ -73,7 +73,7 @@ def test_json_file_may_hold_lines_or_a_list_under_data_or_train(tmp_path, text):
         ("a.jsonl", b'{}\n{"a": "\x93\xfa\x96{"}', "a.jsonl:2:8: not UTF-8 (it can be read as cp932)"),
         ("a.csv", b'a,b\n1,2\n"x\ny",2\n1,2,3\n', "a.csv:5: 3 fields; the first line names 2"),
         ("a.csv", b'a,b\n"1,2\n', "not CSV"),
-        ("a.csv", b"a,a\n1,2\n", "a.csv:1: the column \"a\" stands twice"),
+        ("a.csv", b"a,a\n1,2\n", 'a.csv:1: the column "a" stands twice'),
         ("a.parquet", b"PAR1", "a.parquet: not a parquet file"),
         ("a.txt", b"x", "a.txt: rows are read from files that end in .json"),
     ],

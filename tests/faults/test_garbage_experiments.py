@@ -1,17 +1,18 @@
-"""A broken experiment is refused at its place with the cure, by every command that reads one, and leaves nothing behind."""
+"""A broken experiment is refused at its place with the cure by every command, and leaves nothing behind."""
 
 import io
 import os
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from refusal import files_in, refused
 from ruamel.yaml import YAML
 
 from iikata.errors import IikataError
 from iikata.experiment import read
 from iikata.experiment.read import parse
-from refusal import files_in, refused
 from tiny_experiment import write_files
 
 SMALLEST = "data: {train: train.jsonl}\ntemplates: [alpaca_short]\n"
@@ -26,8 +27,7 @@ def with_line(line: str) -> str:
 def bomb(levels: int = 9) -> str:
     """Return nested aliases that stand for 10 ** levels values."""
     names = [f"n{i}" for i in range(levels + 1)]
-    pairs = zip(names, names[1:], strict=False)
-    steps = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairs]
+    steps = [f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise(names)]
     return "n0: &n0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(steps)
 
 
@@ -284,5 +284,7 @@ def test_any_value_anywhere_gives_an_experiment_or_a_refusal(tmp_path_factory, v
     for setting in ("name", "data.validation", "train.lora.target_modules", "compare.margin", "score.judge"):
         try:
             parse(SMALLEST, "exp.yaml", tmp_path_factory.getbasetemp(), [f"{setting}={text}"])
+            said = "--set"
         except IikataError as error:
-            assert str(error).startswith("--set")
+            said = str(error)
+        assert said.startswith("--set")

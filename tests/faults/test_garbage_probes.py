@@ -6,12 +6,12 @@ import os
 import time
 
 import pytest
+from refusal import files_in, refused
 
 from iikata.dataset import read_probes
 from iikata.metrics import Context
 from iikata.metrics.pattern import MOST_LATE, Pattern
 from iikata.records import Answer, Probe
-from refusal import files_in, refused
 from tiny_experiment import write_files
 
 GOOD = {"instruction": "Which colour is red?"}

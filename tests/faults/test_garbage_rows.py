@@ -6,11 +6,11 @@ import os
 import pyarrow
 import pyarrow.parquet
 import pytest
+from refusal import files_in, refused
 
 from iikata.dataset import read
 from iikata.errors import IikataError
 from iikata.experiment import DataSettings
-from refusal import files_in, refused
 from tiny_experiment import write_files
 
 ROW = {"instruction": "Name a colour.", "input": "", "output": "Red."}
@@ -203,7 +203,7 @@ def test_file_larger_than_any_memory_is_refused_unread(tmp_path, tally):
     tally("inputs tried")
     with (tmp_path / "rows.jsonl").open("wb") as file:
         file.truncate(50_000_000_000)  # a hole: no disk is used
-    with pytest.raises(IikataError, match="rows.jsonl is larger than 2,000,000,000 bytes"):
+    with pytest.raises(IikataError, match=r"rows\.jsonl is larger than 2,000,000,000 bytes"):
         read(DataSettings(train="rows.jsonl"), tmp_path)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iikata import encode
 from iikata.errors import IikataError
 from iikata.experiment import Experiment, parse, read, template_name
+from iikata.holding import refuse_links
 from iikata.lab.materials import Materials
 from iikata.lab.reopening import whole_adapter
 from iikata.lab.training import stopped, trained
@@ -116,7 +117,13 @@ def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), 
 
 
 def _run(folder: Path, overrides: Sequence[str]) -> Panel:
+    refuse_links(folder)
     lab = _lab(read(folder / "experiment.yaml", overrides), folder)
+    if (signed := lab.signature["model"]["weights"]) != lab.weights:
+        raise IikataError(
+            f"{lab.model_folder}: not the model that {folder} was made with (weights {signed} -> {lab.weights}). "
+            "Put the run's own model back."
+        )
     arms = [arm for arm in lab.experiment.arms() if trained(lab, arm) and not stopped(lab, arm)]
     # What an arm was trained on lies beside it; the experiment's file may have moved since.
     templates = {str(arm.template): read_saved(lab.store.arm(arm) / "template.json") for arm in reversed(arms)}

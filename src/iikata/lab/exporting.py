@@ -3,7 +3,6 @@
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from iikata import encode
 from iikata.disk import write_text
 from iikata.errors import IikataError
+from iikata.holding import refuse_links
 from iikata.lab.card import card
 from iikata.lab.materials import Materials
 from iikata.lab.reopening import whole_adapter
@@ -42,6 +42,7 @@ def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base:
 
     Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
     """
+    refuse_links(lab.store.path)
     arm = lookup(arm_name, {arm.name: arm for arm in lab.experiment.arms()}, "arm")
     source = lab.store.arm(arm)
     if not trained(lab, arm) or stopped(lab, arm):
@@ -51,8 +52,9 @@ def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base:
     whole_adapter(lab, source)
     made = _named(lab, Export(arm, read_saved(source / "template.json"), base, None, merge))
     dest.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{dest.name}.", dir=dest.parent) as temporary:
-        folder = Path(temporary) / dest.name
+    folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
         _write_tokenizer(lab, made.template, folder)
         made.remarks.extend(check_tokens(folder, made.template, lab.tokenizer, rows_of(lab)))
         if merge:
@@ -62,6 +64,8 @@ def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base:
         write_text(folder / "template.json", saved(made.template))
         write_text(folder / "README.md", card(lab, made))
         os.replace(folder, dest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return made
 
 
