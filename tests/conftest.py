@@ -1,6 +1,7 @@
-"""Fixtures that several rooms share: three small tokenizer families, built once a session."""
+"""Fixtures that several rooms share, tokenizers and models built once a session, and the count of faults tried."""
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -70,3 +71,35 @@ def llama_folder(model_folder: Callable[[str], Path]) -> Path:
 def rinna_folder(model_folder: Callable[[str], Path]) -> Path:
     """GPT-NeoX with rinna's residual and rotary, and a SentencePiece tokenizer."""
     return model_folder("neox_sequential")
+
+
+FAULTS: Counter[str] = Counter()
+"""What the fault tests tried, printed at the end."""
+
+
+@pytest.fixture
+def tally() -> Callable[..., None]:
+    """Count `times` of `what`, as in tally("kills survived")."""
+
+    def count(what: str, times: int = 1) -> None:
+        FAULTS[what] += times
+
+    return count
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):  # one of several processes (pytest-xdist)
+        session.config.workeroutput["faults"] = dict(FAULTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    for what, times in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        FAULTS[what] += times
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    if FAULTS:
+        terminalreporter.section("faults")
+        for what, times in sorted(FAULTS.items()):
+            terminalreporter.write_line(f"{what}: {times}")

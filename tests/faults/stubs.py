@@ -42,6 +42,7 @@ class Stub:
         if broken == "other":
             content = bytes(255 - byte for byte in content)
         request.send_response(200)
+        request.send_header("Connection", "close")  # else a client may ask again on a line that is being closed
         for name, value in {"Content-Length": str(len(content)), **headers}.items():
             request.send_header(name, value)
         request.end_headers()

@@ -14,7 +14,7 @@ from iikata.errors import IikataError
 from iikata.lab import Lab
 from tiny_experiment import experiment, values, write_files
 
-KILLS, QUICK_KILLS = 100, 5
+KILLS, QUICK_KILLS = 100, 4
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, declared
 def test_killed_before_any_change_of_a_file_it_ends_with_the_same_bytes(tmp_path, declared, whole, tally, long):
     changes = count_changes(declared, tmp_path / "counted")
     assert changes > 100
-    moments = range(1, changes + 1) if long else sorted(random.Random(8).sample(range(1, changes + 1), 5))
+    moments = range(1, changes + 1) if long else sorted(random.Random(8).sample(range(1, changes + 1), 3))
     for number in moments:
         out = tmp_path / str(number)
         if Child(declared, out, at_change(number, out, die)).wait() == 0:
@@ -78,7 +78,7 @@ def test_killed_before_any_change_of_a_file_it_ends_with_the_same_bytes(tmp_path
 def test_after_a_power_cut_it_ends_with_the_same_bytes(tmp_path, declared, whole, tally, long):
     """The block written last is cut or full of zeros, whatever file it belongs to."""
     chance, cures = random.Random(9), Counter()
-    for number in range(60 if long else 4):
+    for number in range(60 if long else 3):
         out = tmp_path / str(number)
         Child(declared, out).kill(after=chance.uniform(0.3, 1.0) * whole[1])
         told = tear(out, chance)
@@ -108,7 +108,7 @@ def test_where_no_file_can_be_opened_any_more_the_message_says_so_and_it_goes_on
     tmp_path, declared, whole, tally, long, capfd
 ):
     changes = count_changes(declared, tmp_path / "counted")
-    moments = range(1, changes + 1) if long else sorted(random.Random(10).sample(range(1, changes + 1), 5))
+    moments = range(1, changes + 1) if long else sorted(random.Random(10).sample(range(1, changes + 1), 3))
     for number in moments:
         out = tmp_path / str(number)
         status = Child(declared, out, at_change(number, out, no_room)).wait()

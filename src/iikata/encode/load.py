@@ -38,7 +38,7 @@ def disagreement(tokenizer: Tokenizer, folder: Path, texts: Iterable[str]) -> li
     model = piece_file(folder)
     if model is None:
         return []
-    own = _pieces(folder, model)
+    own = _pieces(folder, model, named_here=False)
     plain = [text for text in texts if not (tokenizer.has_special(text) or own.has_special(text))]
     both = ((text, tokenizer.ids(text), own.ids(text)) for text in plain)
     return [(text, ids, own_ids) for text, ids, own_ids in both if ids != own_ids]
@@ -80,7 +80,8 @@ def _tried(path: Path, file: str) -> Any:
     return plain
 
 
-def _pieces(folder: Path, path: Path) -> Tokenizer:
+def _pieces(folder: Path, path: Path, named_here: bool = True) -> Tokenizer:
+    """`named_here`: tokenizer_config.json is meant for it, and not for a tokenizer.json beside it."""
     model, settings = read_bytes(path), read_settings(folder)
     try:
         pieces = processor(model)
@@ -104,7 +105,7 @@ def _pieces(folder: Path, path: Path) -> Tokenizer:
     return PieceTokenizer(
         model=model,
         blank_after_special=settings.get("legacy") is not False,
-        **_facts(folder, model, special, names, has_bos, unk_id, size),
+        **_facts(folder, model, special, names, has_bos, unk_id, size, named_here),
     )
 
 
@@ -116,9 +117,10 @@ def _facts(
     has_bos: bool,
     unk_id: int | None,
     size: int,
+    named_here: bool = True,
 ) -> dict[str, Any]:
     settings = read_settings(folder)
-    named = _names(settings).get("eos_token")
+    named = _names(settings).get("eos_token") if named_here else None
     switches = {key: settings.get(key) for key in ("add_bos_token", "legacy", "tokenizer_class")}
     facts = json.dumps([special, names, switches], sort_keys=True).encode()
     asked_for = settings.get("add_bos_token")
