@@ -5,8 +5,10 @@ PIPFLAGS ?= -c constraints.txt
 VENV ?= .venv
 BIN := $(VENV)/bin
 SOURCES := src tests bench
+# A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
+PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test check fuzz
+.PHONY: setup demo test faults fuzz check fuzz
 
 setup: $(VENV)/.installed
 
@@ -19,7 +21,11 @@ demo: setup
 	$(BIN)/iikata demo
 
 test: setup
-	$(BIN)/pytest
+	$(BIN)/pytest $(PROCESSES)
+
+# Every fault, not a seeded part of them: kills, power cuts, full disks, memory that runs out, broken inputs.
+faults: setup
+	IIKATA_FAULTS=long $(BIN)/pytest $(PROCESSES) tests/faults
 
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)
