@@ -124,40 +124,50 @@ def test_in_scoring_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, m
 
 
 LIMITED = """
-import resource, sys
+import importlib, resource, sys
 from pathlib import Path
-import iikata.lab.training as training
 from iikata.experiment import read
 from iikata.lab import Lab
 
-opened = training._lay_side_by_side
+room, name = importlib.import_module(sys.argv[3]), sys.argv[4]
+begun = getattr(room, name)
 
 def limited(*given):
-    opened(*given)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + (300 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    return begun(*given)
 
-training._lay_side_by_side = limited
+setattr(room, name, limited)
 Lab(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
 """
 
 
-def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama_folder, tally):
-    """A process of its own may map 300 MB more than it has before training; the first buffers want more."""
+@pytest.mark.parametrize(
+    ("stage", "begins", "shapes"),
+    [
+        ("train", ("iikata.lab.training", "_lay_side_by_side"), {"buffer_tokens": 65536}),
+        ("generate", ("iikata.lab.answering", "check_arms"), {"decode_rows": 2048, "kv_length": 4096}),
+    ],
+    ids=["train", "generate"],
+)
+def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama_folder, tally, stage, begins, shapes):
+    """A process of its own may map 300 MB more than it has when the stage begins; the first buffers want more."""
     write_rows(tmp_path, 400)
     train = values(llama_folder)["train"] | {"batch_size": 400, "seeds": [0], "epochs": 1}
-    declared = values(llama_folder, train=train, templates=["plain"], generate={"samples": 1})
+    declared = values(llama_folder, train=train, templates=["plain"], generate={"samples": 4, "max_new_tokens": 4})
     (tmp_path / "tiny.yaml").write_text(json.dumps(declared), encoding="utf-8")
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "shapes.json").write_text(json.dumps({"buffer_tokens": 65536}))
-    command = [sys.executable, "-c", LIMITED, str(tmp_path / "tiny.yaml"), str(tmp_path / "run")]
+    (tmp_path / "run" / "shapes.json").write_text(json.dumps(shapes))
+    command = [sys.executable, "-c", LIMITED, str(tmp_path / "tiny.yaml"), str(tmp_path / "run"), *begins]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     tally("faults injected")
-    assert [one["stage"] for one in halvings(tmp_path / "run")].count("train") >= 1
+    assert {one["stage"] for one in halvings(tmp_path / "run")} == {stage}
     assert len(losses_of(tmp_path / "run")["plain.s0"]) == 1
-    assert (tmp_path / "run" / "report" / "index.html").is_file()
+    assert len((tmp_path / "run" / "generate" / "plain.s0@plain.jsonl").read_text().splitlines()) == 12
+    words = {"train": "Memory ran out in training", "generate": "Memory ran out while answering"}
+    assert words[stage] in (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def write_rows(folder, count):
