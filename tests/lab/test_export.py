@@ -253,6 +253,15 @@ def test_unknown_arm_and_a_folder_that_is_there_are_refused(run, tmp_path):
         export(run.materials, "rinna.s0", tmp_path, base="o/n")
 
 
+def test_what_a_killed_export_left_is_no_part_of_the_next(run, tmp_path):
+    left = tmp_path / ".out.part"
+    left.mkdir()
+    (left / "half.safetensors").write_bytes(b"half")
+    export(run.materials, "rinna.s0", tmp_path / "out", base="owner/name")
+    assert not (tmp_path / "out" / "half.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_untrained_arm_is_refused(tmp_path, llama_folder):
     write_files(tmp_path)
     lab = Lab(experiment(tmp_path, llama_folder), tmp_path / "run")
