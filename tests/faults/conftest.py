@@ -1,11 +1,30 @@
-"""Whether all faults are tried (IIKATA_FAULTS=long, `make faults`) or a seeded part of them."""
+"""Whether all faults are tried (IIKATA_FAULTS=long, `make faults`) or a seeded part, and the run they are tried on."""
 
 import os
+from pathlib import Path
 
 import pytest
+from crash import seconds_of
+
+from tiny_experiment import experiment, values, write_files
 
 
 @pytest.fixture(scope="session")
 def long() -> bool:
     """Whether all is to be tried, not a seeded part of it."""
     return os.environ.get("IIKATA_FAULTS") == "long"
+
+
+@pytest.fixture(scope="module")
+def declared(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("declared")
+    write_files(folder)
+    train = values(llama_folder)["train"] | {"checkpoint_seconds": 0.05}
+    return experiment(folder, llama_folder, train=train)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, declared) -> tuple[Path, float]:
+    """An undisturbed run, and how many seconds it took."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    return out, seconds_of(declared, out)

@@ -132,3 +132,12 @@ def tear(run: Path, chance: random.Random) -> str:
     zeroed = chance.random() < 0.5
     path.write_bytes(content[: len(content) - block] + bytes(block) * zeroed)
     return f"{path.relative_to(run)}: last {block} bytes {'zeroed' if zeroed else 'cut'}"
+
+
+def ended(declared, out: Path, whole: Path, tally) -> None:
+    """Let the run go on undisturbed; it must end with the same bytes and leave nothing stale."""
+    child = Child(declared, out)
+    assert child.wait() == 0
+    assert not [path for path in out.rglob("*") if path.name.startswith(".") or path.name == "running.json"]
+    tally("bytes lost", apart := lost(out, whole))
+    assert apart == 0
