@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from iikata.disk import parse_json
 from iikata.encode.fast import FastTokenizer, backend
 from iikata.encode.pieces import CONTROL, PieceTokenizer, parsed, processor
 from iikata.encode.settings import AGAIN, NAMES, end_ids, read_added, read_bytes, read_settings, read_text, text_of
@@ -67,13 +68,14 @@ def _tried(path: Path, file: str) -> Any:
     try:
         plain = backend(file)
         ids = plain.encode(TRIAL, add_special_tokens=True).ids
+        added = parse_json(file).get("added_tokens") or []  # Rust's reader passes a key without a value; Python's none
     except BaseException as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise IikataError(f"{path}: the tokenizer cannot be read: {error}. {AGAIN}") from None
         raise
     if not ids:
         raise IikataError(f"{path}: this tokenizer turns {TRIAL[:10]!r} into no token at all. {AGAIN}")
-    for token in json.loads(file).get("added_tokens") or []:
+    for token in added:
         if plain.token_to_id(token["content"]) != token["id"]:
             where = f'{path}: the added token "{token["content"]:.80}"'
             raise IikataError(f"{where} cannot have the id {token['id']} in this vocabulary. {AGAIN}")
