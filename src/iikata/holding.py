@@ -27,13 +27,17 @@ def hold(folder: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / LOCK, timeout=0)
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()
     except Timeout:
         raise IikataError(
             f"{folder}: {_holder(folder)} is at work here. Wait until it ends, end it, or give another folder."
+        ) from None
+    except OSError as error:
+        raise IikataError(
+            f"{folder}: cannot be worked in: {error.strerror or error}. Give a folder that can be written: --out DIR."
         ) from None
     try:
         write_text(folder / HOLDER, json.dumps(_own()) + "\n")

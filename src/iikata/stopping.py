@@ -50,6 +50,13 @@ def heard(tell: Callable[[str], None]) -> Iterator[None]:
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
+def deaf() -> None:
+    """Hear no signal any more while the process says goodbye; only where `heard` did before."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 @contextmanager
 def held() -> Iterator[Callable[[], bool]]:
     """Let a signal wait; gives what says whether one does. Leaving raises Stopped where one still waits."""

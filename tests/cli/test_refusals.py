@@ -72,3 +72,22 @@ def test_native_without_a_model_is_told_so(capsys):
 def test_colours_do_not_go_into_a_pipe(run_folder, capsys):
     assert main(["encode", str(run_folder), "--limit", "1"]) == 0
     assert "\x1b" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["check", "compare", "report"])
+def test_a_closed_stdout_is_no_fault(verb, run_folder, monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    assert main([verb, str(run_folder)]) == 0
+
+
+def test_scores_that_are_torn_are_made_again_by_run(run_folder, kept, capsys):
+    whole = kept.read_bytes()
+    kept.write_bytes(whole[:-20])
+    assert main(["run", str(run_folder)]) == 0
+    assert "Scored anew" in capsys.readouterr().err
+    assert kept.read_bytes() == whole
+
+
+def test_a_folder_that_holds_no_run_is_told_how_to_become_one(tmp_path, capsys):
+    assert main(["report", str(tmp_path)]) == 1
+    assert f"iikata run EXP --out {tmp_path}" in capsys.readouterr().err

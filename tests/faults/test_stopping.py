@@ -148,3 +148,29 @@ def test_a_torn_name_of_the_first_refuses_all_the_same(tmp_path, torn, capsys):
         write_text(tmp_path / "run" / "running.json", torn)
         with pytest.raises(Exception, match="another process is at work here"), hold(tmp_path / "run"):
             pass
+
+
+def test_signals_that_keep_coming_end_with_one_message_and_the_code(declared, tmp_path, capfd):
+    """As an impatient hand does it: five Ctrl-C, a tenth of a second apart, while the model is loaded."""
+    pid = command_in_a_child(["run", str(declared.folder / "tiny.yaml"), "--out", str(tmp_path / "run")])
+    wait_until(lambda: (tmp_path / "run" / "running.json").exists())
+    ended = 0
+    for _ in range(5):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.1)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            break
+    if not ended:
+        _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 130
+    assert capfd.readouterr().err.count("stopped; nothing") == 1
+
+
+def test_a_command_that_begins_anew_is_not_said_to_go_on(capsys, monkeypatch):
+    def stopped(given):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("iikata.cli.ask.ask", stopped)
+    assert main(["ask", "smollm2", "hello"]) == 130
+    assert "go on" not in capsys.readouterr().err

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from iikata.errors import IikataError
 
+GOING_ON = ("run", "demo", "encode", "train", "generate", "score", "finetune")
+"""Commands that go on where they were stopped; the others begin anew."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
@@ -21,28 +24,36 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     from iikata import stopping
+
+    with stopping.heard(_tell):
+        try:
+            return _called(words)
+        except KeyboardInterrupt as stopped:
+            stopping.deaf()
+            again = f" To go on: {shlex.join(['iikata', *words])}" if words and words[0] in GOING_ON else ""
+            _tell(f"stopped; nothing that was finished is lost.{again}")
+            return getattr(stopped, "exit_code", 130)
+
+
+def _called(words: list[str]) -> int:
     from iikata.cli.parser import parser
 
     # Fork-parallel tokenizers warn at every subprocess; rows are short, one thread is as fast.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     given = parser().parse_args(words)
     try:
-        with stopping.heard(_tell):
-            return int(given.verb(given) or 0)
+        return int(given.verb(given) or 0)
     except IikataError as error:
         _tell(str(error))
         return error.exit_code
-    except KeyboardInterrupt as stopped:
-        _tell(f"stopped; nothing that was finished is lost. To go on: {shlex.join(['iikata', *words])}")
-        return getattr(stopped, "exit_code", 130)
     except BrokenPipeError:
         # The reader (head, less) went away; that is no fault. Python must not flush into the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         # Folders that are files, disks that are full, paths nobody may write: the machine's word is the clearest.
-        where = f"{error.filename}: " if error.filename else ""
-        _tell(f"{where}{error.strerror or error}. Nothing that was there before is lost.")
+        where = f"{error.filename}: " if error.filename else "while reading, writing or printing: "
+        _tell(f"{where}{error.strerror or error}. Give another place, or make room; what was there before is not lost.")
         return 1
     except Exception:
         import traceback

@@ -78,8 +78,11 @@ class Console:
 
     def _text(self, event: Progress, note: str) -> str:
         elapsed = self._now() - self._start
-        left = elapsed / max(1, event.done - event.before) * (event.todo - event.done)
-        return f"{event.stage}: {event.done}/{event.todo}  {clock(elapsed)}, about {clock(left)} left  {note}"
+        done, todo = event.done - event.before, event.todo - event.before
+        # Answers and cells side by side end together: the first of them say nothing of the rate.
+        known = event.stage == "train" or 5 * done >= todo
+        left = f", about {clock(elapsed / max(1, done) * (todo - done))} left" if known else ""
+        return f"{event.stage}: {event.done}/{event.todo}  {clock(elapsed)}{left}  {note}"
 
     def _line(self, text: str) -> None:
         if self._open:

@@ -123,7 +123,10 @@ def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
     if os.path.isdir(path) and (path / "experiment.yaml").is_file():
         return read(path / "experiment.yaml", given.set), Path(given.out or path)
     if os.path.isdir(path):
-        raise IikataError(f"{path}: no experiment.yaml in this folder, so it is not a run folder.")
+        raise IikataError(
+            f"{path}: no experiment.yaml in this folder: no run, or one that only begins. "
+            f"To make it one: iikata run EXP --out {path}"
+        )
     experiment = read(path, given.set)
     return experiment, Path(given.out or Path("runs") / experiment.name)
 

@@ -1,6 +1,7 @@
 """The way to the terminal: whatever is printed is harmless there and holds no secret; only our own colours pass."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -38,16 +39,21 @@ class Guarded:
 
 @contextmanager
 def guarded() -> Iterator[None]:
-    """Let stdout and stderr be Guarded while this lasts; a character that their encoding lacks is escaped."""
+    """Let stdout and stderr be Guarded while this lasts; a character that their encoding lacks is escaped.
+
+    One that the shell has closed (>&-) goes nowhere.
+    """
     before = sys.stdout, sys.stderr
-    for stream in before:
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    sys.stdout, sys.stderr = guard(sys.stdout), guard(sys.stderr, bars=True)
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = before
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        out, err = sys.stdout or nowhere, sys.stderr or nowhere
+        for stream in (out, err):
+            if isinstance(stream, TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
+        sys.stdout, sys.stderr = guard(out), guard(err, bars=True)
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = before
 
 
 def guard(stream: Any, bars: bool = False) -> Any:

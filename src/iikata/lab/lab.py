@@ -45,7 +45,8 @@ class Lab:
     def only(self, name: str) -> None:
         """Do one stage on what the run folder holds; for those that need no model."""
         if not self.materials.store.signature.is_file():
-            raise IikataError(f"{self.materials.store.path}: not a run folder yet. First: iikata run EXP.")
+            path = self.materials.store.path
+            raise IikataError(f"{path}: no signature.json, so no run yet. First: iikata run EXP --out {path}")
         with self.materials.store.held():
             self._timed(name)
 

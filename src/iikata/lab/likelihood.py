@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.disk import parse_json
-from iikata.lab.events import Progress, Stage
+from iikata.errors import IikataError
+from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import reopen
 from iikata.lab.halving import note_halving
 from iikata.lab.materials import Materials
@@ -64,7 +65,7 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
     sources = {cell.name: _source(lab, cell, asked) for arm in arms for cell in lab.cells_of(arm)}
     before = _sources(asked.sources)
     kept = {name for name, source in sources.items() if before.get(name) == source}
-    have: Found = {name: _by_cell(lab.store.read_scores(name), kept, asked) for name in asked.fields}
+    have: Found = {name: _by_cell(_kept_scores(lab, name), kept, asked) for name in asked.fields}
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in lab.cells_of(arm) if cell.name not in whole]
     lab.tell(Stage("score", len(todo), asked.what))
@@ -83,6 +84,15 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
             lab.tell(Progress("score", done, len(todo), cell.name))
         _keep(lab, asked, have, sources)
     return done * len(asked.rows)
+
+
+def _kept_scores(lab: Materials, metric: str) -> list[Score]:
+    """Return the scores that are there; of a damaged file none, so that they are made again."""
+    try:
+        return lab.store.read_scores(metric)
+    except IikataError as error:
+        lab.tell(Warned(f"{error} Scored anew."))
+        return []
 
 
 def _sources(path: Path) -> dict[str, Any]:

@@ -75,6 +75,8 @@ def refusal(folder: Path, error: Exception) -> IikataError:
     said = first_line(error).rstrip(".")
     if "ignore_mismatched_sizes" in said:  # transformers' advice to its own callers
         said = "tensors of the weights have another shape than config.json says"
+    if type(error).__name__ == "SafetensorError":
+        return IikataError(f"{folder}: a .safetensors file is cut or damaged: {said}. Fetch the model again.")
     return IikataError(
         f"{folder}: the model cannot be loaded: {said}. Compare its config.json with the published one, or fetch the "
         "model again."
