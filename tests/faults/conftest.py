@@ -19,7 +19,7 @@ def long() -> bool:
 def declared(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("declared")
     write_files(folder)
-    train = values(llama_folder)["train"] | {"checkpoint_seconds": 0.05}
+    train = values(llama_folder)["train"] | {"checkpoint_seconds": 0.2}
     return experiment(folder, llama_folder, train=train)
 
 
