@@ -2,7 +2,6 @@
 
 import os
 import random
-import select
 import signal
 import sys
 import time
@@ -22,6 +21,7 @@ class Child:
 
     def __init__(self, experiment, out: Path, before: Callable[[], None] = lambda: None) -> None:
         self.out = out
+        self._status: int | None = None
         self._reader, writer = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -42,24 +42,25 @@ class Child:
 
     def kill(self, after: float) -> bool:
         """Kill it after so many seconds; return whether it still ran."""
-        select.select([self._closed], [], [], after)
-        os.kill(self.pid, signal.SIGKILL)  # it is not waited for yet, so the number is still its own
+        end = time.monotonic() + after
+        while time.monotonic() < end and not self._ended(os.WNOHANG):
+            time.sleep(0.001)
+        if self._status is None:  # not waited for yet, so the number is still its own
+            os.kill(self.pid, signal.SIGKILL)
         return self.wait() != 0
-
-    @property
-    def _closed(self) -> int:
-        if not hasattr(self, "_pidfd"):
-            self._pidfd = os.pidfd_open(self.pid)
-        return self._pidfd
 
     def wait(self) -> int:
         """Return its exit status, negative for a signal."""
-        _, status = os.waitpid(self.pid, 0)
-        if hasattr(self, "_pidfd"):
-            os.close(self._pidfd)
+        self._ended(0)
         with os.fdopen(self._reader) as told:
             self.stages = told.read().split()
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(self._status or 0)
+
+    def _ended(self, options: int) -> bool:
+        if self._status is None:
+            ended, status = os.waitpid(self.pid, options)
+            self._status = status if ended else None
+        return self._status is not None
 
 
 def _tell(writer: int, event) -> None:

@@ -26,12 +26,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(tmp_path, declared
                 stages[child.stages[-1] if child.stages else "start"] += 1
         ended(declared, out, reference, tally)
     tally("kills survived", kills)
-    print(f"kills by stage: {dict(stages)}")
+    for stage, times in stages.items():
+        tally(f"kills survived in {stage}", times)
     if long:
-        assert set(stages) >= {"check", "encode", "train", "generate", "score", "compare", "report"} - {
-            "encode",
-            "compare",
-        }
+        assert set(stages) >= {"check", "train", "generate", "score", "report"}  # the others last milliseconds
 
 
 def test_killed_before_any_change_of_a_file_it_ends_with_the_same_bytes(tmp_path, declared, whole, tally, long):

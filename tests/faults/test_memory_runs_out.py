@@ -143,6 +143,7 @@ Lab(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not hold a process to RLIMIT_AS")
 @pytest.mark.parametrize(
     ("stage", "begins", "shapes"),
     [

@@ -16,7 +16,28 @@ from iikata.cli import main
 from iikata.disk import write_text
 from iikata.holding import hold
 from iikata.lab import Lab
+from iikata.stopping import SIGNALS, heard
 from tiny_experiment import experiment, values, write_files
+
+
+@pytest.fixture(autouse=True)
+def listening():
+    """Signals as a terminal's program has them: what starts the tests may have asked to ignore some."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_a_signal_that_was_to_be_ignored_stays_ignored(capsys):
+    """As nohup asks for it."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with heard(print):
+        os.kill(os.getpid(), signal.SIGHUP)
+        time.sleep(0.05)
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 @pytest.fixture(scope="module")
