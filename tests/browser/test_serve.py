@@ -181,6 +181,7 @@ def test_ten_pairs_are_rated_by_keyboard_alone(reader, served):
             break
     reader.keyboard.press("Enter")
     reader.get_by_label("Name").wait_for()
+    reader.wait_for_function("document.activeElement.name === 'rater'")  # the page gives it the focus a moment later
     reader.keyboard.type("Aki")
     reader.keyboard.press("Enter")
     reader.locator("#pair form[data-htmx-powered]").wait_for()
