@@ -57,6 +57,13 @@ def test_imports_point_down_the_map(path):
     assert not wrong, f"{room} may not import {wrong}"
 
 
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_every_test_that_a_page_names_exists(page):
+    named = re.findall(r"`(?:tests/)?(?:\w+/)*(test_\w+\.py)`", page.read_text(encoding="utf-8"))
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert set(named) <= there
+
+
 def test_every_room_of_the_map_exists():
     rooms = {room_of(path) for path in FILES}
     assert set(LEVEL) - rooms - {"demo"} == set()

@@ -54,6 +54,18 @@ def experiment(folder: Path, model: Path, **changes: Any) -> Experiment:
     return declare(values(model, **changes), folder)
 
 
+def finished(folder: Path, model: Path) -> Path:
+    """Return the smallest finished run: one template, one seed, one answer a probe. Its experiment is tiny.yaml."""
+    from iikata.cli import main
+
+    write_files(folder)
+    small = values(model, templates=["plain"], generate={"samples": 1, "max_new_tokens": 3})
+    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
+    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
+    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
 def contents(run: Path) -> dict[str, bytes]:
     """Return every file of a run by its name, but those outside the promise of equal bytes: they hold times."""
     files = (path for path in run.rglob("*") if path.is_file())

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from iikata.disk import write_text
+from iikata.disk import parse_json, write_text
 from iikata.errors import IikataError
 from iikata.visible import redacted
 
@@ -60,7 +60,7 @@ def _own() -> dict[str, str | int]:
 
 def _holder(folder: Path) -> str:
     try:
-        who = json.loads((folder / HOLDER).read_text(encoding="utf-8"))
+        who = parse_json((folder / HOLDER).read_bytes())
         return f"process {who['process']} on {who['machine']} (since {who['since']}: {who['command'][:200]})"
     except (OSError, ValueError, LookupError, TypeError):
         return "another process"

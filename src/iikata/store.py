@@ -99,6 +99,15 @@ class RunFolder:
         return _listed(self.gates, Gate)
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Return a JSON file's object; {} where there is none, or none that can be read: then its work is done again."""
+    try:
+        found = parse_json(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=1, sort_keys=True) + "\n")
 

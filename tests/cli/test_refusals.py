@@ -5,18 +5,12 @@ import json
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import values, write_files
+from tiny_experiment import finished
 
 
 @pytest.fixture(scope="module")
 def run_folder(tmp_path_factory, llama_folder):
-    folder = tmp_path_factory.mktemp("refusals")
-    write_files(folder)
-    small = values(llama_folder, templates=["plain"], generate={"samples": 1, "max_new_tokens": 3})
-    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
-    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
-    return folder / "run"
+    return finished(tmp_path_factory.mktemp("refusals"), llama_folder)
 
 
 @pytest.fixture

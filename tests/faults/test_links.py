@@ -9,27 +9,19 @@ from refusal import files_in, refused
 from iikata.cli import main
 from iikata.disk import Appender, write_text
 from iikata.errors import IikataError
-from tiny_experiment import values, write_files
+from tiny_experiment import finished
 
 COMMANDS = (["run"], ["compare"], ["report"], ["ask"], ["export"])
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, llama_folder):
-    import json
-
-    folder = tmp_path_factory.mktemp("links")
-    write_files(folder)
-    small = values(llama_folder, templates=["plain"], generate={"samples": 1, "max_new_tokens": 3})
-    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
-    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
-    return folder / "run"
+def whole(tmp_path_factory, llama_folder):
+    return finished(tmp_path_factory.mktemp("links"), llama_folder)
 
 
 @pytest.fixture
-def run(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
+def run(whole, tmp_path):
+    shutil.copytree(whole, tmp_path / "run")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "kept.txt").write_text("not yours\n")
     return tmp_path / "run"

@@ -4,9 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from iikata.disk import parse_json
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import reopen
@@ -16,7 +15,7 @@ from iikata.lab.signature import digest
 from iikata.lab.training import COMPILE_FROM, arm_signature, stopped
 from iikata.metrics import get
 from iikata.records import Arm, Cell, Example, Score
-from iikata.store import write_json
+from iikata.store import read_object, write_json
 
 if TYPE_CHECKING:
     from iikata.score.nll import HeldOut
@@ -63,7 +62,7 @@ def score_likelihood(lab: Materials, asked: Asked) -> int:
     """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
     arms = [arm for arm in (*lab.experiment.arms(), Arm()) if not stopped(lab, arm)]
     sources = {cell.name: _source(lab, cell, asked) for arm in arms for cell in lab.cells_of(arm)}
-    before = _sources(asked.sources)
+    before = read_object(asked.sources)
     kept = {name for name, source in sources.items() if before.get(name) == source}
     have: Found = {name: _by_cell(_kept_scores(lab, name), kept, asked) for name in asked.fields}
     whole = set.intersection(*(set(found) for found in have.values()))
@@ -93,15 +92,6 @@ def _kept_scores(lab: Materials, metric: str) -> list[Score]:
     except IikataError as error:
         lab.tell(Warned(f"{error} Scored anew."))
         return []
-
-
-def _sources(path: Path) -> dict[str, Any]:
-    """Return what the scores follow from; what cannot be read makes them be scored again."""
-    try:
-        found = parse_json(path.read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _speaks(lab: Materials, arm: Arm) -> bool:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iikata.disk import parse_json, sha256_of
+from iikata.disk import sha256_of
 from iikata.errors import IikataError
 from iikata.lab.materials import Materials
+from iikata.store import read_object
 
 if TYPE_CHECKING:
     from iikata.model.stack import LoraShape, Weights
@@ -37,9 +38,5 @@ def _trained(folder: Path) -> str:
     """Return the sha256 of the weights as they were trained, "" where nobody kept it."""
     from iikata.model.adapter_file import WEIGHTS
 
-    try:
-        done = parse_json((folder / "DONE").read_bytes())
-    except (OSError, ValueError):
-        return ""
-    files = done.get("files") if isinstance(done, dict) else None
+    files = read_object(folder / "DONE").get("files")
     return str(files.get(WEIGHTS, "")) if isinstance(files, dict) else ""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import stopping
-from iikata.disk import Appender, parse_json, sha256_of, write_text
+from iikata.disk import Appender, sha256_of, write_text
 from iikata.encode import chat_template_for
 from iikata.errors import IikataError
 from iikata.lab.checkpoints import Checkpoints, restore
@@ -18,7 +18,7 @@ from iikata.lab.halving import note_halving
 from iikata.lab.materials import Materials
 from iikata.lab.signature import digest
 from iikata.records import Arm, TrainStep, plain
-from iikata.store import read_lines, write_json, write_lines
+from iikata.store import read_lines, read_object, write_json, write_lines
 from iikata.templates import saved
 
 if TYPE_CHECKING:
@@ -107,11 +107,7 @@ def stopped(lab: Materials, arm: Arm) -> str:
 
 def _done(lab: Materials, arm: Arm) -> dict[str, Any]:
     """Return what DONE says; nothing where it is not there or torn, for then the arm is trained again."""
-    try:
-        found = parse_json((lab.store.arm(arm) / "DONE").read_bytes())
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return read_object(lab.store.arm(arm) / "DONE")
 
 
 def _whole(lab: Materials, arm: Arm) -> bool:
@@ -119,6 +115,8 @@ def _whole(lab: Materials, arm: Arm) -> bool:
     done, folder = _done(lab, arm), lab.store.arm(arm)
     files = done.get("files")
     if not isinstance(files, dict):
+        if done:
+            lab.tell(Warned(f"{folder / 'DONE'}: no hashes of the arm's files in it; the arm is trained anew"))
         return False
     for name, wanted in files.items():
         path = folder / name
