@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 
 @dataclass(frozen=True)
@@ -56,15 +56,42 @@ class Cell:
         return f"{self.arm.name}@{self.prompted_with}"
 
 
+Role = Literal["prompt", "written", "answer", "end"]
+"""Who a text or a token belongs to: what the model is given; what the template writes inside that which the model must
+produce (an empty think block, a blank before the answer); the row's own answer; what ends it."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A piece of one example's text under one template."""
+
+    text: str
+    role: Role
+
+
 @dataclass(frozen=True)
 class Rendered:
-    """One example as text under one template."""
+    """One example as text under one template: segments in their order, none of them empty."""
 
-    prompt: str
-    completion: str
-    """The answer as the template writes it, without its end; empty where only a prompt was asked for."""
-    end: str = ""
-    """What the template writes after an answer; "" means the tokenizer's own end token."""
+    segments: tuple[Segment, ...]
+
+    @property
+    def prompt(self) -> str:
+        return self.of("prompt")
+
+    @property
+    def completion(self) -> str:
+        """What the model must produce, without its end; empty where only a prompt was asked for."""
+        return self.of("written", "answer")
+
+    @property
+    def end(self) -> str:
+        """What the template writes after an answer; "" means the tokenizer's own end token."""
+        return self.of("end")
+
+    def of(self, *roles: Role) -> str:
+        """Return the text of these roles."""
+        return "".join(segment.text for segment in self.segments if segment.role in roles)
 
 
 @dataclass(frozen=True)
@@ -80,6 +107,12 @@ class Encoded:
     """True where the loss counts (`loss_on: completion`): the completion's tokens and its end token."""
     truncated: bool = False
     """Longer than cutoff_len: shown and counted, never trained on."""
+    answer: str = ""
+    """The row's own answer, as it stands in the completion."""
+    roles: tuple[Role, ...] = ()
+    """Each token's; one that holds text of both template and answer is the answer's."""
+    straddles: bool = False
+    """Some token does."""
 
 
 @dataclass(frozen=True)

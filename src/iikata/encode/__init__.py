@@ -1,6 +1,6 @@
 """Templates and rows to tokens and masks."""
 
-from iikata.encode.encode import encode, encode_prompt, end_id
+from iikata.encode.encode import encode, encode_prompt, end_id, writes
 from iikata.encode.load import disagreement, load_tokenizer
 from iikata.encode.portable import chat_template_for, tokenizer_config, tokenizer_json
 from iikata.encode.prefix import prefixes
@@ -19,4 +19,5 @@ __all__ = [
     "show",
     "tokenizer_config",
     "tokenizer_json",
+    "writes",
 ]

@@ -1,9 +1,10 @@
 """Turn one example into tokens and a mask that says exactly where the loss counts."""
 
+import sys
 from typing import Literal
 
 from iikata.encode.tokenizer import Tokenizer
-from iikata.records import Encoded, Example
+from iikata.records import Encoded, Example, Rendered, Role
 from iikata.templates import Template
 
 
@@ -26,23 +27,33 @@ def encode(
     """
     rendered = template.render(example.instruction, example.input, example.output)
     prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
-    loss_ids = _completion_ids(tokenizer, rendered.prompt, prompt_ids, rendered.completion)
-    loss_ids = [*loss_ids, _end(tokenizer, rendered.end)]
-    ids = (*prompt_ids, *loss_ids)
-    mask = (loss_on == "all",) * len(prompt_ids) + (True,) * len(loss_ids)
+    behind, end = _end(tokenizer, rendered.end)
+    ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
+    lengths: dict[Role, int] = {"prompt": len(prompt_ids), "written": start, "answer": stop - start}
+    roles: list[Role] = [role for role, length in lengths.items() for _ in range(length)]
+    roles.extend("written" for _ in ids[stop:])
+    roles.append("end")
     return Encoded(
         id=example.id,
         prompt=rendered.prompt,
-        completion=rendered.completion,
-        input_ids=ids[:cutoff_len],
-        completion_mask=mask[:cutoff_len],
-        truncated=len(ids) > cutoff_len,
+        completion=rendered.completion + behind,
+        input_ids=(*prompt_ids, *ids, end)[:cutoff_len],
+        completion_mask=tuple(loss_on == "all" or role != "prompt" for role in roles[:cutoff_len]),
+        truncated=len(roles) > cutoff_len,
+        answer=rendered.of("answer"),
+        roles=tuple(roles[:cutoff_len]),
+        straddles=straddles,
     )
+
+
+def writes(template: Template, tokenizer: Tokenizer) -> bool:
+    """Return whether the template makes the model write more than the answer and its end token."""
+    return "written" in encode(Example("", "instruction", "", "answer"), template, tokenizer, sys.maxsize).roles
 
 
 def end_id(template: Template, tokenizer: Tokenizer) -> int:
     """Return the token that ends an answer: the special token the template writes after it, else EOS."""
-    return _end(tokenizer, template.render("instruction", "", "answer").end)
+    return _end(tokenizer, template.render("instruction", "", "answer").end)[1]
 
 
 def _prompt_ids(tokenizer: Tokenizer, text: str, special: bool = True) -> list[int]:
@@ -53,18 +64,44 @@ def _prompt_ids(tokenizer: Tokenizer, text: str, special: bool = True) -> list[i
     return [tokenizer.bos_id, *ids]
 
 
-def _completion_ids(tokenizer: Tokenizer, prompt: str, prompt_ids: list[int], completion: str) -> list[int]:
-    # An answer may quote a special token's text, which must not end it; the prompt's own are meant.
-    quotes = tokenizer.has_special(completion)
-    if not (quotes and tokenizer.has_special(prompt)):
-        joint = _prompt_ids(tokenizer, prompt + completion, special=not quotes)
-        if joint[: len(prompt_ids)] == prompt_ids:
-            return joint[len(prompt_ids) :]
-    # Here tokens merge across the border, or both texts hold special ones. At inference the model goes on from
-    # the prompt's own tokens, so the answer is tokenized apart, as a text that goes on.
-    return tokenizer.ids(completion, special=False, start=False)
+def _completion(
+    tokenizer: Tokenizer, prompt_ids: list[int], rendered: Rendered, behind: str
+) -> tuple[list[int], int, int, bool]:
+    """Return the tokens behind the prompt's, where the answer's own start and stop, and whether one straddles that."""
+    before, answer = rendered.of("written"), rendered.of("answer")
+    # An answer may quote a special token's text, which must not end it; the template's own are meant.
+    quotes = tokenizer.has_special(answer)
+    if quotes and tokenizer.has_special(before):
+        first, own = tokenizer.ids(before, start=False), tokenizer.ids(answer, special=False, start=False)
+        return [*first, *own, *tokenizer.ids(behind, start=False)], len(first), len(first) + len(own), False
+
+    def after_prompt(text: str) -> list[int]:
+        if not (quotes and tokenizer.has_special(rendered.prompt)):
+            joint = _prompt_ids(tokenizer, rendered.prompt + text, special=not quotes)
+            if joint[: len(prompt_ids)] == prompt_ids:
+                return joint[len(prompt_ids) :]
+        # Here tokens merge across the border, or both texts hold special ones. At inference the model goes on from
+        # the prompt's own tokens, so the answer is tokenized apart, as a text that goes on.
+        return tokenizer.ids(text, special=not quotes, start=False)
+
+    ids = after_prompt(before + answer + behind)
+    lead = after_prompt(before) if before else []
+    tail = tokenizer.ids(behind, start=False) if behind else []
+    start = _alike(lead, ids)
+    stop = len(ids) - _alike(tail[::-1], ids[start:][::-1])
+    straddles = start < len(lead) or len(ids) - stop < len(tail)
+    # Two blanks alone are one token, before a word a blank and a word with one: the first is the template's.
+    while lead and answer and tokenizer.text(ids[start + 1 :]).endswith(answer + behind):
+        start += 1
+    return ids, start, stop, straddles
 
 
-def _end(tokenizer: Tokenizer, end: str) -> int:
-    id = tokenizer.special_at_start(end.lstrip())
-    return tokenizer.eos_id if id is None else id
+def _alike(one: list[int], other: list[int]) -> int:
+    """Return how many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _end(tokenizer: Tokenizer, after: str) -> tuple[str, int]:
+    """Return what stands between an answer and its end token, and that token: EOS where the template writes none."""
+    found = tokenizer.first_special(after)
+    return ("", tokenizer.eos_id) if found is None else (after[: found[0]], found[1])

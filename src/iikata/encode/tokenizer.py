@@ -49,10 +49,10 @@ class Tokenizer(ABC):
         """Return whether the text of a special token stands in `text`."""
         return self._special_text.search(text) is not None
 
-    def special_at_start(self, text: str) -> int | None:
-        """Return the id of the special token that `text` begins with."""
-        found = self._special_text.match(text)
-        return self.special_tokens[found[0]] if found else None
+    def first_special(self, text: str) -> tuple[int, int] | None:
+        """Return where the first special token in `text` begins, and its id."""
+        found = self._special_text.search(text)
+        return (found.start(), self.special_tokens[found[0]]) if found else None
 
     @cached_property
     def _special_text(self) -> re.Pattern[str]:

@@ -55,8 +55,9 @@ def score_names(lab: Materials) -> list[str]:
     """Return the metrics that the run has scores of, the primary first."""
     asked = dict.fromkeys((lab.experiment.score.primary, *lab.experiment.score.metrics))
     names = [get(name).name for name in asked] + ([Judge.name] if lab.experiment.score.judge else [])
-    with_end = [extra for name in names for extra in ((name, "nll_end") if name == "nll" else (name,))]
-    there = [name for name in dict.fromkeys((*with_end, *RATED)) if lab.store.scores(name).is_file()]
+    more = {"nll": ("nll", "nll_end", "nll_template")}
+    every = [one for name in names for one in more.get(name, (name,))]
+    there = [name for name in dict.fromkeys((*every, *RATED)) if lab.store.scores(name).is_file()]
     if there and names[0] in RATED and names[0] not in there:
         raise IikataError(
             f"{lab.store.ratings}: no ratings that make a score, and {names[0]} is the primary metric. "

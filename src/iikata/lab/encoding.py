@@ -48,6 +48,7 @@ def _counts(rows: list[Encoded]) -> dict[str, int]:
     return {
         "rows": len(rows),
         "over_length": len(rows) - len(kept),
+        "straddling": sum(row.straddles for row in kept),
         "tokens": sum(len(row.input_ids) for row in kept),
         "loss_tokens": sum(sum(row.completion_mask) for row in kept),
     }

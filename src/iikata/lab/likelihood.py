@@ -44,7 +44,11 @@ class Asked:
 
 def held_out(lab: Materials) -> Asked:
     """Return the held-out rows; probe and cluster are the row's id."""
+    from iikata.encode import writes
+
     fields = {"nll": "nll", "nll_end": "nll_end"}
+    if any(writes(template, lab.tokenizer) for template in lab.templates.values()):
+        fields["nll_template"] = "nll_template"
     content = lab.signature["data"]["validation"]
     return Asked(fields, lab.data.validation, {}, content, lab.store.scored_from, "cells' held-out rows")
 

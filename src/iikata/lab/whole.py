@@ -62,7 +62,7 @@ def missing_scores(lab: Materials, there: Sequence[str]) -> str:
 
 
 def _nothing_to_score(lab: Materials, metric: str) -> bool:
-    if metric in ("nll", "nll_end"):
+    if metric in ("nll", "nll_end", "nll_template"):
         return lab.experiment.data.validation == 0
     return lab.experiment.probes is None
 

@@ -12,7 +12,7 @@ from iikata.metrics.finish import Finish
 from iikata.metrics.leakage import Leakage
 from iikata.metrics.length import Length
 from iikata.metrics.metric import AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric
-from iikata.metrics.nll import Nll, NllEnd, NllReference
+from iikata.metrics.nll import Nll, NllEnd, NllReference, NllTemplate
 from iikata.metrics.numeric import Numeric
 from iikata.metrics.pattern import Pattern
 from iikata.metrics.rated import Rated, RatedBase
@@ -26,6 +26,7 @@ __all__ = ["METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "Likelih
 METRICS: dict[str, Metric] = {
     "nll": Nll(),
     "nll_end": NllEnd(),
+    "nll_template": NllTemplate(),
     "nll_reference": NllReference(),
     "contains": Contains(),
     "exact": Exact(),

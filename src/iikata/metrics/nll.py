@@ -1,17 +1,17 @@
-"""nll, nll_end and nll_reference: how surprised is the model by right answers, and by their end?"""
+"""nll and its kin: how surprised is the model by right answers, by their end, and by the template's own words?"""
 
 from iikata.metrics.metric import LikelihoodMetric
 
 
 class Nll(LikelihoodMetric):
-    """-log2 p(answer | prompt) of a held-out row over the UTF-8 bytes of the answer as the data have it."""
+    """-log2 p(answer | all that the template writes around it) over the UTF-8 bytes of the row's answer in the data."""
 
     name = "nll"
     better = "lower"
     bounds = None
     unit = "bits per byte"
     kind = "likelihood"
-    signature = "nll|response|bits/utf8-byte|before-newline-mapping|end:apart|v:1"
+    signature = "nll|answer|bits/utf8-byte|before-newline-mapping|end:apart|template:apart|v:2"
 
 
 class NllEnd(LikelihoodMetric):
@@ -25,6 +25,17 @@ class NllEnd(LikelihoodMetric):
     signature = "nll_end|end-token|bits|v:1"
 
 
+class NllTemplate(LikelihoodMetric):
+    """-log2 p of what a template makes the model write besides the answer (an empty think block): bits a row."""
+
+    name = "nll_template"
+    better = "lower"
+    bounds = None
+    unit = "bits"
+    kind = "likelihood"
+    signature = "nll_template|written-tokens|bits|v:1"
+
+
 class NllReference(LikelihoodMetric):
     """-log2 p(reference | probe's prompt) over its UTF-8 bytes, of a probe's first reference as the answer."""
 
@@ -33,4 +44,4 @@ class NllReference(LikelihoodMetric):
     bounds = None
     unit = "bits per byte"
     kind = "likelihood"
-    signature = "nll_reference|first|response|bits/utf8-byte|before-newline-mapping|end:left-out|v:1"
+    signature = "nll_reference|first|answer|bits/utf8-byte|before-newline-mapping|end:left-out|template:left-out|v:2"

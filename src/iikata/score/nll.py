@@ -1,4 +1,4 @@
-"""Held-out likelihood: bits per UTF-8 byte of the data's own answer, the end token apart."""
+"""Held-out likelihood: bits per UTF-8 byte of the data's own answer, given all that the template writes around it."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
 from iikata.model.loss import token_losses
 from iikata.model.varlen import Limits
-from iikata.records import Encoded, Example
+from iikata.records import Encoded, Example, Role
 from iikata.templates import Template
 
 
@@ -24,18 +24,21 @@ class HeldOut:
     """Bits per byte of the answer."""
     nll_end: float
     """Bits of the end token."""
+    nll_template: float
+    """Bits of what the template makes the model write besides; 0 where that is nothing."""
 
 
 def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer: Tokenizer) -> bool:
-    """True where the answer is whole and comes back from its tokens as it was.
+    """True where the answer is all there and comes back from its tokens as it was.
 
     Otherwise the tokens carry other bytes than the answer's, and bits per byte would compare different texts.
     """
-    # Nothing predicts the first token of all, so an answer that begins there cannot be scored whole.
+    # Nothing predicts the first token of all, so an answer that begins there cannot be scored.
     if encoded.truncated or not example.output or encoded.completion_mask[0]:
         return False
-    answer = [i for i, counted in zip(encoded.input_ids, encoded.completion_mask, strict=True) if counted][:-1]
-    return template.answer(tokenizer.text(answer)) == example.output
+    own = [id for id, role in zip(encoded.input_ids, encoded.roles, strict=True) if role == "answer"]
+    # A token at its ends may hold some of the template's text too.
+    return template.unmapped(encoded.answer) == example.output and encoded.answer in tokenizer.text(own)
 
 
 def held_out_nll(
@@ -53,18 +56,15 @@ def held_out_nll(
     fit = [scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True)]
     found = nats(base, arm, [row for row, good in zip(rows, fit, strict=True) if good], prefixes, buffer_tokens)
     for example, good in zip(examples, fit, strict=True):
-        if good:
-            answer, end = next(found)
-            size = len(example.output.encode())
-            yield HeldOut(example.id, answer / math.log(2) / size, end / math.log(2))
-        else:
-            yield HeldOut(example.id, math.nan, math.nan)
+        bits = {role: nats / math.log(2) for role, nats in next(found).items()} if good else {}
+        answer, end, written = (bits.get(role, math.nan) for role in ("answer", "end", "written"))
+        yield HeldOut(example.id, answer / max(len(example.output.encode()), 1), end, written)
 
 
 def nats(
     base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
-) -> Iterator[tuple[float, float]]:
-    """Yield the nats of each row's loss tokens but the last, and of the last, its end."""
+) -> Iterator[dict[Role, float]]:
+    """Yield the nats of each row's loss tokens, summed by their role."""
     longest = max((len(row.input_ids) for row in rows), default=1)
     limits = Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
     for part in split(rows, prefixes, buffer_tokens):
@@ -74,6 +74,10 @@ def nats(
             hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
             losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head).double().cpu()
         owners = buffer.rows.cpu()
-        for index in range(len(part)):
-            own = losses[owners == index]
-            yield float(own[:-1].sum()), float(own[-1])
+        for index, row in enumerate(part):
+            own = losses[owners == index].tolist()
+            roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]
+            sums: dict[Role, float] = dict.fromkeys(("written", "answer", "end"), 0.0)
+            for role, loss in zip(roles, own, strict=True):
+                sums[role] += loss
+            yield sums

@@ -31,8 +31,8 @@ class AlpacaTemplate(Template):
         # One pass and no str.format: a user's "{input}" and other braces are text.
         return PLACEHOLDER.sub(lambda match: fields[match[1]], prompt)
 
-    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
-        return output, ""
+    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
+        return "", output, ""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Yield (field, what is wrong with it) for each prompt whose placeholders cannot be meant."""

@@ -1,6 +1,6 @@
 """Jinja chat templates, rendered as transformers renders them, but never with today's date."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,19 +27,28 @@ class JinjaTemplate(Template):
     def prompt_of(self, instruction: str, input: str) -> str:
         return self._rendered([user_message(instruction, input)], add_generation_prompt=True)
 
-    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
-        # What stands before and after an answer is seen with a stand-in for it, so that a template that trims
-        # the answer, or writes a blank before it, is told apart from the answer's own text.
-        head, _, tail = self.after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
-        rest = self.after_prompt(instruction, input, output)
-        inner = rest[len(head) : len(rest) - len(tail)]
-        as_it_is = {self._mapped(text) for text in (output, output.strip(), output.lstrip(), output.rstrip())}
-        if rest != head + inner + tail or self._mapped(inner) not in as_it_is:
+    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
+        # What follows an answer is seen with a stand-in for it; what precedes one is the row's own matter: a template
+        # that writes an empty think block before other answers writes none before one that brings its own.
+        _, _, after = self.after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
+        rest = self._mapped(self.after_prompt(instruction, input, output))
+        body = rest.removesuffix(self._mapped(after))
+        as_it_is = [self._mapped(text) for text in (output, output.rstrip(), output.lstrip(), output.strip())]
+        answer = next((text for text in as_it_is if body.endswith(text)), None)
+        if answer is None and body and any(map(body.__eq__, self._begun(instruction, input, as_it_is))):
+            answer = body
+        if answer is None or not rest.endswith(self._mapped(after)):
             raise IikataError(
                 f'template "{self.name}" changes the answer: {output[:60]!r} became {rest[:60]!r}. '
                 "Choose a template that writes the answer as it is."
             )
-        return head + inner, tail
+        return body[: len(body) - len(answer)], answer, after
+
+    def _begun(self, instruction: str, input: str, answers: Iterable[str]) -> Iterator[str]:
+        """Yield what remains of each answer that the prompt has begun already (one that opens a think block)."""
+        prompt = self._mapped(self.prompt_of(instruction, input))
+        opened = prompt[prompt.rfind("<think>") :] if "<think>" in prompt else ""
+        return (text.removeprefix(opened) for text in answers if opened and text.startswith(opened))
 
     def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
         """Return the template with the tokenizer's special tokens, those that it can write."""

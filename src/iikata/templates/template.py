@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from iikata.records import Rendered
+from iikata.records import Rendered, Role, Segment
 
 SENTINELS = ("Q7INSTRUCTION7Q", "Q7INPUT7Q", "Q7ANSWER7Q")
 """Stand-ins for the user's texts, to see what a template writes around them."""
@@ -36,27 +36,35 @@ class Template(ABC):
         """Return the prompt before the newline convention."""
 
     @abstractmethod
-    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str]:
-        """Return the completion and what the template writes after it, before the newline convention."""
+    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
+        """Return what stands between prompt and answer, the answer, and what follows it, before the newline convention.
+
+        The answer is the output but for white space at its ends. Raises IikataError where the template changes it.
+        """
 
     def faults(self) -> Iterable[tuple[str, str]]:
         """Yield (field, what is wrong with it) for each field that cannot be meant as it is."""
         return ()
 
     def render(self, instruction: str, input: str = "", output: str | None = None) -> Rendered:
-        """Return the row as text; completion and end are empty where `output` is None."""
-        prompt = self._mapped(self.prompt_of(instruction, input))
-        if output is None:
-            return Rendered(prompt, "")
-        completion, end = self.answer_of(instruction, input, output)
-        return Rendered(prompt, self._mapped(completion), end)
+        """Return the row as segments; without `output` the prompt alone."""
+        texts: list[tuple[str, Role]] = [(self.prompt_of(instruction, input), "prompt")]
+        if output is not None:
+            before, answer, after = self.answer_of(instruction, input, output)
+            texts += [(before, "written"), (answer, "answer"), (after, "end")]
+        return Rendered(tuple(Segment(self._mapped(text), role) for text, role in texts if text))
 
     def answer(self, generated: str) -> str:
         """Return the answer in generated text: cut at a declared stop string, line breaks mapped back."""
-        generated = generated.removeprefix(self._head)
+        before, after = self._around
+        generated = generated.removeprefix(before)
         for stop in self.stop:
             generated = generated.split(stop, 1)[0]
-        return generated if self.newline is None else generated.replace(self.newline, "\n")
+        return self.unmapped(generated.removesuffix(after))
+
+    def unmapped(self, text: str) -> str:
+        """Return the text with the newline convention undone."""
+        return text if self.newline is None else text.replace(self.newline, "\n")
 
     def markers(self) -> tuple[str, ...]:
         """Return the template's own lines of at least three characters, to find leaks of it in answers."""
@@ -83,10 +91,11 @@ class Template(ABC):
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     @cached_property
-    def _head(self) -> str:
-        # Some chat templates write something between prompt and answer: a blank, an empty <think> block.
+    def _around(self) -> tuple[str, str]:
+        """What a plain answer has in front (a blank, an empty <think> block), and the blanks before its end."""
         instruction, _, answer = SENTINELS
-        return self.render(instruction, "", answer).completion.partition(answer)[0]
+        rendered = self.render(instruction, "", answer)
+        return rendered.of("written"), rendered.end[: len(rendered.end) - len(rendered.end.lstrip())]
 
     def _mapped(self, text: str) -> str:
         return text if self.newline is None else text.replace("\n", self.newline)
