@@ -153,7 +153,7 @@ def test_the_noise_floor_stands_beside_every_effect():
 
 
 def test_a_base_with_a_seed_is_refused():
-    with pytest.raises(IikataError, match="the untuned base has none"):
+    with pytest.raises(IikataError, match="has no training seed, saw seed 3"):
         compare([Score(None, 3, "A", "p", "c", 0, "m", 1.0, "")], M, "m")
 
 

@@ -1,14 +1,12 @@
-"""Reading score lines: every bad one is told by its number, and the fast reader agrees with the telling one."""
+"""Reading score lines: what may stand in one, and every bad one is told by its number."""
 
 import json
 import math
 
-import numpy as np
 import pytest
 from made_scores import NUMBER, made, normal
 
-from iikata.compare import compare, read_scores, read_table, reading
-from iikata.compare.arrow import read_columns
+from iikata.compare import compare, read_table
 from iikata.errors import IikataError
 from iikata.records import Score
 
@@ -29,20 +27,51 @@ def write(tmp_path, *lines, end="\n"):
 
 
 def test_a_line_becomes_the_record_it_describes(tmp_path):
-    assert read_scores(write(tmp_path, line(probe="色の三原色"))) == [
+    assert read_table(write(tmp_path, line(probe="色の三原色"))).scores() == [
         Score("A", 0, "A", "色の三原色", "c1", 0, "m", 1.0, "m|v:1")
     ]
 
 
 def test_what_may_be_left_out_has_its_documented_value(tmp_path):
-    (score,) = read_scores(write(tmp_path, line(cluster="gone", sample="gone", signature="gone")))
+    (score,) = read_table(write(tmp_path, line(cluster="gone", sample="gone", signature="gone"))).scores()
     assert (score.cluster, score.sample, score.signature) == ("p1", 0, "")
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_null_and_nan_mean_not_scored(tmp_path, value):
-    (score,) = read_scores(write(tmp_path, line(value=value)))
+    (score,) = read_table(write(tmp_path, line(value=value))).scores()
     assert math.isnan(score.value)
+
+
+def test_values_may_be_true_or_false_and_names_whole_numbers(tmp_path):
+    first, second = read_table(
+        write(tmp_path, line(value=True, probe=7, cluster=0), line(value=False, probe=8))
+    ).scores()
+    assert (first.value, first.probe, first.cluster) == (1.0, "7", "0")
+    assert (second.value, second.probe) == (0.0, "8")
+
+
+def test_a_line_may_name_its_template_and_levels(tmp_path):
+    recipe = {"template": "A", "levels": {"train.learning_rate": "3e-4", "train.lora.r": 8}}
+    (score,) = read_table(write(tmp_path, line(**recipe))).scores()
+    assert score.trained_on == "A"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"levels": {"train.learning_rate": "1e-3"}}, {"template": "B", "levels": {"train.learning_rate": "3e-4"}}, {}],
+)
+def test_what_was_trained_in_two_ways_is_never_averaged_under_one_name(tmp_path, other):
+    recipe = {"levels": {"train.learning_rate": "3e-4"}}
+    with pytest.raises(IikataError, match=r':2: "A" has template .* on an earlier line template A .*another name'):
+        read_table(write(tmp_path, line(**recipe), line(sample=1, **other)))
+
+
+@pytest.mark.parametrize("other", [{"levels": {"train.lora.r": 64}}, {"template": "A", "levels": {"train.lora.r": 8}}])
+def test_variants_that_differ_in_more_than_the_template_are_never_compared_as_templates(tmp_path, other):
+    b = {"trained_on": "B", "prompted_with": "B", **other}
+    with pytest.raises(IikataError, match=r':2: "B" has template .*would be compared as a template with levels'):
+        read_table(write(tmp_path, line(levels={"train.lora.r": 8}), line(**b)))
 
 
 BAD = [
@@ -51,17 +80,18 @@ BAD = [
     (line(valeu=1.0), 'field "valeu" is unknown (did you mean "value"?)'),
     (line(value="gone"), 'field "value" is missing'),
     (line(trained_on="gone"), 'field "trained_on" is missing'),
-    (line(value="0.5"), "value must be a number, or null"),
-    (line(value=True), "value must be a number, or null"),
-    (line(value=math.inf), "value is infinite"),
-    (line().replace("1.0", "1" + 400 * "0"), "value is infinite"),
+    (line(value="0.5"), "value must be a number up to 1e+100, true, false, or null"),
+    (line(value=math.inf), "value must be a number up to 1e+100"),
+    (line().replace("1.0", "1" + 400 * "0"), "value must be a number up to 1e+100"),
     (line(seed="0"), "seed must be a whole number"),
     (line(seed=0.0), "seed must be a whole number"),
     (line(trained_on=None), "the untuned base (trained_on null) has no training seed"),
     (line(sample=-1), "sample must be a whole number"),
     (line(sample=1.5), "sample must be a whole number"),
     (line(sample=None), "sample must be a whole number"),
-    (line(probe=3), "probe must be a text"),
+    (line(probe=3.0), "probe must be a text or a whole number"),
+    (line(probe=""), "probe must be a text or a whole number"),
+    (line(levels={"train.learning_rate": [1]}), "levels must be an object of settings"),
     (line(metric=""), "metric must be a text"),
     (line(signature=3), "signature must be a text or null"),
     (line()[:-1] + ', "value": 2}', "a field is written twice"),
@@ -75,11 +105,6 @@ def test_a_bad_line_is_told_with_its_number(tmp_path, bad, told):
         read_table(path)
     assert str(error.value).startswith(f"{path}:3: ")
     assert told in str(error.value)
-
-
-@pytest.mark.parametrize(("bad", "told"), BAD, ids=[told for _, told in BAD])
-def test_the_fast_reader_leaves_bad_lines_to_the_telling_one(tmp_path, bad, told):
-    assert read_columns(write(tmp_path, line(), bad, line(sample=1))) is None
 
 
 def test_all_bad_lines_are_told_at_once(tmp_path):
@@ -99,17 +124,9 @@ def test_a_probe_in_two_clusters_is_told(tmp_path):
         read_table(write(tmp_path, line(), line(sample=1, cluster="c2")))
 
 
-def test_a_torn_last_line_is_left_out_only_where_that_is_asked_for(tmp_path):
-    path = write(tmp_path, line(), line(sample=1)[:40], end="")
-    with pytest.raises(IikataError, match=":2: not JSON"):
-        read_table(path)
-    table = read_table(path, torn_ok=True)
-    assert (len(table), table.torn) == (1, 1)
-
-
-def test_a_torn_line_in_the_middle_is_always_told(tmp_path):
-    with pytest.raises(IikataError, match=":1: not JSON"):
-        read_table(write(tmp_path, line()[:40], line()), torn_ok=True)
+def test_a_torn_last_line_is_told(tmp_path):
+    with pytest.raises(IikataError, match=r":2: not JSON .* The last line has no line break"):
+        read_table(write(tmp_path, line(), line(sample=1)[:40], end=""))
 
 
 @pytest.mark.parametrize("content", ["", "\n\n"])
@@ -137,26 +154,6 @@ def several(tmp_path):
     return write(tmp_path, *(json.dumps(vars(s)) for s in scores)), scores
 
 
-def test_both_readers_give_the_same_table(several, monkeypatch):
-    path, _ = several
-    slow = read_table(path)
-    monkeypatch.setattr("iikata.compare.arrow.BLOCK", 1000)
-    fast = read_columns(path)
-    assert fast.names == slow.names
-    for name in fast.codes:
-        assert (fast.codes[name] == slow.codes[name]).all()
-    assert np.array_equal(fast.value, slow.value, equal_nan=True)
-    assert (fast.sample == slow.sample).all()
-    assert (fast.line == slow.line).all()
-
-
-def test_large_files_go_to_the_fast_reader(several, monkeypatch):
-    path, _ = several
-    monkeypatch.setattr(reading, "LARGE", 1)
-    monkeypatch.setattr(reading, "_read_lines", None)
-    assert len(read_table(path)) == 2 * 12 * 7
-
-
 def test_records_and_table_compare_alike(several):
     path, scores = several
     of_table, of_records = (compare(s, {"m": NUMBER, "n": NUMBER}, "m").to_json() for s in (read_table(path), scores))
@@ -165,4 +162,4 @@ def test_records_and_table_compare_alike(several):
 
 def test_what_is_read_is_what_was_written(several):
     path, scores = several
-    assert [repr(s) for s in read_scores(path)] == [repr(s) for s in scores]
+    assert [repr(s) for s in read_table(path).scores()] == [repr(s) for s in scores]

@@ -54,31 +54,33 @@ def packed_zip() -> bytes:
 WHOLE = lines()
 BAD = len(sound()) + 1
 MEND = "a line is one score, as {"
+VALUE = "value must be a number up to 1e+100, true, false, or null"
+LISTED = "becomes lines with: jq -c"
 FILES = [
     # id, content, what the message says: the place, what was seen, the cure
     ("torn", WHOLE[:-30], (f":{BAD - 1}: not JSON", "stopped in the middle of it", MEND)),
     ("torn in a character", lines(text(probe="é").replace("\\u00e9", "é"))[:-70], (f":{BAD}: not ", MEND)),
     ("latin-1", WHOLE + b'{"probe": "\xe9"}\n', (f":{BAD}: not UTF-8 (", "byte 12 of the line", MEND)),
-    ("UTF-16 with its mark", WHOLE.decode().encode("utf-16"), ("UTF-16; save it as UTF-8", "iconv")),
-    ("UTF-16 without a mark", WHOLE.decode().encode("utf-16-le"), (":1: not JSON (", "column 2", MEND)),
-    ("UTF-32", WHOLE.decode().encode("utf-32"), ("UTF-32; save it as UTF-8", "iconv")),
+    ("UTF-16 with its mark", WHOLE.decode().encode("utf-16"), (":1: not UTF-8", "plain text in UTF-8")),
+    ("UTF-16 without a mark", WHOLE.decode().encode("utf-16-le"), (":1: not JSON (", "at column 2", MEND)),
+    ("UTF-32", WHOLE.decode().encode("utf-32"), (":1: not UTF-8", "plain text in UTF-8")),
     ("two byte-order marks", b"\xef\xbb\xbf" * 2 + WHOLE, (":1: not JSON", "column 1", MEND)),
-    ("NUL bytes only", bytes(4096), ("begins with NUL bytes", "write it again")),
+    ("NUL bytes only", bytes(4096), (":1: not JSON", "begins '\\x00", "write the file again")),
     ("NUL bytes at the end", WHOLE + bytes(512), (f":{BAD}: not JSON", MEND)),
     ("NUL in a line", lines(text().replace("p1", "p\0")), (f":{BAD}: not JSON", "control character", MEND)),
-    ("a list of lines", b"[" + b",\n".join(WHOLE.splitlines()) + b"]", (":1: not JSON", "jq -c '.[]'")),
-    ("a list in a line", b"[" + b",".join(WHOLE.splitlines()) + b"]\n", (":1: expected a JSON object", "jq -c '.[]'")),
-    ("an object over lines", json.dumps(LINE, indent=1).encode(), (":1: not JSON", "jq -c .")),
+    ("a list of lines", b"[" + b",\n".join(WHOLE.splitlines()) + b"]", (":1: not JSON", LISTED)),
+    ("a list in a line", b"[" + b",".join(WHOLE.splitlines()) + b"]\n", (":1: expected a JSON object", LISTED)),
+    ("an object over lines", json.dumps(LINE, indent=1).encode(), (":1: not JSON", LISTED)),
     ("CSV", b"trained_on,seed,prompted_with\nA,0,A\n", (":1: not JSON", "column 1", MEND)),
     ("HTML", b"<!doctype html><title>404</title>\n", (":1: not JSON", MEND)),
-    ("brackets without end", b"[" * 200_000 + b"\n", (":1: not JSON", "begins '[[[[", MEND)),
+    ("brackets without end", b"[" * 200_000 + b"\n", (":1: not JSON", 'begins "[[[[', MEND)),
     ("nested values", lines('{"value": ' + "[" * 90_000 + "]" * 90_000 + "}"), (f":{BAD}: not JSON", MEND)),
-    ("a number", lines("3"), (f":{BAD}: expected a JSON object, saw '3'", MEND)),
+    ("a number", lines("3"), (f':{BAD}: expected a JSON object, saw "3"', MEND)),
     ("a text", lines('"score"'), (f":{BAD}: expected a JSON object", MEND)),
-    ("null", lines("null"), (f":{BAD}: expected a JSON object, saw 'null'", MEND)),
+    ("null", lines("null"), (f':{BAD}: expected a JSON object, saw "null"', MEND)),
     ("an empty object", lines("{}"), (f':{BAD}: field "trained_on" is missing', "Required: trained_on", MEND)),
-    ("two objects a line", lines(text() + text()), (f":{BAD}: not JSON (Extra data at column", MEND)),
-    ("single quotes", lines(str(LINE)), (f":{BAD}: not JSON", "double quotes", MEND)),
+    ("two objects a line", lines(text() + text()), (f":{BAD}: not JSON (trailing characters at column", MEND)),
+    ("single quotes", lines(str(LINE)), (f":{BAD}: not JSON", "key must be a string at column 2", MEND)),
     ("a comma too many", lines(text()[:-1] + ",}"), (f":{BAD}: not JSON", MEND)),
     ("a comment", lines("// made by hand"), (f":{BAD}: not JSON", MEND)),
     ("no probe", lines(text(probe=...)), (f':{BAD}: field "probe" is missing', MEND)),
@@ -86,37 +88,33 @@ FILES = [
     ("an unknown field", lines(text(model="x")), (f':{BAD}: field "model" is unknown', "Allowed: trained_on", MEND)),
     ("a mistyped field", lines(text(vlaue=1)), (f":{BAD}: ", 'did you mean "value"?', MEND)),
     ("a field of controls", lines(text(**{"\x1b[2J": 1})), (f":{BAD}: field '\\x1b[2J' is unknown", MEND)),
-    ("a field of 9,000 letters", lines(text(**{"x" * 9000: 1})), (f":{BAD}: field 'xxx", MEND)),
+    ("a field of 9,000 letters", lines(text(**{"x" * 9000: 1})), (f':{BAD}: field "xxx', MEND)),
     ("a field twice", lines(text()[:-1] + ', "seed": 1}'), (f":{BAD}: a field is written twice", MEND)),
-    ("value true", lines(text(value=True)), (f":{BAD}: value must be a number, or null", "saw True", MEND)),
-    ("value in quotes", lines(text(value="0.5")), (f":{BAD}: value must be a number, or null", "'0.5'", MEND)),
-    ("value a list", lines(text(value=[0.5])), (f":{BAD}: value must be a number, or null", MEND)),
-    ("value Infinity", lines(text(value=math.inf)), (f":{BAD}: value is infinite or beyond", "write null", MEND)),
-    ("value -Infinity", lines(text(value=-math.inf)), (f":{BAD}: value is infinite or beyond", "write null", MEND)),
-    ("value 1e999", lines(text().replace("0.5", "1e999")), (f":{BAD}: value is infinite or beyond", MEND)),
-    ("value 1e200", lines(text(value=1e200)), (f":{BAD}: value is infinite or beyond 1e+100", MEND)),
-    ("value of 400 digits", lines(text().replace("0.5", "9" * 400)), (f":{BAD}: value is infinite or beyond", MEND)),
-    ("value of 9,000 digits", lines(text().replace("0.5", "9" * 9000)), (f":{BAD}: not JSON that can be read", MEND)),
+    ("value in quotes", lines(text(value="0.5")), (f":{BAD}: {VALUE}", '"0.5"', MEND)),
+    ("value a list", lines(text(value=[0.5])), (f":{BAD}: {VALUE}", MEND)),
+    ("value Infinity", lines(text(value=math.inf)), (f":{BAD}: {VALUE}", MEND)),
+    ("value -Infinity", lines(text(value=-math.inf)), (f":{BAD}: {VALUE}", MEND)),
+    ("value 1e999", lines(text().replace("0.5", "1e999")), (f":{BAD}: {VALUE}", MEND)),
+    ("value 1e200", lines(text(value=1e200)), (f":{BAD}: {VALUE}", MEND)),
+    ("value of 400 digits", lines(text().replace("0.5", "9" * 400)), (f":{BAD}: {VALUE}", MEND)),
+    ("value of 9,000 digits", lines(text().replace("0.5", "9" * 9000)), (f":{BAD}: not JSON (number out", MEND)),
     ("value hexadecimal", lines(text().replace("0.5", "0x1p-1")), (f":{BAD}: not JSON", MEND)),
     ("value with a comma", lines(text().replace("0.5", "0,5")), (f":{BAD}: not JSON", MEND)),
     ("value +1", lines(text().replace("0.5", "+1")), (f":{BAD}: not JSON", MEND)),
     ("seed true", lines(text(seed=True)), (f":{BAD}: seed must be a whole number", "saw True", MEND)),
-    ("seed in quotes", lines(text(seed="0")), (f":{BAD}: seed must be a whole number", "'0'", MEND)),
+    ("seed in quotes", lines(text(seed="0")), (f":{BAD}: seed must be a whole number", '"0"', MEND)),
     ("seed 0.0", lines(text(seed=0.0)), (f":{BAD}: seed must be a whole number", "saw 0.0", MEND)),
     ("seed NaN", lines(text(seed=math.nan)), (f":{BAD}: seed must be a whole number", MEND)),
     ("seed below 0", lines(text(seed=-1)), (f":{BAD}: seed must be a whole number from 0 on", MEND)),
     ("seed of 40 digits", lines(text(seed=10**40)), (f":{BAD}: seed must be a whole number", MEND)),
     ("a seed of the base", lines(text(trained_on=None, seed=0)), (f":{BAD}: the untuned base", "write null", MEND)),
-    ("an unnamed template", lines(text(trained_on="")), (f":{BAD}: trained_on is empty", "null for the", MEND)),
-    ("trained_on a number", lines(text(trained_on=3)), (f":{BAD}: trained_on must be a text or null", MEND)),
-    ("a list of clusters", lines(text(cluster=["a"])), (f":{BAD}: cluster must be a text or null", MEND)),
+    ("an unnamed template", lines(text(trained_on="")), (f":{BAD}: trained_on must be a text, or null", MEND)),
+    ("trained_on a number", lines(text(trained_on=3)), (f":{BAD}: trained_on must be a text, or null", MEND)),
+    ("a list of clusters", lines(text(cluster=["a"])), (f":{BAD}: cluster must be a text, a whole", MEND)),
     ("sample below 0", lines(text(sample=-1)), (f":{BAD}: sample must be a whole number from 0 on", MEND)),
     ("sample of 20 digits", lines(text(sample=2**64)), (f":{BAD}: sample must be a whole number", MEND)),
     ("sample true", lines(text(sample=True)), (f":{BAD}: sample must be a whole number", MEND)),
-    ("half a character", lines(text(probe="\ud800")), (f":{BAD}: probe holds the character U+D800", "leave it", MEND)),
-    ("colours in a name", lines(text(trained_on="\x1b[31mA")), (f":{BAD}: trained_on holds the character U+001B",)),
-    ("a C1 control", lines(text(metric="m\x9b2J")), (f":{BAD}: metric holds the character U+009B", MEND)),
-    ("a bell", lines(text(cluster="c\x07")), (f":{BAD}: cluster holds the character U+0007", MEND)),
+    ("half a character", lines(text(probe="\ud800")), (f":{BAD}: not JSON (unexpected end of hex escape", MEND)),
     ("an endless line", lines(text(probe="x" * 2_000_000)), (f":{BAD}: this line is longer than", MEND)),
     ("a score twice", lines(sound()[2]), (f":{BAD}: the same score as on line 3", "each have their own `sample`")),
     ("the file twice", WHOLE * 2, (f":{BAD}: the same score as on line 1", "20 duplicates")),
@@ -124,25 +122,23 @@ FILES = [
     ("empty", b"", (": no score lines", "Expected one JSON object a line")),
     ("blank lines", b"\n \n\t\n", (": no score lines", "Expected one JSON object a line")),
     ("a byte-order mark only", b"\xef\xbb\xbf", (": no score lines", "Expected one JSON object a line")),
-    ("gzip", gzip.compress(WHOLE), ("packed with gzip", "gunzip FILE")),
-    ("bzip2", bz2.compress(WHOLE), ("packed with bzip2", "bunzip2 FILE")),
-    ("xz", lzma.compress(WHOLE), ("packed with xz", "unxz FILE")),
-    ("zip", packed_zip(), ("is a zip archive", "as lines of JSON")),
-    ("Parquet", b"PAR1" + os.urandom(90), ("is a Parquet file", "pandas.read_parquet")),
-    ("a pickle", pickle.dumps({"value": 1}), ("is a pickle, which can run code", "as lines of JSON")),
+    ("gzip", gzip.compress(WHOLE), (":1: not UTF-8", MEND)),
+    ("bzip2", bz2.compress(WHOLE), (":1: not UTF-8", MEND)),
+    ("xz", lzma.compress(WHOLE), (":1: not UTF-8", MEND)),
+    ("zip", packed_zip(), (":1: not ", MEND)),
+    ("Parquet", b"PAR1" + os.urandom(90), (":1: not ", MEND)),
+    ("a pickle", pickle.dumps({"value": 1}), (":1: not UTF-8", MEND)),
     ("random bytes", b"\x07\x81\x9b\x1b" * 200, (":1: not UTF-8", MEND)),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("content", "said"), [row[1:] for row in FILES], ids=[row[0] for row in FILES])
-def test_a_broken_file_is_refused_by_both_readers(content, said, tmp_path, capsys, tally, monkeypatch):
+def test_a_broken_file_is_refused_with_its_line(content, said, tmp_path, capsys, tally):
     tally("inputs tried")
     path = tmp_path / "scores.jsonl"
     path.write_bytes(content)
     argv = ["compare", "--scores", str(path), "--metric", "m"]
-    slow = refused(argv, capsys, str(path), *said)
-    monkeypatch.setattr(reading, "LARGE", 1)
-    assert refused([*argv, "--json"], capsys) == slow
+    assert refused(argv, capsys, str(path), *said) == refused([*argv, "--json"], capsys)
 
 
 def test_a_file_that_is_not_there_is_refused_with_a_near_one(tmp_path, capsys, tally):
@@ -242,6 +238,9 @@ ODD = [
     ("the largest seed and sample", [*sound(), text(seed=2**63 - 1, sample=2**63 - 1)], 0),
     ("a byte-order mark and Windows lines", ["\ufeff" + "\r\n".join(sound()) + "\r"], 0),
     ("no last line break", ["\n".join(sound()).removesuffix("\n")], 0),
+    ("true for a value", [re.sub(r'"value": [\d.]+', '"value": true', one) for one in sound()], 0),
+    ("whole numbers as probes", [re.sub(r'"([pc])(\d)"', r"\2", one) for one in sound()], 0),
+    ("controls in a name", [one.replace('"A"', r'"\u001b[31m\u009b2J\u0007\u202e"') for one in sound()], 0),
     ("a direction override in a name", [one.replace('"A"', '"A\\u202e"') for one in sound()], 0),
 ]  # fmt: skip
 
@@ -256,21 +255,16 @@ def test_an_odd_but_whole_file_is_read_and_what_has_no_number_counted(given_line
     assert made["left_out"]["scores_without_number"]["m"] == unscored
     assert main(["compare", "--scores", str(path), "--metric", "m"]) == 0
     out = capsys.readouterr().out
-    assert "\u202e" not in out
+    assert not re.search("[\x07\x1b\x9b\u202e]", out)
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(at=st.integers(0, len(WHOLE) - 1), byte=st.integers(0, 255))
-def test_one_changed_byte_is_read_or_refused_alike_by_both_readers(tmp_path, at, byte):
+def test_one_changed_byte_is_read_or_refused_with_the_file(tmp_path, at, byte):
     path = tmp_path / "scores.jsonl"
     path.write_bytes(WHOLE[:at] + bytes([byte]) + WHOLE[at + 1 :])
-    found = []
-    for large in (1 << 40, 1):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reading, "LARGE", large)
-            try:
-                found.append([repr(score) for score in reading.read_scores(path)])
-            except IikataError as error:
-                found.append(str(error))
-    assert found[0] == found[1]
-    assert isinstance(found[0], list) or found[0].startswith(str(path))
+    try:
+        said, read = "", len(reading.read_table(path))
+    except IikataError as error:
+        said, read = str(error), 0
+    assert said.startswith(str(path)) or read == len(sound())

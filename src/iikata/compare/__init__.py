@@ -12,7 +12,7 @@ from iikata.compare.overview import cell_means, left_out, remarks
 from iikata.compare.pairing import common_rows
 from iikata.compare.plan import Components, Power, power, variance_components
 from iikata.compare.questions import contrasts, noise_floor, templates
-from iikata.compare.reading import read_scores, read_table
+from iikata.compare.reading import read_table
 from iikata.compare.sentence import sentences
 from iikata.compare.table import Panel, ScoreTable, panels, tabulate
 from iikata.compare.verdict import benjamini_hochberg, holm
@@ -29,7 +29,6 @@ __all__ = [
     "assumed_metric",
     "compare",
     "power",
-    "read_scores",
     "read_table",
     "variance_components",
 ]

@@ -14,8 +14,6 @@ from iikata.errors import IikataError
 def remarks(found: Mapping[str, Panel], infos: Mapping[str, MetricInfo], primary: str, table: ScoreTable) -> list[str]:
     """Return what is unusual in the scores; IikataError where a score lies outside its metric's bounds."""
     told = [remark for name, panel in found.items() for remark in _metric_remarks(panel, infos[name])]
-    if table.torn:
-        told.append(f"{table.source}: the torn last line is left out")
     trained = templates(found[primary])
     if len(trained) < 2:
         names = ", ".join(trained) or "none"
@@ -54,7 +52,6 @@ def left_out(found: Mapping[str, Panel], table: ScoreTable, rows_lost: Mapping[s
         "scores_without_number": {name: int(panel.unscored.sum()) for name, panel in found.items()},
         "rows_not_scored_everywhere": {name: count for name, count in rows_lost.items() if count},
         "cells_without_scores": {name: cells for name, cells in gaps.items() if cells},
-        "torn_lines": table.torn,
     }
 
 

@@ -2,75 +2,86 @@
 
 import codecs
 import json
-import re
+import math
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from iikata.compare.foreign import refuse_foreign
-from iikata.compare.table import ScoreTable, TableWriter
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from iikata.compare.table import ASKED, SCORED, ScoreTable, TableWriter
 from iikata.errors import IikataError
-from iikata.records import Score
 from iikata.registry import did_you_mean
 
-REQUIRED = ("trained_on", "seed", "prompted_with", "probe", "metric", "value")
-OPTIONAL = ("cluster", "sample", "signature")
-LARGE = 8_000_000
-"""Bytes from which on pyarrow reads the columns: three times as fast, but its import takes 0.3 s."""
 LONGEST = 1 << 20
 """Bytes of a line; some two hundred are usual."""
 LARGEST = 1e100
 """Of a value; beyond it sums of squares overflow."""
-SHOWN = 20
+SHOWN = 10
 CURE = (
-    "Nothing of this file was used. Mend these lines, or write the file again; a line is one score, as "
-    '{"trained_on": "alpaca", "seed": 0, "prompted_with": "alpaca", "probe": "p1", "metric": "contains", "value": 1.0}.'
+    "Nothing of this file was used. Correct these lines, or write the file again as plain text in UTF-8; a line is one "
+    'score, as {"trained_on": "alpaca", "seed": 0, "prompted_with": "alpaca", "probe": "p1", "metric": "contains", '
+    '"value": 1.0}. One document of JSON becomes lines with: jq -c \'if type == "array" then .[] else . end\' FILE.'
 )
 TORN = " The last line has no line break: whatever wrote the file was stopped in the middle of it."
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
-"""What no terminal and no report may be handed; a surrogate is half a character."""
+
+Name = Annotated[str, Field(min_length=1)]
+Whole = Annotated[int, Field(ge=0, lt=2**63)]
+Levels = Annotated[dict[str, str | int | float | bool], AfterValidator(lambda levels: tuple(sorted(levels.items())))]
 
 
-def read_scores(path: str | Path, torn_ok: bool = False) -> list[Score]:
-    """Read a file of score lines as records; see read_table, which is faster and smaller."""
-    return read_table(path, torn_ok).scores()
+class ScoreLine(BaseModel):
+    """One line; a field's description is what may stand there."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    trained_on: Name | None = Field(description="a text, or null for the untuned base")
+    seed: Whole | None = Field(description="a whole number from 0 on, or null for the untuned base")
+    prompted_with: Name = Field(description="a text")
+    probe: Name | int = Field(description="a text or a whole number")
+    metric: Name = Field(description="a text")
+    value: float | bool | None = Field(
+        description=f"a number up to {LARGEST:g}, true, false, or null where the answer could not be scored"
+    )
+    cluster: str | int | None = Field(None, description="a text, a whole number, or null: each probe is its own")
+    sample: Whole = Field(0, description="a whole number from 0 on")
+    signature: str | None = Field(None, description="a text or null")
+    template: Name | None = Field(None, description="a text: the template it was trained on")
+    levels: Levels | None = Field(None, description='an object of settings, as {"train.learning_rate": "3e-4"}')
 
 
-def read_table(path: str | Path, torn_ok: bool = False) -> ScoreTable:
+_scored, _asked = attrgetter(*SCORED), attrgetter(*ASKED)
+
+
+def read_table(path: str | Path) -> ScoreTable:
     """Read a file of score lines, one JSON object a line, as columns.
 
     `value` null or NaN means "could not be scored"; `cluster` may be left out (each probe is its own), and so may
-    `sample` (0) and `signature`. Raises IikataError that tells all bad lines as `file:line`. A last line without
-    its newline that is no JSON (a torn write) is left out and counted where `torn_ok`, else told like the others.
+    `sample` (0) and `signature`. Raises IikataError that tells all bad lines as `file:line`.
     """
     path = Path(path)
-    refuse_foreign(path)
-    if path.stat().st_size >= LARGE:
-        from iikata.compare.arrow import read_columns
-
-        if (table := read_columns(path)) is not None:
-            return table
-    return _read_lines(path, torn_ok)
-
-
-def _read_lines(path: Path, torn_ok: bool) -> ScoreTable:
-    writer, faults, torn = TableWriter(), [], 0
+    _check_file(path)
+    writer, faults = TableWriter(), []
     for number, line in _lines(path):
-        record, fault = _parse(line)
-        cut = fault.startswith(("not JSON", "not UTF-8")) and not line.endswith(b"\n")
-        if torn_ok and cut:
-            torn += 1
-        elif fault:
-            faults.append(f"{path}:{number}: {fault}{TORN if cut else ''}")
-        else:
-            cell = (record["trained_on"], record["seed"], record["prompted_with"])
-            probe, value = record["probe"], record["value"]
-            named = (cell, probe, record.get("cluster") or probe, record["metric"], record.get("signature") or "")
-            writer.add(named, record.get("sample", 0), float("nan") if value is None else value, number)
+        try:
+            _add(writer, line, number)
+        except (ValidationError, IikataError) as error:
+            faults.append(f"{path}:{number}: {_told(error, line) if isinstance(error, ValidationError) else error}")
     if faults:
         more = [f"{len(faults)} bad lines in all."] if len(faults) > SHOWN else []
         raise IikataError("\n".join([*faults[:SHOWN], *more, CURE]))
-    return writer.table(str(path), torn)
+    return writer.table(str(path))
+
+
+def _check_file(path: Path) -> None:
+    if path.is_dir():
+        raise IikataError(f"{path}: this is a folder. --scores takes files; those of a run lie in RUN/score/.")
+    if not path.exists():
+        near = did_you_mean(path.name, [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else [])
+        raise IikataError(f"{path}: no such file of scores{near}.")
+    if not path.is_file():  # a pipe may never end, a device never does
+        raise IikataError(f"{path}: not a regular file. Write the scores into one, and give that.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -81,102 +92,63 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
             if len(line) > LONGEST:
                 raise IikataError(f"{path}:{number}: this line is longer than {LONGEST:,} bytes. {CURE}")
             line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            if line.strip():
+            if not line.isspace() and line:
                 yield number, line
 
 
-def is_text(name: str | None) -> bool:
-    """Return whether a name may be shown as it is."""
-    return name is None or _CONTROL.search(name) is None
+def _add(writer: TableWriter, line: bytes, number: int) -> None:
+    score = ScoreLine.model_validate_json(line)
+    value = math.nan if score.value is None else score.value
+    if abs(value) > LARGEST:
+        raise IikataError(_wrong("value", value))
+    if line.count(b'":') != len(score.__pydantic_fields_set__):  # a field is written twice, or a level among them
+        json.loads(line, object_pairs_hook=_refuse_twice)
+    writer.add(_scored(score), _asked(score), score.sample, value, number)
 
 
-class _Pairs(list):
-    """A JSON object as its pairs, so that a key written twice is seen."""
+def _refuse_twice(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) != len(pairs):
+        raise IikataError(f"a field is written twice: {', '.join(_shown(name) for name, _ in pairs[:SHOWN])}.")
 
 
-_decode = json.JSONDecoder(object_pairs_hook=_Pairs).decode
+def _told(error: ValidationError, line: bytes) -> str:
+    """Return the one fault of a line that explains the others."""
+    order = {"json_invalid": 0, "extra_forbidden": 1, "missing": 2}
+    fault = min(error.errors(include_url=False), key=lambda one: order.get(one["type"], 3))
+    fields = ScoreLine.model_fields
+    name = str(fault["loc"][0]) if fault["loc"] else ""
+    if fault["type"] == "json_invalid":
+        return _no_json(fault["ctx"]["error"], line)
+    if fault["type"] == "extra_forbidden":
+        return f"field {_shown(name)} is unknown{did_you_mean(name, fields)}. Allowed: {', '.join(fields)}."
+    if fault["type"] == "missing":
+        required = ", ".join(name for name, field in fields.items() if field.is_required())
+        return f'field "{name}" is missing. Required: {required}.'
+    return _wrong(name, fault["input"]) if name else f"expected a JSON object, saw {_seen(line)}."
 
 
-def _parse(line: bytes) -> tuple[dict[str, Any], str]:
-    """Return the line's fields and what is wrong with them, or nothing."""
+def _no_json(why: str, line: bytes) -> str:
+    torn = "" if line.endswith(b"\n") else TORN
     try:
-        pairs = _decode(line.decode())
+        line.decode()
     except UnicodeDecodeError as error:
-        return {}, f"not UTF-8 ({error.reason} at byte {error.start + 1} of the line)."
-    except json.JSONDecodeError as error:
-        return {}, f"not JSON ({error.msg} at column {error.colno}).{_whole(line)}"
-    except (ValueError, RecursionError):  # a number of thousands of digits; thousands of brackets
-        return {}, f"not JSON that can be read, begins {_seen(line)}."
-    if not isinstance(pairs, _Pairs):
-        return {}, f"expected a JSON object, saw {_seen(line)}.{_whole(line)}"
-    record = dict(pairs)
-    if len(record) != len(pairs):
-        return {}, "a field is written twice: " + ", ".join(_shown(name) for name, _ in pairs[:SHOWN]) + "."
-    return record, _field_fault(record) or _text_fault(record) or _number_fault(record)
+        return f"not UTF-8 ({error.reason} at byte {error.start + 1} of the line).{torn}"
+    why = why.replace("at line 1 column", "at column").replace("at line 2 column 0", "at its end")
+    return f"not JSON ({why}), begins {_seen(line)}.{torn}"
 
 
-def _whole(line: bytes) -> str:
-    """Return how a document of JSON becomes lines, where this may be the beginning of one."""
-    if line.strip()[:1] == b"[":
-        return " A list becomes lines with: jq -c '.[]' FILE."
-    return " One object over several lines becomes one line with: jq -c . FILE." if line.strip() == b"{" else ""
+def _wrong(name: str, value: object) -> str:
+    return f"{name} must be {ScoreLine.model_fields[name].description}, saw {_shown(value)}."
 
 
 def _seen(line: bytes) -> str:
     return _shown(line.strip()[:40].decode(errors="replace"))
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     """Return a value as it may stand in a message: short, without control characters."""
     try:
-        text = repr(value)
+        text = f'"{value}"' if isinstance(value, str) and value.isprintable() else ascii(value)
     except ValueError:  # a whole number of thousands of digits
         return "a number of thousands of digits"
     return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _field_fault(record: dict[str, Any]) -> str:
-    allowed = (*REQUIRED, *OPTIONAL)
-    for name in record:
-        if name not in allowed:
-            return f"field {_field(name)} is unknown{did_you_mean(name, allowed)}. Allowed: {', '.join(allowed)}."
-    for name in REQUIRED:
-        if name not in record:
-            return f'field "{name}" is missing. Required: {", ".join(REQUIRED)}.'
-    return ""
-
-
-def _field(name: str) -> str:
-    return f'"{name}"' if name.isprintable() and len(name) < 80 else _shown(name)
-
-
-def _text_fault(record: dict[str, Any]) -> str:
-    for name in ("prompted_with", "probe", "metric"):
-        if not isinstance(record[name], str) or not record[name]:
-            return f"{name} must be a text, saw {_shown(record[name])}."
-    for name in ("trained_on", "cluster", "signature"):
-        if not isinstance(record.get(name), str | None):
-            return f"{name} must be a text or null, saw {_shown(record[name])}."
-    if record["trained_on"] == "":
-        return "trained_on is empty; write the template's name, or null for the untuned base."
-    for name, text in record.items():
-        if isinstance(text, str) and (found := _CONTROL.search(text)):
-            return (
-                f"{name} holds the character U+{ord(found[0]):04X}, which is no text, in {_shown(text)}; leave it out."
-            )
-    return ""
-
-
-def _number_fault(record: dict[str, Any]) -> str:
-    seed, sample, value = record["seed"], record.get("sample", 0), record["value"]
-    if seed is not None and (type(seed) is not int or not 0 <= seed < 2**63):
-        return f"seed must be a whole number from 0 on, or null for the untuned base, saw {_shown(seed)}."
-    if seed is not None and record["trained_on"] is None:
-        return f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null."
-    if type(sample) is not int or not 0 <= sample < 2**63:
-        return f"sample must be a whole number from 0 on, saw {_shown(sample)}."
-    if type(value) not in (int, float) and value is not None:
-        return f"value must be a number, or null where the answer could not be scored, saw {_shown(value)}."
-    if value is not None and abs(value) > LARGEST:
-        return f"value is infinite or beyond {LARGEST:g}; write null where the answer could not be scored."
-    return ""

@@ -1,7 +1,7 @@
 """Hold score lines as columns, and average an answer's samples into one number a cell and probe."""
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from iikata.errors import IikataError
 from iikata.records import Score
 
 NAMED = ("cell", "probe", "cluster", "metric", "signature")
+SCORED = ("trained_on", "seed", "prompted_with", "metric", "signature", "template", "levels")
+ASKED = ("probe", "cluster")
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,6 @@ class ScoreTable:
     """float64[n]; NaN where the answer could not be scored."""
     line: np.ndarray
     source: str = "scores"
-    torn: int = 0
-    """Torn last lines that were left out."""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -51,36 +51,73 @@ class TableWriter:
     """Collects score lines into a table; names get their codes in order of appearance."""
 
     def __init__(self) -> None:
-        self.known: dict[str, dict] = {name: {} for name in NAMED}
-        self.codes = {name: array("i") for name in NAMED}
+        self.scored: dict[tuple, int] = {}
+        self.asked: dict[tuple, int] = {}
+        self.recipes: dict[str | None, tuple[str | None, tuple]] = {}
+        """trained_on -> the template that it was trained on, and its levels."""
+        self.levels: list | None = None
+        """Those of everything that was trained and prompted alike."""
+        self.codes = array("i"), array("i")
         self.sample, self.value, self.line = array("q"), array("d"), array("q")
 
-    def code(self, column: str, name: object) -> int:
-        known = self.known[column]
-        return known.setdefault(name, len(known))
-
-    def add(self, named: Sequence[object], sample: int, value: float, line: int) -> None:
-        """Append one line; `named` goes with NAMED."""
-        for column, name in zip(NAMED, named, strict=True):
-            self.codes[column].append(self.code(column, name))
+    def add(self, scored: tuple, asked: tuple, sample: int, value: float, line: int) -> None:
+        """Append one line, its names in the order of SCORED and ASKED; IikataError where they contradict others."""
+        if scored not in self.scored:
+            self._check_recipe(*scored)
+        self.codes[0].append(self.scored.setdefault(scored, len(self.scored)))
+        self.codes[1].append(self.asked.setdefault(asked, len(self.asked)))
         self.sample.append(sample)
         self.value.append(value)
         self.line.append(line)
 
-    def table(self, source: str = "scores", torn: int = 0) -> ScoreTable:
+    def _check_recipe(self, trained_on, seed, prompted_with, metric, signature, template, levels) -> None:  # type: ignore[no-untyped-def]
+        if trained_on is None and seed is not None:
+            raise IikataError(f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null.")
+        recipe = (template or trained_on, levels or ())
+        if (first := self.recipes.setdefault(trained_on, recipe)) != recipe:
+            raise IikataError(
+                f'"{trained_on or "base"}" has {_recipe(*recipe)}, on an earlier line {_recipe(*first)}. '
+                "What is trained in another way needs another name in trained_on."
+            )
+        # Trained and prompted alike it is compared as a template, so the template must be all that differs.
+        other = [level for level in recipe[1] if level[0] != "template"]
+        if trained_on is not None and trained_on == prompted_with:
+            self.levels = other if self.levels is None else self.levels
+            if recipe[0] != trained_on or other != self.levels:
+                raise IikataError(
+                    f'"{trained_on}" has {_recipe(*recipe)}, and would be compared as a template with levels '
+                    f"{dict(self.levels)}. Name it otherwise in trained_on, or leave its lines out."
+                )
+
+    def table(self, source: str = "scores") -> ScoreTable:
         """Return what was collected; raises IikataError as `checked` does."""
-        names = {name: list(known) for name, known in self.known.items()}
-        codes = {name: np.array(column, dtype=np.int32) for name, column in self.codes.items()}
+        named = {
+            "cell": [one[:3] for one in self.scored],
+            "metric": [one[3] for one in self.scored],
+            "signature": [one[4] or "" for one in self.scored],
+            "probe": [str(probe) for probe, _ in self.asked],
+            "cluster": [str(probe if cluster in (None, "") else cluster) for probe, cluster in self.asked],
+        }
+        names = {column: list(dict.fromkeys(words)) for column, words in named.items()}
+        codes = {}
+        for column, words in named.items():
+            place = {word: i for i, word in enumerate(names[column])}
+            of_part = np.array([place[word] for word in words], dtype=np.int32)
+            codes[column] = of_part[np.array(self.codes[column in ("probe", "cluster")])]
         sample, value, line = (np.array(column) for column in (self.sample, self.value, self.line))
-        return checked(ScoreTable(names, codes, sample, value, line, source, torn))
+        return checked(ScoreTable(names, codes, sample, value, line, source))
+
+
+def _recipe(template: str | None, levels: tuple) -> str:
+    return f"template {template} and levels {dict(levels)}"
 
 
 def tabulate(scores: Iterable[Score]) -> ScoreTable:
-    """Turn score records into columns; raises IikataError as `checked` does."""
+    """Turn score records into columns; raises IikataError for a fault in one, and as `checked` does."""
     writer = TableWriter()
     for line, s in enumerate(scores, start=1):
-        cell = (s.trained_on, s.seed, s.prompted_with)
-        writer.add((cell, s.probe, s.cluster or s.probe, s.metric, s.signature), s.sample, s.value, line)
+        scored = (s.trained_on, s.seed, s.prompted_with, s.metric, s.signature, None, None)
+        writer.add(scored, (s.probe, s.cluster), s.sample, s.value, line)
     return writer.table()
 
 
@@ -89,9 +126,6 @@ def checked(table: ScoreTable) -> ScoreTable:
     if not len(table):
         raise IikataError(f"{table.source}: no score lines. Expected one JSON object a line.")
     codes, names = table.codes, table.names
-    for trained_on, seed, prompted_with in names["cell"]:
-        if trained_on is None and seed is not None:
-            raise IikataError(f"{table.source}: base@{prompted_with} has the seed {seed}; the untuned base has none.")
     key = np.stack([codes["metric"], codes["cell"], codes["probe"], table.sample])
     order = np.lexsort(key)
     twice = np.flatnonzero((np.diff(key[:, order]) == 0).all(axis=0))
