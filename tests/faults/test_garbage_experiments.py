@@ -148,6 +148,8 @@ WRONG = {
     "judge_new_line": ('score: {judge: {url: "http://h/v1\\r\\nX: y", model: m}}', "exp.yaml:3:22", "http://HOST/v1"),
     "metric_twice": ("score: {metrics: [nll, nll]}", "exp.yaml:3:18", "nll stands twice"),
     "primary_absent": ("score: {primary: bleu}", "exp.yaml:3:8", '"bleu" must be among score.metrics'),
+    "metric_of_elsewhere": ("score: {metrics: [bleu]}", 'score.metrics: metric "bleu" is unknown', '"chrf"'),
+    "primary_left_out": ("score: {metrics: [contains]}", "score.primary: nll decides", "not among score.metrics"),
     "metric_unknown": ("score: {metrics: [nll, chrff]}", 'score.metrics: metric "chrff" is unknown', '"chrf"?'),
     "metric_no_module": ("score: {metrics: [nll, 'no.such:thing']}", "score.metrics", 'Write "package.module:name"'),
     "metric_no_name": ("score: {metrics: [nll, 'json:nothing']}", "score.metrics", "has no attribute 'nothing'"),

@@ -181,12 +181,16 @@ class ScoreSettings(Settings):
 
     @field_validator("metrics")
     @classmethod
-    def _hold_the_primary(cls, metrics: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+    def _name_each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
         refuse_repeats(metrics)
-        primary = info.data.get("primary", metrics[0])
-        if primary not in metrics:
-            raise ValueError(f'the primary metric "{primary}" must be among score.metrics')
         return metrics
+
+    @model_validator(mode="after")
+    def _hold_the_primary(self) -> "ScoreSettings":
+        # Where nll was only the default, the metrics may be misspelt: whoever knows their names says which.
+        if "primary" in self.model_fields_set and self.primary not in self.metrics:
+            raise ValueError(f'the primary metric "{self.primary}" must be among score.metrics')
+        return self
 
     @property
     def names(self) -> tuple[str, ...]:

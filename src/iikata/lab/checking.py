@@ -47,11 +47,17 @@ def examine(lab: Materials) -> list[Finding]:
 
 def look_up_metrics(lab: Materials) -> None:
     """Raise IikataError for a metric that there is not; found out after the training, it would cost the training."""
-    for name in lab.experiment.score.metrics:
+    score = lab.experiment.score
+    for name in score.metrics:
         try:
             get(name)
         except IikataError as error:
             raise IikataError(f"score.metrics: {error}") from None
+    if score.primary not in score.metrics:
+        raise IikataError(
+            f"score.primary: {score.primary} decides where no other metric is named, and is not among score.metrics: "
+            f"{', '.join(score.metrics)}. Add it there, or name one of these as score.primary."
+        )
 
 
 def case(lab: Materials) -> checks.Case:

@@ -46,6 +46,11 @@ METRICS: dict[str, Metric] = {
 RATED: dict[str, Metric] = {"rated": Rated(), "rated_base": RatedBase()}
 """Made of what people chose between two answers: declared here, scored by nothing that sees one answer alone."""
 
+ELSEWHERE = {"bleu": "chrf", "rouge": "rouge_l", "f1": "rouge_l", "perplexity": "nll", "ppl": "nll", "loss": "nll"} | (
+    {"em": "exact", "exact_match": "exact", "accuracy": "contains"}
+)
+"""What people ask for by names that no metric here has -> what comes nearest."""
+
 ALLOWED = {"better": ("higher", "lower", "none"), "kind": ("content", "form", "likelihood")}
 
 
@@ -54,6 +59,9 @@ def get(name: str) -> Metric:
 
     Raises IikataError where there is none, or where what was found does not declare what a metric must.
     """
+    if near := ELSEWHERE.get(name.lower()):
+        known = ", ".join(METRICS)
+        raise IikataError(f'metric "{name}" is unknown; what comes nearest here is "{near}". Known: {known}.')
     metric: Any = lookup(name, {**METRICS, **RATED}, "metric")
     if isinstance(metric, type):
         try:
