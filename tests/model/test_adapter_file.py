@@ -119,9 +119,31 @@ def test_a_setting_that_cannot_be_meant_is_refused(saved, change):
         adapter_file.read(saved)
 
 
-@pytest.mark.parametrize("change", [{"use_rslora": True}, {"use_dora": True}, {"alpha_pattern": {"v_proj": 32}}])
-def test_other_kinds_of_lora_are_refused_by_name(saved, change):
+OTHER_KINDS = [
+    {"use_rslora": True},
+    {"use_dora": True},
+    {"alpha_pattern": {"v_proj": 32}},
+    {"a_flag_of_tomorrows_peft": True},
+    {"init_lora_weights": "mica"},
+    {"velora_config": {"scale": 1.0}},
+]
+
+
+@pytest.mark.parametrize("change", OTHER_KINDS)
+def test_what_may_change_the_tensors_meaning_is_refused_by_name_though_peft_may_not_have_it_yet(saved, change):
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps(config | change))
-    with pytest.raises(IikataError, match=next(iter(change))):
+    with pytest.raises(IikataError, match=f'"{next(iter(change))}" is .*plain LoRA only'):
         adapter_file.read(saved)
+
+
+def test_every_default_that_peft_writes_is_plain_lora_and_we_write_only_what_it_needs(saved):
+    from peft import LoraConfig
+
+    ours = json.loads((saved / CONFIG).read_text())
+    assert set(ours) == {
+        *("peft_type", "task_type", "base_model_name_or_path", "revision", "r", "lora_alpha", "lora_dropout"),
+        *("target_modules", "bias", "fan_in_fan_out", "inference_mode"),
+    }
+    (saved / CONFIG).write_text(json.dumps(LoraConfig().to_dict() | ours, default=str))
+    assert adapter_file.read(saved)[1].r == ours["r"]

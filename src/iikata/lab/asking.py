@@ -175,11 +175,12 @@ def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict
     path, config = folder / adapter_config.CONFIG, adapter_config.read_config(folder)
     if shape.alpha != int(shape.alpha):
         raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {adapter_config.MERGE}')
-    if not config.base and not any(override.startswith("model.base=") for override in overrides):
+    base = config.base_model_name_or_path
+    if not base and not any(override.startswith("model.base=") for override in overrides):
         raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
-    model = {"base": "smollm2" if config.base == smollm2.HUB_ID else config.base, "revision": config.revision}
+    model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.revision or None}
     lora = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
-    return {"model": model if config.base else {}, "train": {"lora": lora}}
+    return {"model": model if base else {}, "train": {"lora": lora}}
 
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:

@@ -1,53 +1,47 @@
-"""What adapter_config.json says of an adapter, as PEFT writes it; what plain LoRA does not know is refused."""
+"""What adapter_config.json says of an adapter, as PEFT writes it; only what plain LoRA knows is allowed."""
 
 import json
-import math
-from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from iikata.disk import parse_json
 from iikata.errors import IikataError
 
 CONFIG = "adapter_config.json"
 MOST_BYTES = 1 << 22
-OTHER_KINDS = (
-    "use_rslora",
-    "use_dora",
-    "use_qalora",
-    "use_bdlora",
-    "rank_pattern",
-    "alpha_pattern",
-    "modules_to_save",
-    "target_parameters",
-    "trainable_token_indices",
-    "layer_replication",
-    "lora_bias",
-    "arrow_config",
-    "kasa_config",
-    "alora_invocation_tokens",
-)
-"""Settings of PEFT that change what the tensors mean."""
-PLAIN_STARTS = ("gaussian", "orthogonal", "eva")
-"""Values of init_lora_weights, beside true and false, that leave the base's weights as they are."""
+HARMLESS = (
+    "auto_mapping", "ensure_weight_tying", "eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode",
+    "layers_pattern", "layers_to_transform", "megatron_core", "peft_version", "qalora_group_size", "runtime_config",
+    "task_type",
+)  # fmt: skip
+"""Settings, beside AdapterConfig's, that leave the tensors' meaning as it is: which layers have an adapter is seen in
+their names, and only Conv1D layers, which no adapter is put on, turn their weights."""
+PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
+"""Values of init_lora_weights that leave the base's weights as they are."""
+AGAIN = "Copy the file again from where the adapter comes, or train the arm again."
 MERGE = (
     "iikata reads plain LoRA only. Merge it where you trust it (in peft: PeftModel.from_pretrained(model, FOLDER)"
     ".merge_and_unload().save_pretrained(DEST)) and give DEST as the model."
 )
+Name = Annotated[str, Field(min_length=1)]
 
 
-@dataclass(frozen=True)
-class AdapterConfig:
-    """The settings of a plain LoRA adapter."""
+class AdapterConfig(BaseModel):
+    """The settings of a plain LoRA adapter, by PEFT's names; a description says what is allowed."""
 
-    r: int
-    alpha: float
-    dropout: float
-    target_modules: tuple[str, ...]
-    """Empty for "all-linear": the weights say which."""
-    base: str
-    """Hub id or path; "" where the file names none."""
-    revision: str | None
+    model_config = ConfigDict(strict=True, frozen=True, extra="ignore")
+
+    target_modules: Annotated[list[Name], Field(min_length=1)] | Literal["all-linear"] = Field(
+        description="the list of the modules' names is allowed; write a pattern so"
+    )
+    r: int = Field(ge=1, description="a whole number from 1 on is allowed, the rank of the weights")
+    lora_alpha: float = Field(gt=0, allow_inf_nan=False, description="a number above 0 is allowed")
+    lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="a share from 0 to below 1 is allowed")
+    base_model_name_or_path: str | None = Field(default=None, description="a text or null is allowed")
+    revision: str | None = Field(default=None, description="a text or null is allowed")
 
 
 def read_config(folder: Path) -> AdapterConfig:
@@ -55,25 +49,13 @@ def read_config(folder: Path) -> AdapterConfig:
     path = folder / CONFIG
     values = _content(path)
     _refuse_other_kinds(path, values)
-    names: Any = values.get("target_modules")
-    listed = isinstance(names, list) and bool(names) and all(isinstance(name, str) and name for name in names)
-    if not listed and names != "all-linear":
-        what = "a pattern" if isinstance(names, str) else "it"
-        raise _fault(path, values, "target_modules", f"the list of the modules' names is allowed; write {what} so")
-    r: Any = values.get("r")
-    alpha: Any = values.get("lora_alpha")
-    dropout: Any = values.get("lora_dropout") or 0.0
-    if type(r) is not int or r < 1:
-        raise _fault(path, values, "r", "a whole number from 1 on is allowed, the rank of the weights")
-    if not _is_number(alpha) or alpha <= 0:
-        raise _fault(path, values, "lora_alpha", "a number above 0 is allowed")
-    if not _is_number(dropout) or not 0 <= dropout < 1:
-        raise _fault(path, values, "lora_dropout", "a share from 0 to below 1 is allowed")
-    for key in ("base_model_name_or_path", "revision"):
-        if not isinstance(values.get(key), str | None):
-            raise _fault(path, values, key, "a text or null is allowed")
-    base, revision = values.get("base_model_name_or_path") or "", values.get("revision") or None
-    return AdapterConfig(r, float(alpha), float(dropout), tuple(names) if listed else (), base, revision)
+    try:
+        return AdapterConfig.model_validate(values)
+    except ValidationError as error:
+        key = str(error.errors()[0]["loc"][0])
+        seen = f"is {_shown(values[key])}" if key in values else "is missing"
+        allowed = AdapterConfig.model_fields[key].description
+        raise _fault(path, f'"{key}" {seen}; {allowed}') from None
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -81,39 +63,39 @@ def _content(path: Path) -> dict[str, Any]:
         what = "not a file" if path.exists() else "no such file"
         raise IikataError(f"{path}: {what}, so {path.parent} holds no adapter. PEFT's save_pretrained writes it.")
     if path.stat().st_size > MOST_BYTES:
-        raise IikataError(f"{path}: not an adapter configuration: longer than {MOST_BYTES:,} bytes. {_AGAIN}")
+        raise _fault(path, f"longer than {MOST_BYTES:,} bytes")
     try:
         values = parse_json(path.read_bytes())
     except ValueError as error:
-        raise IikataError(f"{path}: not an adapter configuration: not JSON ({error}). {_AGAIN}") from None
+        raise _fault(path, f"not JSON ({error})") from None
     if not isinstance(values, dict):
-        raise IikataError(f"{path}: not an adapter configuration: expected an object, saw {_shown(values)}. {_AGAIN}")
+        raise _fault(path, f"expected an object, saw {_shown(values)}")
     return values
 
 
 def _refuse_other_kinds(path: Path, values: dict[str, Any]) -> None:
-    if (kind := values.get("peft_type", "LORA")) != "LORA":
-        raise IikataError(f'{path}: "peft_type" is {_shown(kind)}. {MERGE}')
-    start = values.get("init_lora_weights", True)
-    odd = [key for key in OTHER_KINDS if values.get(key)]
-    odd += ["bias"] if values.get("bias", "none") not in ("none", None) else []
-    odd += ["init_lora_weights"] if not isinstance(start, bool | None) and start not in PLAIN_STARTS else []
-    if odd:
-        raise IikataError(f'{path}: "{odd[0]}" is {_shown(values[odd[0]])}. {MERGE}')
+    """Raise IikataError for the first setting that may change what the tensors mean, one of tomorrow's PEFT too."""
+    known = {*HARMLESS, *AdapterConfig.model_fields}
+    for key, value in values.items():
+        if key == "init_lora_weights":
+            plain = value in PLAIN_STARTS
+        else:
+            plain = key in known or not value or value == _defaults().get(key)
+        if not plain:
+            raise IikataError(f'{path}: "{key}" is {_shown(value)}. {MERGE}')
 
 
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < 1e30 and math.isfinite(value)
+@cache
+def _defaults() -> dict[str, Any]:
+    from peft import LoraConfig
+
+    return {**LoraConfig().to_dict(), "peft_type": "LORA"}
 
 
-def _fault(path: Path, values: dict[str, Any], key: str, allowed: str) -> IikataError:
-    seen = f"is {_shown(values[key])}" if key in values else "is missing"
-    return IikataError(f'{path}: not an adapter configuration: "{key}" {seen}; {allowed}. {_AGAIN}')
+def _fault(path: Path, what: str) -> IikataError:
+    return IikataError(f"{path}: not an adapter configuration: {what}. {AGAIN}")
 
 
 def _shown(value: Any) -> str:
     text = json.dumps(value)
     return text if len(text) <= 60 else f"{text[:60]}..."
-
-
-_AGAIN = "Copy the file again from where the adapter comes, or train the arm again."

@@ -12,34 +12,35 @@ from torch import Tensor
 
 from iikata.disk import write_bytes, write_text
 from iikata.errors import IikataError
-from iikata.model.adapter_config import CONFIG, AdapterConfig, read_config
+from iikata.model.adapter_config import AGAIN, CONFIG, AdapterConfig, read_config
 from iikata.model.stack import LoraShape, Weights
 
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
 PREFIX = "base_model.model."
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-AGAIN = "Copy the file again from where the adapter comes, or train the arm again."
 
 
 def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: str | None = None) -> None:
-    """Write adapter_config.json and adapter_model.safetensors; `base` is the hub id, never a path of this machine."""
-    from peft import LoraConfig
+    """Write adapter_config.json and adapter_model.safetensors; `base` is the hub id, never a path of this machine.
 
-    config = LoraConfig(
-        r=shape.r,
-        lora_alpha=shape.alpha,  # type: ignore[arg-type]
-        lora_dropout=shape.dropout,
-        target_modules=sorted(shape.target_modules),
-        task_type="CAUSAL_LM",
-        base_model_name_or_path=base,
-        revision=revision,
-        inference_mode=True,
-    ).to_dict()
-    config["target_modules"] = sorted(shape.target_modules)  # PEFT keeps a set, whose order changes by process
-    text = json.dumps(config, indent=2, sort_keys=True, default=str)
+    The keys are those that plain LoRA needs: older peft, and other readers, refuse what they do not know.
+    """
+    config = {
+        "peft_type": "LORA",
+        "task_type": "CAUSAL_LM",
+        "base_model_name_or_path": base,
+        "revision": revision,
+        "r": shape.r,
+        "lora_alpha": int(shape.alpha) if float(shape.alpha).is_integer() else shape.alpha,
+        "lora_dropout": shape.dropout,
+        "target_modules": sorted(shape.target_modules),
+        "bias": "none",
+        "fan_in_fan_out": False,
+        "inference_mode": True,
+    }
     named = {_peft_name(name): tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
-    write_text(folder / CONFIG, text)
+    write_text(folder / CONFIG, json.dumps(config, indent=2))
     write_bytes(folder / WEIGHTS, safetensors.torch.save(named, metadata={"format": "pt"}))
 
 
@@ -54,7 +55,7 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
     if alone := sorted({f"{module}.lora_{side}" for module in modules for side in "AB"} - set(weights)):
         raise IikataError(f"{path}: {alone[0]} is missing; every lora_A belongs to a lora_B. {AGAIN}")
     targets = _targets(folder, config, {module.rpartition(".")[2] for module in modules})
-    return weights, LoraShape(config.r, config.alpha, config.dropout, targets)
+    return weights, LoraShape(config.r, config.lora_alpha, config.lora_dropout, targets)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -112,11 +113,13 @@ def _checked(path: Path, name: str, tensor: Tensor, r: int) -> Tensor:
 
 
 def _targets(folder: Path, config: AdapterConfig, found: set[str]) -> tuple[str, ...]:
-    named = tuple(name.rpartition(".")[2] for name in config.target_modules)
-    if named and (odd := sorted(set(named) ^ found)):
+    if config.target_modules == "all-linear":
+        return tuple(sorted(found))
+    named = {name.rpartition(".")[2] for name in config.target_modules}
+    if odd := sorted(named ^ found):
         where = "the weights hold none of it" if odd[0] in named else "the weights hold it and the list does not"
         raise IikataError(f'{folder / CONFIG}: "target_modules", {odd[0]}: {where}. {AGAIN}')
-    return named or tuple(sorted(found))
+    return tuple(config.target_modules)
 
 
 def _peft_name(name: str) -> str:
