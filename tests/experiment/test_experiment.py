@@ -104,7 +104,9 @@ def test_declared_values_name_the_places_they_are_given():
     from pathlib import Path
 
     values = {**VALUES, "train": {"epochs": 0}}
-    with pytest.raises(IikataError, match=r"^--num_epochs=0: train.epochs: 0 was seen; 1 or more is allowed.$"):
+    with pytest.raises(
+        IikataError, match=r"^--num_epochs=0: train.epochs: 0 was seen; it should be greater than or equal to 1.$"
+    ):
         declare(values, Path(), {("train", "epochs"): "--num_epochs=0"})
 
 

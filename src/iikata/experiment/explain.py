@@ -1,8 +1,7 @@
-"""Say in plain words what pydantic found wrong, and where it stands in the file."""
+"""Say in plain words what pydantic found wrong, by the setting's name."""
 
-import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -12,72 +11,63 @@ from iikata.experiment.document import Key, short
 from iikata.experiment.settings import Experiment, Settings
 from iikata.registry import did_you_mean
 
-ALLOWED = {
-    "greater_than": "a number greater than {gt} is allowed",
-    "greater_than_equal": "{ge} or more is allowed",
-    "less_than": "a number less than {lt} is allowed",
-    "less_than_equal": "{le} or less is allowed",
-    "int_type": "a whole number is allowed",
-    "int_from_float": "a whole number is allowed",
-    "float_type": "a number is allowed",
-    "finite_number": "a finite number is allowed",
-    "string_type": "text is allowed (in quotes, where it looks like a number)",
-    "string_too_short": "text of at least one character is allowed",
-    "string_too_long": "at most {max_length} characters are allowed",
-    "string_pattern_mismatch": "a name that can be part of a file name is allowed",
-    "string_unicode": "text without lone surrogates is allowed",
-    "too_short": "at least one is needed",
-    "value_error": "{error}",
-}
-"""What is allowed instead, by pydantic's type of error; the words in braces are pydantic's."""
+ABOUT_NAMES = ("extra_forbidden", "missing", "invalid_key")
+"""Errors that are shown at a setting's name, others at its value."""
 
 
-def explain(
-    error: ValidationError, values: Any, places: Mapping[Key, str], keys: Mapping[Key, str]
-) -> Iterator[tuple[str, str]]:
-    """Yield (place, message) of each error; `places` are those of values, `keys` those of their keys."""
+def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, str]]:
+    """Yield of each error the key in `values`, whether it is about the key's name, and the message."""
     for detail in error.errors(include_url=False):
-        key = _existing(detail["loc"], values)
-        if detail["type"] == "extra_forbidden":
-            yield _place(key, keys), _unknown(key)
-        elif detail["type"] == "missing":
-            yield _place(key, keys), _missing((*key, detail["loc"][-1]))
+        key, kind = _existing(detail["loc"], values), detail["type"]
+        if kind == "extra_forbidden":
+            message = _unknown(key)
+        elif kind == "missing":
+            missing = (*key, detail["loc"][-1])
+            meaning = _fields(key)[str(missing[-1])].description or ""
+            message = f"{_dotted(missing)} is missing: {' '.join(meaning.split())}"
         else:
-            yield (
-                _place(key, places),
-                f"{_dotted(key)}: {_show(detail['input'])} was seen; {_allowed(detail, key)}.",
-            )
+            message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {_allowed(detail, key)}."
+        yield key, kind in ABOUT_NAMES, message
 
 
 def _existing(location: tuple[int | str, ...], values: Any) -> Key:
     """Follow pydantic's location as far as the values go; it also holds names of types, and defaults."""
     key: Key = ()
     for part in location:
-        if isinstance(values, list):
-            within = isinstance(part, int) and part < len(values)
-        else:
-            within = isinstance(values, dict) and part in values
-        if not within:
+        try:
+            values = values[part]
+        except (LookupError, TypeError):
             break
-        values, key = values[part], (*key, part)
+        key = (*key, part)
     return key
-
-
-def _place(key: Key, places: Mapping[Key, str]) -> str:
-    """Return the place of `key`, or of the nearest thing around it."""
-    while key and key not in places:
-        key = key[:-1]
-    return places.get(key, "")
 
 
 def _dotted(key: Key) -> str:
     return ".".join(map(short, key)) or "the experiment"
 
 
-def _show(value: Any) -> str:
-    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False, default=str)
+def _show(value: Any, inside: bool = False) -> str:
+    """Return a value as YAML could write it, no deeper than one level: nested aliases can hold billions."""
+    if isinstance(value, list | tuple | dict) and inside:
+        return "…"
+    if isinstance(value, dict):
+        return short(f"{{{', '.join(f'{_show(key)}: {_show(value[key], True)}' for key in [*value][:5])}}}")
+    if isinstance(value, list | tuple):
+        return short(f"[{', '.join(_show(item, True) for item in value[:5])}]")
+    if value is None or isinstance(value, bool):
+        return "nothing" if value is None else str(value).lower()
+    text = f'"{value:.80}"' if isinstance(value, str) else str(value)
     text = text.encode("utf-8", "backslashreplace").decode()
     return short(re.sub(r"//[^/]*@|[?#].*", "...", text) if "://" in text else text)  # a key may be in it
+
+
+def _allowed(detail: Any, key: Key) -> str:
+    if detail["type"] == "model_type":
+        return f"settings are allowed: {', '.join(_fields(key))}"
+    said = re.sub("^(Input|Value|String|Keys) should", "it should", detail["msg"].removeprefix("Value error, "))
+    if detail["type"] == "literal_error":
+        said += did_you_mean(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
+    return said + " (put it in quotes)" * (detail["type"] == "string_type")
 
 
 def _fields(key: Key) -> dict[str, FieldInfo]:
@@ -89,13 +79,6 @@ def _fields(key: Key) -> dict[str, FieldInfo]:
         if section is None:
             return {}
     return section.model_fields
-
-
-def _dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield before + name
-        if (below := _section(field)) is not None:
-            yield from _dotted_names(below, f"{before}{name}.")
 
 
 def _section(field: FieldInfo) -> type[Settings] | None:
@@ -111,16 +94,8 @@ def _unknown(key: Key) -> str:
     return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}."
 
 
-def _missing(key: Key) -> str:
-    meaning = (_fields(key[:-1])[str(key[-1])].description or "").replace("\n", " ")
-    return f"{_dotted(key)} is missing: {meaning}"
-
-
-def _allowed(detail: Any, key: Key) -> str:
-    kind, context = detail["type"], detail.get("ctx", {})
-    if kind == "literal_error":
-        words = re.findall(r"'([^']*)'", context["expected"])
-        return f"allowed: {', '.join(words)}{did_you_mean(str(detail['input']), words)}"
-    if kind == "model_type":
-        return f"settings are allowed: {', '.join(_fields(key))}"
-    return ALLOWED[kind].format(**context) if kind in ALLOWED else str(detail["msg"])
+def _dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:
+    for name, field in section.model_fields.items():
+        yield before + name
+        if (below := _section(field)) is not None:
+            yield from _dotted_names(below, f"{before}{name}.")

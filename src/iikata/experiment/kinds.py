@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff'
 SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
 """Names become file names and parts of `arm@template`; some characters would hide what they say."""
-MOST_NAME_BYTES = 200
+MOST_NAME, MOST_NAME_BYTES = 80, 200
 
 
 def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
@@ -29,8 +29,10 @@ def _one_line(text: str) -> str:
 
 
 def _fits_a_file_name(name: str) -> str:
-    if len(name.encode()) > MOST_NAME_BYTES:
-        raise ValueError(f"at most {MOST_NAME_BYTES} bytes in UTF-8 are allowed")
+    if len(name) > MOST_NAME or len(name.encode()) > MOST_NAME_BYTES:
+        raise ValueError(f"at most {MOST_NAME} characters and {MOST_NAME_BYTES} bytes in UTF-8 are allowed")
+    if not re.fullmatch(SAFE_NAME, name):
+        raise ValueError("a name that can be part of a file name is allowed")
     return name
 
 
@@ -81,7 +83,9 @@ CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
 Above0 = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one_line)]
-Name = Annotated[str, Field(pattern=SAFE_NAME, max_length=80), AfterValidator(_fits_a_file_name)]
+Name = Annotated[
+    str, AfterValidator(_fits_a_file_name), Field(json_schema_extra={"pattern": SAFE_NAME, "maxLength": MOST_NAME})
+]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
 AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
