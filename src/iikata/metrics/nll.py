@@ -29,7 +29,7 @@ class NllTemplate(LikelihoodMetric):
     """-log2 p of what a template makes the model write besides the answer (an empty think block): bits a row."""
 
     name = "nll_template"
-    better = "lower"
+    better = "none"  # another template writes another text
     bounds = None
     unit = "bits"
     kind = "likelihood"
