@@ -1,10 +1,10 @@
 """Templates and rows to tokens and masks."""
 
-from iikata.encode.encode import encode, encode_prompt, end_id, writes
+from iikata.encode.encode import encode, encode_prompt, end_id, stop_ids, writes
 from iikata.encode.load import disagreement, load_tokenizer
 from iikata.encode.portable import chat_template_for, tokenizer_config, tokenizer_json
 from iikata.encode.prefix import prefixes
-from iikata.encode.show import show
+from iikata.encode.show import pieces, show
 from iikata.encode.tokenizer import Tokenizer
 
 __all__ = [
@@ -15,8 +15,10 @@ __all__ = [
     "encode_prompt",
     "end_id",
     "load_tokenizer",
+    "pieces",
     "prefixes",
     "show",
+    "stop_ids",
     "tokenizer_config",
     "tokenizer_json",
     "writes",

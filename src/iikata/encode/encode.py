@@ -1,5 +1,6 @@
 """Turn one example into tokens and a mask that says exactly where the loss counts."""
 
+import re
 import sys
 from typing import Literal
 
@@ -27,7 +28,7 @@ def encode(
     """
     rendered = template.render(example.instruction, example.input, example.output)
     prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
-    behind, end = _end(tokenizer, rendered.end)
+    behind, end = _end(template, tokenizer, rendered.end)
     ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
     lengths: dict[Role, int] = {"prompt": len(prompt_ids), "written": start, "answer": stop - start}
     roles: list[Role] = [role for role, length in lengths.items() for _ in range(length)]
@@ -52,8 +53,13 @@ def writes(template: Template, tokenizer: Tokenizer) -> bool:
 
 
 def end_id(template: Template, tokenizer: Tokenizer) -> int:
-    """Return the token that ends an answer: the special token the template writes after it, else EOS."""
-    return _end(tokenizer, template.render("instruction", "", "answer").end)[1]
+    """Return the token that ends an answer: the one that the template writes behind it, else EOS."""
+    return _end(template, tokenizer, template.render("instruction", "", "answer").end)[1]
+
+
+def stop_ids(template: Template, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the tokens at which every arm stops answering: the template's end and all that the model declares."""
+    return tokenizer.end_ids | {end_id(template, tokenizer)}
 
 
 def _prompt_ids(tokenizer: Tokenizer, text: str, special: bool = True) -> list[int]:
@@ -101,7 +107,9 @@ def _alike(one: list[int], other: list[int]) -> int:
     return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
-def _end(tokenizer: Tokenizer, after: str) -> tuple[str, int]:
+def _end(template: Template, tokenizer: Tokenizer, after: str) -> tuple[str, int]:
     """Return what stands between an answer and its end token, and that token: EOS where the template writes none."""
-    found = tokenizer.first_special(after)
+    # A break may be an added token itself: <NL> is one of rinna's, and dolly_ja_rinna writes it without declaring it.
+    breaks = re.match(rf"(\s|<NL>|{re.escape(template.newline or '<NL>')})*", after)
+    found = tokenizer.end_in(after, breaks.end() if breaks else 0)
     return ("", tokenizer.eos_id) if found is None else (after[: found[0]], found[1])

@@ -8,6 +8,11 @@ from typing import Any
 
 from iikata.encode.tokenizer import Tokenizer
 
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_OTHERS = (byte for byte in range(0x100) if byte not in _PRINTABLE)
+LETTER_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + i): byte for i, byte in enumerate(_OTHERS)}
+"""Letter -> byte, as GPT-2's byte-level BPE writes bytes (Radford et al. 2019, encoder.py)."""
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FastTokenizer(Tokenizer):
@@ -24,24 +29,25 @@ class FastTokenizer(Tokenizer):
         return self._start.decode(list(ids), skip_special_tokens=False)  # ids beyond the vocabulary give nothing
 
     def token(self, id: int) -> str:
-        # Byte-level vocabularies write bytes as odd letters; the text is shown where it is whole characters.
-        byte_level = type(self._start.decoder).__name__ == "ByteLevel"
-        text = self.text([id]) if byte_level else "\ufffd"
-        return text if "\ufffd" not in text else self._start.id_to_token(id) or ""
+        written = self._start.id_to_token(id) or ""
+        if type(self._start.decoder).__name__ != "ByteLevel" or not all(map(LETTER_BYTES.__contains__, written)):
+            return written
+        text = bytes(map(LETTER_BYTES.__getitem__, written)).decode(errors="surrogateescape")
+        return "".join(f"<0x{ord(c) & 0xFF:02X}>" if "\udc80" <= c <= "\udcff" else c for c in text)
 
     @cached_property
     def _start(self) -> Any:
-        return backend(self.file, self.named_tokens.values())
+        return backend(self.file, self.special_tokens)
 
     @cached_property
     def _inner(self) -> Any:
         content = json.loads(self.file)
         inner = without_prefix(content)
-        return self._start if inner == content else backend(json.dumps(inner), self.named_tokens.values())
+        return self._start if inner == content else backend(json.dumps(inner), self.special_tokens)
 
 
-def backend(file: str, named: Iterable[str] = ()) -> Any:
-    """Return a `tokenizers.Tokenizer`; `named` tokens are special even where the file does not mark them."""
+def backend(file: str, special: Iterable[str] = ()) -> Any:
+    """Return a `tokenizers.Tokenizer`; `special` tokens are such even where the file does not mark them."""
     from tokenizers import AddedToken
     from tokenizers import Tokenizer as Backend
 
@@ -49,7 +55,7 @@ def backend(file: str, named: Iterable[str] = ()) -> Any:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     marked = {token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special}
-    unmarked = sorted({text for text in named if text not in marked})
+    unmarked = sorted({text for text in special if text not in marked})
     tokenizer.add_special_tokens([AddedToken(text, normalized=False) for text in unmarked])
     return tokenizer
 

@@ -7,15 +7,33 @@ from pathlib import Path
 from typing import Any
 
 from iikata.disk import parse_json
+from iikata.encode.declared import add_declared, added_to_pieces, declared_ends
 from iikata.encode.fast import FastTokenizer, backend
-from iikata.encode.pieces import CONTROL, PieceTokenizer, parsed, processor
-from iikata.encode.settings import AGAIN, NAMES, end_ids, read_added, read_bytes, read_settings, read_text, text_of
+from iikata.encode.pieces import CONTROL, USER_DEFINED, PieceTokenizer, parsed, processor
+from iikata.encode.settings import (
+    AGAIN,
+    NAMES,
+    listed_tokens,
+    read_bytes,
+    read_object,
+    read_settings,
+    read_text,
+    text_of,
+)
 from iikata.encode.tokenizer import Tokenizer
 from iikata.errors import IikataError
 
 PIECE_FILES = ("spiece.model", "tokenizer.model", "sentencepiece.bpe.model")
-BOS_BY_DEFAULT = ("LlamaTokenizer", "CodeLlamaTokenizer", "GemmaTokenizer")
-"""SentencePiece classes that put a BOS in front unless `add_bos_token` says otherwise."""
+BOS_BY_DEFAULT = ("llamatokenizer", "codellamatokenizer", "gemmatokenizer")
+"""SentencePiece classes that put a BOS in front unless `add_bos_token` says otherwise; LLaMA's first folders wrote
+"LLaMATokenizer"."""
+CLASS_OF = {
+    "llama": "llamatokenizer",
+    "mistral": "llamatokenizer",
+    "gemma": "gemmatokenizer",
+    "gemma2": "gemmatokenizer",
+}
+"""Model type -> the class of a SentencePiece model whose folder names none."""
 TRIAL = "Any text 1, 色.\n\ue000"
 """Words, and a letter that no vocabulary has."""
 
@@ -51,16 +69,39 @@ def piece_file(folder: Path) -> Path | None:
 
 
 def _fast(folder: Path, file: str) -> Tokenizer:
-    plain, settings = _tried(folder / "tokenizer.json", file), read_settings(folder)
+    path, settings = folder / "tokenizer.json", read_settings(folder)
+    plain = _tried(path, file)
+    if add_declared(plain, folder, settings):
+        file = plain.to_str()
     known = plain.get_vocab(with_added_tokens=True)
-    special = {token.content: id for id, token in plain.get_added_tokens_decoder().items() if token.special}
+    added = {token.content: (id, token.special) for id, token in plain.get_added_tokens_decoder().items()}
     names = {name: text for name, text in _names(settings).items() if text in known}
-    special |= {text: known[text] for text in names.values()}
-    first = plain.encode("", add_special_tokens=True).ids[:1]
-    has_bos = "bos_token" in names and first == [special[names["bos_token"]]]
-    unk_id = special.get(names.get("unk_token", ""))
-    size = plain.get_vocab_size(with_added_tokens=True)
-    return FastTokenizer(file=file, **_facts(folder, file.encode(), special, names, has_bos, unk_id, size))
+    marked = [text for text, (_, special) in added.items() if special]
+    texts = [*marked, *(text for text in listed_tokens(settings) if text in known), *names.values()]
+    size = 1 + max(known.values())
+    bos = _put_in_front(path, plain, names)
+    return FastTokenizer(
+        file=file,
+        bos_id=bos,
+        unk_id=known.get(names.get("unk_token", "")),
+        **_facts(folder, file.encode(), known, {text: id for text, (id, _) in added.items()}, texts, names, size),
+    )
+
+
+def _put_in_front(path: Path, plain: Any, names: dict[str, str]) -> int | None:
+    """Return the BOS that the post-processor puts before a text, which alone says so, and name it where it is not.
+
+    `add_bos_token` of tokenizer_config.json is not read beside a tokenizer.json, as in transformers 5.
+    """
+    encoded = plain.encode("a", add_special_tokens=True)
+    front = encoded.ids[: next((i for i, mark in enumerate(encoded.special_tokens_mask) if not mark), 0)]
+    tokens = list(map(plain.id_to_token, front))
+    if tokens and tokens != [names.setdefault("bos_token", tokens[0])]:
+        raise IikataError(
+            f"{path}: this tokenizer puts {' '.join(tokens)} before a text, and iikata at most the one token that is "
+            f'named "bos_token" ({names["bos_token"]}). Write them in the template, and take them from post_processor.'
+        )
+    return front[0] if front else None
 
 
 def _tried(path: Path, file: str) -> Any:
@@ -91,48 +132,60 @@ def _pieces(folder: Path, path: Path, named_here: bool = True) -> Tokenizer:
         pieces.id_to_piece(unk_id)  # an empty model has none
     except (RuntimeError, OSError, IndexError) as error:
         raise IikataError(f"{path}: this is not a SentencePiece model: {error} {AGAIN}") from None
-    added = read_added(folder, settings)
-    known = {piece.piece: id for id, piece in enumerate(parsed(model).pieces)} | added
+    kinds = [(piece.piece, piece.type) for piece in parsed(model).pieces]
+    declared = added_to_pieces(folder, settings, [text for text, _ in kinds])
+    added = {text: id for id, (text, kind) in enumerate(kinds) if kind == USER_DEFINED}
+    added |= {token["content"]: id for id, token in declared.items()}
+    known = {text: id for id, (text, _) in enumerate(kinds)} | added
     own = {"bos_token": pieces.bos_id(), "eos_token": pieces.eos_id(), "pad_token": pieces.pad_id()}
     names = {name: pieces.id_to_piece(id) for name, id in own.items() if id >= 0}
     names |= {name: text for name, text in _names(settings).items() if text in known}
     # The unknown piece is no special token: SentencePiece never reads "<unk>" from a text.
     names["unk_token"] = pieces.id_to_piece(unk_id)
-    control = [piece.piece for piece in parsed(model).pieces if piece.type == CONTROL]
-    listed = [text_of(token) for token in settings.get("additional_special_tokens") or []]
-    texts = [*control, *added, *listed, *names.values()]
-    special = {text: known[text] for text in texts if known.get(text, unk_id) != unk_id}
-    has_bos = str(settings.get("tokenizer_class")).removesuffix("Fast") in BOS_BY_DEFAULT
-    size = 1 + max(known.values())
+    marked = [token["content"] for token in declared.values() if token.get("special", True)]
+    texts = [*(text for text, kind in kinds if kind == CONTROL), *marked, *listed_tokens(settings), *names.values()]
+    texts = [text for text in texts if known.get(text, unk_id) != unk_id]
+    bos = known[names["bos_token"]] if "bos_token" in names and _begins_with_bos(folder, settings) else None
     return PieceTokenizer(
         model=model,
         blank_after_special=settings.get("legacy") is not False,
-        **_facts(folder, model, special, names, has_bos, unk_id, size, named_here),
+        bos_id=bos,
+        unk_id=unk_id,
+        **_facts(folder, model, known, added, texts, names, 1 + max(known.values()), named_here),
     )
+
+
+def _begins_with_bos(folder: Path, settings: Mapping[str, Any]) -> bool:
+    asked_for = settings.get("add_bos_token")
+    named = settings.get("tokenizer_class") or CLASS_OF.get(str(read_object(folder / "config.json").get("model_type")))
+    return str(named).lower().removesuffix("fast") in BOS_BY_DEFAULT if asked_for is None else bool(asked_for)
 
 
 def _facts(
     folder: Path,
     vocabulary: bytes,
-    special: Mapping[str, int],
+    known: Mapping[str, int],
+    added: Mapping[str, int],
+    special: Iterable[str],
     names: Mapping[str, str],
-    has_bos: bool,
-    unk_id: int | None,
     size: int,
     named_here: bool = True,
 ) -> dict[str, Any]:
     settings = read_settings(folder)
     named = _names(settings).get("eos_token") if named_here else None
+    declared = declared_ends(folder, size)
+    eos_id = _end(folder, known.get(named or names.get("eos_token", "")), named, [id for id in declared if id < size])
+    # An added token that ends an answer must not be read from an answer that quotes it.
+    ids = {text: known[text] for text in special} | {text: id for text, id in added.items() if id in declared}
     switches = {key: settings.get(key) for key in ("add_bos_token", "legacy", "tokenizer_class")}
-    facts = json.dumps([special, names, switches], sort_keys=True).encode()
-    asked_for = settings.get("add_bos_token")
+    facts = json.dumps([ids, names, switches], sort_keys=True).encode()
     return {
-        "special_tokens": dict(special),
+        "special_tokens": ids,
+        "added_tokens": {text: id for text, id in added.items() if text not in ids},
         "named_tokens": dict(names),
-        "eos_id": _end(folder, special.get(named or names.get("eos_token", "")), named, size),
-        "bos_id": special.get(names.get("bos_token", "")) if (has_bos if asked_for is None else asked_for) else None,
-        "unk_id": unk_id,
-        "pad_id": special.get(names.get("pad_token", "")),
+        "eos_id": eos_id,
+        "end_ids": frozenset({eos_id, *declared}),
+        "pad_id": known.get(names.get("pad_token", "")),
         "vocab_size": size,
         "chat_template": _chat_template(folder, settings),
         "hash": hashlib.sha256(vocabulary + b"\0" + facts).hexdigest(),
@@ -158,7 +211,7 @@ def _names(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: text_of(settings[name]) for name in NAMES if settings.get(name)}
 
 
-def _end(folder: Path, id: int | None, named: str | None, size: int) -> int:
+def _end(folder: Path, id: int | None, named: str | None, declared: Iterable[int]) -> int:
     """Return the end token's id: that of the token `named`, else the first that the model's config has."""
     if id is not None:
         return id
@@ -168,9 +221,8 @@ def _end(folder: Path, id: int | None, named: str | None, size: int) -> int:
             f"answer could ever end. Name one of its tokens."
         )
     # GPT-2's tokenizer_config.json names no token at all; the model's config does.
-    found = end_ids(folder, "config.json")
-    if found and found[0] < size:
-        return found[0]
+    for found in declared:
+        return found
     raise IikataError(
         f"{folder}: the tokenizer names no end token that is in its vocabulary, so no answer could ever end. "
         'Set "eos_token" in tokenizer_config.json.'

@@ -25,15 +25,13 @@ class PieceTokenizer(Tokenizer):
     """Whether a text after a special token begins like a new one (transformers' `legacy`)."""
 
     def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
-        if not special:
-            return self._processors[False, start].encode(text)
         ids: list[int] = []
         position = 0
-        for found in self._split.finditer(text):
-            ids += self._processors[True, start].encode(text[position : found.start()])
-            ids.append(self.special_tokens[found[0]])
+        for found in self._split[special].finditer(text):
+            ids += self._processors[special, start].encode(text[position : found.start()])
+            ids.append(self.read_whole[found[0]])
             start, position = self.blank_after_special, found.end()
-        return ids + self._processors[True, start].encode(text[position:])
+        return ids + self._processors[special, start].encode(text[position:])
 
     def text(self, ids: Iterable[int]) -> str:
         # SentencePiece decodes control tokens to nothing and does not know added ones.
@@ -42,27 +40,32 @@ class PieceTokenizer(Tokenizer):
         return "".join(decode(run) if text is None else text * len(run) for text, run in runs)
 
     def token(self, id: int) -> str:
-        return self._special_by_id.get(id) or self._processors[True, True].id_to_piece(id)
+        return self._whole_by_id.get(id) or self._processors[True, True].id_to_piece(id)
 
     def _shown(self, id: int) -> str | None:
         """Return what stands for a token that SentencePiece cannot decode."""
         # Many models have more outputs than their tokenizer has tokens, and can draw one of the rest.
-        return self._special_by_id.get(id) or (None if id < len(self._processors[True, True]) else "\ufffd")
+        return self._whole_by_id.get(id) or (None if id < len(self._processors[True, True]) else "\ufffd")
 
     @cached_property
-    def _special_by_id(self) -> dict[int, str]:
-        return {id: text for text, id in self.special_tokens.items()}
+    def _whole_by_id(self) -> dict[int, str]:
+        shown = ((text, id) for text, id in self.read_whole.items() if id not in self._user_defined or id in self.own)
+        return {id: text for text, id in shown}
+
+    @cached_property
+    def _user_defined(self) -> set[int]:
+        return {id for id, piece in enumerate(parsed(self.model).pieces) if piece.type == USER_DEFINED}
 
     @cached_property
     def own(self) -> set[int]:
         """Special tokens that SentencePiece itself reads from a text; the others are split off before it."""
-        return {id for id, piece in enumerate(parsed(self.model).pieces) if piece.type == USER_DEFINED} & {
-            *self._special_by_id
-        }
+        return self._user_defined & set(self.special_tokens.values())
 
     @cached_property
-    def _split(self) -> Any:
-        return any_of(text for text, id in self.special_tokens.items() if id not in self.own)
+    def _split(self) -> dict[bool, Any]:
+        """special -> what is split off before SentencePiece."""
+        apart = {text for text, id in self.read_whole.items() if id not in self._user_defined}
+        return {True: any_of(apart), False: any_of(apart - self.special_tokens.keys())}
 
     @cached_property
     def _processors(self) -> dict[tuple[bool, bool], Any]:

@@ -21,7 +21,7 @@ SOUND_MARKS = "\uff9e\uff9f\u3099\u309a"
 def tokenizer_json(tokenizer: Tokenizer) -> str:
     """Return the text of a tokenizer.json. Raises IikataError for a kind of SentencePiece model it cannot hold."""
     if isinstance(tokenizer, FastTokenizer):
-        return str(backend(tokenizer.file, tokenizer.named_tokens.values()).to_str())
+        return str(backend(tokenizer.file, tokenizer.special_tokens).to_str())
     assert isinstance(tokenizer, PieceTokenizer)
     return str(_from_pieces(tokenizer).to_str())
 

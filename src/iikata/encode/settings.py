@@ -1,7 +1,7 @@
 """What the small JSON files of a model folder say of its tokens, each value looked at before it is used."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,35 +50,60 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
-    """Return what special_tokens_map.json and tokenizer_config.json say, the latter first."""
-    found: dict[str, Any] = {}
-    for name in ("special_tokens_map.json", "tokenizer_config.json"):
-        values = read_object(folder / name)
-        for key, (fits, allowed) in ALLOWED.items():
-            if values.get(key) is not None and not fits(values[key]):
-                raise fault(folder / name, key, values[key], allowed)
-        found |= values
-    return found
+    """Return what tokenizer_config.json and special_tokens_map.json say.
+
+    As in transformers 5: where the former lists `added_tokens_decoder` the latter is out of date, else it comes first.
+    """
+    both = [_settings(folder / name) for name in ("tokenizer_config.json", "special_tokens_map.json")]
+    return both[0] if "added_tokens_decoder" in both[0] else both[0] | both[1]
 
 
-def read_added(folder: Path, settings: dict[str, Any]) -> dict[str, int]:
-    """Return the ids of the tokens that added_tokens.json and tokenizer_config.json add to a SentencePiece model."""
+def _settings(path: Path) -> dict[str, Any]:
+    values = read_object(path)
+    for key, (fits, allowed) in ALLOWED.items():
+        if values.get(key) is not None and not fits(values[key]):
+            raise fault(path, key, values[key], allowed)
+    return values
+
+
+def read_added(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str, Any]]:
+    """Return the tokens, by their ids, that tokenizer_config.json, else added_tokens.json, adds to a vocabulary."""
+    if declared := settings.get("added_tokens_decoder"):
+        listed = {int(id): token if isinstance(token, dict) else {"content": token} for id, token in declared.items()}
+        return {id: {key: token[key] for key in _FLAGS if key in token} for id, token in sorted(listed.items())}
     path = folder / "added_tokens.json"
-    listed = read_object(path)
-    for token, id in listed.items():
+    added = read_object(path)
+    for token, id in added.items():
         if not _is_id(id):
             raise fault(path, token, id, "an id is allowed, a whole number from 0 on")
-    declared = {text_of(token): int(id) for id, token in (settings.get("added_tokens_decoder") or {}).items()}
-    return {**listed, **declared}
+    return {id: {"content": token} for token, id in sorted(added.items(), key=lambda item: item[1])}
+
+
+def listed_tokens(settings: Mapping[str, Any]) -> list[str]:
+    """Return the further special tokens that the settings list, under the names of transformers 4 and 5."""
+    found = settings.get("extra_special_tokens") or settings.get("additional_special_tokens") or []
+    return [text_of(token) for token in (found.values() if isinstance(found, dict) else found)]
 
 
 def end_ids(folder: Path, name: str) -> list[int]:
     """Return the `eos_token_id` of config.json or generation_config.json."""
-    found = read_object(folder / name).get("eos_token_id")
+    settings = read_object(folder / name)
+    part = settings.get("text_config")
+    found = settings.get("eos_token_id", part.get("eos_token_id") if isinstance(part, dict) else None)
     ids = found if isinstance(found, list) else [] if found is None else [found]
     if not all(map(_is_id, ids)):
         raise fault(folder / name, "eos_token_id", found, "an id or a list of ids is allowed")
     return ids
+
+
+def embedding_rows(folder: Path) -> int | None:
+    """Return how many tokens the model has rows for; None where config.json does not say."""
+    config = read_object(folder / "config.json")
+    part = config.get("text_config")
+    rows = config.get("vocab_size", part.get("vocab_size") if isinstance(part, dict) else None)
+    if rows is not None and (type(rows) is not int or rows < 1):
+        raise fault(folder / "config.json", "vocab_size", rows, "a whole number from 1 on is allowed")
+    return rows
 
 
 def text_of(token: Any) -> str:
@@ -104,7 +129,7 @@ def _is_token(value: Any) -> bool:
 
 
 def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_token, value))
+    return isinstance(value, list | dict) and all(map(_is_token, value.values() if isinstance(value, dict) else value))
 
 
 def _are_numbered(value: Any) -> bool:
@@ -119,6 +144,7 @@ def _is_template(value: Any) -> bool:
     return isinstance(value, str) or (bool(listed) and named)
 
 
+_FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
 _TOKEN = (_is_token, 'a text, or an object with its "content", is allowed')
 _SWITCH = (lambda value: isinstance(value, bool), "true or false is allowed")
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -126,6 +152,7 @@ ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "add_bos_token": _SWITCH,
     "legacy": _SWITCH,
     "additional_special_tokens": (_are_tokens, "a list of tokens is allowed"),
+    "extra_special_tokens": (_are_tokens, "a list of tokens, or tokens by their names, is allowed"),
     "added_tokens_decoder": (_are_numbered, "tokens by their ids are allowed"),
     "chat_template": (_is_template, 'a text, or a list of {"name", "template"}, is allowed'),
 }

@@ -1,11 +1,14 @@
 """Paint an encoded example, so that a human sees what is trained."""
 
+from collections.abc import Iterator
 from itertools import groupby
 
 from iikata.encode.tokenizer import Tokenizer
 from iikata.records import Encoded
 from iikata.visible import visible
 
+LONGEST_CHARACTER = 4
+"""Bytes, and so tokens at most."""
 DIM, GREEN, REVERSED, RESET = "\x1b[2m", "\x1b[32m", "\x1b[7m", "\x1b[0m"
 
 
@@ -23,3 +26,20 @@ def show(encoded: Encoded, tokenizer: Tokenizer) -> str:
     if encoded.truncated:
         return "".join(painted) + f" [cut at {len(pairs)} tokens]"
     return "".join(painted) + f"{REVERSED}{visible(tokenizer.token(encoded.input_ids[-1]))}{RESET}"
+
+
+def pieces(encoded: Encoded, tokenizer: Tokenizer) -> Iterator[tuple[str, bool]]:
+    """Yield the example's tokens as text, and whether the loss counts them; tokens that share a character as one."""
+    held: list[int] = []
+    for id, counts in zip(encoded.input_ids, encoded.completion_mask, strict=True):
+        held.append(id)
+        text = tokenizer.text(held)
+        if "\ufffd" not in text:
+            yield (text if len(held) > 1 else tokenizer.token(id)), counts
+        elif not text.endswith("\ufffd") or len(held) == LONGEST_CHARACTER:
+            yield "".join(map(tokenizer.token, held)), counts
+        else:
+            continue
+        held = []
+    if held:
+        yield "".join(map(tokenizer.token, held)), counts

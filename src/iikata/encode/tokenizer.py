@@ -13,9 +13,13 @@ class Tokenizer(ABC):
 
     special_tokens: Mapping[str, int] = field(repr=False)
     """Text -> id of the tokens that a plain text never turns into."""
+    added_tokens: Mapping[str, int] = field(repr=False)
+    """Text -> id of the tokens that are read whole from any text and are not special, such as `<think>`."""
     named_tokens: Mapping[str, str] = field(repr=False)
     """`bos_token`, `eos_token`, ... -> text, as a chat template wants them."""
     eos_id: int
+    end_ids: frozenset[int]
+    """`eos_id` and every `eos_token_id` of generation_config.json and config.json: each ends an answer."""
     bos_id: int | None
     """Only where the model's own default puts one in front of a text."""
     unk_id: int | None
@@ -49,10 +53,23 @@ class Tokenizer(ABC):
         """Return whether the text of a special token stands in `text`."""
         return self._special_text.search(text) is not None
 
-    def first_special(self, text: str) -> tuple[int, int] | None:
-        """Return where the first special token in `text` begins, and its id."""
-        found = self._special_text.search(text)
-        return (found.start(), self.special_tokens[found[0]]) if found else None
+    def end_in(self, text: str, breaks: int) -> tuple[int, int] | None:
+        """Return where the token that ends an answer begins in the `text` behind it, and its id; None for no token.
+
+        That is an added token right behind the answer and `breaks` characters, special or not, else the first special
+        one.
+        """
+        found = self._added_text.match(text, breaks) or self._special_text.search(text)
+        return (found.start(), self.read_whole[found[0]]) if found else None
+
+    @cached_property
+    def read_whole(self) -> dict[str, int]:
+        """Text -> id of all tokens that are read whole from a text."""
+        return {**self.added_tokens, **self.special_tokens}
+
+    @cached_property
+    def _added_text(self) -> re.Pattern[str]:
+        return any_of(self.read_whole)
 
     @cached_property
     def _special_text(self) -> re.Pattern[str]:

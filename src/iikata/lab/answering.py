@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from iikata.disk import Appender
-from iikata.encode import end_id
+from iikata.encode import stop_ids
 from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import check_arms, prove
@@ -70,8 +70,9 @@ def answer_signature(lab: Materials, cell: Cell) -> str:
     # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers. How many arms
     # are joined moves no bit (tested).
     shapes = {key: lab.shapes[key] for key in ("decode_rows", "prefill_tokens")}
-    prompted = lab.templates[cell.prompted_with].hash
-    return digest([arm_signature(lab, cell.arm), prompted, lab.signature["generate"], shapes])
+    template = lab.templates[cell.prompted_with]
+    stops = sorted(stop_ids(template, lab.tokenizer))
+    return digest([arm_signature(lab, cell.arm), template.hash, stops, lab.signature["generate"], shapes])
 
 
 def _missing(lab: Materials, arm: Arm) -> list[Key]:
@@ -195,7 +196,7 @@ def _requests(lab: Materials, missing: Sequence[Key]) -> "list[Request]":
                 seeds=tuple(
                     stream_seed("answer", lab.experiment.generate.seed, cell.name, probe, sample) for sample in samples
                 ),
-                end_ids=frozenset({end_id(template, lab.tokenizer), lab.tokenizer.eos_id}),
+                end_ids=stop_ids(template, lab.tokenizer),
                 arm=cell.arm.name if cell.arm.template else None,
                 prefixes=lab.prefixes[cell.prompted_with],
                 stopped=_stop_strings(lab, cell.prompted_with),

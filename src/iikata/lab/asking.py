@@ -83,7 +83,7 @@ class Panel:
             keys=tuple((cell, sample) for sample in range(samples)),
             prompt_ids=tuple(encode.encode_prompt(template, tokenizer, instruction, input)),
             seeds=tuple(stream_seed("ask", seed, cell, instruction, input, sample) for sample in range(samples)),
-            end_ids=frozenset({encode.end_id(template, tokenizer), tokenizer.eos_id}),
+            end_ids=encode.stop_ids(template, tokenizer),
             arm=None if self.adapters[arm] is None else arm,
             stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
         )

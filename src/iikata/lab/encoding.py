@@ -33,12 +33,13 @@ def encode(lab: Materials) -> dict[str, int]:
 
 def _card(lab: Materials, name: str) -> dict[str, Any]:
     """Return what the report shows of a template, so that a report needs no model."""
-    template = lab.templates[name]
+    template, tokenizer = lab.templates[name], lab.tokenizer
     return {
         "text": template.text,
         "hash": template.hash,
         "newline": template.newline,
         "markers": template.markers(),
+        "stops": [*map(tokenizer.token, sorted(encoder.stop_ids(template, tokenizer))), *template.stop],
         "prompt": template.render("{instruction}").prompt,
     }
 
@@ -56,7 +57,8 @@ def _counts(rows: list[Encoded]) -> dict[str, int]:
 
 def _line(lab: Materials, template: str, row: Encoded) -> dict[str, Any]:
     tokens = [lab.tokenizer.token(id) for id in row.input_ids]
-    return {**line_of(template, row), "tokens": tokens, "painted": encoder.show(row, lab.tokenizer)}
+    pieces = list(encoder.pieces(row, lab.tokenizer))
+    return {**line_of(template, row), "tokens": tokens, "pieces": pieces, "painted": encoder.show(row, lab.tokenizer)}
 
 
 def line_of(template: str, row: Encoded) -> dict[str, Any]:

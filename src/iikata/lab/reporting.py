@@ -22,7 +22,6 @@ from iikata.lab.whole import (
 from iikata.metrics import Context
 from iikata.records import Answer, plain
 from iikata.report import Material, TemplateCard, write
-from iikata.report.characters import whole
 from iikata.store import read_json, read_lines
 
 
@@ -105,17 +104,18 @@ def _cards(lab: Materials) -> dict[str, TemplateCard]:
     stored, cards = object_of(lab.store.templates, dict.fromkeys(names, dict)), {}
     for name in names:
         card = stored[name]
-        if not {"prompt", "hash", "newline", "markers"} <= card.keys():
+        if not {"prompt", "hash", "newline", "markers", "stops"} <= card.keys():
             raise IikataError(f"{lab.store.templates}: template {name} is not whole. Delete the file; {ANEW}")
         painted = _painted(lab, name) if name in trained else []
-        cards[name] = TemplateCard(card["prompt"], card["hash"], painted, card["newline"], card["markers"])
+        known = [card[key] for key in ("newline", "markers", "stops")]
+        cards[name] = TemplateCard(card["prompt"], card["hash"], painted, *known)
     return cards
 
 
 def _painted(lab: Materials, template: str) -> list[tuple[str, bool]]:
     path = lab.store.encoded(template)
     first = next(read_lines(path), {})
-    tokens, mask = first.get("tokens"), first.get("completion_mask")
-    if not isinstance(tokens, list) or not isinstance(mask, list) or len(tokens) != len(mask) or not tokens:
+    pieces = first.get("pieces")
+    if not isinstance(pieces, list) or not pieces or not all(isinstance(one, list) and len(one) == 2 for one in pieces):
         raise IikataError(f"{path}: no encoded row to show. Delete the file; {ANEW}")
-    return list(whole(zip(tokens, mask, strict=True)))
+    return [(str(text), bool(counted)) for text, counted in pieces]

@@ -19,6 +19,8 @@ class TemplateCard:
     """What stands for a line break in this template's texts; None: the line break itself."""
     markers: Sequence[str] = ()
     """Texts of the template that an answer must not contain: where they occur they are marked as leaked."""
+    stops: Sequence[str] = ()
+    """The tokens and texts at which every cell prompted with this template stops answering."""
 
 
 @dataclass(frozen=True)
