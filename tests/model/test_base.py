@@ -6,31 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-import models
 from iikata.errors import IikataError
 from iikata.model import base, code, memory
-
-
-def other_families():
-    from transformers import BloomConfig, CohereConfig, FalconConfig, GraniteConfig, MambaConfig
-
-    small = {"vocab_size": 300, "hidden_size": 32, "num_hidden_layers": 2}
-    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 3}
-    heads = {"num_attention_heads": 4, "intermediate_size": 48}
-    return {
-        "bloom": BloomConfig(vocab_size=300, hidden_size=32, n_layer=2, n_head=4, **ids),
-        "mamba": MambaConfig(**small, **ids, state_size=4),
-        "granite": GraniteConfig(**small, **ids, **heads, logits_scaling=4.0),
-        "cohere": CohereConfig(**small, **ids, **heads, logit_scale=0.3),
-        "falcon": FalconConfig(**small, **ids, num_attention_heads=4),
-    }
-
-
-@pytest.mark.parametrize("name", ["bloom", "mamba", "granite", "cohere", "falcon"])
-def test_a_model_that_would_be_computed_wrongly_is_refused(name, tmp_path):
-    folder = models.write(tmp_path, other_families()[name], models.byte_bpe)
-    with pytest.raises(IikataError, match=r"not supported|cannot be loaded"):
-        base.load(folder, "float32")
 
 
 def test_the_base_is_frozen_and_in_the_type_asked_for(llama_folder):

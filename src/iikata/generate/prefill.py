@@ -1,12 +1,12 @@
 """Prompts into keys, values and first logits: side by side in buffers, a template's first tokens computed once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention import Layout, Options, attend_masked, causal_mask
+from iikata.model.attention import Kept, Layout, Options, attend_masked, causal_mask
 from iikata.model.base import Base
 from iikata.model.buffers import ROUND, Ids, sent
 from iikata.model.packed import Group, Span
@@ -43,21 +43,6 @@ class Prompts:
     """[prompts, V] of each prompt's next token."""
 
 
-@dataclass
-class _Kept:
-    """A layout that keeps every layer's keys and values [kv_heads, T, D]."""
-
-    layout: Layout
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
-        self.keys.append(key[0])
-        # A copy: as part of a fused product, values would keep its queries and keys alive too.
-        self.values.append(value[0].contiguous())
-        return self.layout.attend(module, query, key, value, options)
-
-
 @dataclass(frozen=True)
 class _Before:
     """The keys and values that a prompt goes on from, a layer each."""
@@ -79,7 +64,7 @@ class _Apart:
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
-        out = torch.zeros_like(query)
+        out = query.new_zeros(*query.shape[:3], value.shape[3])
         for (start, end), before in zip(self.spans, self.before, strict=True):
             own_key, own_value = key[:, :, start:end], value[:, :, start:end]
             if before is not None:
@@ -109,7 +94,7 @@ class Prefill:
         logits = torch.cat([self.base.logits(hidden[end - 1 : end]) for _, end in spans])
         return self._joined(prompts, kept, spans, logits)
 
-    def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[_Kept, list[Span], Tensor]:
+    def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[Kept, list[Span], Tensor]:
         ids, positions, who, spans = [0] * size, [0] * size, [-1] * size, []
         end = 0
         for prompt in prompts:
@@ -118,11 +103,11 @@ class Prefill:
             ids[start:end], positions[start:end] = prompt.ids[shared:], range(shared, len(prompt.ids))
             who[start:end] = [prompt.who] * (end - start)
             spans.append((start, end))
-        kept = _Kept(_Apart(spans, [self.shared.get((prompt.who, prompt.prefix)) for prompt in prompts]))
+        kept = Kept(_Apart(spans, [self.shared.get((prompt.who, prompt.prefix)) for prompt in prompts]))
         ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
         return kept, spans, self.hidden(ids_[None], positions_[None], who_, kept)
 
-    def _joined(self, prompts: Sequence[Prompt], kept: _Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
+    def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
         """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
         used = list(dict.fromkeys((prompt.who, prompt.prefix) for prompt in prompts if prompt.prefix))
         starts, at = {}, 0
@@ -166,7 +151,7 @@ class FlashPrefill:
                 places[index] = [*range(*shared), *range(*suffix)]
         write(-1, (0,) * (-len(ids) % ROUND), 0)
         limits = Limits.over(self.length, len(ids), self.length)
-        kept = _Kept(lay_out(groups, len(ids), limits, self.base.device))
+        kept = Kept(lay_out(groups, len(ids), limits, self.base.device))
         ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
         hidden = self.hidden(ids_[None], positions_[None], who_, kept)
         last = sent([place[-1] for place in places], self.base.device)

@@ -53,7 +53,9 @@ class Materials:
 
         model, lora = self.experiment.model, self.experiment.train.lora
         signed = self.weights
-        loaded = base.load(self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted)
+        loaded = base.load(
+            self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted, weights=signed
+        )
         if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:
             raise IikataError(
                 f"{self.model_folder}: the files changed (weights {signed} -> {seen}) after they were signed and "

@@ -54,12 +54,22 @@ def choose(lab: "Materials") -> dict[str, int]:
         "kv_length": length,
         "prefill_tokens": prefill_tokens(lab.base),
     }
+    _refuse_too_long(lab)
     wanted = {key: stored.get(key, value) for key, value in {**training, **decoding}.items()}
     wanted["kv_length"] = max(wanted["kv_length"], length)
     wanted["decode_rows"] = stored.get("decode_rows", 0) or _rows(lab, wanted)
     if wanted != stored:
         write_json(lab.store.shapes, wanted)
     return wanted
+
+
+def _refuse_too_long(lab: "Materials") -> None:
+    """Raise IikataError, before anything is trained, for a row or an answer that the model is not exact for."""
+    for name, rows in lab.encoded.items():
+        longest = max((len(row.input_ids) for row in rows if not row.truncated), default=0)
+        lab.base.refuse_beyond(longest, f"template {name}: the longest row")
+    answer = lab.longest_prompt + lab.experiment.generate.max_new_tokens
+    lab.base.refuse_beyond(answer, "the longest probe with its answer")
 
 
 def joined_arms(device: str, r: int) -> int:

@@ -4,6 +4,7 @@ import ctypes
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,13 @@ from torch import Tensor
 
 from iikata.errors import IikataError
 from iikata.model import fp8, rotary
-from iikata.model.attention import NAME, Layout, register
+from iikata.model.attention import NAME, Layout, laid_out, register
 from iikata.model.buffers import Buffer, Part, pack
-from iikata.model.code import refusal
-from iikata.model.fit import refuse_misfits, refuse_unsupported
-from iikata.model.layers import Runner, decoder_layers, run_layers, vary
+from iikata.model.code import configuration, refusal
+from iikata.model.fit import hold, refuse_misfits
+from iikata.model.layers import Runner, decoder_layers, decoder_of, run_layers, vary
 from iikata.model.lora import Adapters, resolve_targets
-from iikata.model.loss import Head
+from iikata.model.loss import Head, head_of
 from iikata.model.stack import LoraShape
 from iikata.model.varlen import Limits
 
@@ -42,6 +43,13 @@ class Base:
     """What runs the decoder layers where flash kernels do the attention; empty elsewhere."""
     rounding: float = 0.0
     """Share by which products in 8 bits changed the logits of a stand-in text."""
+    longest: int | None = None
+    """Tokens of the longest sample whose logits are transformers'; None for no end."""
+
+    @cached_property
+    def decoder(self) -> Any:
+        """What turns tokens into last hidden states."""
+        return decoder_of(self.model)
 
     @property
     def config(self) -> Any:
@@ -57,12 +65,24 @@ class Base:
 
     def hidden(self, input_ids: Tensor, positions: Tensor, layout: Layout | None = None) -> Tensor:
         """Run the decoder: ids and positions [B, T] -> last hidden states [B, T, D]; no layout is plain causal."""
-        decoder = self.model.base_model
-        out = decoder(input_ids=input_ids, position_ids=positions, use_cache=False, layout=layout)
+        # Compiled layers must find the layout among their inputs.
+        given = {"layout": layout} if self.runners else {}
+        with laid_out(layout):
+            out = self.decoder(input_ids=input_ids, position_ids=positions, use_cache=False, **given)
         return out.last_hidden_state
+
+    def refuse_beyond(self, tokens: int, what: str) -> None:
+        """Raise IikataError for more tokens than this model is computed exactly for."""
+        if self.longest is not None and tokens > self.longest:
+            raise IikataError(
+                f"{what} has {tokens:,} tokens. Beyond {self.longest:,}, {self.config.model_type} as config.json "
+                "describes it attends in another way (a window, a chunk, rotary frequencies that follow the length), "
+                "which is not supported. Use shorter ones: train.cutoff_len, generate.max_new_tokens."
+            )
 
     def pack(self, parts: Sequence[Part], limits: Limits, bucketed: bool = False) -> Buffer:
         """Pack the parts into one buffer, laid out for the attention that this device has."""
+        self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
         if not self.runners:
             return pack(parts, self.device, bucketed=bucketed)
         window = getattr(self.config.get_text_config(), "sliding_window", None)
@@ -77,8 +97,7 @@ class Base:
     @property
     def head(self) -> Head:
         """The frozen head."""
-        layer = self.model.get_output_embeddings()
-        return Head(layer.weight, layer.bias, getattr(self.config, "final_logit_softcapping", None))
+        return head_of(self.model)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Run the frozen head: [..., D] -> [..., V] in float32 (float64 for a float64 model)."""
@@ -136,8 +155,12 @@ def load(
     device: torch.device | None = None,
     compute: str = "dtype",
     trusted: bool = False,
+    weights: str | None = None,
 ) -> Base:
-    """Load the model in `folder`, frozen, with iikata's attention. Safetensors only; own code only where `trusted`."""
+    """Load the model in `folder`, frozen, with iikata's attention. Safetensors only; own code only where `trusted`.
+
+    Its logits are held against transformers'; what was found is kept where `weights` name the files' contents.
+    """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -150,9 +173,11 @@ def load(
     kind = choose_dtype(dtype, device)
     if compute == "fp8":
         _refuse_without_fp8(device, kind, quantize)
+    config = configuration(folder, trusted)
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
             folder,
+            config=config,
             output_loading_info=True,
             dtype=kind,
             attn_implementation=NAME,
@@ -164,17 +189,17 @@ def load(
     except IikataError:
         raise
     except Exception as error:  # what a stranger's files make of transformers has no class of its own
-        raise refusal(folder, error) from None
+        raise refusal(folder, error, config) from None
     model, found = opened
     refuse_misfits(model, folder, found)
     # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
     model.eval().requires_grad_(False)
     if quantize == "none":
         model.to(device)
-    base = Base(model, folder, device, kind)
+    base = ready(Base(model, folder, device, kind), weights)
     if compute == "fp8":
         _round_to_fp8(base)
-    return ready(base)
+    return base
 
 
 def _round_to_fp8(base: Base) -> None:
@@ -192,12 +217,12 @@ def _round_to_fp8(base: Base) -> None:
         )
 
 
-def ready(base: Base) -> Base:
+def ready(base: Base, weights: str | None = None) -> Base:
     """Give a loaded, frozen model the attention that its device has, and refuse one that gives other logits so."""
     if _flashes(base):
         rotary.install(base.model)
         base.runners = run_layers(base.model)
-    refuse_unsupported(base)
+    base.longest = hold(base, weights)
     return base
 
 
@@ -211,13 +236,15 @@ def _refuse_without_fp8(device: torch.device, dtype: torch.dtype, quantize: str)
 
 
 def _flashes(base: Base) -> bool:
-    """Return whether flash kernels can do this model's attention: from Ampere on, in 16 bits, without a softcap."""
+    """Return whether flash kernels can do this model's attention: from Ampere on, in 16 bits, plain scores."""
     if base.device.type != "cuda" or base.dtype not in (torch.bfloat16, torch.float16):
         return False
     config = base.config.get_text_config()
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    soft = getattr(config, "attn_logit_softcapping", None)
-    return torch.cuda.get_device_capability(base.device) >= (8, 0) and width % 8 == 0 and width <= 256 and not soft
+    # A squashed score, values of another width than keys, a score that leads nowhere.
+    odd = getattr(config, "attn_logit_softcapping", None) or getattr(config, "v_head_dim", None)
+    odd = odd or any("sink" in name for name, _ in base.model.named_parameters())
+    return torch.cuda.get_device_capability(base.device) >= (8, 0) and width % 8 == 0 and width <= 256 and not odd
 
 
 def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:

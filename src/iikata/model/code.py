@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from iikata.errors import IikataError
+from iikata.model.attention import NAME
 
+NO_INTERFACE = "its attention does not go through transformers' attention interface, so that samples cannot be packed"
 OWN = re.compile(r"\w+\.\w+")
 """`file.Class` beside config.json; transformers would take `owner/name--file.Class` from another model, unasked."""
 
@@ -70,9 +72,26 @@ def configuration(folder: Path, trusted: bool = False) -> Any:
     return config
 
 
-def refusal(folder: Path, error: Exception) -> IikataError:
+def unsupported(folder: Path, config: Any, reason: str) -> IikataError:
+    """Return what to raise for a model that is whole, but of an architecture that is not computed here."""
+    named = ", ".join(getattr(config, "architectures", None) or []) or type(config).__name__
+    return IikataError(
+        f"{folder}: architecture {named} ({config.model_type}) is not supported: {reason}. "
+        "docs/models.md lists those that are."
+    )
+
+
+def refusal(folder: Path, error: Exception, config: Any = None) -> IikataError:
     """Return what to raise where transformers cannot make a model of the folder's files."""
     said = first_line(error).rstrip(".")
+    if isinstance(error, KeyError) and error.args == (NAME,):
+        return unsupported(folder, config, NO_INTERFACE)
+    if "Unrecognized configuration class" in said and config is not None:
+        return unsupported(
+            folder, config, "transformers' AutoModelForCausalLM, which loads text models, has none for it"
+        )
+    if isinstance(error, ImportError):
+        return IikataError(f"{folder}: the model cannot be loaded: {said}.")
     if "ignore_mismatched_sizes" in said:  # transformers' advice to its own callers
         said = "tensors of the weights have another shape than config.json says"
     if type(error).__name__ == "SafetensorError":

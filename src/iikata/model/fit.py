@@ -1,19 +1,41 @@
-"""Refuse a loaded model whose files are not of one model, or whose logits would not be transformers'."""
+"""Refuse a loaded model whose files are not of one model, or whose logits are not those that transformers gives."""
 
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from hashlib import sha256
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
+from iikata import encode
+from iikata.disk import parse_json, write_text
 from iikata.errors import IikataError
-from iikata.model.attention import NAME
-from iikata.model.packed import Group, Packed
-from iikata.model.varlen import Limits, lay_out
+from iikata.model import exact, twin
+from iikata.model.attention import Layout, Unsupported
+from iikata.model.cache import cache_folder
+from iikata.model.code import NO_INTERFACE, unsupported
+from iikata.model.exact import Reference, Subject
+from iikata.model.layers import decoder_of, run_layers
 
 if TYPE_CHECKING:
     from iikata.model.base import Base
 
-_UNSUPPORTED = "this architecture is not supported (tested: Llama, Qwen, Gemma, GPT-NeoX)"
+CHECK = 1
+"""Goes up where what is compared changes."""
+QUANTISED = 0.1
+"""Share by which 8-bit products may move logits: which numbers they keep apart follows from the other tokens."""
+ATTENTION = {"full_attention", "sliding_attention", "chunked_attention", "attention"}
+TEXT = (
+    "The harbour was quiet when the first ferry of the morning left for the islands. On deck, two students compared "
+    "their notes: one had measured the water's temperature at 14.5 degrees, the other at 15. 朝一番の船が島へ向かうと、"
+    "港は静かになった。二人の学生は甲板で水温の記録を見比べ、どちらの値が正しいのかを話し合っていた。 They agreed to "
+    "measure again at noon, and to write down the depth, the time and the name of whoever held the thermometer. "
+    "def mean(values): return sum(values) / len(values)"
+)
 
 
 def refuse_misfits(model: Any, folder: Path, found: dict[str, Any]) -> None:
@@ -31,31 +53,111 @@ def refuse_misfits(model: Any, folder: Path, found: dict[str, Any]) -> None:
         )
 
 
-def refuse_unsupported(base: "Base") -> None:
-    """Raise IikataError where two packed samples' logits are not those that transformers gives for each alone.
+def hold(base: "Base", weights: str | None = None) -> int | None:
+    """Return from how many tokens on a sample's logits would no longer be transformers'; None where there is no end.
 
-    That happens without a word where a model ignores a foreign attention (Bloom), carries a state instead (Mamba) or
-    scales its logits (Granite, Cohere).
+    Raises IikataError where they are not at any length. What was found is kept by `weights`, which name the model's
+    files, by software and by device.
     """
-    parts = ((0, 5), (5, 12))
-    ids = torch.arange(12, device=base.device)[None] % base.config.get_text_config().vocab_size
-    positions = torch.cat([torch.arange(b - a, device=base.device) for a, b in parts])[None]
+    kept = cache_folder() / "exact" / f"{_name(base, weights)}.json" if weights else None
+    if kept is not None:
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            return parse_json(kept.read_bytes())["longest"]
+    if state := _state(base):
+        raise unsupported(base.folder, base.config, state)
     try:
-        with torch.inference_mode():
-            groups = (Group((0, 0), parts),)
-            flat = (
-                lay_out(groups, 12, Limits(7, 12, 1), base.device) if base.runners else Packed(groups, 12, base.device)
-            )
-            own = base.logits(base.hidden(ids, positions, flat))[0]
-            base.model.set_attn_implementation("eager")
-            wanted = torch.cat([base.model(input_ids=ids[:, a:b], use_cache=False).logits[0] for a, b in parts])
-            base.model.set_attn_implementation(NAME)
-        distance = float((own - wanted).norm() / wanted.norm())
+        found = _compared(base)
+        reason = None if found.holds else _why(base, _seen(base, found))
+    except (torch.OutOfMemoryError, MemoryError):
+        raise
+    except Unsupported as error:
+        reason = str(error)
     except Exception as error:  # of a foreign architecture, or of a model's own code
-        raise IikataError(f"{base.folder}: {_UNSUPPORTED} ({type(error).__name__}: {error}).") from None
-    # Rounding is far below this, and what is to be caught is of the order of 1.
-    if not distance < 0.1:
-        raise IikataError(
-            f"{base.folder}: {_UNSUPPORTED}: logits of {base.config.model_type} differ from transformers' by a share "
-            f"of {distance:.2g}."
-        )
+        reason = _why(base, f"{type(error).__name__}: {error}".rstrip("."))
+    if reason is not None:
+        raise unsupported(base.folder, base.config, reason)
+    longest = _longest(base)
+    if kept is not None:
+        with suppress(IikataError):  # found again next time
+            write_text(kept, json.dumps({"longest": longest, **found.differences, "tolerance": found.tolerance}))
+    return longest
+
+
+def _name(base: "Base", weights: str | None) -> str:
+    device = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu"
+    software = [version(package) for package in ("iikata", "torch", "transformers")]
+    parts = [CHECK, weights, str(base.dtype), str(_quantised(base)), device, bool(base.runners), *software]
+    return sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _compared(base: "Base") -> Reference:
+    def run(ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
+        return base.logits(base.hidden(ids, positions, layout)[0])
+
+    def theirs(ids: Tensor) -> Tensor:
+        return base.model(input_ids=ids, use_cache=False).logits[0]
+
+    subject = Subject(base.model, run, theirs, bool(base.runners))
+    ids = torch.tensor(_ids(base.folder, base.config.get_text_config().vocab_size), device=base.device)
+    return exact.compare(subject, exact.refer(subject, ids, QUANTISED if _quantised(base) else 0.0))
+
+
+def _seen(base: "Base", found: Reference) -> str:
+    """Return which logits differ; the head's, where it differs on transformers' own last hidden states."""
+    ids = found.ids[None]
+    with torch.inference_mode(), exact.attention(base.model, "eager"):
+        hidden = base.decoder(input_ids=ids, use_cache=False).last_hidden_state
+        share = exact.distance(base.logits(hidden)[0], base.model(input_ids=ids, use_cache=False).logits[0])
+    if share > found.tolerance:
+        return f"its output head is another than config.json says (a share of {share:.2g} of the logits)"
+    kind, share = found.worst
+    return f"its {kind} logits differ from transformers' by a share of {share:.2g} (allowed: {found.tolerance:.2g})"
+
+
+def _longest(base: "Base") -> int | None:
+    """Try what happens beyond windows and other lengths on a twin whose lengths are cut."""
+    decoder = decoder_of(base.model)
+    if not (lengths := [length for _, _, length in twin.lengths(decoder.config)]):
+        return None
+    try:
+        model = twin.make(decoder, base.dtype if base.runners else torch.float32)
+        if base.runners:
+            run_layers(model)
+        ids = torch.arange(exact.TOKENS, device=base.device) * 7 % model.config.vocab_size
+        subject = twin.subject(model, bool(base.runners))
+        holds = exact.compare(subject, exact.refer(subject, ids)).holds
+    except Exception:  # a configuration that cannot be cut, or what only shows beyond a length
+        holds = False
+    return None if holds else min(lengths)
+
+
+def _ids(folder: Path, vocabulary: int) -> Sequence[int]:
+    """Return the tokens of a real text, of a made-up one where there is no tokenizer."""
+    ids: Sequence[int] = ()
+    with suppress(IikataError):
+        ids = encode.load_tokenizer(folder).ids(TEXT)
+    if len(set(ids)) < exact.TOKENS // 4:  # none, or one that does not know the text
+        ids = range(0, 7 * exact.TOKENS, 7)
+    return [ids[place % len(ids)] % vocabulary for place in range(exact.TOKENS)]
+
+
+def _quantised(base: "Base") -> bool:
+    return getattr(base.config, "quantization_config", None) is not None
+
+
+def _state(base: "Base") -> str | None:
+    """Return why samples cannot be packed, which so few tokens need not show; None where nothing says so."""
+    kinds = sorted(set(getattr(base.config.get_text_config(), "layer_types", None) or ()) - ATTENTION)
+    if not kinds and not getattr(base.model, "_is_stateful", False):
+        return None
+    named = f" ({', '.join(kinds)})" if kinds else ""
+    return f"it has layers that are no plain attention{named}; what they carry on would go from sample to sample"
+
+
+def _why(base: "Base", said: str) -> str:
+    """Return the reason behind what was seen, as far as the model's class tells."""
+    if not getattr(base.model, "_supports_attention_backend", False):
+        return NO_INTERFACE
+    if getattr(base.config, "is_decoder", None) is False:
+        return "its tokens look at those behind them (is_decoder is false in config.json)"
+    return said

@@ -1,13 +1,17 @@
 """Low-rank adapters of many arms over one frozen base; one arm speaks, or several side by side."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from iikata.errors import IikataError
+from iikata.model.code import unsupported
 from iikata.model.joined import Joined, join
+from iikata.model.layers import decoder_of
 from iikata.model.lora_linear import LoraLinear
 from iikata.model.stack import LoraShape, Stack, Weights
 from iikata.streams import stream_seed
@@ -22,20 +26,31 @@ class Adapters:
         self.shape = shape
         self.layers: dict[str, LoraLinear] = {}
         self._stacks: dict[str, Stack] = {}
+        linears = dict(linears_of(model))
         known = linear_names(model)
-        odd = sorted(set(shape.target_modules) - set(known))
+        if not known:
+            config: Any = model.config
+            raise unsupported(Path(config.name_or_path), config, "it has no linear layers that an adapter could go on")
+        odd = sorted(target for target in shape.target_modules if not any(_is(name, target) for name in linears))
         if odd or not shape.target_modules:
             raise IikataError(
                 f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
-                f"It has: {', '.join(known) or 'none'}."
+                f"It has: {', '.join(known)}."
             )
-        for name, module in list(model.named_modules()):
-            if name.rsplit(".", 1)[-1] in shape.target_modules and hasattr(module, "in_features"):
+        for name, module in linears.items():
+            if any(_is(name, target) for target in shape.target_modules):
                 salt = stream_seed("dropout", name) % 2**31
                 layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout, salt)
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
+        # peft would put adapters on a vision part's modules of the same names: there only whole names are ours.
+        if any(
+            _is(name, target) and name not in self.layers and not name.endswith(".base")
+            for name, _ in model.named_modules()
+            for target in shape.target_modules
+        ):
+            self.shape = replace(shape, target_modules=tuple(self.layers))
 
     def __contains__(self, arm: str) -> bool:
         return arm in self._stacks
@@ -127,14 +142,20 @@ class Adapters:
 
 def linear_names(model: Any) -> list[str]:
     """Return the last name parts of the linear layers inside the decoder, in order; the head is not one."""
-    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    return list(dict.fromkeys(name.rsplit(".", 1)[-1] for name, _ in _linears(model, head)))
+    return list(dict.fromkeys(name.rpartition(".")[2] for name, _ in linears_of(model)))
 
 
-def _linears(model: nn.Module, head: nn.Module | None) -> Iterator[tuple[str, nn.Module]]:
+def linears_of(model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the linear layers of the decoder, by their names in the model; none of a vision or audio part."""
+    head, inside = model.get_output_embeddings(), set(decoder_of(model).modules())
     for name, module in model.named_modules():
-        if hasattr(module, "in_features") and hasattr(module, "weight") and module is not head:
+        if module in inside and module is not head and hasattr(module, "in_features") and hasattr(module, "weight"):
             yield name, module
+
+
+def _is(name: str, target: str) -> bool:
+    """Return whether a target names a module, as peft says: whole, or by its last parts."""
+    return name == target or name.endswith(f".{target}")
 
 
 def resolve_targets(asked: str | Iterable[str], model_type: str, model: nn.Module) -> tuple[str, ...]:

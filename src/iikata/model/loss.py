@@ -20,12 +20,23 @@ class Head:
     weight: Tensor
     bias: Tensor | None = None
     softcap: float | None = None
-    """Gemma 2 squashes its logits with tanh."""
+    """Gemma squashes its logits with tanh."""
+    scale: float = 1.0
+    """Cohere multiplies its logits, Granite divides them."""
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits in float32 (float64 for a float64 model)."""
         logits = at_least_float32(linear(hidden, self.weight, self.bias))
+        logits = logits if self.scale == 1 else logits * self.scale
         return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
+
+
+def head_of(model: Any) -> Head:
+    """Return the model's head by the names that transformers' models have for what it does; `fit.hold` proves it."""
+    layer, config = model.get_output_embeddings(), model.config.get_text_config()
+    softcap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
+    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    return Head(layer.weight, layer.bias, softcap, scale)
 
 
 CPU_CHUNK = 256
@@ -42,7 +53,7 @@ def _losses_and_gradient(hidden: Tensor, targets: Tensor, head: Head) -> tuple[T
     logits = head.logits(hidden)
     sums = logits.logsumexp(-1)
     losses = sums - logits.gather(-1, targets[:, None])[:, 0]
-    squash = 1 - (logits / head.softcap).square() if head.softcap else 1
+    squash = head.scale * (1 - (logits / head.softcap).square() if head.softcap else 1)
     if hidden.is_cuda:  # compiled, all this is one pass over the logits; a scatter would be another
         column = torch.arange(logits.shape[-1], device=logits.device)
         slope = torch.exp(logits - sums[:, None])
@@ -50,7 +61,7 @@ def _losses_and_gradient(hidden: Tensor, targets: Tensor, head: Head) -> tuple[T
     else:  # another block as large as the logits would cost more than the arithmetic
         slope = logits.sub_(sums[:, None]).exp_()
         slope[torch.arange(len(targets)), targets] -= 1
-    return losses, (slope * squash if head.softcap else slope).to(hidden.dtype) @ head.weight
+    return losses, (slope if head.scale == 1 and not head.softcap else slope * squash).to(hidden.dtype) @ head.weight
 
 
 @cache

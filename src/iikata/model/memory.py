@@ -126,7 +126,7 @@ def _without_weights(config: Any, dtype: torch.dtype) -> Any:
                 config, dtype=dtype, attn_implementation=NAME, trust_remote_code=own
             )
     except Exception as error:  # values that no model can be made of
-        raise refusal(Path(config.name_or_path), error) from None
+        raise refusal(Path(config.name_or_path), error, config) from None
     return model.to("meta").eval().requires_grad_(False)
 
 

@@ -81,7 +81,7 @@ class Packed:
         parts = [attend_causal(query[:, :, a:b], key[:, :, a:b], value[:, :, a:b], options) for a, b in self._prefixes]
         for block in self._blocks:
             parts.append(self._block(block, query, key, value, options))
-        parts.append(query.new_zeros(query.shape[0], query.shape[1], len(self._filling), query.shape[3]))
+        parts.append(query.new_zeros(query.shape[0], query.shape[1], len(self._filling), value.shape[3]))
         return torch.cat(parts, dim=2)[:, :, self._order]
 
     @staticmethod

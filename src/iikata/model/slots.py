@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention import Options, at_least_float32
+from iikata.model.attention import Options, shares
 from iikata.model.operators import operator
 
 AT_ONCE = 16
@@ -30,8 +30,9 @@ class LayerSlots:
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         rows = [x.squeeze(0).transpose(0, 1) for x in (query, key, value)]
         out = torch.ops.iikata.attend_slots(
-            *rows, self.keys, self.values, self.used, options.scale, options.window or 0, options.softcap or 0.0
-        )
+            *rows, self.keys, self.values, self.used, options.sinks, options.scale, options.window or 0,
+            options.softcap or 0.0,
+        )  # fmt: skip
         return out.transpose(0, 1).unsqueeze(0)
 
 
@@ -79,18 +80,20 @@ def _fill(layer: LayerSlots, rows: Tensor, key: Tensor, value: Tensor, places: T
 
 
 def _attend(
-    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, used: Tensor, *how: float
-) -> Tensor:
+    query: Tensor, key: Tensor, value: Tensor, keys: Tensor, values: Tensor, used: Tensor, sinks: Tensor | None,
+    scale: float, window: int, softcap: float,
+) -> Tensor:  # fmt: skip
     """Write each row's key and value [R, kv_heads, D] to its slot and attend: query [R, heads, D] -> [R, heads, D]."""
-    scale, window, softcap = how
-    if query.is_cuda and query.shape[-1] in (16, 32, 64, 128, 256) and query.itemsize == 2 and not softcap:
+    options = Options(scale, window, softcap or None, sinks)
+    fits = query.itemsize == 2 and query.shape[-1] in (16, 32, 64, 128, 256) and query.shape[-1] == value.shape[-1]
+    if query.is_cuda and fits and options.plain:
         from iikata.model import slots_kernel
 
-        return slots_kernel.attend(query, key, value, keys, values, used, scale, int(window))
+        return slots_kernel.attend(query, key, value, keys, values, used, scale, window)
     every = torch.arange(len(used), device=query.device)
     keys[every, :, used] = key
     values[every, :, used] = value
-    return _attend_plain(query, keys, values, used, Options(scale, int(window), softcap))
+    return _attend_plain(query, keys, values, used, options)
 
 
 def _attend_plain(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, options: Options) -> Tensor:
@@ -99,21 +102,18 @@ def _attend_plain(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, opt
     kv_heads, length = keys.shape[1], keys.shape[2]
     grouped = query.reshape(rows * kv_heads, heads // kv_heads, width)
     scores = torch.bmm(grouped, keys.view(rows * kv_heads, length, width).transpose(1, 2))
-    scores = at_least_float32(scores) * options.scale
-    if options.softcap:
-        scores = torch.tanh(scores / options.softcap) * options.softcap
     place = torch.arange(length, device=query.device)
     seen = place[None] <= used[:, None]
     if options.window:
         seen &= used[:, None] - place[None] < options.window
-    scores = scores.view(rows, kv_heads, -1, length).masked_fill(~seen[:, None, None], float("-inf"))
-    weights = torch.softmax(scores, dim=-1).to(query.dtype).view(rows * kv_heads, -1, length)
-    return torch.bmm(weights, values.view(rows * kv_heads, length, width)).view(rows, heads, width)
+    weights = shares(scores.view(rows, heads, 1, length), seen[:, None, None], options)
+    weights = weights.view(rows * kv_heads, -1, length)
+    return torch.bmm(weights, values.view(rows * kv_heads, length, -1)).view(rows, heads, -1)
 
 
 operator(
     "attend_slots(Tensor query, Tensor key, Tensor value, Tensor(a!) keys, Tensor(b!) values, Tensor used, "
-    "float scale, int window, float softcap) -> Tensor",
+    "Tensor? sinks, float scale, int window, float softcap) -> Tensor",
     _attend,
-    lambda query, *rest: query.new_empty(query.shape),
+    lambda query, key, value, *rest: query.new_empty(*query.shape[:-1], value.shape[-1]),
 )

@@ -1,0 +1,159 @@
+"""Hold a model's packed, prefilled and decoded logits against transformers' own forward, before it is first used."""
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iikata.model.attention import NAME, Kept, Layout, Unsupported
+from iikata.model.code import NO_INTERFACE
+from iikata.model.packed import Group, Packed, Span
+from iikata.model.slots import Slots
+from iikata.model.varlen import Limits, lay_out
+
+PROMPT, DECODED = 96, 8
+TOKENS = PROMPT + DECODED
+SHARED, FIRST, SHORT = 24, 64, 12
+"""Three samples of a buffer: ids[:FIRST] and ids[:SHARED] + ids[FIRST:PROMPT], whose first tokens are computed once,
+and ids[:SHORT], which lies within what a twin's lengths are cut to."""
+LIMITS = Limits(128, 256, 32)
+EXACT = 1e-4
+"""||ours - theirs|| / ||theirs|| in float32."""
+ROUNDING = 3
+"""In 16 bits: times what transformers' own eager and SDPA attention differ."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is compared: a model's logits, or the last hidden states of one that has no head."""
+
+    model: Any
+    run: Callable[[Tensor, Tensor, Layout], Tensor]
+    """Ours: ids [1, T], positions [1, T], layout -> [T, X]."""
+    theirs: Callable[[Tensor], Tensor]
+    """transformers': ids [1, T] -> [T, X]."""
+    flash: bool
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+@dataclass
+class Reference:
+    """What transformers gives for the tokens, and how much it may differ from itself."""
+
+    ids: Tensor
+    """[TOKENS]"""
+    parts: dict[str, Tensor]
+    tolerance: float
+    differences: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def worst(self) -> tuple[str, float]:
+        """Return the kind of forward that differs most, and by what share."""
+        return max(self.differences.items(), key=lambda item: item[1] if item[1] == item[1] else float("inf"))
+
+    @property
+    def holds(self) -> bool:
+        return all(difference <= self.tolerance for difference in self.differences.values())
+
+
+def refer(subject: Subject, ids: Tensor, rough: float = 0.0) -> Reference:
+    """Ask transformers' own forward; `rough` is a difference that is allowed in any case."""
+    with torch.inference_mode(), attention(subject.model, "eager"):
+        parts = _theirs(subject, ids)
+    kind = next(subject.model.parameters()).dtype
+    if kind.itemsize > 2 and not rough:
+        return Reference(ids, parts, EXACT)
+    own = torch.finfo(torch.float16 if kind.itemsize != 2 else kind).eps
+    if getattr(subject.model, "_supports_sdpa", False):
+        with torch.inference_mode(), attention(subject.model, "sdpa"):
+            again = _theirs(subject, ids)
+        own = max(distance(again[name], parts[name]) for name in parts)
+    return Reference(ids, parts, max(ROUNDING * own, rough))
+
+
+def compare(subject: Subject, found: Reference) -> Reference:
+    """Run the same tokens as training and answering do, and note the differences."""
+    with torch.inference_mode():
+        ours = _ours(subject, found.ids)
+    found.differences = {name: distance(ours[name], found.parts[name]) for name in ours}
+    return found
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """Return ||ours - theirs|| / ||theirs||; in 16 bits without the worst tenth of the tokens.
+
+    There rounding sends a token now and then to other experts, in transformers' own attentions as well.
+    """
+    errors, sizes = ((ours.double() - theirs.double()).norm(dim=-1), theirs.double().norm(dim=-1))
+    if theirs.itemsize <= 2 and bool(errors.isfinite().all()):
+        kept = (errors / sizes).argsort()[: len(errors) - math.ceil(len(errors) / 10)]
+        errors, sizes = errors[kept], sizes[kept]
+    return float(errors.norm() / sizes.norm())
+
+
+@contextmanager
+def attention(model: Any, name: str) -> Iterator[None]:
+    """Let transformers attend by `name` for a while."""
+    model.set_attn_implementation(name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(NAME)
+
+
+def _theirs(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
+    one, other, short = (subject.theirs(sample[None]) for sample in _samples(ids))
+    return {
+        "packed": torch.cat([one[:FIRST], other[SHARED:], short]),
+        "prefilled": torch.cat([one[:PROMPT], other, short]),
+        "decoded": one[PROMPT:],
+    }
+
+
+def _samples(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return ids, torch.cat([ids[:SHARED], ids[FIRST:PROMPT]]), ids[:SHORT]
+
+
+def _ours(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
+    _, other, short = _samples(ids)
+    groups = (Group((0, SHARED), ((SHARED, FIRST), (FIRST, PROMPT))), Group((0, 0), ((PROMPT, PROMPT + SHORT),)))
+    places = [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
+    packed = _run(subject, torch.cat([ids[:PROMPT], short]), places, _layout(subject, groups, PROMPT + SHORT))
+    prompts = (ids[:PROMPT], other, short)
+    ends = list(accumulate(map(len, prompts)))
+    spans = tuple((end - len(prompt), end) for prompt, end in zip(prompts, ends, strict=True))
+    kept = Kept(_layout(subject, (Group((0, 0), spans),), ends[-1]))
+    prefilled = _run(subject, torch.cat(prompts), [place for prompt in prompts for place in range(len(prompt))], kept)
+    if not kept.keys:
+        raise Unsupported(NO_INTERFACE)
+    return {"packed": packed, "prefilled": prefilled, "decoded": _decode(subject, ids, kept, spans)}
+
+
+def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) -> Tensor:
+    """Go on from all prompts side by side; only the first one's tokens are compared."""
+    slots = Slots(len(spans), LIMITS.longest, subject.device)
+    places = torch.full((len(spans), LIMITS.longest), -1, device=subject.device)
+    for row, (start, end) in enumerate(spans):
+        places[row, : end - start] = torch.arange(start, end, device=subject.device)
+    slots.fill(torch.arange(len(spans), device=subject.device), kept.keys, kept.values, places)
+    found = []
+    for place in range(PROMPT, TOKENS):
+        found.append(subject.run(ids[place].expand(1, len(spans)), slots.used[None].clone(), slots)[:1])
+        slots.used += 1
+    return torch.cat(found)
+
+
+def _run(subject: Subject, ids: Tensor, positions: list[int], layout: Layout) -> Tensor:
+    return subject.run(ids[None], torch.tensor(positions, device=subject.device)[None], layout)
+
+
+def _layout(subject: Subject, groups: tuple[Group, ...], tokens: int) -> Layout:
+    return lay_out(groups, tokens, LIMITS, subject.device) if subject.flash else Packed(groups, tokens, subject.device)
