@@ -1,10 +1,11 @@
 """`iikata check`, and what the doctor does to a run: an error stops it, --force goes on, all of it is kept."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
-from examined import template, write
+from examined import ROWS, template, write
 from ruamel.yaml import YAML
 
 from iikata.cli import main
@@ -98,3 +99,30 @@ def test_the_report_shows_a_forced_error(twice):
     Lab(declared, out).run(force=True)
     assert "same_tokens" in (out / "report" / "report.md").read_text(encoding="utf-8")
     assert "same_tokens" in (out / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_was_read_is_told_before_the_findings(tmp_path, byte_bpe_folder, capsys):
+    main(["check", experiment_file(tmp_path, byte_bpe_folder, rows=[*ROWS, ROWS[0]])])
+    assert capsys.readouterr().out.splitlines()[:3] == [
+        "read 5 rows of train.jsonl: columns instruction, input, output",
+        "4 rows to train on, 0 held out, 1 left out",
+        "templates: t0 (t0.json)",
+    ]
+
+
+def test_rows_that_encode_leaves_out_are_told_beside_the_json(tmp_path, byte_bpe_folder, capsys):
+    rows = [*ROWS, ROWS[0], {"instruction": "Name it.", "output": " "}]
+    assert main(["encode", experiment_file(tmp_path, byte_bpe_folder, rows=rows), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 4
+    assert "read 6 rows" in err
+    assert "left out, empty: 1 (train.jsonl:6)" in err
+    assert "left out, duplicates: 1 (train.jsonl:5)" in err
+
+
+def test_a_misspelt_template_is_told_with_its_line(tmp_path, byte_bpe_folder, capsys):
+    path = experiment_file(tmp_path, byte_bpe_folder, ["alpaca", "alpcaa_short"])
+    told = r'exp\.yaml:\d+:3: template "alpcaa_short" is unknown \(did you mean "alpaca_short"\?\)'
+    for command in (["check"], ["encode", "--json"]):
+        assert main([command[0], path, *command[1:]]) == 1
+        assert re.search(told, "".join(capsys.readouterr()))

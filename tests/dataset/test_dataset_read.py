@@ -3,6 +3,8 @@
 import json
 import sys
 import types
+from datetime import date, datetime
+from decimal import Decimal
 
 import pyarrow
 import pyarrow.parquet
@@ -74,10 +76,68 @@ def test_held_out_rows_and_training_rows_are_all_rows_once(data, validation, cou
     assert count is None or len(held) == count
 
 
+def test_default_holds_out_a_tenth_of_little_data_and_500_of_much(data):
+    sizes = [len(data([row(n) for n in range(rows)], validation=None).validation) for rows in (2, 60, 6000)]
+    assert sizes == [1, 6, 500]
+
+
+FRAME = {
+    "year": pyarrow.array([1942.0, None, 7.0], pyarrow.float64()),
+    "count": pyarrow.array([3, None, 4], pyarrow.int64()),
+    "share": pyarrow.array([1.0, 2.5, float("nan")], pyarrow.float64()),
+    "day": pyarrow.array([date(2024, 1, 2), None, date(2024, 1, 3)]),
+    "night": pyarrow.array([datetime(2024, 1, 2), None, datetime(2024, 1, 3)]),
+    "moment": pyarrow.array([datetime(2024, 1, 2, 3, 4), None, datetime(2024, 1, 3)]),
+    "price": pyarrow.array([Decimal("1.50"), None, Decimal("2.00")]),
+}
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        ("year", ["1942", "7"]),
+        ("count", ["3", "4"]),
+        ("share", ["1.0", "2.5"]),
+        ("day", ["2024-01-02", "2024-01-03"]),
+        ("night", ["2024-01-02", "2024-01-03"]),
+        ("moment", ["2024-01-02 03:04:00", "2024-01-03 00:00:00"]),
+        ("price", ["1.50", "2.00"]),
+    ],
+)
+def test_numbers_and_dates_of_a_table_are_trained_as_they_were_meant(tmp_path, column, texts):
+    table = pyarrow.table({"instruction": ["a", "b", "c"], "output": FRAME[column]})
+    pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
+    dataset = read(DataSettings(train="rows.parquet", validation=0), tmp_path)
+    assert [example.output for example in dataset.train] == texts
+    assert dataset.counts.empty.rows == 1
+
+
+def test_whole_numbers_of_json_are_those_and_others_keep_their_point(data):
+    assert [r.output for r in data([row(1, output=1942.0), row(2, output=None)]).train] == ["1942"]
+    assert [r.output for r in data([row(1, output=2.0), row(2, output=2.5)]).train] == ["2.0", "2.5"]
+
+
+def test_text_in_unused_columns_is_counted_with_an_example(data):
+    rows = [
+        row(1, system="Answer in one word.", index="0", category="qa", history=[["Name two.", "red and blue"]]),
+        row(2, system="", index="1", category="qa", history=[]),
+    ]
+    found = data(rows).unused
+    assert [(u.column, u.rows, u.example, u.place, u.turns) for u in found] == [
+        ("system", 1, "Answer in one word.", "rows.jsonl:1", False),
+        ("category", 2, "qa", "rows.jsonl:1", False),
+        ("history", 1, "Name two.", "rows.jsonl:1", True),
+    ]
+
+
+def test_answer_of_invisible_characters_is_empty(data):
+    assert data([row(1), row(2, output="\u200b\u3000")]).counts.empty.rows == 1
+
+
 def test_several_files_of_several_formats_are_one_data_set(data, tmp_path):
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist([row(2), row(3)]), tmp_path / "more.parquet")
     dataset = data([row(1), row(2)], train=["rows.jsonl", "more.parquet"])
-    assert [r.source for r in dataset.train] == ["rows.jsonl:1", "rows.jsonl:2", "more.parquet:2"]
+    assert [r.source for r in dataset.train] == ["rows.jsonl:1", "rows.jsonl:2", "more.parquet: row 2"]
 
 
 def test_columns_are_mapped(data):
@@ -103,6 +163,22 @@ def test_columns_are_mapped(data):
             {"instruction": "q", "utterances": "a"},
             "columns: {instruction: instruction, input: input, output: …}",
         ),
+        (
+            {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+            'rows.jsonl:1: the row is a conversation ("messages", 2 turns); conversations are not read yet',
+        ),
+        ({"id": 1, "conversations": [{"from": "human", "value": "q"}]}, 'a conversation ("conversations", 1 turns)'),
+        ({"utterances": [{"name": "user", "text": "q"}]}, 'a conversation ("utterances", 1 turns)'),
+        ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
+        (row(1, output=[{"role": "assistant", "content": "a"}]), "output: a conversation of 1 turns was seen"),
+        ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{instruction: prompt, input: input, output: chosen}"),
+        (
+            {"instruction": "q", "instances": [{"input": "", "output": "a"}]},
+            'found: instruction, instances (a list). It is within "instances": write each of its items as a row',
+        ),
+        ({"question": "q", "answer": ["a", "b"]}, "answer (a list). Say what the columns are called"),
+        ({"text": "Once upon a time"}, "output: …} (… where no column could be meant: a row needs a question"),
+        (row(1, output=True), "rows.jsonl:1: output: true or false was seen"),
         (row(1, output=["a"]), "rows.jsonl:1: output: a list was seen; text or a number is allowed"),
     ],
 )
@@ -147,7 +223,7 @@ def test_hub_id_is_loaded_through_datasets(monkeypatch, tmp_path):
     hub(monkeypatch, lambda name, split: asked.append((name, split)) or [row(1), row(2)])
     dataset = read(DataSettings(train="owner/rows", validation=0), tmp_path)
     assert asked == [("owner/rows", "train")]
-    assert [r.source for r in dataset.train] == ["owner/rows:1", "owner/rows:2"]
+    assert [r.source for r in dataset.train] == ["owner/rows: row 1", "owner/rows: row 2"]
 
 
 def test_hub_that_cannot_be_reached_is_one_message_with_the_way_out(monkeypatch, tmp_path):

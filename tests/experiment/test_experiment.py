@@ -61,6 +61,17 @@ def test_built_in_names_win_over_what_lies_beside_the_file(tmp_path):
     assert local_path("./smollm2", tmp_path, "model") == tmp_path / "smollm2"
 
 
+def test_template_without_a_suffix_is_looked_for_in_templates_beside_the_file(tmp_path):
+    (tmp_path / "templates").mkdir()
+    for name in ("mine.json", "other.jinja", "native.json"):
+        (tmp_path / "templates" / name).touch()
+    found = [local_path(spec, tmp_path, "template") for spec in ("mine", "templates/mine", "other", "native", "gone")]
+    mine, other = tmp_path / "templates" / "mine.json", tmp_path / "templates" / "other.jinja"
+    assert found == [mine, mine, other, None, None]
+    values = {**VALUES, "templates": ["mine", "native"], "prompt_only": []}
+    assert declare(values, tmp_path).resolved()["templates"] == [str(mine), "native"]
+
+
 def test_frozen_copy_names_local_files_absolutely_and_reads_back_the_same(tmp_path):
     experiment = declare(VALUES, tmp_path)
     assert experiment.resolved()["data"]["train"] == [str(tmp_path / "rows.jsonl"), "owner/rows"]

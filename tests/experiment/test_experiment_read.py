@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iikata.errors import IikataError
-from iikata.experiment import read
+from iikata.experiment import explain, read
 from iikata.experiment.document import load, position
+from iikata.experiment.other_names import OTHER_NAMES
 from iikata.experiment.settings import Experiment
 
 SMALLEST = "data: {train: rows.jsonl}\ntemplates: alpaca\n"
@@ -46,7 +47,7 @@ def test_smallest_file_takes_every_default_and_its_own_name(file):
 
 def test_yaml_is_1_2(file):
     # PyYAML (YAML 1.1) reads these as the text "3e-4", False, the number 8 and a date.
-    text = SMALLEST + "name: no\nmodel: {base: on, revision: 2024-01-01}\ntrain: {learning_rate: 3e-4, seeds: 010}\n"
+    text = SMALLEST + "name: no\nmodel: {base: on, revision: 2024-01-01}\ntrain: {learning_rate: 3e-4, seeds: [010]}\n"
     experiment = read(file(text))
     assert experiment.train.learning_rate == 0.0003
     assert (experiment.name, experiment.model.base, experiment.model.revision) == ("no", "on", "2024-01-01")
@@ -99,6 +100,8 @@ def test_all_errors_come_at_once_with_line_and_column(file):
         ("train: {epochs: true}", "3:17", "valid integer"),
         ("train: {lora: {target_modules: al-linear}}", "3:32", "auto, all-linear or a list"),
         ("train: {seeds: []}", "3:16", "at least 1 item"),
+        ("train: {seeds: 2}", "3:16", "a list is needed: [2] for the seed 2; [0, ..., 1] for 2 seeds"),
+        ("model: {dtype: fp8}", "3:16", "'auto', 'bfloat16', 'float16' or 'float32'"),
         ("name: ../up", "3:7", "part of a file name"),
         ("prompt_only: [a@b]", "3:14", "part of a file name"),
         ("generate:", "3:1", "samples, temperature"),
@@ -133,12 +136,73 @@ def test_wrong_value_is_named_at_its_place(file, setting, place, words):
         ("- " * 2000, "nested too deeply"),
         ("#" * 200_001, "larger than 200,000 bytes"),
         ("name: x\ndata: 日本語".encode("cp932"), "exp.yaml:2:7: not UTF-8 (it can be read as cp932)"),
-        ("data: 日本語".encode("utf-16"), "(it can be read as utf-16)"),
+        ("data: 日本語".encode("utf-16-le"), "(it can be read as utf-16-le)"),
     ],
 )
 def test_file_that_is_no_experiment_is_refused_in_one_line(file, text, words):
     (line,) = errors(file(text))
     assert words in line
+
+
+@pytest.mark.parametrize(
+    ("setting", "meant"),
+    [
+        ("train: {lr: 1e-4}", "train.learning_rate"),
+        ("train: {num_train_epochs: 1}", "train.epochs"),
+        ("num_epochs: 1", "train.epochs"),
+        ("train: {per_device_train_batch_size: 1}", "train.batch_size"),
+        ("train: {lora_alpha: 1}", "train.lora.alpha"),
+        ("train: {lora: {rank: 1}}", "train.lora.r"),
+        ("lora_r: 8", "train.lora.r"),
+        ("train: {max_seq_length: 1}", "train.cutoff_len"),
+        ("cutoff_length: 1", "train.cutoff_len"),
+        ("train: {maxLength: 1}", "train.cutoff_len"),
+        ("generate: {max_length: 1}", "generate.max_new_tokens"),
+        ("bf16: true", "model.dtype"),
+        ("model: {load_in_4bit: true}", "model.quantize"),
+        ("data_path: x", "data.train"),
+        ("val_set_size: 1", "data.validation"),
+        ("seed: 1", "train.seeds"),
+        ("train: {seed: 1}", "train.seeds"),
+        ("lora: {r: 8}", "train.lora"),
+    ],
+)
+def test_name_that_other_tools_use_leads_to_the_setting(file, setting, meant):
+    assert any(f'(did you mean "{meant}"?)' in line for line in errors(file(f"{SMALLEST}{setting}\n")))
+
+
+def test_every_other_name_leads_to_a_setting():
+    assert set(OTHER_NAMES) <= set(explain._dotted_names())
+
+
+@pytest.mark.parametrize(
+    ("text", "start"),
+    [
+        ("name：x\n" + SMALLEST, "exp.yaml:1:5: write a half-width colon"),
+        (SMALLEST.replace(": ", "："), "exp.yaml:1:5: write a half-width colon"),
+        ("name:x\n" + SMALLEST, "exp.yaml:1:5: write a half-width colon and a blank"),
+        (SMALLEST + "train:\n　epochs: 3\n", "exp.yaml:4:1: epochs: unknown setting"),
+        (SMALLEST + "train: {epochs：3}\n", "exp.yaml:3:9: train.epochs：3: unknown setting"),
+    ],
+)
+def test_full_width_punctuation_is_named(file, text, start):
+    assert any(line.startswith(start) for line in errors(file(text)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "read_as"),
+    [
+        ("model: {dtype: fp16}", ("float16", "none", "linear")),
+        ("model: {dtype: bf16}", ("bfloat16", "none", "linear")),
+        ("model: {dtype: torch.float32}", ("float32", "none", "linear")),
+        ("model: {dtype: half, quantize: 8}", ("float16", "8bit", "linear")),
+        ("model: {quantize: nf4}", ("auto", "4bit", "linear")),
+        ("train: {schedule: constant_with_warmup}", ("auto", "none", "constant")),
+    ],
+)
+def test_short_names_of_values_mean_what_they_mean_elsewhere(file, setting, read_as):
+    experiment = read(file(f"{SMALLEST}{setting}\n"))
+    assert (experiment.model.dtype, experiment.model.quantize, experiment.train.schedule) == read_as
 
 
 def test_missing_file_and_folder_are_told_apart(file, tmp_path):
@@ -151,6 +215,7 @@ def test_byte_order_mark_windows_lines_aliases_and_merges_are_fine(file):
     text = "\ufeffdata: {train: &t rows.jsonl}\r\ntemplates: [alpaca]\r\nprobes: *t\r\n<<: {name: merged}\r\n"
     experiment = read(file(text))
     assert (experiment.probes, experiment.name) == ("rows.jsonl", "merged")
+    assert read(file(text.removeprefix("\ufeff").encode("utf-16"))).resolved() == experiment.resolved()
 
 
 def test_set_overrides_the_file_and_is_read_as_yaml(file):

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from iikata.checks.case import Case, as_file, literals, prompts, share
+from iikata.checks.case import Case, as_file, garbled, literals, prompts, share
 from iikata.records import Encoded, Example, Finding
 from iikata.templates import BUILT_IN, AlpacaTemplate, Template
 
@@ -122,7 +122,7 @@ def _newline_cure(case: Case, template: Template) -> str:
         return f"{line}. As a file of its own: {as_file(replace(template, newline='<NL>'))}"
     if case.tokenizer.chat_template:
         return "templates: [native]"
-    if not isinstance(template, AlpacaTemplate):
+    if not isinstance(template, AlpacaTemplate) or garbled(template):
         return "A template without line breaks."
     breaks = rf"(?:\n|{re.escape(template.newline or chr(10))})+"
     first, second = (re.sub(breaks, " ", text) for text in (template.prompt_input, template.prompt_no_input))

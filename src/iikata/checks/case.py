@@ -11,12 +11,15 @@ from typing import Any
 from iikata.dataset import Dataset
 from iikata.encode import Tokenizer
 from iikata.encode.settings import read_object
+from iikata.experiment import Experiment
 from iikata.records import Encoded, Probe
+from iikata.registry import did_you_mean
 from iikata.templates import BUILT_IN, AlpacaTemplate, Template
 from iikata.templates.template import SENTINELS
 
 ROWS_LOOKED_AT = 1000
 """Rows a template that are tokenized once more, from the first on."""
+FIELDS = ("instruction", "input")
 NEUTRAL = ("a", "色", "1")
 """Letters to stand on both sides of a text; the first that the tokenizer gives back is taken."""
 
@@ -24,6 +27,8 @@ NEUTRAL = ("a", "色", "1")
 @dataclass(frozen=True)
 class Case:
     """One experiment's inputs. No model weights."""
+
+    experiment: Experiment
 
     templates: Mapping[str, Template]
     """By name, those trained on first; without the broken ones."""
@@ -97,6 +102,16 @@ def literals(template: Template) -> list[str]:
     shown = [template.render(instruction, given, answer) for given in ("", input)]
     parts = [part for text in shown for part in re.split("|".join(SENTINELS), text.prompt + text.completion)]
     return [part for part in dict.fromkeys(parts) if part]
+
+
+def placeholders(template: Template) -> list[str]:
+    """Return the words in braces that the template writes as they are."""
+    return [word for part in literals(template) for word in re.findall(r"\{\s*(\w+)\s*\}", part)]
+
+
+def garbled(template: Template) -> bool:
+    """Return whether a placeholder is missing or misspelt, which the rule `placeholder` tells."""
+    return any(template.faults()) or any(did_you_mean(word, FIELDS) for word in placeholders(template))
 
 
 def as_file(template: Template) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from iikata.checks import blanks, masks, rows, vocabulary, wording
+from iikata.checks import blanks, masks, reach, rows, vocabulary, wording
 from iikata.checks.case import Case
 from iikata.records import Finding
 
@@ -24,8 +24,13 @@ RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "variants": wording.variants,
     "response_split": wording.response_split,
     "native_differs": wording.native_differs,
+    "answer_length": reach.answer_length,
+    "device": reach.device,
     "empty_rows": rows.empty_rows,
+    "null_words": rows.null_words,
+    "unused_columns": rows.unused_columns,
     "duplicate_rows": rows.duplicate_rows,
+    "held_out": rows.held_out,
     "validation_in_train": rows.validation_in_train,
     "probe_in_train": rows.probe_in_train,
 }

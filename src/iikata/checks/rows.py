@@ -3,10 +3,15 @@
 from collections.abc import Iterable, Iterator
 
 from iikata.checks.case import Case, share
-from iikata.dataset import LeftOut
+from iikata.dataset import LeftOut, Unused
 from iikata.records import Example, Finding, Probe
 
 PLACES = 3
+NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
+"""What programs write for nothing, when they write it as text."""
+TURNS = ("system", "system_prompt", "history", "tools")
+"""Columns that say what an answer follows from, as in LLaMA-Factory's Alpaca format."""
+BESIDE = ("input", "context", "passage", "document")
 
 
 def empty_rows(case: Case) -> Iterator[Finding]:
@@ -16,6 +21,65 @@ def empty_rows(case: Case) -> Iterator[Finding]:
     yield from _left_out(
         "empty_rows", counts.unencodable, counts.rows, "hold text that UTF-8 cannot (a lone surrogate)"
     )
+
+    rows = [*case.data.train, *case.data.validation]
+    bare = [row.source or row.id for row in rows if not row.instruction.strip()]
+    if bare:
+        message = f"{share(len(bare), len(rows))} rows have an input and no instruction"
+        yield Finding("empty_rows", "info", None, message, ", ".join(bare[:PLACES]), "They are trained as they are.")
+
+
+def null_words(case: Case) -> Iterator[Finding]:
+    """Nothing that was written as a word ("nan") is trained as that word."""
+    rows = [*case.data.train, *case.data.validation]
+    for name in ("input", "output"):
+        found = [row for row in rows if getattr(row, name).strip().lower() in NULLS]
+        if found:
+            words = ", ".join(sorted({repr(getattr(row, name).strip()) for row in found}))
+            message = (
+                f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is"
+            )
+            places = ", ".join(row.source or row.id for row in found[:PLACES])
+            yield Finding("null_words", "warning", None, message, places, 'Where nothing is meant, write "".')
+
+
+def unused_columns(case: Case) -> Iterator[Finding]:
+    """Text in a column that nothing uses is trained by no template."""
+    rows, columns = case.data.counts.rows, case.experiment.data.columns
+    others = []
+    for column in case.data.unused:
+        beside = column.column in BESIDE and not any(row.input for row in case.data.train)
+        if not (beside or column.turns or column.column in TURNS):
+            others.append(column)
+            continue
+        message = (
+            f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: iikata reads '
+            f"{columns.instruction}, {columns.input} and {columns.output} alone"
+        )
+        cure = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_CURE
+        yield Finding("unused_columns", "warning", None, message, _example(column), cure)
+    if others:
+        names = ", ".join(f"{column.column} ({column.rows:,} rows)" for column in others)
+        message = f"text in columns that nothing uses: {names}"
+        yield Finding("unused_columns", "info", None, message, "; ".join(map(_example, others[:PLACES])))
+
+
+_TURNS_CURE = (
+    "Write what an answer needs into its instruction, or take these rows out. System messages and earlier turns "
+    "(LLaMA-Factory's system and history) are not read yet."
+)
+
+
+def _example(column: Unused) -> str:
+    return f"{column.place}: {column.column} {column.example!r}"
+
+
+def held_out(case: Case) -> Iterator[Finding]:
+    """How many rows are held out where the experiment leaves it open."""
+    if case.experiment.data.validation is None:
+        counts = case.data.counts
+        message = f"{share(counts.validation, counts.train + counts.validation)} rows are held out to measure by"
+        yield Finding("held_out", "info", None, message, cure="data: {validation: N} chooses; 0 for none.")
 
 
 def duplicate_rows(case: Case) -> Iterator[Finding]:

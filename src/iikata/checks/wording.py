@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from difflib import unified_diff
 from itertools import combinations
 
-from iikata.checks.case import Case, literals, prompts, share, short
+from iikata.checks.case import FIELDS, Case, garbled, literals, placeholders, prompts, share, short
 from iikata.encode import encode_prompt, end_id
 from iikata.errors import IikataError
 from iikata.records import Finding
 from iikata.registry import did_you_mean
-from iikata.templates import AlpacaTemplate, Template, native
+from iikata.templates import BUILT_IN, AlpacaTemplate, Template, native
 from iikata.templates.template import SENTINELS
 
-FIELDS = ("instruction", "input")
 DIFF_LINES = 12
 PROMPTS_COMPARED = 24
 
@@ -22,6 +21,10 @@ def template(case: Case) -> Iterator[Finding]:
     """A template must be there, be readable, and accept every row."""
     for name, why in case.broken.items():
         yield Finding("template", "error", name, why, cure="See the message; iikata templates list has others.")
+    for name, found in case.templates.items():
+        if name in case.experiment.templates and name in BUILT_IN and found != BUILT_IN[name]:
+            message = f"templates/{name} beside the experiment is taken, and it is not the built-in {name}"
+            yield Finding("template", "warning", name, message, cure="Give the file another name, or delete it.")
 
 
 def placeholder(case: Case) -> Iterator[Finding]:
@@ -29,7 +32,7 @@ def placeholder(case: Case) -> Iterator[Finding]:
     for name, found in case.templates.items():
         texts = {"prompt_no_input": "", "prompt_input": ""} | dict(prompts(found))
         faults = list(found.faults()) if isinstance(found, AlpacaTemplate) else list(_missing(found))
-        words = [word for part in literals(found) for word in re.findall(r"\{\s*(\w+)\s*\}", part)]
+        words = placeholders(found)
         for key, fault in faults:
             misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, FIELDS)))
             yield Finding("placeholder", "error", name, f'"{key}" {fault}{misspelt}', short(_shown(texts[key])), _FILL)
@@ -63,6 +66,8 @@ def _shown(text: str) -> str:
 def variants(case: Case) -> Iterator[Finding]:
     """Prompts with and without an input should end alike, or the model learns two ways to begin an answer."""
     for name, found in case.templates.items():
+        if garbled(found):  # its cure would paste the fault
+            continue
         (_, without), (_, with_input) = prompts(found)
         tails = [re.split("|".join(SENTINELS), text)[-1] for text in (without, with_input)]
         if tails[0] != tails[1]:
@@ -81,7 +86,7 @@ def response_split(case: Case) -> Iterator[Finding]:
     """The marker at which Alpaca-LoRA's scripts cut an answer out must stand in both prompts and nowhere else."""
     for name, found in case.templates.items():
         marker = found.response_split if isinstance(found, AlpacaTemplate) else ""
-        if not marker:
+        if not marker or garbled(found):
             continue
         lacking = [key for key, text in prompts(found) if marker not in text]
         if lacking:

@@ -8,14 +8,16 @@ from iikata.records import Finding, plain
 
 
 def check(given: argparse.Namespace) -> int:
-    """Print the findings; exit 1 where one is an error."""
+    """Print what was read and the findings; exit 1 where one is an error."""
     from iikata.cli.stages import open_lab
-    from iikata.lab.checking import examine, shown
+    from iikata.lab.checking import examine, shown, summary
 
-    findings = examine(open_lab(given).materials)
+    materials = open_lab(given).materials
+    findings = examine(materials)
     if given.json:
         print(dumped([plain(finding) for finding in findings], indent=1))
     else:
+        print(f"{summary(materials)}\n")
         print("".join(f"{shown(finding)}\n\n" for finding in findings) + _sum(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

@@ -53,8 +53,10 @@ def encode(given: argparse.Namespace) -> None:
                 print(f"{template} {line['id']}")
                 print(f"{_coloured(line['painted'])}\n", file=bare(sys.stdout))
         return
+    from iikata.lab.checking import left_out, summary
     from iikata.lab.encoding import line_of
 
+    print(f"{summary(lab.materials)}{left_out(lab.materials)}", file=sys.stderr)
     for template, rows in lab.materials.encoded.items():
         for row in rows[: given.limit]:
             print(dumped(line_of(template, row)))

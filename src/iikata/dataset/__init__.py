@@ -1,5 +1,6 @@
 """Rows from files or the hub, as training and validation examples; probes."""
 
+from iikata.dataset.columns import Unused
 from iikata.dataset.examples import content_id
 from iikata.dataset.probes import read_probes
 from iikata.dataset.read import Counts, Dataset, LeftOut, read
@@ -9,6 +10,7 @@ __all__ = [
     "Counts",
     "Dataset",
     "LeftOut",
+    "Unused",
     "content_id",
     "hold_out_count",
     "hold_out_share",

@@ -10,7 +10,7 @@ INSTEAD = "Or give a local file: data: {train: rows.jsonl} (json, jsonl, csv, pa
 
 
 def read_hub(name: str) -> Iterator[Row]:
-    """Yield the rows of the split `train` of the data set `name`, placed `name:row`.
+    """Yield the rows of the split `train` of the data set `name`, placed `name: row 17`.
 
     Raises IikataError where the package `datasets` is not installed or the data set cannot be had.
     """
@@ -23,7 +23,7 @@ def read_hub(name: str) -> Iterator[Row]:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         for number, row in enumerate(datasets.load_dataset(name, split="train"), start=1):
-            yield f"{name}:{number}", dict(row)
+            yield f"{name}: row {number}", dict(row)
     except Exception as error:
         # datasets, huggingface_hub, requests and pyarrow each raise their own kinds.
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from iikata.dataset.columns import ALSO_CALLED
 from iikata.dataset.examples import text
 from iikata.dataset.rows import Row, read_rows
 from iikata.errors import IikataError
@@ -12,6 +13,11 @@ from iikata.records import Probe
 from iikata.registry import did_you_mean
 
 FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster")
+MEANT = {
+    "instruction": ALSO_CALLED["instruction"],
+    "input": ALSO_CALLED["input"],
+    "references": ("output", "reference", *ALSO_CALLED["output"]),
+}
 MOST_NAME = 200
 MOST_PATTERN = 10_000
 MOST_COUNTED = 100_000
@@ -46,7 +52,9 @@ def _probe(row: Row, default_id: str) -> Probe:
     for name in fields:
         if name not in FIELDS:
             known = ", ".join(FIELDS)
-            raise IikataError(f'{place}: unknown field "{name:.60}"{did_you_mean(name, FIELDS)}; allowed: {known}.')
+            meant = next((f' (here it is called "{field}")' for field, names in MEANT.items() if name in names), "")
+            hint = did_you_mean(name, FIELDS) or meant
+            raise IikataError(f'{place}: unknown field "{name:.60}"{hint}; allowed: {known}.')
     words = {name: text(fields.get(name), f"{place}: {name}") for name in FIELDS if name != "references"}
     if not words["instruction"].strip():
         raise IikataError(f'{place}: a probe needs an "instruction", the text to answer.')

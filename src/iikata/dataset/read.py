@@ -5,14 +5,18 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from iikata.dataset.columns import Unused, settle, unused
 from iikata.dataset.examples import example
 from iikata.dataset.hub import read_hub
 from iikata.dataset.rows import Row, read_rows
 from iikata.dataset.split import hold_out_count, hold_out_share
 from iikata.errors import IikataError
-from iikata.experiment import DataSettings, absolute_path, local_path
+from iikata.experiment import Columns, DataSettings, absolute_path, local_path
 from iikata.records import Example
+from iikata.visible import HIDDEN
 
+MOST_HELD_OUT = 500
+"""Rows that are held out where the experiment does not say how many; a tenth where that is less."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?", re.ASCII)
 
 
@@ -51,6 +55,8 @@ class Dataset:
     train: list[Example]
     validation: list[Example]
     counts: Counts
+    unused: tuple[Unused, ...] = ()
+    """Columns with text that nothing uses."""
 
 
 def read(settings: DataSettings, folder: Path) -> Dataset:
@@ -59,17 +65,18 @@ def read(settings: DataSettings, folder: Path) -> Dataset:
     Raises IikataError where a file or a column is missing or broken, or no row is left on a side.
     """
     left_out: dict[str, list[str]] = {"duplicates": [], "empty": [], "unencodable": [], "overlap": []}
-    rows = [row for spec in settings.train for row in _rows(spec, folder)]
+    rows = [row for spec in settings.train for row in _rows(spec, folder, settings.columns)]
     train = list(_usable(rows, settings, left_out))
     validation: list[Example]
     if isinstance(settings.validation, str):
-        held = list(_rows(settings.validation, folder))
+        held = _rows(settings.validation, folder, settings.columns)
         rows += held
         validation = list(_usable(held, settings, left_out))
         held_ids = {held.id for held in validation}
         left_out["overlap"] = [row.source for row in train if row.id in held_ids]
     else:
-        validation = _hold_out(train, settings.validation)
+        fitting = min(MOST_HELD_OUT, max(1, len(train) // 10)) if len(train) > 1 else 0
+        validation = _hold_out(train, fitting if settings.validation is None else settings.validation)
         held_ids = {held.id for held in validation}
     train = [row for row in train if row.id not in held_ids]
     if not train or (not validation and settings.validation != 0):
@@ -86,14 +93,15 @@ def read(settings: DataSettings, folder: Path) -> Dataset:
         without_input=sum(not row.input for row in [*train, *validation]),
         **{reason: LeftOut(len(places), tuple(places[:5])) for reason, places in left_out.items()},
     )
-    return Dataset(train, validation, counts)
+    return Dataset(train, validation, counts, tuple(unused(rows, settings.columns)))
 
 
-def _rows(spec: str, folder: Path) -> Iterator[Row]:
+def _rows(spec: str, folder: Path, columns: Columns) -> list[Row]:
     path = local_path(spec, folder, "data")
-    if path is None and HUB_ID.fullmatch(spec):
-        return read_hub(spec)
-    return read_rows(path or absolute_path(spec, folder), spec)
+    hub = path is None and HUB_ID.fullmatch(spec)
+    rows = list(read_hub(spec) if hub else read_rows(path or absolute_path(spec, folder), spec))
+    settle(rows, columns)
+    return rows
 
 
 def _usable(rows: Iterable[Row], settings: DataSettings, left_out: dict[str, list[str]]) -> Iterator[Example]:
@@ -103,13 +111,17 @@ def _usable(rows: Iterable[Row], settings: DataSettings, left_out: dict[str, lis
         kept = example(row, settings.columns)
         if kept is None:
             left_out["unencodable"].append(row[0])
-        elif not kept.output.strip() or not (kept.instruction + kept.input).strip():
+        elif _blank(kept.output) or _blank(kept.instruction + kept.input):
             left_out["empty"].append(row[0])
         elif kept.id in seen:
             left_out["duplicates"].append(row[0])
         else:
             seen.add(kept.id)
             yield kept
+
+
+def _blank(text: str) -> bool:
+    return not HIDDEN.sub("", text).strip()
 
 
 def _hold_out(examples: list[Example], validation: int | float) -> list[Example]:

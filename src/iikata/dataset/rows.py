@@ -1,22 +1,24 @@
-"""Read the rows of a json, jsonl, csv or parquet file, each with the place it came from."""
+"""Read the rows of a json, jsonl, csv, tsv or parquet file, each with the place it came from."""
 
 import csv
 import io
 import json
 import math
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iikata.disk import parse_json
 from iikata.errors import IikataError
 from iikata.experiment import read_text, size
 
 Row = tuple[str, dict[str, Any]]
-"""`file:line` and the fields."""
+"""`file:line` (in files without lines `file: row 17`) and the fields."""
 MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
+DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
+"""What separates columns: the one that is there most often in the line of names, outside quotes."""
 
 
 def read_rows(path: Path, shown: str) -> Iterator[Row]:
@@ -27,7 +29,8 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
     size(path, shown)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS)}.")
+        cure = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
+        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS)}.{cure}")
     return reader(path, shown)
 
 
@@ -39,64 +42,35 @@ def _lines(text: str, shown: str) -> Iterator[Row]:
     # Not splitlines(): U+2028 and the like may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            try:
-                row = DECODER.decode(line)
-            except (ValueError, RecursionError) as error:
-                raise _not_json(error, shown, number, f"{A_ROW}, on a line of its own.") from None
-            yield _row(row, f"{shown}:{number}")
+            yield _row(_decoded(line, shown, number, "on a line of its own"), f"{shown}:{number}")
 
 
 def _json(path: Path, shown: str) -> Iterator[Row]:
     text = _text(path, shown)
     try:
-        whole = parse_json(text)
-    except ValueError as error:
+        whole = _decoded(text, shown, 1, "in a list or on a line of its own")
+    except IikataError as error:
         # Many data sets keep JSON Lines in a file called .json.
-        if text.lstrip().startswith("{") and getattr(error, "msg", "") == "Extra data":
+        if text.lstrip().startswith("{") and "Extra data" in str(error):
             return (yield from _lines(text, shown))
-        raise _not_json(error, shown, 1, f"{A_ROW}, in a list or on a line of its own.") from None
-    held = [name for name in ("data", "train") if isinstance(whole, dict) and isinstance(whole.get(name), list)]
-    if not held and not isinstance(whole, list):
-        yield _row(_value(text, _skip(text, 0), f"{shown}:1")[0], f"{shown}:1")
-        return
-    for place, item in _items(text, _start(text, held[0], shown) if held else text.index("["), shown):
-        yield _row(item, place)
+        raise
+    held = [whole[name] for name in ("data", "train") if isinstance(whole, dict) and isinstance(whole.get(name), list)]
+    rows = held[0] if held else whole if isinstance(whole, list) else [whole]
+    for number, row in enumerate(rows, start=1):
+        yield _row(row, f"{shown}: row {number}")
 
 
-def _items(text: str, opening: int, shown: str) -> Iterator[tuple[str, Any]]:
-    """Yield (place, item) of the JSON list that opens at `opening`."""
-    line, before, position = 1, 0, _skip(text, opening + 1)
-    while text[position] != "]":
-        line, before = line + text.count("\n", before, position), position
-        item, end = _value(text, position, f"{shown}:{line}")
-        yield f"{shown}:{line}", item
-        position = _skip(text, end)
-
-
-def _start(text: str, name: str, shown: str) -> int:
-    """Return where the value of `name` starts in the JSON object `text`."""
-    found, position = 0, _skip(text, text.index("{") + 1)
-    while text[position] != "}":
-        key, end = _value(text, position, shown)
-        value = _skip(text, end)
-        found = value if key == name else found
-        position = _skip(text, _value(text, value, shown)[1])
-    return found
-
-
-def _skip(text: str, position: int) -> int:
-    """Pass blanks, commas and colons; parse_json has checked that they stand where they belong."""
-    while text[position] in " \t\r\n,:":
-        position += 1
-    return position
-
-
-def _value(text: str, position: int, place: str) -> tuple[Any, int]:
-    """Return the JSON value at `position` and where it ends."""
+def _decoded(text: str, shown: str, line: int, where: str) -> Any:
+    """Return the value of a JSON text that begins on `line`; a key that is there twice is refused."""
     try:
-        return DECODER.raw_decode(text, position)
+        return DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        place = f"{shown}:{line + error.lineno - 1}:{error.colno}"
+        raise IikataError(f"{place}: not JSON: {error.msg}. {A_ROW}, {where}.") from None
     except (ValueError, RecursionError) as error:
-        raise _not_read(error, place, f"{A_ROW}.") from None
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        place = shown if "\n" in text.strip() else f"{shown}:{line}"
+        raise IikataError(f"{place}: JSON that cannot be read: {why}. {A_ROW}, {where}.") from None
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -104,22 +78,11 @@ def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice:.60}" stands twice')
+        raise ValueError(f'the key "{twice:.60}" is there twice')
     return fields
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_fields)
-
-
-def _not_json(error: Exception, shown: str, line: int, cure: str) -> IikataError:
-    if isinstance(error, json.JSONDecodeError):
-        return IikataError(f"{shown}:{line + error.lineno - 1}:{error.colno}: not JSON: {error.msg}. {cure}")
-    return _not_read(error, f"{shown}:{line}", cure)
-
-
-def _not_read(error: Exception, place: str, cure: str) -> IikataError:
-    why = "nested too deeply" if isinstance(error, RecursionError) else error
-    return IikataError(f"{place}: JSON that cannot be read: {why}. {cure}")
 
 
 def _row(row: Any, place: str) -> Row:
@@ -139,31 +102,63 @@ def kind_of(value: Any) -> str:
 
 
 def _csv(path: Path, shown: str) -> Iterator[Row]:
+    text = _text(path, shown)
+    if text.lstrip().startswith(('{"', "[{")):
+        raise IikataError(f"{shown}:1: this is JSON, not CSV. Rename the file: {path.stem}.json")
+    header, line = text.partition("\n")[0], 1
+    if declared := re.fullmatch(r'"?sep=(.)"?\r?', header):  # Excel's own first line
+        text, header = text.partition("\n")[2], text.split("\n", 2)[1] if "\n" in text else ""
+        line = 2
+    bare = re.sub('"[^"]*"', "", header)
+    delimiter = declared[1] if declared else max(DELIMITERS, key=bare.count)
+    # Where names have a blank before them, so have quotes, which would otherwise be read as text.
+    blank = f"{delimiter} " in bare and delimiter != "\t"
     csv.field_size_limit(2**31 - 1)
-    reader = csv.reader(io.StringIO(_text(path, shown), newline=""), strict=True)
-    names: list[str] = []
-    end = 0
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, strict=True, delimiter=delimiter, skipinitialspace=blank)
+    places, rows = [], []
     try:
         for fields in reader:
             # A quoted field may hold line breaks: the row starts after the end of the row before.
-            place, end = f"{shown}:{end + 1}", reader.line_num
-            if not names:
-                names = _names(fields, place)
-            elif fields and len(fields) != len(names):
-                cure = "Put text that holds a comma or a quote in quotes."
-                raise IikataError(f"{place}: {len(fields)} fields; the first line names {len(names)}. {cure}")
-            elif fields:
-                yield place, dict(zip(names, fields, strict=True))
+            places.append(f"{shown}:{line}")
+            rows.append(fields)
+            line = reader.line_num + (2 if declared else 1)
     except csv.Error as error:
         cure = "Text in quotes ends with a quote, and a quote within it is written twice."
-        raise IikataError(f"{shown}:{end + 1}: not CSV: {error}. {cure}") from None
+        raise IikataError(f"{shown}:{line}: not CSV: {error}. {cure}") from None
+    return _table([(place, fields) for place, fields in zip(places, rows, strict=True) if fields], delimiter)
+
+
+def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
+    """Yield the rows of a table whose first line has the names."""
+    if not lines:
+        return
+    (at, names), *rows = lines
+    for place, fields in rows:
+        if len(fields) != len(names):
+            cure = f"Put text that holds {DELIMITERS.get(delimiter, delimiter)} or a quote in quotes."
+            raise IikataError(f"{place}: {len(fields)} fields; the first line names {len(names)}. {cure}")
+    columns = [(name.strip(), _whole([fields[i] for _, fields in rows])) for i, name in enumerate(names)]
+    # A spreadsheet writes empty columns without a name.
+    columns = [(name, column) for name, column in columns if name or any(column)]
+    _names([name for name, _ in columns], at)
+    for number, (place, _) in enumerate(rows):
+        yield place, {name: column[number] for name, column in columns}
+
+
+def _whole(column: list[str]) -> list[str]:
+    """Return the column without ".0" where it is of whole numbers, some missing: pandas writes 1942 so."""
+    filled = [text for text in column if text]
+    if 0 < len(filled) < len(column) and all(re.fullmatch(r"-?\d+\.0", text) for text in filled):
+        return [text.removesuffix(".0") for text in column]
+    return column
 
 
 def _names(names: list[str], place: str) -> list[str]:
-    """Return the names of a table's columns; raises IikataError where one stands twice."""
+    """Return the names of a table's columns; raises IikataError where one is there twice."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise IikataError(f'{place}: the column "{twice:.60}" stands twice; rename one.')
+        raise IikataError(f'{place}: the column "{twice:.60}" is there twice; rename one.')
     return names
 
 
@@ -178,13 +173,13 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=1000):
                 for row in batch.to_pylist():
                     number += 1
-                    yield f"{shown}:{number}", row
+                    yield f"{shown}: row {number}", row
     except (pyarrow.ArrowException, OSError, ValueError, LookupError, OverflowError, TypeError) as error:
         # pyarrow's own errors, and Python's for text that is no UTF-8 and times that it cannot hold.
         why = " ".join(str(error).split())
         raise IikataError(
             f"{shown}: not a parquet file that can be read (after {number} rows: {why:.200}). "
-            "Write it anew, or as jsonl."
+            "Write it again, or as jsonl."
         ) from None
 
 
@@ -195,6 +190,8 @@ def _text(path: Path, shown: str) -> str:
 READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
     ".json": _json,
     ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
     ".csv": _csv,
+    ".tsv": _csv,
     ".parquet": _parquet,
 }

@@ -1,6 +1,6 @@
 """What the user declares: an experiment as validated settings, read from YAML with line numbers."""
 
-from iikata.experiment.document import dump
+from iikata.experiment.document import dump, wide
 from iikata.experiment.files import read_text, size
 from iikata.experiment.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.experiment.read import declare, parse, read
@@ -38,4 +38,5 @@ __all__ = [
     "schema",
     "size",
     "template_name",
+    "wide",
 ]

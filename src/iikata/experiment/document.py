@@ -31,6 +31,19 @@ CURES = {
 }
 
 
+_WIDE = str.maketrans(
+    {"：": ": ", "，": ", ", "、": ", ", "［": "[", "］": "]", "｛": "{", "｝": "}", "＃": "#", "\u3000": " "}
+)
+_KEY = re.compile(r"""^\s*["']?[A-Za-z_][\w.]*["']?\s*(：|:(?=[^\s:/]))|^\s*\u3000""", re.MULTILINE)
+"""A line that would be `key: value` but for a full-width colon, a missing blank, or a full-width blank before it."""
+
+
+def wide(text: str) -> str:
+    """Return the sentence that says how a text with full-width punctuation is written in YAML, if it has any."""
+    meant = text.translate(_WIDE)
+    return f" Its punctuation is full-width; YAML wants {short(meant)}" if meant != text else ""
+
+
 def _number(kind: str) -> Callable[[Any, Any], Any]:
     read = getattr(SafeConstructor, f"construct_yaml_{kind}")
 
@@ -81,7 +94,9 @@ def load(text: str, name: str) -> Any:
     except MarkedYAMLError as error:
         problem = f"{error.problem or ''} {error.context or ''}".strip()
         cure = next((cure for words, cure in CURES.items() if words in problem), CURE)
-        raise IikataError(f"{_place(name, error)}: YAML syntax: {problem:.300}. {cure}".rstrip()) from None
+        raise IikataError(
+            f"{key_line(text, name)}{_place(name, error)}: YAML syntax: {problem:.300}. {cure}".rstrip()
+        ) from None
     except ReaderError as error:
         before = text[: error.position]
         place = f"{name}:{before.count(chr(10)) + 1}:{error.position - before.rfind(chr(10))}"
@@ -92,6 +107,16 @@ def load(text: str, name: str) -> Any:
     except (YAMLError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # The library meets some broken files with its own faults.
         raise IikataError(f"{name}:1:1: not YAML ({short(error)}). Compare it with iikata schema.") from None
+
+
+def key_line(text: str, name: str) -> str:
+    """Return the line that names what YAML does not take for `key: value` and people do; "" where there is none."""
+    found = _KEY.search(text)
+    if found is None:
+        return ""
+    before = text[: found.end()]
+    place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10)) - 1}"
+    return f"{place}: write a half-width colon and a blank behind the name, `name: value`, after plain blanks.\n"
 
 
 def _place(name: str, error: MarkedYAMLError) -> str:

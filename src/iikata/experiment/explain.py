@@ -1,13 +1,15 @@
 """Say in plain words what pydantic found wrong, by the setting's name."""
 
+import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
-from iikata.experiment.document import Key, short
+from iikata.experiment.document import Key, short, wide
+from iikata.experiment.other_names import meant
 from iikata.experiment.settings import Experiment, Settings
 from iikata.registry import did_you_mean
 
@@ -89,9 +91,16 @@ def _section(field: FieldInfo) -> type[Settings] | None:
 
 def _unknown(key: Key) -> str:
     name, known = str(key[-1]), list(_fields(key[:-1]))
-    elsewhere = [dotted for dotted in _dotted_names() if dotted.endswith(f".{name}")]
-    hint = did_you_mean(name, known) or (f' (did you mean "{elsewhere[0]}"?)' if elsewhere else "")
-    return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}."
+    every = {dotted.rpartition(".")[2]: dotted for dotted in _dotted_names()}
+    other = meant(_dotted(key[:-1]), name) or every.get(name)
+    hint = f' (did you mean "{other}"?)' if other else did_you_mean(name, known) or _elsewhere(name, every)
+    return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}.{wide(name)}"
+
+
+def _elsewhere(name: str, every: Mapping[str, str]) -> str:
+    """Return the hint at a setting of another section that is spelled almost so."""
+    near = difflib.get_close_matches(name, every, n=1, cutoff=0.8)
+    return f' (did you mean "{every[near[0]]}"?)' if near else ""
 
 
 def _dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:

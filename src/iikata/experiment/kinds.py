@@ -55,7 +55,21 @@ def _several(value: Any) -> Any:
     return tuple(value) if isinstance(value, list | tuple) else (value,)
 
 
+def _seeds(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        more = f"; [0, ..., {value - 1}] for {value} seeds" * (value > 1)
+        raise ValueError(f"a list is needed: [{value}] for the seed {value}{more}")
+    return _several(value)
+
+
+def _short_for(names: dict[str, str]) -> Any:
+    """Take the names that other tools have for a value too."""
+    return BeforeValidator(lambda value: names.get(str(value).lower().removeprefix("torch."), value))
+
+
 def _held_out(value: Any) -> Any:
+    if value is None:
+        return value
     share = isinstance(value, float) and 0 < value < 1
     if share or (type(value) is int and value >= 0) or (isinstance(value, str) and value):
         return value
@@ -91,12 +105,28 @@ OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
 AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
 Texts = Annotated[tuple[Text, ...], OneOrMore, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[
-    tuple[Seed, ...], BeforeValidator(_several, json_schema_input_type=int | list[int]), Field(min_length=1)
-]
-HeldOut = Annotated[int | float | Text, BeforeValidator(_held_out)]
+Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds, json_schema_input_type=list[int]), Field(min_length=1)]
+HeldOut = Annotated[int | float | Text | None, BeforeValidator(_held_out)]
 Modules = Annotated[
     Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)],
     BeforeValidator(_modules, json_schema_input_type=Literal["auto", "all-linear"] | list[str]),
 ]
 Margin = Annotated[float | dict[str, float], BeforeValidator(_margin)]
+Dtype = Annotated[
+    Literal["auto", "bfloat16", "float16", "float32"],
+    _short_for(
+        {"bf16": "bfloat16"}
+        | dict.fromkeys(("fp16", "half", "float16", "f16"), "float16")
+        | dict.fromkeys(("fp32", "float", "full", "float32", "f32"), "float32")
+    ),
+]
+Quantize = Annotated[
+    Literal["none", "8bit", "4bit"],
+    _short_for(
+        dict.fromkeys(("8", "int8", "8-bit"), "8bit")
+        | dict.fromkeys(("4", "int4", "4-bit", "nf4"), "4bit")
+        | dict.fromkeys(("false", "null", "no"), "none")
+    ),
+]
+Schedule = Annotated[Literal["linear", "cosine", "constant"], _short_for({"constant_with_warmup": "constant"})]
+"""After the warm-up: constant_with_warmup is what constant does here."""

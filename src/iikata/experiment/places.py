@@ -4,7 +4,7 @@ import os
 from pathlib import Path, PurePath
 
 SUFFIXES = {
-    "data": (".json", ".jsonl", ".csv", ".parquet"),
+    "data": (".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".parquet"),
     "template": (".json", ".jinja", ".jinja2", ".j2"),
     "model": (".gguf",),
 }
@@ -25,11 +25,19 @@ def local_path(spec: str, folder: Path, kind: str) -> Path | None:
     """Return the absolute path that `spec` stands for, or None where it is a name or a hub id.
 
     `kind` is "data", "template" or "model". A path counts from `folder`. What exists there wins over a hub
-    id of the same spelling; a template without a slash or a suffix and the model "smollm2" are always names.
+    id of the same spelling. A template may leave its suffix out, and one without a slash is looked for in templates/;
+    where there is none, it is a name, as the model "smollm2" always is.
     """
+    if kind == "template" and not is_path(spec, kind) and spec != "native":
+        return _template_file(spec if "/" in spec else f"templates/{spec}", folder)
     path = absolute_path(spec, folder)
-    a_name = spec == "smollm2" if kind == "model" else kind == "template" and "/" not in spec
+    a_name = kind == "template" or (kind == "model" and spec == "smollm2")
     return path if is_path(spec, kind) or (not a_name and os.path.exists(path)) else None
+
+
+def _template_file(name: str, folder: Path) -> Path | None:
+    paths = (absolute_path(name + suffix, folder) for suffix in SUFFIXES["template"])
+    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def template_name(spec: str) -> str:

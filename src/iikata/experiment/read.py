@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from iikata.errors import IikataError
-from iikata.experiment.document import Key, load, position, short
+from iikata.experiment.document import Key, key_line, load, position, short
 from iikata.experiment.explain import explain
 from iikata.experiment.files import read_text
 from iikata.experiment.settings import Experiment
@@ -34,7 +34,8 @@ def parse(text: str, shown: str, folder: Path, overrides: Sequence[str] = ()) ->
     if values is None:
         raise IikataError(f"{shown}:1:1: the file is empty; `data:` and `templates:` are needed.")
     if not isinstance(values, dict):
-        raise IikataError(f"{shown}:1:1: an experiment is made of settings, a line each, as in `name: first`.")
+        seen = f"{shown}:1:1: an experiment is made of settings, a line each, as in `name: first`."
+        raise IikataError(key_line(text, shown) + seen)
     places: dict[Key, str] = {}
     for override in overrides:
         _override(values, override, places)
@@ -61,6 +62,7 @@ def declare(
         more = [f"{len(told) - MOST_FAULTS} more like these."] if len(told) > MOST_FAULTS else []
         raise IikataError("\n".join(lines + more)) from None
     experiment._folder = folder.absolute()
+    experiment._place = lambda key: _place(key, False, values, places or {}, shown)
     return experiment
 
 

@@ -1,6 +1,7 @@
 """Every setting of an experiment: its one home, its default and what it means."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -12,12 +13,15 @@ from iikata.experiment.kinds import (
     AnyTexts,
     Count,
     CountOrNone,
+    Dtype,
     Endpoint,
     HeldOut,
     Margin,
     Modules,
     Name,
     NotNegative,
+    Quantize,
+    Schedule,
     Seed,
     Seeds,
     Text,
@@ -45,9 +49,9 @@ class ModelSettings(Settings):
     """Hub id, local folder, .gguf file, or "smollm2", the embedded SmolLM2-135M-Instruct."""
     revision: Text | None = None
     """Branch, tag or commit on the hub."""
-    dtype: Literal["auto", "bfloat16", "float16", "float32"] = "auto"
+    dtype: Dtype = "auto"
     """Number format; auto: bfloat16 where the device computes in it, else float16 on CUDA, float32 on CPU."""
-    quantize: Literal["none", "8bit", "4bit"] = "none"
+    quantize: Quantize = "none"
     """Hold the base's weights in fewer bits (bitsandbytes)."""
     compute: Literal["dtype", "fp8"] = "dtype"
     """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
@@ -84,8 +88,9 @@ class DataSettings(Settings):
 
     train: Texts
     """Hub id, or json / jsonl / csv / parquet file, or a list of them."""
-    validation: HeldOut = 500
-    """Rows held out by a hash of their content: how many (0 for none) or a share below 1; or a file."""
+    validation: HeldOut = None
+    """Rows held out by a hash of their content: how many (0 for none) or a share below 1; or a file. Where this is
+    not given: 500, or a tenth where that is less."""
     columns: Columns = Columns()
     """Column names, where they differ from instruction, input, output."""
 
@@ -116,7 +121,7 @@ class TrainSettings(Settings):
     """Peak rate of AdamW; LoRA wants about ten times the full fine-tuning rate."""
     warmup_steps: CountOrNone = 0
     """Steps in which the rate rises from 0 to its peak."""
-    schedule: Literal["linear", "cosine", "constant"] = "linear"
+    schedule: Schedule = "linear"
     """How the rate goes on after the warm-up; linear and cosine end at 0."""
     weight_decay: NotNegative = 0.0
     """AdamW's decoupled weight decay."""
@@ -233,6 +238,7 @@ class Experiment(Settings):
     """Statistics."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
+    _place: Callable[[tuple[str | int, ...]], str] | None = PrivateAttr(default=None)
 
     @field_validator("templates", "prompt_only")
     @classmethod
@@ -258,6 +264,16 @@ class Experiment(Settings):
     def folder(self) -> Path:
         """Where relative paths count from: the experiment file's folder."""
         return self._folder
+
+    def at(self, *key: str | int) -> str:
+        """Return where a setting was written, as `file:line:column: `; "" where that is not known."""
+        place = self._place(key) if self._place else ""
+        return f"{place}: " if place else ""
+
+    def template_at(self, spec: str) -> str:
+        """Return `at` of a template's name."""
+        section = "templates" if spec in self.templates else "prompt_only"
+        return self.at(section, getattr(self, section).index(spec))
 
     @property
     def margins(self) -> dict[str, float]:

@@ -4,13 +4,15 @@ from collections.abc import Sequence
 
 from iikata import checks
 from iikata.errors import IikataError
-from iikata.experiment import template_name
+from iikata.experiment import local_path, template_name
 from iikata.lab.events import Stage, Warned
 from iikata.lab.materials import Materials
 from iikata.metrics import get
 from iikata.records import Encoded, Finding, plain
 from iikata.store import write_json
-from iikata.templates import Template, load, read_unchecked
+from iikata.templates import Template, read_unchecked
+
+LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap")
 
 
 def check(lab: Materials) -> dict[str, int]:
@@ -52,7 +54,7 @@ def look_up_metrics(lab: Materials) -> None:
         try:
             get(name)
         except IikataError as error:
-            raise IikataError(f"score.metrics: {error}") from None
+            raise IikataError(f"{lab.experiment.at('score', 'metrics')}score.metrics: {error}") from None
     if score.primary not in score.metrics:
         raise IikataError(
             f"score.primary: {score.primary} decides where no other metric is named, and is not among score.metrics: "
@@ -80,7 +82,38 @@ def case(lab: Materials) -> checks.Case:
             templates[name] = template
         except IikataError as error:
             broken[name] = str(error)
-    return checks.Case(templates, broken, encoded, lab.tokenizer, lab.model_folder, data, probes)
+    return checks.Case(lab.experiment, templates, broken, encoded, lab.tokenizer, lab.model_folder, data, probes)
+
+
+def left_out(lab: Materials) -> str:
+    """Return a line for each reason for which rows are left out, with the first places."""
+    kinds = {kind: getattr(lab.data.counts, kind) for kind in LEFT_OUT}
+    return "".join(
+        f"\nleft out, {kind}: {found.rows:,} ({', '.join(found.examples)})"
+        for kind, found in kinds.items()
+        if found.rows
+    )
+
+
+def summary(lab: Materials) -> str:
+    """Return what was read, in a line a kind: rows, templates, probes."""
+    experiment, counts = lab.experiment, lab.data.counts
+    left = sum(getattr(counts, kind).rows for kind in LEFT_OUT)
+    files = ", ".join(experiment.data.train)
+    columns = ", ".join(
+        name for _, name in experiment.data.columns if name != "input" or counts.without_input < counts.train
+    )
+    lines = [
+        f"read {counts.rows:,} rows of {files:.300}: columns {columns}",
+        f"{counts.train:,} rows to train on, {counts.validation:,} held out" + f", {left:,} left out" * bool(left),
+    ]
+    specs = (*experiment.templates, *experiment.prompt_only)
+    found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}
+    lines.append("templates: " + ", ".join(f"{name} ({path.name})" if path else name for name, path in found.items()))
+    if lab.probes:
+        answered = sum(bool(probe.references or probe.pattern) for probe in lab.probes)
+        lines.append(f"{len(lab.probes):,} probes, {answered:,} with a reference or a pattern")
+    return "\n".join(lines)
 
 
 def shown(finding: Finding) -> str:
@@ -96,10 +129,10 @@ def _of(finding: Finding) -> str:
 
 
 def _open(lab: Materials, spec: str) -> Template:
-    path = lab.experiment.folder / spec
-    if path.suffix == ".json":  # one with faults too: the doctor tells of them
+    path = local_path(spec, lab.experiment.folder, "template")
+    if path is not None and path.suffix == ".json" and path.is_file():  # with faults too: the doctor tells of them
         return read_unchecked(path)
-    return load(spec, lab.experiment.folder, lab.tokenizer.chat_template, lab.tokenizer.named_tokens)
+    return lab.template(spec)
 
 
 def _write(lab: Materials, findings: Sequence[Finding]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from iikata import dataset, encode
 from iikata.disk import write_text
 from iikata.errors import IikataError
-from iikata.experiment import Experiment, template_name
+from iikata.experiment import Experiment, local_path, template_name, wide
 from iikata.lab import shapes, signature
 from iikata.lab.events import Tell, Warned
 from iikata.records import Cell, Encoded, Probe
@@ -80,11 +80,17 @@ class Materials:
     def templates(self) -> dict[str, Template]:
         """Every template that anything is prompted with, by name; those trained on come first."""
         specs = (*self.experiment.templates, *self.experiment.prompt_only)
-        return {template_name(spec): self._template(spec) for spec in specs}
+        return {template_name(spec): self.template(spec) for spec in specs}
 
-    def _template(self, spec: str) -> Template:
-        tokenizer = self.tokenizer
-        return load(spec, self.experiment.folder, tokenizer.chat_template, tokenizer.named_tokens)
+    def template(self, spec: str) -> Template:
+        """Return the template that the experiment calls `spec`; one that is not there is told with its line."""
+        tokenizer, folder = self.tokenizer, self.experiment.folder
+        try:
+            return load(spec, folder, tokenizer.chat_template, tokenizer.named_tokens)
+        except IikataError as error:
+            if (path := local_path(spec, folder, "template")) and path.is_file():
+                raise  # the file's own line is named
+            raise IikataError(f"{self.experiment.template_at(spec)}{error}{wide(spec)}") from None
 
     @cached_property
     def prefixes(self) -> dict[str, list[tuple[int, ...]]]:

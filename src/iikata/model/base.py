@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,7 @@ def load(
     if device.type == "cpu" and sys.platform == "linux":
         keep_freed_memory()
     kind = choose_dtype(dtype, device)
-    if compute == "fp8":
-        _refuse_without_fp8(device, kind, quantize)
+    refuse_unmet(device, kind, quantize, compute)
     config = configuration(folder, trusted)
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
@@ -226,13 +226,16 @@ def ready(base: Base, weights: str | None = None) -> Base:
     return base
 
 
-def _refuse_without_fp8(device: torch.device, dtype: torch.dtype, quantize: str) -> None:
+def refuse_unmet(device: torch.device, dtype: torch.dtype, quantize: str, compute: str) -> None:
+    """Raise IikataError where this machine lacks what a setting needs; the doctor asks before anything is loaded."""
     able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
-    if not able or dtype != torch.bfloat16 or quantize != "none":
+    if compute == "fp8" and (not able or dtype != torch.bfloat16 or quantize != "none"):
         raise IikataError(
             "model.compute: fp8 needs a GPU from Ada or Hopper on, bfloat16 and no model.quantize; "
             f"saw {device.type}, {str(dtype).removeprefix('torch.')}, {quantize}. Leave model.compute out."
         )
+    if quantize != "none" and find_spec("bitsandbytes") is None:
+        raise IikataError(f"model.quantize: {quantize} needs the package bitsandbytes: pip install bitsandbytes.")
 
 
 def _flashes(base: Base) -> bool:
@@ -250,13 +253,8 @@ def _flashes(base: Base) -> bool:
 def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:
     if quantize == "none":
         return {}
-    try:
-        import bitsandbytes  # noqa: F401
-        from transformers import BitsAndBytesConfig
-    except ImportError:
-        raise IikataError(
-            f"model.quantize: {quantize} needs the package bitsandbytes: pip install bitsandbytes."
-        ) from None
+    from transformers import BitsAndBytesConfig
+
     kinds: dict[str, dict[str, Any]] = {
         "8bit": {"load_in_8bit": True},
         "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},

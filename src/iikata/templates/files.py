@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.errors import IikataError
+from iikata.experiment import local_path
 from iikata.registry import did_you_mean, lookup
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import BUILT_IN
@@ -34,23 +35,29 @@ def load(
     chat_template: str | None = None,
     special_tokens: Mapping[str, str] | None = None,
 ) -> Template:
-    """Return the template `spec` means: a built-in name, a file (relative to `folder`), or `native`.
+    """Return the template `spec` means: a file (relative to `folder`, or in its templates/), `native`, or built in.
 
     `chat_template` and `special_tokens` are the tokenizer's, once it is known: native is made of them, and a
     Jinja file may write special tokens. Raises IikataError where there is no such template or its file is wrong.
     """
-    path = folder / spec
-    if path.suffix in {".jinja", ".jinja2", ".j2"}:
-        return read_jinja(path, _read(path), special_tokens)
-    if path.suffix == ".json":
+    path = local_path(spec, folder, "template")
+    if path is not None and path.suffix == ".json":
         return read_saved(path)
+    if path is not None:
+        return read_jinja(path, _read(path), special_tokens)
     if spec != "native":
+        if spec not in BUILT_IN and (near := did_you_mean(spec, _names_in(folder / "templates"))):
+            raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
         return lookup(spec, BUILT_IN, "template")
     if chat_template is None:
         raise IikataError(
             f'template "native": the model has no chat template of its own. Choose from: {", ".join(BUILT_IN)}.'
         )
     return native(chat_template, special_tokens or {})
+
+
+def _names_in(folder: Path) -> list[str]:
+    return [file.stem for file in folder.glob("*.*")]
 
 
 def saved(template: Template) -> str:

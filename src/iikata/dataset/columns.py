@@ -1,0 +1,138 @@
+"""What a file's columns hold: numbers and dates as they were meant, text that nothing uses, names that are missing."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from typing import Any
+
+from iikata.dataset.rows import Row, kind_of
+from iikata.experiment import Columns
+from iikata.registry import did_you_mean
+
+ALSO_CALLED = {
+    "instruction": ("question", "prompt", "query", "input_text", "user", "text", "質問", "指示"),
+    "input": ("context", "passage", "document"),
+    "output": (
+        *("response", "answer", "answers", "completion", "output_text", "target"),
+        *("assistant", "reply", "chosen", "回答", "応答"),
+    ),
+}
+"""What other data sets call the columns; used only to suggest a `columns:` line."""
+CONVERSATION = (
+    "conversations are not read yet. Write each question with its answer as "
+    '{"instruction": "...", "output": "..."}; docs/limits.md has a script for it.'
+)
+EXACT = 2**53
+"""Whole numbers beyond are not exact as floats."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A column whose text reaches no prompt and no answer."""
+
+    column: str
+    rows: int
+    example: str
+    """The beginning of its first text."""
+    place: str
+    turns: bool
+    """Whether it holds a conversation, or what was said before."""
+
+
+def settle(rows: Sequence[Row], columns: Columns) -> None:
+    """Turn floats of a column that holds whole numbers only into those, and times that are all midnight into dates.
+
+    A column of whole numbers with nulls is one of floats to pandas, which writes 1942 as 1942.0.
+    """
+    for _, name in columns:
+        values = [fields[name] for _, fields in rows if isinstance(fields.get(name), float | datetime)]
+        numbers = [value for value in values if isinstance(value, float) and value == value]
+        times = [value for value in values if isinstance(value, datetime) and value == value]
+        whole = all(number.is_integer() and abs(number) < EXACT for number in numbers)
+        dates = all(time.min == value.time() for value in times)
+        for _, fields in rows if values and (whole or dates) else ():
+            value = fields.get(name)
+            if isinstance(value, float) and value == value and whole:
+                fields[name] = int(value)
+            elif isinstance(value, datetime) and value == value and dates:
+                fields[name] = value.date()
+
+
+def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
+    """Yield the columns that are not used and hold text in some row."""
+    used = {name for _, name in columns}
+    found: dict[str, Unused] = {}
+    for place, fields in rows:
+        for name, value in fields.items():
+            if name in used or not (text := _text_in(value)):
+                continue
+            if name in found:
+                found[name] = replace(found[name], rows=found[name].rows + 1)
+            else:
+                turns = is_conversation(value) or _is_history(value)
+                found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", place, turns)
+    yield from found.values()
+
+
+def _text_in(value: Any, depth: int = 4) -> str:
+    """Return the first text with a letter in it, also from within lists and objects."""
+    if isinstance(value, str):
+        return value if re.search(r"[^\W\d_]", value) else ""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((text for item in inner if depth and (text := _text_in(item, depth - 1))), "")
+
+
+def is_conversation(value: Any) -> bool:
+    """Return whether the value is a list of turns, as `messages` and `conversations` hold."""
+    return isinstance(value, list) and bool(value) and _is_turn(value[0])
+
+
+def _is_history(value: Any) -> bool:
+    """Return whether the value is a list of pairs, question and answer, as LLaMA-Factory's `history`."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and len(value[0]) == 2
+
+
+def _is_turn(value: Any) -> bool:
+    said = {"content", "value", "text"}
+    return isinstance(value, dict) and bool({"role", "from", "name", "speaker"} & value.keys() and said & value.keys())
+
+
+def missing(place: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
+    """Return the sentence that says which columns a row lacks, and what to do."""
+    talk = next((name for name, value in fields.items() if is_conversation(value)), None)
+    if talk is not None:
+        return f'{place}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
+    if _is_turn(fields):
+        return f"{place}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
+    absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
+    found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
+    seen = f"{place}: no column {absent}; found: {', '.join(found):.300}."
+    within = [name for name, value in fields.items() if _holds(value, names)]
+    if within:
+        return f'{seen} It is within "{within[0]}": write each of its items as a row of its own.'
+    guess = _guess(fields, columns)
+    hint = " (… where no column could be meant: a row needs a question and its answer)" * ("…" in guess)
+    return f"{seen} Say what the columns are called, under data: columns: {{{guess}}}{hint}"
+
+
+def _holds(value: Any, names: Sequence[str]) -> bool:
+    first = value[0] if isinstance(value, list) and value else value
+    return isinstance(first, dict) and any(name in first for name in names)
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _guess(fields: Mapping[str, Any], columns: Columns) -> str:
+    """Return the `columns:` that seem to be meant, with … where none does."""
+    free, guesses = [name for name, value in fields.items() if _is_text(value)], []
+    for key, name in columns:
+        near = difflib.get_close_matches(name, free, n=1)
+        found = [other for other in (name, *ALSO_CALLED[key], *near) if other in free]
+        guess = found[0] if found else "input" if key == "input" else "…"
+        free = [other for other in free if other != guess]
+        guesses.append(f"{key}: {guess}")
+    return ", ".join(guesses)
