@@ -2,9 +2,11 @@
 
 import json
 import sys
+import textwrap
 import types
 from datetime import date, datetime
 from decimal import Decimal
+from pathlib import Path
 
 import pyarrow
 import pyarrow.parquet
@@ -161,7 +163,7 @@ def test_columns_are_mapped(data):
         ),
         (
             {"instruction": "q", "utterances": "a"},
-            "columns: {instruction: instruction, input: input, output: …}",
+            "utterances. None with text could be the answer. A row needs both as text",
         ),
         (
             {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
@@ -171,13 +173,25 @@ def test_columns_are_mapped(data):
         ({"utterances": [{"name": "user", "text": "q"}]}, 'a conversation ("utterances", 1 turns)'),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         (row(1, output=[{"role": "assistant", "content": "a"}]), "output: a conversation of 1 turns was seen"),
+        ({"conversations": ["q", "a"], "source": "x"}, 'a conversation ("conversations", 2 turns)'),
+        ({"conversation": [{"human": "q", "assistant": "a"}]}, 'a conversation ("conversation", 1 turns)'),
+        ({"contents": [{"role": "user", "parts": [{"text": "q"}]}]}, 'a conversation ("contents", 1 turns)'),
+        ({"INSTRUCTION": "q", "RESPONSE": "a"}, "{instruction: INSTRUCTION, input: input, output: RESPONSE}"),
+        ({"ID": "1", "text": "q", "output": "a"}, "{instruction: text, input: input, output: output}"),
+        (
+            {"system_prompt": "s", "question": "q", "response": "a"},
+            "{instruction: question, input: input, output: response",
+        ),
+        ({"article": "x", "question": "q", "answer": "a"}, "{instruction: question, input: article, output: answer}"),
+        ({"chosen": "Human: q Assistant: a", "rejected": "b"}, "None with text could be the question"),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{instruction: prompt, input: input, output: chosen}"),
         (
             {"instruction": "q", "instances": [{"input": "", "output": "a"}]},
             'found: instruction, instances (a list). It is within "instances": write each of its items as a row',
         ),
-        ({"question": "q", "answer": ["a", "b"]}, "answer (a list). Say what the columns are called"),
-        ({"text": "Once upon a time"}, "output: …} (… where no column could be meant: a row needs a question"),
+        ({"question": "q", "answer": ["a", "b"]}, "answer (a list). None with text could be the answer"),
+        ({"title": "t", "context": "c", "qas": [{"question": "q", "answers": []}]}, 'It is within "qas"'),
+        ({"text": "Once upon a time"}, "None with text could be the answer"),
         (row(1, output=True), "rows.jsonl:1: output: true or false was seen"),
         (row(1, output=["a"]), "rows.jsonl:1: output: a list was seen; text or a number is allowed"),
     ],
@@ -252,3 +266,19 @@ def test_file_wins_over_a_hub_id_and_a_missing_file_is_no_hub_id(monkeypatch, tm
     (tmp_path / "rows.v2").mkdir()
     with pytest.raises(IikataError, match=r"^rows.v2 is a folder; name a file in it"):
         read(DataSettings(train="rows.v2"), tmp_path)
+
+
+def test_script_for_conversations_makes_rows_of_all_their_answers(tmp_path, capsys, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text(encoding="utf-8")
+    script = textwrap.dedent(page[page.index("      import json") : page.index("- **Files of rows**")])
+    turns = [("system", "Be short."), ("user", "Two colours?"), ("assistant", "red, blue"), ("user", "The second?")]
+    messages = [{"role": role, "content": text} for role, text in [*turns, ("assistant", "blue")]]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": messages}))
+    monkeypatch.chdir(tmp_path)
+    exec(script, {})
+    (tmp_path / "rows.jsonl").write_text(capsys.readouterr().out)
+    rows = read(DataSettings(train="rows.jsonl", validation=0), tmp_path).train
+    assert [(row.instruction, row.input, row.output) for row in rows] == [
+        ("Two colours?", "Be short.", "red, blue"),
+        ("The second?", "Be short.\nTwo colours?\nred, blue", "blue"),
+    ]

@@ -153,7 +153,7 @@ FILES = {
     "thousand_columns.csv": (
         ",".join(f"c{i}" for i in range(1000)) + "\n" + "," * 999 + "\n",
         'rows.csv:2: no column "instruction"',
-        "columns: {",
+        "under data: columns:",
     ),
     "unknown.txt": (lines(GOOD), "rows.txt: rows are read from files that end in .json, .jsonl, .ndjson, .csv, .tsv"),
     "packed.gz": (b"\x1f\x8b\x08", "rows.gz: rows are read from files that end in .json"),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from iikata.checks.case import Case, share
-from iikata.dataset import LeftOut, Unused
+from iikata.dataset import ALSO_CALLED, LeftOut, Unused
 from iikata.records import Example, Finding, Probe
 
 PLACES = 3
@@ -11,7 +11,7 @@ NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
 """What programs write for nothing, when they write it as text."""
 TURNS = ("system", "system_prompt", "history", "tools")
 """Columns that say what an answer follows from, as in LLaMA-Factory's Alpaca format."""
-BESIDE = ("input", "context", "passage", "document")
+BESIDE = ("input", *ALSO_CALLED["input"])
 
 
 def empty_rows(case: Case) -> Iterator[Finding]:

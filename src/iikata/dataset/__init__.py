@@ -1,12 +1,13 @@
 """Rows from files or the hub, as training and validation examples; probes."""
 
-from iikata.dataset.columns import Unused
+from iikata.dataset.columns import ALSO_CALLED, Unused
 from iikata.dataset.examples import content_id
 from iikata.dataset.probes import read_probes
 from iikata.dataset.read import Counts, Dataset, LeftOut, read
 from iikata.dataset.split import hold_out_count, hold_out_share
 
 __all__ = [
+    "ALSO_CALLED",
     "Counts",
     "Dataset",
     "LeftOut",

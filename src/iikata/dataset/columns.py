@@ -12,11 +12,14 @@ from iikata.experiment import Columns
 from iikata.registry import did_you_mean
 
 ALSO_CALLED = {
-    "instruction": ("question", "prompt", "query", "input_text", "user", "text", "質問", "指示"),
-    "input": ("context", "passage", "document"),
+    "instruction": (
+        *("question", "prompt", "query", "input_text", "user", "human"),
+        *("inputs", "instruct", "text", "message_1", "質問", "指示"),
+    ),
+    "input": ("context", "passage", "document", "article", "knowledge"),
     "output": (
-        *("response", "answer", "answers", "completion", "output_text", "target"),
-        *("assistant", "reply", "chosen", "回答", "応答"),
+        *("response", "answer", "answers", "completion", "output_text", "target", "targets", "assistant"),
+        *("reply", "chosen", "solution", "summary", "message_2", "回答", "応答"),
     ),
 }
 """What other data sets call the columns; used only to suggest a `columns:` line."""
@@ -24,6 +27,7 @@ CONVERSATION = (
     "conversations are not read yet. Write each question with its answer as "
     '{"instruction": "...", "output": "..."}; docs/limits.md has a script for it.'
 )
+CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialog", "dialogue", "data")
 EXACT = 2**53
 """Whole numbers beyond are not exact as floats."""
 
@@ -71,7 +75,7 @@ def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
             if name in found:
                 found[name] = replace(found[name], rows=found[name].rows + 1)
             else:
-                turns = is_conversation(value) or _is_history(value)
+                turns = is_conversation(value, name) or _is_history(value)
                 found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", place, turns)
     yield from found.values()
 
@@ -84,9 +88,10 @@ def _text_in(value: Any, depth: int = 4) -> str:
     return next((text for item in inner if depth and (text := _text_in(item, depth - 1))), "")
 
 
-def is_conversation(value: Any) -> bool:
-    """Return whether the value is a list of turns, as `messages` and `conversations` hold."""
-    return isinstance(value, list) and bool(value) and _is_turn(value[0])
+def is_conversation(value: Any, name: str = "") -> bool:
+    """Return whether the value is a list of turns, as `messages` and `conversations` hold; texts by the `name`."""
+    turns = isinstance(value, list) and bool(value)
+    return turns and (_is_turn(value[0]) or (name in CONVERSATIONS and isinstance(value[0], str)))
 
 
 def _is_history(value: Any) -> bool:
@@ -95,44 +100,50 @@ def _is_history(value: Any) -> bool:
 
 
 def _is_turn(value: Any) -> bool:
-    said = {"content", "value", "text"}
-    return isinstance(value, dict) and bool({"role", "from", "name", "speaker"} & value.keys() and said & value.keys())
+    who, said = {"role", "from", "name", "speaker"}, {"content", "value", "text", "parts"}
+    pair = {"human", "user"}, {"assistant", "gpt"}  # a question and its answer in one
+    return isinstance(value, dict) and any(a & value.keys() and b & value.keys() for a, b in ((who, said), pair))
 
 
 def missing(place: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
     """Return the sentence that says which columns a row lacks, and what to do."""
-    talk = next((name for name, value in fields.items() if is_conversation(value)), None)
+    talk = next((name for name, value in fields.items() if is_conversation(value, name)), None)
     if talk is not None:
         return f'{place}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
-    if _is_turn(fields):
+    if _is_turn(fields) and "role" in fields:
         return f"{place}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
     absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
     found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
     seen = f"{place}: no column {absent}; found: {', '.join(found):.300}."
-    within = [name for name, value in fields.items() if _holds(value, names)]
+    within = [name for name, value in fields.items() if _holds(value, names, columns)]
     if within:
         return f'{seen} It is within "{within[0]}": write each of its items as a row of its own.'
     guess = _guess(fields, columns)
-    hint = " (… where no column could be meant: a row needs a question and its answer)" * ("…" in guess)
-    return f"{seen} Say what the columns are called, under data: columns: {{{guess}}}{hint}"
+    if all(guess.values()):
+        line = ", ".join(f"{key}: {name}" for key, name in guess.items())
+        return f"{seen} Say what the columns are called, under data: columns: {{{line}}}"
+    unclear = " and ".join({"instruction": "question", "output": "answer"}[key] for key in guess if not guess[key])
+    return f"{seen} None with text could be the {unclear}. A row needs both as text, under data: columns:."
 
 
-def _holds(value: Any, names: Sequence[str]) -> bool:
+def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:
+    """Return whether a list or an object holds one of the columns `names`, under whatever name."""
     first = value[0] if isinstance(value, list) and value else value
-    return isinstance(first, dict) and any(name in first for name in names)
+    also = {other for key, name in columns if name in names for other in (name, *ALSO_CALLED[key][:5])}
+    return isinstance(first, dict) and bool(also & first.keys())
 
 
 def _is_text(value: Any) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _guess(fields: Mapping[str, Any], columns: Columns) -> str:
-    """Return the `columns:` that seem to be meant, with … where none does."""
-    free, guesses = [name for name, value in fields.items() if _is_text(value)], []
+def _guess(fields: Mapping[str, Any], columns: Columns) -> dict[str, str]:
+    """Return the `columns:` that seem to be meant; "" where none does."""
+    free, guesses = [name for name, value in fields.items() if _is_text(value)], {}
     for key, name in columns:
         near = difflib.get_close_matches(name, free, n=1)
-        found = [other for other in (name, *ALSO_CALLED[key], *near) if other in free]
-        guess = found[0] if found else "input" if key == "input" else "…"
-        free = [other for other in free if other != guess]
-        guesses.append(f"{key}: {guess}")
-    return ", ".join(guesses)
+        names = {other.lower(): other for other in free}
+        found = [names[other] for other in (name, *ALSO_CALLED[key], *map(str.lower, near)) if other in names]
+        guesses[key] = found[0] if found else "input" if key == "input" else ""
+        free = [other for other in free if other != guesses[key]]
+    return guesses

@@ -49,12 +49,9 @@ def read_probes(path: Path) -> list[Probe]:
 
 def _probe(row: Row, default_id: str) -> Probe:
     place, fields = row
-    for name in fields:
-        if name not in FIELDS:
-            known = ", ".join(FIELDS)
-            meant = next((f' (here it is called "{field}")' for field, names in MEANT.items() if name in names), "")
-            hint = did_you_mean(name, FIELDS) or meant
-            raise IikataError(f'{place}: unknown field "{name:.60}"{hint}; allowed: {known}.')
+    unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in FIELDS)
+    if unknown:
+        raise IikataError(f"{place}: unknown field {unknown:.500}; allowed: {', '.join(FIELDS)}.")
     words = {name: text(fields.get(name), f"{place}: {name}") for name in FIELDS if name != "references"}
     if not words["instruction"].strip():
         raise IikataError(f'{place}: a probe needs an "instruction", the text to answer.')
@@ -67,6 +64,11 @@ def _probe(row: Row, default_id: str) -> Probe:
     except UnicodeEncodeError:
         raise IikataError(f"{place}: a lone surrogate stands in the text; UTF-8 cannot hold it. Remove it.") from None
     return probe
+
+
+def _meant(name: str) -> str:
+    field = next((field for field, names in MEANT.items() if name in names), None)
+    return f' (here it is called "{field}")' if field else did_you_mean(name, FIELDS)
 
 
 def _name(name: str, what: str) -> str:
