@@ -8,10 +8,13 @@ from typing import Any
 
 from iikata.disk import sha256_of
 from iikata.errors import IikataError
+from iikata.model import gguf_parts, gguf_tokenizer
 from iikata.model.cache import make_once
 
 LONGEST_STEM = 60
 """A file's name may be as long as a folder's, and the folder's name carries a hash too."""
+VERSION = 2
+"""Of what is written: 2 takes tokens and rotary factors from the file itself."""
 
 
 def convert(path: Path, cache: Path) -> Path:
@@ -25,47 +28,79 @@ def convert(path: Path, cache: Path) -> Path:
 
 def folder_of(path: Path, sha256: str, cache: Path) -> Path:
     """Return the folder in the cache that belongs to a file of this hash."""
-    return cache / f"{path.stem[:LONGEST_STEM]}-{sha256[:16]}"
+    return cache / f"{path.stem[:LONGEST_STEM]}-{sha256[:16]}-v{VERSION}"
 
 
 def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
-    """Write config, weights and tokenizer of a .gguf file into `folder`; returns what they came from."""
+    """Write config, weights and tokenizer of a .gguf file into `folder`; returns what they came from.
+
+    Raises IikataError where the file holds what the folder would not.
+    """
     import torch
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    tokenizer, loaded, config = _read(path, folder / ".alone")
+    fields, tensors = _metadata(path)
+    gguf_tokenizer.write(path, fields, folder)
+    loaded, info = _load(path, folder / ".alone")
+    config = loaded.config
+    gguf_parts.refuse_unread(path, fields, config)
+    gguf_parts.refuse_unused(path, fields["general.architecture"], set(tensors), loaded, info)
+    if (listed := len(fields["tokenizer.ggml.tokens"])) > (rows := len(loaded.get_input_embeddings().weight)):
+        raise IikataError(
+            f"{path}: the file lists {listed} tokens, but the embedding has {rows} rows. {gguf_parts.OTHER}"
+        )
+    if gguf_parts.ROPE_FACTORS in tensors:
+        config.rope_parameters = gguf_parts.rope_parameters(path, tensors[gguf_parts.ROPE_FACTORS].data, config)
     # A model loaded from GGUF refuses to save itself ("quantized with gguf"): its weights go into a fresh one.
     if hasattr(config, "quantization_config"):
         del config.quantization_config
     config.architectures = [type(loaded).__name__]
+    for key, name in (("bos", "bos"), ("eos", "eos"), ("padding", "pad")):
+        setattr(config, f"{name}_token_id", fields.get(f"tokenizer.ggml.{key}_token_id"))
     fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
     fresh.load_state_dict(loaded.state_dict())
+    fresh.generation_config.eos_token_id = gguf_tokenizer.end_ids(path, fields)
     try:
-        tokenizer.save_pretrained(folder)
         fresh.save_pretrained(folder)
-    except Exception as error:  # tokenizers and safetensors have kinds of their own for a full disk
+    except Exception as error:  # safetensors has kinds of its own for a full disk
         raise OSError(str(error)) from None
     return {"file": path.name, "sha256": sha256}
 
 
-def _read(path: Path, alone: Path) -> tuple[Any, Any, Any]:
+def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the file's metadata and its tensors, by their names."""
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(path)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+        fields["general.architecture"]
+    except Exception as error:  # what a damaged file makes of the reader has no class of its own
+        raise _unreadable(path, error) from None
+    return fields, {tensor.name: tensor for tensor in reader.tensors}
+
+
+def _load(path: Path, alone: Path) -> tuple[Any, dict[str, Any]]:
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
 
     _stand_alone(path, alone)
-    source = {"pretrained_model_name_or_path": str(alone), "gguf_file": path.name}
     try:
         # The conversion's progress bar ignores transformers' own switch for such bars.
         with contextlib.redirect_stderr(io.StringIO()):
-            tokenizer = AutoTokenizer.from_pretrained(**source)
-            loaded = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32)
-            config = AutoConfig.from_pretrained(**source)
-    except Exception as error:  # what a damaged file makes of the reader has no class of its own
-        raise IikataError(f"{path}: transformers cannot read this .gguf file: {error}") from None
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                str(alone), gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:
+        raise _unreadable(path, error) from None
     shutil.rmtree(alone)
-    return tokenizer, loaded, config
+    return opened
+
+
+def _unreadable(path: Path, error: Exception) -> IikataError:
+    return IikataError(f"{path}: transformers cannot read this .gguf file: {error}")
 
 
 def _stand_alone(path: Path, folder: Path) -> None:
