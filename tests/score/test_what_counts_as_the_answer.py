@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from iikata.encode import encode, load_tokenizer, writes
+from iikata.encode import encode, end_id, load_tokenizer, writes
 from iikata.errors import IikataError
 from iikata.model import base
 from iikata.records import Example
@@ -98,6 +98,12 @@ QWEN3 = native(
     {},
 )
 """Shaped like Qwen3's: an answer's own thoughts are taken apart and written where an empty block would be."""
+R1 = native(
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content.split('</think>')[-1] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n<think>\n{% endif %}",
+    {},
+)
+"""Shaped like DeepSeek-R1's: the prompt opens a think block, a finished turn has none."""
 THOUGHT = "<think>\n8+8 is 16.\n</think>\n\n16"
 
 
@@ -108,9 +114,24 @@ def test_a_row_that_brings_its_own_thoughts_is_taken_as_it_is(cell):
     assert (plain.completion, plain.answer) == ("<think>\n\n</think>\n\n16", "16")
 
 
-def test_thoughts_that_the_template_would_write_otherwise_are_refused_with_both_texts():
-    with pytest.raises(IikataError, match=r"changes the answer: '<think>8\+8</think>16' became '<think>\\n8\+8\\n"):
-        QWEN3.render("8+8?", "", "<think>8+8</think>16")
+def test_thoughts_that_a_finished_turn_trims_or_drops_are_trained_as_the_row_has_them(cell):
+    trimmed = encode(Example("r", "8+8?", "", "<think>8+8</think>16"), QWEN3, cell[1], 900)
+    assert (trimmed.answer, trimmed.input_ids[-1]) == ("<think>8+8</think>16", cell[1].special_tokens["<|im_end|>"])
+    row = encode(Example("r", "8+8?", "", THOUGHT), R1, cell[1], 900)
+    assert (row.prompt[-8:], row.answer) == ("<think>\n", "8+8 is 16.\n</think>\n\n16")
+    assert end_id(R1, cell[1]) == row.input_ids[-1] == cell[1].special_tokens["<|im_end|>"]
+    assert R1.answer("8+8 is 16.\n</think>\n\n16") == "8+8 is 16.\n</think>\n\n16"
+    with pytest.raises(IikataError, match="does not begin with its own prompt"):
+        R1.render("8+8?", "", "16")  # it would be written into the open block
+
+
+def test_an_answer_follows_an_empty_block_that_only_the_prompt_has(cell):
+    # Gemma 4 asks for an answer without thoughts and keeps no trace of that in finished turns.
+    closed = native(R1.chat_template.replace("<think>\n{% endif %}", "<think>\n</think>\n{% endif %}"), {})
+    row = encode(Example("r", "8+8?", "", "16"), closed, cell[1], 900)
+    assert (row.prompt[-9:], row.completion, row.answer) == ("</think>\n", "16", "16")
+    with pytest.raises(IikataError, match="changes the answer"):
+        closed.render("8+8?", "", THOUGHT)
 
 
 def test_a_prompt_that_opens_the_think_block_leaves_the_rest_to_be_trained_and_no_number(cell):

@@ -98,9 +98,8 @@ def prompts(template: Template) -> Iterator[tuple[str, str]]:
 
 def literals(template: Template) -> list[str]:
     """Return the texts that stand around instruction, input and answer in both prompts, each once."""
-    instruction, input, answer = SENTINELS
-    shown = [template.render(instruction, given, answer) for given in ("", input)]
-    parts = [part for text in shown for part in re.split("|".join(SENTINELS), text.prompt + text.completion)]
+    prompt = "|".join(SENTINELS[:2])
+    parts = [part for _, text in prompts(template) for part in re.split(prompt, text)] + [template.around[0]]
     return [part for part in dict.fromkeys(parts) if part]
 
 

@@ -1,7 +1,6 @@
 """Turn one example into tokens and a mask that says exactly where the loss counts."""
 
 import re
-import sys
 from typing import Literal
 
 from iikata.encode.tokenizer import Tokenizer
@@ -49,12 +48,12 @@ def encode(
 
 def writes(template: Template, tokenizer: Tokenizer) -> bool:
     """Return whether the template makes the model write more than the answer and its end token."""
-    return "written" in encode(Example("", "instruction", "", "answer"), template, tokenizer, sys.maxsize).roles
+    return bool(template.around[0] or _end(template, tokenizer, template.ending)[0])
 
 
 def end_id(template: Template, tokenizer: Tokenizer) -> int:
     """Return the token that ends an answer: the one that the template writes behind it, else EOS."""
-    return _end(template, tokenizer, template.render("instruction", "", "answer").end)[1]
+    return _end(template, tokenizer, template.ending)[1]
 
 
 def stop_ids(template: Template, tokenizer: Tokenizer) -> frozenset[int]:

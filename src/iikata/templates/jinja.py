@@ -1,6 +1,7 @@
 """Jinja chat templates, rendered as transformers renders them, but never with today's date."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,11 @@ from iikata.templates.template import SENTINELS, Template
 
 LONGEST_REASON = 500
 """Characters of what a template says itself when it refuses a row."""
+
+THOUGHTS = re.compile(r"\s*<think>.*</think>", re.DOTALL)
+"""An answer that brings its own thoughts."""
+CLOSED = ("</think>", "<channel|>", "[/THINK]")
+"""What ends an empty block of thoughts in a prompt, which asks for an answer without them."""
 
 
 @dataclass(frozen=True)
@@ -28,47 +34,54 @@ class JinjaTemplate(Template):
         return self._rendered([user_message(instruction, input)], add_generation_prompt=True)
 
     def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
-        # What follows an answer is seen with a stand-in for it; what precedes one is the row's own matter: a template
-        # that writes an empty think block before other answers writes none before one that brings its own.
-        _, _, after = self.after_prompt(instruction, input, SENTINELS[2]).partition(SENTINELS[2])
-        rest = self._mapped(self.after_prompt(instruction, input, output))
-        body = rest.removesuffix(self._mapped(after))
+        prompt = self._mapped(self.prompt_of(instruction, input))
+        # What precedes an answer is the row's own matter: a template that writes an empty think block before other
+        # answers writes none before one that brings its own.
+        after = self.ending
+        full = self._finished(instruction, input, output)
+        body = full.removesuffix(after) if full.endswith(after) else ""
         as_it_is = [self._mapped(text) for text in (output, output.rstrip(), output.lstrip(), output.strip())]
         answer = next((text for text in as_it_is if body.endswith(text)), None)
-        if answer is None and body and any(map(body.__eq__, self._begun(instruction, input, as_it_is))):
-            answer = body
-        if answer is None or not rest.endswith(self._mapped(after)):
-            raise IikataError(
-                f'template "{self.name}" changes the answer: {output[:60]!r} became {rest[:60]!r}. '
-                "Choose a template that writes the answer as it is."
-            )
-        return body[: len(body) - len(answer)], answer, after
+        if answer is not None:
+            before = body[: len(body) - len(answer)]
+            if before.startswith(prompt):
+                return before[len(prompt) :], answer, after
+            begun = prompt.removeprefix(before) if prompt.startswith(before) else ""
+            if begun and answer.startswith(begun):  # the prompt opens the block in which this answer thinks
+                return "", answer.removeprefix(begun), after
+            if begun.rstrip().endswith(CLOSED) and not THOUGHTS.match(output):
+                return "", answer, after
+        # Many templates drop or trim the thoughts of a finished turn. The model must write them, so they are trained.
+        if THOUGHTS.match(output) and not prompt.rstrip().endswith(CLOSED):
+            opened = prompt[prompt.rindex("<think>") :] if prompt.rstrip().endswith("<think>") else ""
+            return "", self._mapped(output).removeprefix(opened), after
+        raise self._refusal(prompt, full, output, answer is None)
 
-    def _begun(self, instruction: str, input: str, answers: Iterable[str]) -> Iterator[str]:
-        """Yield what remains of each answer that the prompt has begun already (one that opens a think block)."""
-        prompt = self._mapped(self.prompt_of(instruction, input))
-        opened = prompt[prompt.rfind("<think>") :] if "<think>" in prompt else ""
-        return (text.removeprefix(opened) for text in answers if opened and text.startswith(opened))
+    def _refusal(self, prompt: str, full: str, output: str, changed: bool) -> IikataError:
+        same = next((i for i in range(len(prompt)) if full[: i + 1] != prompt[: i + 1]), len(prompt))
+        if changed:
+            what = f"changes the answer: {output[:60]!r} became {full[same:][:60]!r}"
+            return IikataError(f'template "{self.name}" {what}. Choose a template that writes the answer as it is.')
+        return IikataError(
+            f'template "{self.name}": a finished conversation does not begin with its own prompt, so what is '
+            "trained would not be what is prompted (templates that open a thinking block do this). After "
+            f"{prompt[:same][-30:]!r} the prompt has {prompt[same:][:30]!r}, the conversation "
+            f"{full[same:][:30]!r}. Choose another template, or rows that bring the thoughts which the prompt asks for."
+        )
+
+    @cached_property
+    def ending(self) -> str:
+        instruction, _, answer = SENTINELS
+        return self._finished(instruction, "", answer).partition(answer)[2]
+
+    def _finished(self, instruction: str, input: str, output: str) -> str:
+        messages = [user_message(instruction, input), {"role": "assistant", "content": output}]
+        return self._mapped(self._rendered(messages, add_generation_prompt=False))
 
     def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
         """Return the template with the tokenizer's special tokens, those that it can write."""
         used = {key: text for key, text in special_tokens.items() if key in self.variables}
         return replace(self, special_tokens=used)
-
-    def after_prompt(self, instruction: str, input: str, output: str) -> str:
-        """Return what a finished conversation has after its prompt, before the newline convention."""
-        messages = [user_message(instruction, input), {"role": "assistant", "content": output}]
-        prompt = self.prompt_of(instruction, input)
-        full = self._rendered(messages, add_generation_prompt=False)
-        if full.startswith(prompt):
-            return full[len(prompt) :]
-        same = next(i for i in range(len(prompt)) if full[: i + 1] != prompt[: i + 1])
-        raise IikataError(
-            f'template "{self.name}": a finished conversation does not begin with its own prompt, so what is '
-            "trained would not be what is prompted (templates that open a thinking block do this). After "
-            f"{prompt[:same][-30:]!r} the prompt has {prompt[same:][:30]!r}, the conversation "
-            f"{full[same:][:30]!r}. Choose another template."
-        )
 
     def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
         from iikata.templates import sandbox
@@ -150,7 +163,7 @@ def newline_written(template: JinjaTemplate) -> str | None:
     unnamed = dict.fromkeys((name for name in template.variables if name.endswith("_token")), "")
     bare = replace(template, newline=None, special_tokens=unnamed)
     try:
-        written = bare.after_prompt("instruction", "", f"{first}\n{second}")
+        written = bare._finished("instruction", "", f"{first}\n{second}")
     except IikataError:
         return None
     between = written.partition(first)[2].partition(second)[0]

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
+from iikata.errors import IikataError
 from iikata.records import Rendered, Role, Segment
 
 SENTINELS = ("Q7INSTRUCTION7Q", "Q7INPUT7Q", "Q7ANSWER7Q")
@@ -56,11 +57,11 @@ class Template(ABC):
 
     def answer(self, generated: str) -> str:
         """Return the answer in generated text: cut at a declared stop string, line breaks mapped back."""
-        before, after = self._around
+        before, after = self.around
         generated = generated.removeprefix(before)
         for stop in self.stop:
             generated = generated.split(stop, 1)[0]
-        return self.unmapped(generated.removesuffix(after))
+        return self.unmapped(generated.removesuffix(after[: len(after) - len(after.lstrip())]))
 
     def unmapped(self, text: str) -> str:
         """Return the text with the newline convention undone."""
@@ -90,12 +91,19 @@ class Template(ABC):
         """The sha256 of `text`, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
 
+    @property
+    def ending(self) -> str:
+        """What the template writes after an answer."""
+        return ""
+
     @cached_property
-    def _around(self) -> tuple[str, str]:
-        """What a plain answer has in front (a blank, an empty <think> block), and the blanks before its end."""
+    def around(self) -> tuple[str, str]:
+        """What a plain answer has in front (a blank, an empty <think> block), and what follows it."""
         instruction, _, answer = SENTINELS
-        rendered = self.render(instruction, "", answer)
-        return rendered.of("written"), rendered.end[: len(rendered.end) - len(rendered.end.lstrip())]
+        try:
+            return self.render(instruction, "", answer).of("written"), self.ending
+        except IikataError:  # the prompt opens a think block, and only rows that bring thoughts fit it
+            return "", self.ending
 
     def _mapped(self, text: str) -> str:
         return text if self.newline is None else text.replace("\n", self.newline)
