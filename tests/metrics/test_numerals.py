@@ -41,7 +41,9 @@ def test_a_run_that_is_no_number_has_no_value(run: str) -> None:
     assert kanji_value(run) is None
 
 
-@pytest.mark.parametrize("word", ["九州", "四国", "三角形", "統一", "万一", "千葉", "一番", "十分", "0.5万"])
+@pytest.mark.parametrize(
+    "word", ["九州", "四国", "三角形", "統一", "万一", "千葉", "一番", "十分", "何百人", "数十年", "十数人"]
+)
 def test_a_numeral_inside_a_word_stays(word: str) -> None:
     assert ascii_numbers(word) == word
 
@@ -57,6 +59,17 @@ def test_a_numeral_inside_a_word_stays(word: str) -> None:
         ("1,234,567円", "1234567円"),
         ("1,000.5", "1000.5"),
         ("12,34", "12,34"),
+        ("0.5万", "5000"),
+        ("17.27億バレル", "1727000000バレル"),
+        ("1.5 million", "1500000"),
+        ("10\u202f000", "10000"),
+        ("三分の二", "2/3"),
+        ("18.00", "18"),
+        ("1.10", "1.10"),
+        ("1.0.0", "1.0.0"),
+        (".5", "0.5"),
+        ("マイナス五度", "-5度"),
+        ("10 minus 5", "10 minus 5"),
         ("1,2345", "1,2345"),
     ],
 )

@@ -24,7 +24,7 @@ class Distinct(CellMetric):
         """None: whole answers."""
         self.name = "distinct" if order is None else f"distinct_{order}"
         self.unit = "share of samples" if order is None else f"share of {order}-grams"
-        self.signature = f"{self.name}|{SIGNATURE}|v:1"
+        self.signature = f"{self.name}|{SIGNATURE}|v:2"
 
     def over(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
         """Return distinct / all; NaN for fewer than two answers or where no answer has an n-gram."""

@@ -2,8 +2,9 @@
 
 import math
 
+from iikata.metrics.english import without_articles
 from iikata.metrics.metric import AnswerMetric, Context
-from iikata.metrics.normal import SIGNATURE, normal, normal_references
+from iikata.metrics.normal import SIGNATURE, answers, normal
 from iikata.records import Answer, Probe
 
 
@@ -15,9 +16,9 @@ class Exact(AnswerMetric):
     bounds = (0.0, 1.0)
     unit = "share of answers"
     kind = "content"
-    signature = f"exact|{SIGNATURE}|v:1"
+    signature = f"exact|{SIGNATURE}|articles|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0; NaN for a probe without references."""
-        references = normal_references(probe)
-        return float(normal(answer.text) in references) if references else math.nan
+        references = [form.replace("%", "") for form in answers(probe)]
+        return float(normal(without_articles(answer.text)).replace("%", "") in references) if references else math.nan

@@ -1,20 +1,26 @@
-"""The form in which an answer and a reference are compared: what they say, not how it is typed."""
+"""The form in which an answer and a reference are compared: what they say, not how it is typed; docs/metrics.md."""
 
 import unicodedata
 from functools import lru_cache
 
 import regex
 
-from iikata.metrics.numerals import ascii_numbers
+from iikata.metrics import english, japanese
+from iikata.metrics.english import without_articles
+from iikata.metrics.numerals import ascii_numbers, ungrouped
+from iikata.metrics.units import unified
 from iikata.records import Probe
 
-SIGNATURE = "nfkc|casefold|punct|digits:kanji"
+SIGNATURE = "nfkc|casefold|punct|numbers|units|spellings:en,ja"
 
 # NFKC leaves these apart: U+2212 and the hyphens from "-", wave dash U+301C from "~" (which U+FF5E becomes).
 SAME = {ord(dash): "-" for dash in "\u2010\u2011\u2012\u2013\u2212"} | {0x301C: "~"}
 APOSTROPHES = regex.compile(r"(?<=\p{L})['\u2019](?=\p{L})")
-# A minus before a number and a point inside one are the number's; all else that is no letter or digit goes.
-NOISE = regex.compile(r"(?<![0-9A-Za-z])(-)(?=[0-9])|(?<=[0-9])(\.)(?=[0-9])|[\p{P}\p{Z}\p{C}~`^|]")
+# A number keeps its minus, point, stroke (1/2, but not a date's) and percent; all else that is no letter or digit goes.
+NOISE = regex.compile(
+    r"(?<![0-9A-Za-z])(?<![0-9]\p{L}{1,2})(-)(?=[0-9])|(?<=[0-9])(\.)(?=[0-9])|(?<=(?<![0-9/])[0-9]+)(/)(?=[0-9]+(?![0-9/]))|(?<=[0-9])(%)"
+    r"|[\p{P}\p{Z}\p{C}~`^|]"
+)
 JAPANESE = r"[\p{Hiragana}\p{Katakana}\p{Han}ー]"
 LOOSE_SPACE = regex.compile(rf"(?<={JAPANESE}) | (?={JAPANESE})")
 
@@ -25,19 +31,30 @@ def folded(text: str) -> str:
 
 
 @lru_cache(maxsize=4096)
+def spaced(text: str) -> str:
+    """Return `text` in normal form with one blank for whatever stood between two words, between kana and kanji too."""
+    cased = english.respelt(folded(ungrouped(text)))
+    plain = ascii_numbers(english.unaccented(folded(cased.casefold())).translate(japanese.KANJI))
+    spelt = APOSTROPHES.sub("", japanese.respelt(unified(plain)))
+    return " ".join(NOISE.sub(lambda match: "".join(filter(None, match.groups())) or " ", spelt).split())
+
+
 def normal(text: str) -> str:
     """Return `text` folded, lower case, its numbers in digits, without punctuation; words one blank apart.
 
     No blank stands beside a kana or kanji: 「富士 山」 and 富士山 are the same.
     """
-    folds = ascii_numbers(folded(folded(text).casefold()))
-    kept = NOISE.sub(lambda match: match[1] or match[2] or " ", APOSTROPHES.sub("", folds))
-    return LOOSE_SPACE.sub("", " ".join(kept.split()))
+    return LOOSE_SPACE.sub("", spaced(text))
 
 
 def normal_references(probe: Probe) -> list[str]:
     """Return the probe's references in normal form; those with nothing left are dropped."""
     return [form for reference in probe.references if (form := normal(reference))]
+
+
+def answers(probe: Probe) -> list[str]:
+    """Return the normal forms of the probe's references without articles: what a right answer says."""
+    return [form for reference in probe.references if (form := normal(without_articles(reference)))]
 
 
 def is_japanese(form: str) -> bool:

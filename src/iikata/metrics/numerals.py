@@ -1,27 +1,54 @@
 """Numbers as people write them in Japanese and English, as ASCII digits."""
 
 import re
+from decimal import Decimal
 
-DIGITS = {numeral: digit for digit, numeral in enumerate("〇一二三四五六七八九")}
+DIGITS = {numeral: digit for digit, numeral in enumerate("〇一二三四五六七八九")} | {"零": 0}
 SMALL_UNITS = {"十": 10, "百": 100, "千": 1000}
 LARGE_UNITS = {"万": 10**4, "億": 10**8, "兆": 10**12}
 MOST_SIGNS = 32
 KANJI = "".join([*DIGITS, *SMALL_UNITS, *LARGE_UNITS])
-COUNTERS = "個本人名日年月時分秒円枚匹頭羽冊回度歳才階台倍色位点割"
+COUNTERS = "個箇本人名日年月時分秒円枚匹頭羽冊回度歳才階台倍色位点割世次級号章条巻件丁週以未"
 """After one of these kanji a numeral is a number; after any other it is part of a word (九州, 三角形)."""
 
 RUN = re.compile(f"[0-9{KANJI}]*[{KANJI}][0-9{KANJI}]*")
 HAN = re.compile(r"[\u3400-\u9fff々]")
-THOUSANDS = re.compile(r"(?<![0-9])(?<![0-9][.,])([0-9]{1,3})((?:,[0-9]{3})+)(?![0-9])")
+INDEFINITE = "何数幾"
+"""Beside one of these a numeral is no number: 何百人, 数十年, 十数人."""
+# CLDR groups by a comma, a narrow blank (SI, French) or an apostrophe (Swiss).
+THOUSANDS = re.compile(
+    r"(?<![0-9])(?<![0-9][.,])[0-9]{1,3}(?:([,'’\u2009\u202f\u00a0])[0-9]{3})(?:\1[0-9]{3})*(?![0-9])"
+)
+VULGAR = re.compile(r"(?<=[0-9])(?=[¼-¾⅐-⅞])")
+"""NFKC makes 11⁄2 of 1½ (UAX #15): a blank keeps them apart."""
+MINUS = re.compile(r"(?:マイナス ?|(?<![0-9] )(?<![0-9])\b(?:minus|negative) )(?=[0-9])", re.IGNORECASE)
+PARTS = re.compile(r"([0-9]+)分の([0-9]+)")
+NO_WHOLE = re.compile(r"(?<![\w.])\.(?=[0-9])")
+LAST_ZEROS = re.compile(r"(?<![0-9.])(?:([0-9]+)\.0+|(0\.[0-9]*[1-9])0+)(?![0-9]|\.[0-9])")
+"""Of 18.00 and 0.50; not of 3.10, which may be a version."""
+SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, **LARGE_UNITS}
+SCALED = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(SCALES)})(?![A-Za-z])", re.IGNORECASE)
+
+
+def ungrouped(text: str) -> str:
+    """Return raw `text` without thousands separators, before NFKC makes every narrow blank a blank."""
+    return VULGAR.sub(" ", THOUSANDS.sub(lambda match: match[0].replace(match[1], ""), text))
 
 
 def ascii_numbers(text: str) -> str:
-    """Return NFKC `text` with kanji numerals and thousands separators as plain digits, if they are numbers.
+    """Return NFKC `text` with its numbers as plain digits, kanji numerals if they are numbers.
 
-    三千七百七十六メートル -> 3776メートル, 1億2千万円 -> 120000000円, 1,234 -> 1234; 九州 and 統一 stay.
+    三千七百七十六メートル -> 3776メートル, 1億2千万円 -> 120000000円, 1.5 million -> 1500000, 18.00 -> 18,
+    二分の一 -> 1/2, マイナス5 -> -5; 九州 and 統一 stay.
     """
-    text = THOUSANDS.sub(lambda match: match[0].replace(",", ""), text)
-    return RUN.sub(lambda match: _digits(match, text), text)
+    text = RUN.sub(lambda match: _digits(match, text), ungrouped(text).replace("\u2044", "/"))
+    text = PARTS.sub(r"\2/\1", MINUS.sub("-", SCALED.sub(_scaled, text)))
+    return LAST_ZEROS.sub(lambda match: match[1] or match[2], NO_WHOLE.sub("0.", text))
+
+
+def _scaled(match: re.Match[str]) -> str:
+    value = Decimal(match[1]) * SCALES[match[2].lower()]
+    return str(int(value)) if value == int(value) else match[0]
 
 
 def kanji_value(run: str) -> int | None:
@@ -58,6 +85,6 @@ def _digits(match: re.Match[str], text: str) -> str:
     in_word = (HAN.match(after) and not counted) or (
         HAN.match(before) and before != "第" and len(run) == 1 and not counted
     )
-    decimal = before == "."
-    value = None if in_word or decimal else kanji_value(run)
+    uncounted = before == "." or any(one in INDEFINITE for one in before + after)
+    value = None if in_word or uncounted else kanji_value(run)
     return run if value is None else str(value)

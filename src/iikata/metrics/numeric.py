@@ -2,15 +2,16 @@
 
 import math
 import re
-from decimal import Decimal
+from fractions import Fraction
 from typing import Literal
 
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.metrics.numerals import ascii_numbers
+from iikata.metrics.numerals import ascii_numbers, ungrouped
 from iikata.records import Answer, Probe
 
-NUMBER = re.compile(r"(?:(?<![0-9A-Za-z])-)?(?<![0-9A-Za-z.])[0-9]+(?:\.[0-9]+)?")
+FRACTION = r"(?:([0-9]+) )?([0-9]+/0*[1-9][0-9]*)(?![0-9/])"
+NUMBER = re.compile(rf"((?:(?<![0-9A-Za-z])-)?)(?<![0-9A-Za-z./])(?:{FRACTION}|([0-9]+(?:\.[0-9]+)?))")
 
 
 class Numeric(AnswerMetric):
@@ -25,7 +26,7 @@ class Numeric(AnswerMetric):
     def __init__(self, which: Literal["first", "last"] = "last") -> None:
         self.which = which
         """"last" or "first" number of the answer."""
-        self.signature = f"numeric|{which}|nfkc|digits:kanji|v:1"
+        self.signature = f"numeric|{which}|nfkc|numbers|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0 (also for an answer without a number); NaN where no reference has a number."""
@@ -36,6 +37,10 @@ class Numeric(AnswerMetric):
         return float(bool(found) and found[-1 if self.which == "last" else 0] in wanted)
 
 
-def numbers(text: str) -> list[Decimal]:
-    """Return the numbers in `text` in order: any width, kanji numerals, 1,234 and U+2212 for minus."""
-    return [Decimal(number) for number in NUMBER.findall(ascii_numbers(folded(text)))]
+def numbers(text: str) -> list[Fraction]:
+    """Return the numbers in `text` in order: any width, kanji numerals, 1,234, 1 1/2, and U+2212 for minus."""
+    found = NUMBER.findall(ascii_numbers(folded(ungrouped(text))))
+    return [
+        (Fraction(whole or 0) + Fraction(part) if part else Fraction(plain)) * (-1 if minus else 1)
+        for minus, whole, part, plain in found
+    ]

@@ -19,7 +19,7 @@ class RougeL(AnswerMetric):
     bounds = (0.0, 1.0)
     unit = "F1"
     kind = "content"
-    signature = f"rouge_l|{SIGNATURE}|units:char(ja),word|refs:best|v:1"
+    signature = f"rouge_l|{SIGNATURE}|units:char(ja),word|refs:best|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return the best F1 over the references; NaN for a probe without references."""
