@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import pytest
 from rich.console import Console
@@ -85,6 +86,31 @@ def test_bare_base_is_asked_with_its_own_template(llama_folder, rinna_folder):
 def test_unknown_arm_is_refused_with_a_near_one(run):
     with pytest.raises(IikataError, match=r'did you mean "plain\.s0"'):
         panel(str(run), arms=["plain.s1"])
+
+
+@pytest.mark.parametrize(
+    ("target", "near"),
+    [("runs/buttler", "runs/butler"), ("rusn/butler", "runs/butler"), ("./runs/x", ""), ("buttler", ""), ("runs/", "")],
+)
+def test_a_misspelt_run_folder_is_not_looked_for_on_the_hub(target, near, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "butler").mkdir(parents=True)
+    (tmp_path / "runs" / "butler" / "experiment.yaml").write_text("")
+    monkeypatch.setattr("iikata.model.hub.download", lambda *_: pytest.fail("the hub was asked"))
+    told = f'{target}: no such run folder (did you mean "{near}"?)' if near else r"no such run folder|no config\.json"
+    with pytest.raises(IikataError, match=re.escape(told) if near else told):
+        panel(target)
+
+
+def test_a_hub_id_goes_to_the_hub_though_runs_lie_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "butler").mkdir(parents=True)
+    (tmp_path / "runs" / "butler" / "experiment.yaml").write_text("")
+    asked = []
+    monkeypatch.setattr("iikata.model.hub.download", lambda base, *_: asked.append(base) or tmp_path)
+    with pytest.raises(IikataError):
+        panel("owner/butler")
+    assert asked == ["owner/butler"]
 
 
 def test_command_prints_one_answer_below_the_other_where_there_is_no_terminal(run, capsys):

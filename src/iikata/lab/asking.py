@@ -13,7 +13,7 @@ from iikata.holding import refuse_links
 from iikata.lab.materials import Materials
 from iikata.lab.reopening import whole_adapter
 from iikata.lab.training import stopped, trained
-from iikata.registry import lookup
+from iikata.registry import did_you_mean, lookup
 from iikata.streams import stream_seed
 from iikata.templates import BUILT_IN, Template, load, read_saved
 
@@ -109,6 +109,7 @@ def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), 
     elif any((folder / name).exists() for name in ADAPTER_FILES):
         whole = _adapter(folder, overrides, needed=not templates)
     else:
+        _refuse_misspelt(target)
         whole = _base(target, overrides)
     asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
     chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
@@ -156,6 +157,26 @@ def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
         raise IikataError(f'{config}: "base_model_name_or_path": {error} Or: --set model.base=FOLDER') from None
     adapters: dict[str, Path | None] = {folder.resolve().name: folder, BASE: None}
     return Panel(lab, adapters, {template.name: template for template in known})
+
+
+def _refuse_misspelt(target: str) -> None:
+    """Raise IikataError where `target` is meant to lie here and does not: a hub would be asked for it in vain."""
+    from iikata.model.locate import HUB_ID
+
+    path = Path(target).expanduser()
+    if path.exists() or target == "smollm2" or path.suffix.lower() == ".gguf":
+        return
+    runs = [file.parent for pattern in ("*", "*/*") for file in Path().glob(f"{pattern}/experiment.yaml")]
+    beside = [file.parent for file in path.parent.glob("*/experiment.yaml")]
+    shelves = {"runs", *(str(run.parent) for run in runs)}
+    shelf = str(path.parent)
+    near = did_you_mean(target, map(str, (*runs, *beside)))
+    if HUB_ID.fullmatch(target) and not beside and shelf not in shelves and not did_you_mean(shelf, shelves):
+        return
+    raise IikataError(
+        f"{target}: no such run folder{near}, nor an adapter's or a model's folder. "
+        'A model of the hub is called owner/name; the embedded one is "smollm2".'
+    )
 
 
 def _base(target: str, overrides: Sequence[str]) -> Panel:
