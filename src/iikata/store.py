@@ -2,13 +2,14 @@
 
 import json
 import math
+import time
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_type_hints
 
-from iikata.disk import is_torn, line_of, parse_json, write_text
+from iikata.disk import is_torn, line_of, parse_json, write_bytes, write_text
 from iikata.errors import IikataError
 from iikata.holding import hold, refuse_links
 from iikata.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
@@ -49,6 +50,10 @@ class RunFolder:
     def arm(self, arm: Arm) -> Path:
         return self.path / "train" / arm.name
 
+    def arms_of(self, template: str) -> list[Path]:
+        """Return the folders of this template's arms, under whatever seeds."""
+        return [path for path in self.path.glob("train/*.s*") if path.name.rpartition(".s")[0] == template]
+
     def steps(self, arm: Arm) -> Path:
         return self.arm(arm) / "steps.jsonl"
 
@@ -76,6 +81,18 @@ class RunFolder:
             for temporary in self.path.rglob(".*.tmp"):
                 temporary.unlink()
             yield
+
+    def put_aside(self) -> Path | None:
+        """Copy the answers and all that was made of them to old/TIME; None where there are no answers yet."""
+        if not any(self.path.glob("generate/*.jsonl")):
+            return None
+        folder = self.path / "old" / time.strftime("%Y-%m-%dT%H-%M-%SZ", time.gmtime())
+        parts = [self.path / name for name in ("generate", "score", "compare", "report")]
+        files = [self.experiment, self.signature, *(file for part in parts for file in part.rglob("*"))]
+        for file in files:
+            if file.is_file():
+                write_bytes(folder / file.relative_to(self.path), file.read_bytes())
+        return folder
 
     def read_answers(self, path: Path) -> list[Answer]:
         return list(read_records(path, Answer))

@@ -172,7 +172,6 @@ def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whol
     [
         ("train.jsonl", "navy", "nave", "data.train"),
         ("validation.jsonl", "navy", "nave", "data.validation"),
-        ("probes.jsonl", "green?", "grey?", "probes.p2"),
     ],
 )
 def test_edited_content_is_refused_by_name(tmp_path, llama_folder, file, old, new, named):

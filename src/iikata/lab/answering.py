@@ -1,11 +1,11 @@
 """Stage generate: every cell answers every probe, each arm from its adapter reopened from disk."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iikata.disk import Appender
 from iikata.encode import stop_ids
-from iikata.errors import IikataError
 from iikata.lab.events import Progress, Stage, Warned
 from iikata.lab.gating import check_arms, prove
 from iikata.lab.halving import note_halving
@@ -30,6 +30,8 @@ def generate(lab: Materials) -> dict[str, int]:
     """Prove every adapter live, then let every cell give the answers it does not have yet."""
     gates = check_arms(lab)
     groups = _groups(lab)
+    if any(_unread(lab, cell) for group in groups for arm in group for cell in lab.cells_of(arm)):
+        lab.put_aside("answers there are to other probes, or made under other templates, sampling or shapes")
     missing = {arm: _missing(lab, arm) for group in groups for arm in group}
     todo, tokens, done = sum(map(len, missing.values())), 0, 0
     lab.tell(Stage("generate", todo, "answers"))
@@ -65,14 +67,16 @@ def _reopen(lab: Materials, arm: Arm) -> Gate:
     return gate
 
 
-def answer_signature(lab: Materials, cell: Cell) -> str:
-    """Return a hash of all that the cell's answers follow from."""
+def answer_signatures(lab: Materials, cell: Cell) -> dict[str, str]:
+    """Return, for each probe, a hash of all that the cell's answers to it follow from."""
     # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers. How many arms
-    # are joined moves no bit (tested).
-    shapes = {key: lab.shapes[key] for key in ("decode_rows", "prefill_tokens")}
+    # are joined moves no bit, nor on CPU does the number of rows (tested).
+    of_device = () if lab.base.device.type == "cpu" else ("decode_rows", "prefill_tokens")
+    shapes = {key: lab.shapes[key] for key in of_device}
     template = lab.templates[cell.prompted_with]
     stops = sorted(stop_ids(template, lab.tokenizer))
-    return digest([arm_signature(lab, cell.arm), template.hash, stops, lab.signature["generate"], shapes])
+    of_cell = digest([arm_signature(lab, cell.arm), template.hash, stops, lab.signature["generate"], shapes])
+    return {probe.id: digest([of_cell, probe.instruction, probe.input]) for probe in lab.probes}
 
 
 def _missing(lab: Materials, arm: Arm) -> list[Key]:
@@ -88,18 +92,21 @@ def _missing(lab: Materials, arm: Arm) -> list[Key]:
 
 
 def _had(lab: Materials, cell: Cell) -> dict[tuple[str, int], Answer]:
-    """Return the cell's answers so far. Raises IikataError where they were made from something else."""
-    found = {}
-    signature = answer_signature(lab, cell)
-    for path in (lab.store.answers(cell), lab.store.unfinished_answers(cell)):
-        for answer in lab.store.read_answers(path):
-            if answer.signature != signature:
-                raise IikataError(
-                    f"{path}: its answers carry signature {answer.signature}, this run's is {signature}: they come "
-                    "from other weights, templates or sampling. Delete the file to have them made anew."
-                )
-            found[answer.probe, answer.sample] = answer
-    return found
+    """Return the cell's answers so far, without those to other probes or made from something else."""
+    signatures = answer_signatures(lab, cell)
+    stored = (answer for path in _files(lab, cell) for answer in lab.store.read_answers(path))
+    return {(one.probe, one.sample): one for one in stored if signatures.get(one.probe) == one.signature}
+
+
+def _unread(lab: Materials, cell: Cell) -> bool:
+    """Return whether the cell's files hold answers that `_had` leaves out."""
+    signatures = answer_signatures(lab, cell)
+    stored = (answer for path in _files(lab, cell) for answer in lab.store.read_answers(path))
+    return any(signatures.get(one.probe) != one.signature for one in stored)
+
+
+def _files(lab: Materials, cell: Cell) -> tuple[Path, Path]:
+    return lab.store.answers(cell), lab.store.unfinished_answers(cell)
 
 
 class _Rows:
@@ -146,14 +153,14 @@ def _answers(lab: Materials, arms: Sequence[Arm], missing: Sequence[Key], rows: 
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
     shapes = Shapes(rows, chosen["kv_length"], chosen["prefill_tokens"])
     cells = dict.fromkeys(key[0] for key in missing)
-    signatures = {cell: answer_signature(lab, cell) for cell in cells}
+    signatures = {cell: answer_signatures(lab, cell) for cell in cells}
     files = {cell: Appender(lab.store.unfinished_answers(cell)) for cell in cells}
     names = [arm.name for arm in arms if arm.template]
     lab.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
     try:
         for reply in replies(lab.base, names, _requests(lab, missing), sampling, settings.max_new_tokens, shapes):
             cell = reply.key[0]
-            answer = _answer(lab, reply, signatures[cell])
+            answer = _answer(lab, reply, signatures[cell][reply.key[1]])
             files[cell].add(plain(answer))
             yield answer
     finally:
@@ -211,12 +218,11 @@ def _stop_strings(lab: Materials, template: str) -> Callable[[tuple[int, ...]], 
 
 
 def _settle(lab: Materials, cell: Cell) -> None:
-    """Once all answers are there, write them in (probe, sample) order and drop the unfinished file."""
-    unfinished = lab.store.unfinished_answers(cell)
-    if not unfinished.is_file():
-        return
-    have = _had(lab, cell)
+    """Once all answers are there, write them in (probe, sample) order, without others; drop the unfinished file."""
+    have, (path, unfinished) = _had(lab, cell), _files(lab, cell)
     order = {probe.id: index for index, probe in enumerate(lab.probes)}
     ordered = sorted(have.values(), key=lambda answer: (order.get(answer.probe, len(order)), answer.sample))
-    write_lines(lab.store.answers(cell), (plain(answer) for answer in ordered))
-    unfinished.unlink()
+    if unfinished.is_file() or ordered != lab.store.read_answers(path):
+        write_lines(path, (plain(answer) for answer in ordered))
+    for empty in (unfinished, *(() if ordered else (path,))):
+        empty.unlink(missing_ok=True)

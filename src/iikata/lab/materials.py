@@ -28,6 +28,7 @@ class Materials:
         self.tell = tell
         self.force = False
         """Go on although the template doctor found an error."""
+        self._aside = False
         self._encoded: dict[str, list[Encoded]] = {}
 
     @cached_property
@@ -155,11 +156,25 @@ class Materials:
 
         now = self.signature_now()
         stored = signature.read_signature(self.store.signature)
-        merged, warnings = signature.extend(stored, now, str(self.store.path))
+        untrained = [name for name in self.templates if not self.store.arms_of(name)]
+        merged, warnings, changed = signature.extend(stored, now, str(self.store.path), untrained)
         for warning in warnings:
             self.tell(Warned(warning))
+        if changed:
+            self.put_aside(signature.listed(changed))
         write_text(self.store.experiment, dump(self.experiment))
         write_json(self.store.signature, merged)
+
+    def put_aside(self, why: str) -> None:
+        """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""
+        if not self._aside and (folder := self.store.put_aside()):
+            self._aside = True
+            self.tell(
+                Warned(
+                    f"{why}: the adapters stay, and the answers and scores that follow from it are made again. "
+                    f"The earlier ones are kept in {folder}, which is not read."
+                )
+            )
 
     @cached_property
     def signature(self) -> dict[str, Any]:

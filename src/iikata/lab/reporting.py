@@ -15,6 +15,7 @@ from iikata.lab.whole import (
     object_of,
     read_comparisons,
     same_experiment,
+    same_probes,
     whole_answers,
     whole_scores,
     whole_steps,
@@ -36,6 +37,7 @@ def material(lab: Materials) -> Material:
     """Gather what the report shows. Raises IikataError where nothing has been compared yet."""
     store, experiment = lab.store, lab.experiment
     same_experiment(lab)
+    same_probes(lab)
     comparisons = read_comparisons(lab)
     if comparisons is None:
         raise IikataError(f"{store.path}: nothing has been compared yet. First: iikata run EXP.")

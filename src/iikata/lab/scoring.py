@@ -5,6 +5,7 @@ from iikata.lab.judging import judge
 from iikata.lab.likelihood import Asked, held_out, references, score_likelihood
 from iikata.lab.materials import Materials
 from iikata.lab.rating import score_ratings
+from iikata.lab.whole import asked_for
 from iikata.metrics import Context, get
 from iikata.metrics.pattern import Pattern
 from iikata.records import Answer, Cell
@@ -36,8 +37,4 @@ def _asked(lab: Materials) -> list[Asked]:
 
 
 def _answers(lab: Materials) -> dict[Cell, list[Answer]]:
-    wanted = lab.experiment.generate.samples
-    return {
-        cell: [a for a in lab.store.read_answers(lab.store.answers(cell)) if a.sample < wanted]
-        for cell in lab.experiment.cells()
-    }
+    return {cell: asked_for(lab, lab.store.read_answers(lab.store.answers(cell))) for cell in lab.experiment.cells()}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ from iikata.errors import IikataError
 from iikata.records import Example, Probe, plain
 
 PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
-FROZEN = ("model", "data", "train", "generate")
-"""Parts in which nothing may change between two calls on one run folder."""
-EXTENDED = ("templates", "probes")
-"""Parts that may grow, but whose items may not change."""
+FROZEN = ("model", "data", "train")
+"""Parts in which nothing may change between two calls on one run folder: adapters follow from them."""
+ASKED = ("generate", "probes")
+"""Parts that may change: no adapter follows from them, only answers."""
+PARTS = (*FROZEN, "templates", *ASKED)
 SAMPLED_BYTES = 1 << 16
 
 
@@ -81,7 +82,7 @@ def read_signature(path: Path) -> dict[str, Any] | None:
         return None
     except (OSError, ValueError) as error:
         found = error
-    if isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in (*FROZEN, *EXTENDED)):
+    if isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in PARTS):
         return found
     raise IikataError(
         f"{path}: this does not say what the run was made with. Put it back from a copy; or delete it to have the "
@@ -89,29 +90,55 @@ def read_signature(path: Path) -> dict[str, Any] | None:
     )
 
 
-def extend(stored: Mapping[str, Any] | None, now: Mapping[str, Any], where: str) -> tuple[dict[str, Any], list[str]]:
-    """Return the signature to store and warnings. Raises IikataError naming all that was edited."""
+def extend(
+    stored: Mapping[str, Any] | None, now: Mapping[str, Any], where: str, untrained: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return the signature to store, warnings, and what changed of that which answers alone follow from.
+
+    `untrained` are the templates that no arm was trained on. Raises IikataError naming all else that was edited.
+    """
     if stored is None:
-        return dict(now), []
-    faults = [fault for part in FROZEN for fault in _changes(part, stored.get(part, {}), now[part], grows=False)]
-    faults += [fault for part in EXTENDED for fault in _changes(part, stored.get(part, {}), now[part], grows=True)]
+        return dict(now), [], []
+    faults = [fault for part in FROZEN for fault in _changes(part, stored[part], now[part])]
+    both = stored["templates"].keys() & now["templates"].keys()
+    was, new = ({name: one["templates"][name] for name in both} for one in (stored, now))
+    edited = [name for name in sorted(both) if was[name] != new[name]]
+    faults += _changes("templates", was, {**new, **{name: was[name] for name in edited if name in untrained}})
     if faults:
         raise IikataError(
             f"{where}: this run was made with something else: {'; '.join(faults)}. "
             "Undo the change, or start another run with --out DIR."
         )
-    merged = {**now, **{part: {**stored.get(part, {}), **now[part]} for part in EXTENDED}}
-    changed = _changes("software", stored.get("software", {}), now["software"], grows=False)
-    return merged, [f"{change}; bytes may differ from the earlier ones" for change in changed]
+    merged = {**now, "templates": {**stored["templates"], **now["templates"]}}
+    software = _changes("software", stored.get("software", {}), now["software"])
+    return (
+        merged,
+        [f"{change}; bytes may differ from the earlier ones" for change in software],
+        [f"template {name} edited" for name in edited] + _asked_otherwise(stored, now),
+    )
 
 
-def _changes(part: str, stored: Mapping[str, Any], now: Mapping[str, Any], grows: bool) -> list[str]:
-    keys = stored.keys() & now.keys() if grows else stored.keys() | now.keys()
+def _asked_otherwise(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what answers or their scores no longer follow from; probes that were added are nothing of the kind."""
+    before, probes = stored["probes"], now["probes"]
+    told = _changes("generate", stored["generate"], now["generate"])
+    told += [f"probe {id} edited" for id in before if id in probes and before[id] != probes[id]]
+    return told + [f"probe {id} removed" for id in before if id not in probes]
+
+
+def _changes(part: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = stored.keys() | now.keys()
     return [
         f"{part}.{key} changed ({_short(stored.get(key))} -> {_short(now.get(key))})"
         for key in sorted(keys)
         if stored.get(key) != now.get(key)
     ]
+
+
+def listed(changes: Sequence[str], most: int = 8) -> str:
+    """Return the changes as one text, the first of many."""
+    more = f" and {len(changes) - most} more" if len(changes) > most else ""
+    return "; ".join(changes[:most]) + more
 
 
 def _short(value: Any) -> str:

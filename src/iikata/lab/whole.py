@@ -8,6 +8,7 @@ from typing import Any
 
 from iikata.errors import IikataError
 from iikata.lab.materials import Materials
+from iikata.lab.signature import probe_hashes
 from iikata.metrics import RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
@@ -16,6 +17,10 @@ from iikata.store import read_json
 ANEW = "iikata run makes it anew."
 FREE = {"train": {"seeds", "checkpoint_seconds"}, "generate": {"samples"}}
 """Settings that may change while a run grows."""
+CURES = {
+    "train": "Put back the experiment's file and give that",
+    "generate": "To have the answers made again under these settings, or under others",
+}
 
 
 def same_experiment(lab: Materials) -> None:
@@ -26,7 +31,7 @@ def same_experiment(lab: Materials) -> None:
         if wanted != stored.get(part):
             raise IikataError(
                 f"{lab.store.experiment}: {part} is not what the run was made with, as {lab.store.signature} tells "
-                "(damaged or edited). Put back the experiment's file and give that: iikata run EXP --out RUN."
+                f"(damaged or edited). {CURES[part]}: iikata run EXP --out {lab.store.path}"
             )
 
 
@@ -70,16 +75,33 @@ def _nothing_to_score(lab: Materials, metric: str) -> bool:
 def whole_answers(lab: Materials, found: Sequence[Gate]) -> list[Answer]:
     """Return all answers of the run. Raises IikataError where a cell of a sound arm lacks one."""
     failed = {gate.subject for gate in found if not gate.passed}
-    wanted = {(probe.id, sample) for probe in lab.probes for sample in range(lab.experiment.generate.samples)}
+    wanted = len(lab.probes) * lab.experiment.generate.samples
     every = []
     for cell in lab.experiment.cells():
         path = lab.store.answers(cell)
-        answers = lab.store.read_answers(path)
-        have = {(answer.probe, answer.sample) for answer in answers}
-        if wanted - have and (have or cell.arm.name not in failed):
-            raise IikataError(f"{path}: {len(wanted & have)} of {len(wanted)} answers. iikata run makes the others.")
+        answers = asked_for(lab, lab.store.read_answers(path))
+        have = len({(answer.probe, answer.sample) for answer in answers})
+        if have < wanted and (have or cell.arm.name not in failed):
+            raise IikataError(f"{path}: {have} of {wanted} answers. iikata run makes the others.")
         every += answers
     return every
+
+
+def asked_for(lab: Materials, answers: Sequence[Answer]) -> list[Answer]:
+    """Return the answers that the experiment asks for; a run that was larger may hold more."""
+    probes, samples = {probe.id for probe in lab.probes}, lab.experiment.generate.samples
+    return [answer for answer in answers if answer.probe in probes and answer.sample < samples]
+
+
+def same_probes(lab: Materials) -> None:
+    """Raise IikataError where the probes are not those that were answered."""
+    stored, now = lab.signature["probes"], probe_hashes(lab.probes)
+    if changed := [id for id in dict.fromkeys((*stored, *now)) if stored.get(id) != now.get(id)]:
+        names = ", ".join(changed[:8])
+        raise IikataError(
+            f"{lab.experiment.probes}: other probes than the run answered ({names}). "
+            f"To have them answered: iikata run EXP --out {lab.store.path}"
+        )
 
 
 def whole_steps(lab: Materials, arm: Arm) -> list[TrainStep]:

@@ -12,6 +12,7 @@ from iikata.errors import IikataError
 from iikata.experiment import read, template_name
 from iikata.holding import refuse_links
 from iikata.lab.materials import Materials
+from iikata.lab.signature import probe_hashes
 from iikata.lab.training import stopped, trained
 from iikata.metrics import Context
 from iikata.rate import Pair, pairs
@@ -62,9 +63,13 @@ class Run:
 
     @property
     def probes(self) -> dict[str, Probe]:
-        """The probes by id; none where their file is gone since."""
+        """The probes by id; none where their file is gone since, nor those that were edited after they were signed."""
         try:
-            return {probe.id: probe for probe in self.lab.probes}
+            signed = read_json(self.store.signature, {}).get("probes", {})
+            now = probe_hashes(self.lab.probes)
+            return {
+                probe.id: probe for probe in self.lab.probes if signed.get(probe.id, now[probe.id]) == now[probe.id]
+            }
         except IikataError:
             return {}
 
@@ -150,7 +155,8 @@ class Run:
         """Return all answers so far, cell by cell."""
         read = self.store.read_answers
         paths = [path for cell in self._cells() for path in self._paths(cell)]
-        return [answer for path in paths for answer in self._read(path, partial(read, path))]
+        probes = self.probes
+        return [one for path in paths for one in self._read(path, partial(read, path)) if one.probe in probes]
 
     def about(self) -> Context:
         """Return the templates' own texts, by which an answer could be told to be of one."""
