@@ -38,6 +38,12 @@ def lines_of(run):
     return [json.loads(line) for file in files for line in file.read_text().splitlines()]
 
 
+def tokens_told(run):
+    """Return the tokens of every stage as the report tells them."""
+    lines = [line.split(" | ") for line in (run / "report" / "report.md").read_text().splitlines()]
+    return {line[0]: line[2] for line in lines if line[0].strip("| `") in ("encode", "train", "generate")}
+
+
 @pytest.fixture(scope="module")
 def whole_run(tmp_path_factory, llama_folder) -> Path:
     """An uninterrupted run; tests read it and never write to it."""
@@ -86,6 +92,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folde
         Lab(declared, tmp_path / "run", killer(stage, after)).run()
     Lab(declared, tmp_path / "run").run()
     assert contents(tmp_path / "run") == contents(whole_run)
+    assert tokens_told(tmp_path / "run") == tokens_told(whole_run) != {}
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])

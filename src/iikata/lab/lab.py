@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from iikata.disk import Appender
 from iikata.errors import IikataError
 from iikata.experiment import Experiment
 from iikata.lab import answering, checking, comparing, encoding, reporting, scoring, training
-from iikata.lab.events import Tell
+from iikata.lab.events import Event, Progress, Tell
 from iikata.lab.materials import Materials
 
 Work = Callable[[Materials], dict[str, int]]
@@ -23,13 +24,16 @@ STAGES: dict[str, Work] = {
     "report": reporting.report,
 }
 """Each stage does what is not done yet and returns counts for `timing.jsonl`."""
+NOTED_SECONDS = 20
+"""Of a killed process's work at most so much is missing from the report's times."""
 
 
 class Lab:
     """One experiment in one run folder."""
 
     def __init__(self, experiment: Experiment, out: Path, tell: Tell = lambda event: None) -> None:
-        self.materials = Materials(experiment, out, tell)
+        self.materials = Materials(experiment, out, self._tell)
+        self._told, self._clock = tell, _Clock(self.materials.store.timing, "")
 
     def run(self, to: str = "report", force: bool = False) -> None:
         """Do all stages up to and including `to`; what is finished is not done again.
@@ -51,9 +55,9 @@ class Lab:
             self._timed(name)
 
     def _timed(self, name: str) -> None:
-        start = time.monotonic()
+        self._clock = _Clock(self.materials.store.timing, name)
         try:
-            counts = STAGES[name](self.materials)
+            self._clock.note(STAGES[name](self.materials))
         except (RuntimeError, MemoryError) as error:
             if not _ran_out(error):
                 raise
@@ -62,9 +66,36 @@ class Lab:
                 "What is finished is kept, and the same command goes on where there is more. Less is needed with "
                 "a smaller model, model.quantize, train.cutoff_len or generate.max_new_tokens."
             ) from None
-        seconds = round(time.monotonic() - start, 2)
-        with Appender(self.materials.store.timing) as file:
-            file.add({"stage": name, "seconds": seconds, **counts, "peak_bytes": _peak_bytes()})
+        except BaseException:
+            with suppress(IikataError):  # what ended the stage is the error to tell, not a full disk beside it
+                self._clock.note()
+            raise
+
+    def _tell(self, event: Event) -> None:
+        self._told(event)
+        if isinstance(event, Progress):
+            self._clock.tick()
+
+
+class _Clock:
+    """Notes how long a stage has worked, so that a report counts the time of a process that was killed too."""
+
+    def __init__(self, path: Path, stage: str) -> None:
+        self._path, self._stage, self._begun = path, stage, round(time.time(), 3)
+        self._start = self._noted = time.monotonic()
+
+    def tick(self) -> None:
+        """Note the time so far, where the last note is long ago."""
+        if time.monotonic() - self._noted >= NOTED_SECONDS:
+            self.note()
+
+    def note(self, counts: dict[str, int] | None = None) -> None:
+        """Add a line; of those that begun together the last one counts. Without counts the stage is not done."""
+        self._noted = time.monotonic()
+        seconds = {"begun": self._begun, "seconds": round(self._noted - self._start, 2)}
+        done = {"part": True} if counts is None else counts
+        with Appender(self._path) as file:
+            file.add({"stage": self._stage, **seconds, **done, "peak_bytes": _peak_bytes()})
 
 
 def _ran_out(error: BaseException) -> bool:

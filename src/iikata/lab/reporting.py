@@ -1,6 +1,7 @@
 """Stage report: everything the run holds to one page and its Markdown twin; needs no model."""
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from iikata.errors import IikataError
@@ -52,6 +53,13 @@ def material(lab: Materials) -> Material:
     if not store.findings.exists():
         raise IikataError(f"{store.findings}: no such file, so what the template doctor found is lost. {ANEW}")
     answers = whole_answers(lab, proved)
+    steps = {arm.name: whole_steps(lab, arm) for arm in experiment.arms()}
+    counts = object_of(store.counts, {"data": dict, "templates": dict})
+    tokens = {
+        "encode": sum(one["tokens"] for one in counts["templates"].values()),
+        "train": sum(step.tokens for own in steps.values() for step in own),
+        "generate": sum(answer.tokens for answer in answers),
+    }
     return Material(
         name=experiment.name,
         experiment=store.experiment.read_text(encoding="utf-8"),
@@ -62,28 +70,34 @@ def material(lab: Materials) -> Material:
         probes=lab.probes,
         answers=answers,
         templates=_cards(lab),
-        steps={arm.name: whole_steps(lab, arm) for arm in experiment.arms()},
+        steps=steps,
         findings=store.read_findings(),
         gates=proved,
-        costs=costs(lab),
-        counts=object_of(store.counts, {"data": dict, "templates": dict}),
+        costs=costs(lab, tokens),
+        counts=counts,
         ratings=_ratings(lab, answers),
         halvings=list(read_lines(store.halvings)),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
 
 
-def costs(lab: Materials) -> list[dict[str, Any]]:
-    """Return one line a stage: seconds and tokens of all calls together, the highest peak memory."""
-    found: dict[str, dict[str, Any]] = {}
+def costs(lab: Materials, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Return one line a stage: all processes' seconds, the tokens that lie there, the highest peak memory."""
+    notes: dict[tuple[str, Any], dict[str, Any]] = {}
     for number, line in enumerate(read_lines(lab.store.timing), 1):
         if not isinstance(line.get("stage"), str) or not all(map(_is_number, map(line.get, ("seconds", "peak_bytes")))):
             raise IikataError(f"{lab.store.timing}:{number}: no time of a stage. Delete the line; it is only shown.")
-        one = found.setdefault(line["stage"], {"stage": line["stage"], "seconds": 0.0, "tokens": 0, "peak_bytes": 0})
-        one["seconds"] = round(one["seconds"] + line["seconds"], 2)
-        one["tokens"] += line.get("tokens", 0)
-        one["peak_bytes"] = max(one["peak_bytes"], line["peak_bytes"])
-    return [{**one, "tokens": one["tokens"] or None} for one in found.values()]
+        notes[line["stage"], str(line.get("begun", number))] = line  # a later one holds the earlier ones' seconds
+    return [
+        {
+            "stage": stage,
+            "seconds": round(sum(line["seconds"] for line in own), 2),
+            "tokens": tokens.get(stage) or None,
+            "peak_bytes": max(line["peak_bytes"] for line in own),
+        }
+        for stage in dict.fromkeys(stage for stage, _ in notes)
+        for own in [[line for (of, _), line in notes.items() if of == stage]]
+    ]
 
 
 def _is_number(value: Any) -> bool:

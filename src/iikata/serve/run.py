@@ -108,7 +108,9 @@ class Run:
         primary = self.store.scores(self.lab.experiment.score.primary)
         files = {"score": primary, "compare": self.store.comparisons, "report": self.store.report / "index.html"}
         answered = max((_stamp(self.store.answers(cell))[0] for cell in self._cells()), default=0)
-        last = next((line["stage"] for line in reversed(list(read_lines(self.store.timing)))), None)
+        last = next(
+            (line["stage"] for line in reversed(list(read_lines(self.store.timing))) if "part" not in line), None
+        )
         stages = list(files)
         return {
             stage: files[stage].is_file() and (_stamp(files[stage])[0] >= answered or last in stages[place:])
