@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iikata.model import rotary
 from iikata.model.attention import NAME, Kept, Layout, Unsupported
 from iikata.model.code import NO_INTERFACE
 from iikata.model.packed import Group, Packed, Span
@@ -66,14 +67,14 @@ class Reference:
 
 def refer(subject: Subject, ids: Tensor, rough: float = 0.0) -> Reference:
     """Ask transformers' own forward; `rough` is a difference that is allowed in any case."""
-    with torch.inference_mode(), attention(subject.model, "eager"):
+    with torch.no_grad(), attention(subject.model, "eager"):
         parts = _theirs(subject, ids)
     kind = next(subject.model.parameters()).dtype
     if kind.itemsize > 2 and not rough:
         return Reference(ids, parts, EXACT)
     own = torch.finfo(torch.float16 if kind.itemsize != 2 else kind).eps
     if getattr(subject.model, "_supports_sdpa", False):
-        with torch.inference_mode(), attention(subject.model, "sdpa"):
+        with torch.no_grad(), attention(subject.model, "sdpa"):
             again = _theirs(subject, ids)
         own = max(distance(again[name], parts[name]) for name in parts)
     return Reference(ids, parts, max(ROUNDING * own, rough))
@@ -81,7 +82,7 @@ def refer(subject: Subject, ids: Tensor, rough: float = 0.0) -> Reference:
 
 def compare(subject: Subject, found: Reference) -> Reference:
     """Run the same tokens as training and answering do, and note the differences."""
-    with torch.inference_mode():
+    with torch.no_grad():
         ours = _ours(subject, found.ids)
     found.differences = {name: distance(ours[name], found.parts[name]) for name in ours}
     return found
@@ -101,10 +102,11 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 @contextmanager
 def attention(model: Any, name: str) -> Iterator[None]:
-    """Let transformers attend by `name` for a while."""
+    """Let the model be transformers' own for a while, and attend by `name`."""
     model.set_attn_implementation(name)
     try:
-        yield
+        with rotary.removed(model):
+            yield
     finally:
         model.set_attn_implementation(NAME)
 

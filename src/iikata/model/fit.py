@@ -105,7 +105,7 @@ def _compared(base: "Base") -> Reference:
 def _seen(base: "Base", found: Reference) -> str:
     """Return which logits differ; the head's, where it differs on transformers' own last hidden states."""
     ids = found.ids[None]
-    with torch.inference_mode(), exact.attention(base.model, "eager"):
+    with torch.no_grad(), exact.attention(base.model, "eager"):
         hidden = base.decoder(input_ids=ids, use_cache=False).last_hidden_state
         share = exact.distance(base.logits(hidden)[0], base.model(input_ids=ids, use_cache=False).logits[0])
     if share > found.tolerance:

@@ -4,7 +4,8 @@ Compiled from transformers' formula, rotating, splitting and re-ordering took a 
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -58,5 +59,19 @@ def _fused(theirs: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[
             return theirs(q, k, cos, sin, *args, **kwargs)
         return Rotate.apply(q, k, cos, sin)
 
-    apply.iikata = True  # type: ignore[attr-defined]
+    apply.iikata = theirs  # type: ignore[attr-defined]
     return apply
+
+
+@contextmanager
+def removed(model: nn.Module) -> Iterator[None]:
+    """Let the model rotate as transformers does for a while."""
+    files: list[Any] = [sys.modules[name] for name in {type(layer).__module__ for layer in model.modules()}]
+    ours = {file: getattr(file, NAME) for file in files if hasattr(getattr(file, NAME, None), "iikata")}
+    for file, function in ours.items():
+        setattr(file, NAME, function.iikata)
+    try:
+        yield
+    finally:
+        for file, function in ours.items():
+            setattr(file, NAME, function)
