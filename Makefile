@@ -8,7 +8,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test faults fuzz check fuzz
+.PHONY: setup demo test faults check fuzz test-old-readers
 
 setup: $(VENV)/.installed
 
@@ -26,6 +26,16 @@ test: setup
 # Every fault, not a seeded part of them: kills, power cuts, full disks, memory that runs out, broken inputs.
 faults: setup
 	IIKATA_FAULTS=long $(BIN)/pytest $(PROCESSES) tests/faults
+
+# Other versions of what models are read with, laid over the environment: tests/overlays/NAME.txt lists them.
+$(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
+	rm -rf $(@D)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
+	touch $@
+
+# What is exported, read by transformers 4 and an old peft.
+test-old-readers: $(VENV)/overlays/old-readers/.installed
+	IIKATA_OLD_READERS=$(<D) $(BIN)/pytest tests/lab/test_old_readers.py
 
 check: setup
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,7 +1,10 @@
 """Tiny configurations of published families, and what iikata makes of each: exact, exact up to a length, or refused."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
+
+import torch
 
 VOCAB = 768
 
@@ -61,7 +64,8 @@ GEMMA4 = {
 EXACT: dict[str, Family] = {
     "Llama": Family("llama"),
     "Llama 3.1 (rotary by llama3)": Family("llama", {"rope_parameters": LLAMA3}),
-    "Llama (rotary by YaRN)": Family("llama", {"rope_parameters": {**FACTOR, "rope_type": "yarn"}}),
+    "Llama (rotary by YaRN)": Family("llama", {
+        "rope_parameters": {**FACTOR, "rope_type": "yarn"}, "max_position_embeddings": 512}),
     "Llama (rotary by dynamic NTK)": Family(
         "llama", {"rope_parameters": {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0}}, longest=256
     ),
@@ -164,3 +168,18 @@ REFUSED: dict[str, Family] = {
                        text={"rope_parameters": {"rope_type": "default", "mrope_section": [1, 1, 2]}},
                        refused="AutoModelForCausalLM"),
 }  # fmt: skip
+
+
+def write(folder: Path, family: Family) -> Path:
+    """Write a random model of the family; a composite one by the class that its configuration is for."""
+    import transformers
+
+    config = family.config()
+    kinds = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, transformers.MODEL_FOR_CAUSAL_LM_MAPPING
+    torch.manual_seed(0)
+    model = kinds[type(config) in kinds[1]][type(config)](config).float()
+    with torch.no_grad():
+        for parameter in model.parameters():  # at their first values a wrong mask or bias would hardly show
+            parameter.add_(torch.randn_like(parameter), alpha=0.2 if parameter.dim() > 1 else 0.1)
+    model.save_pretrained(folder)
+    return folder

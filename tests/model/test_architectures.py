@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-import torch
 
-from architectures import EXACT, INTERFACE, NO_LINEAR, REFUSED, STATE, Family
+from architectures import EXACT, INTERFACE, NO_LINEAR, REFUSED, STATE, Family, write
 from iikata.errors import IikataError
 from iikata.model import base
 
@@ -23,21 +22,6 @@ LENGTHS = {
     "llama4_text": "`attention_chunk_size` tokens",
     "phi3": "`original_max_position_embeddings` tokens, from where on its frequencies follow the length",
 }
-
-
-def write(folder: Path, family: Family) -> Path:
-    """Write a random model of the family; a composite one by the class that its configuration is for."""
-    import transformers
-
-    config = family.config()
-    kinds = transformers.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING, transformers.MODEL_FOR_CAUSAL_LM_MAPPING
-    torch.manual_seed(0)
-    model = kinds[type(config) in kinds[1]][type(config)](config).float()
-    with torch.no_grad():
-        for parameter in model.parameters():  # at their first values a wrong mask or bias would hardly show
-            parameter.add_(torch.randn_like(parameter), alpha=0.2 if parameter.dim() > 1 else 0.1)
-    model.save_pretrained(folder)
-    return folder
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -165,5 +165,3 @@ def _write_merged(lab: Materials, made: Export, source: Path, folder: Path) -> N
     prompts = [encode.encode_prompt(made.template, lab.tokenizer, row.instruction, row.input) for row in rows]
     moved = merge(lab.model_folder, source, folder, prompts, lab.trusted)
     made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")
-    if (lab.model_folder / "generation_config.json").is_file():
-        shutil.copyfile(lab.model_folder / "generation_config.json", folder / "generation_config.json")

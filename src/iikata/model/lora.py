@@ -18,6 +18,9 @@ from iikata.streams import stream_seed
 
 OTHER = "another model, or for other modules; give it the base that it was trained over"
 
+EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""Names that peft, in a model whose experts are one tensor, takes for the experts', whatever module is named so."""
+
 
 class Adapters:
     """All arms' adapters on one model. The base itself is never changed."""
@@ -44,12 +47,9 @@ class Adapters:
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
-        # peft would put adapters on a vision part's modules of the same names: there only whole names are ours.
-        if any(
-            _is(name, target) and name not in self.layers and not name.endswith(".base")
-            for name, _ in model.named_modules()
-            for target in shape.target_modules
-        ):
+        # By last parts alone, peft would adapt a vision part's modules too.
+        others = [name for name, _ in model.named_modules() if name not in self.layers and not name.endswith(".base")]
+        if any(_is(name, target) for name in others for target in shape.target_modules):
             self.shape = replace(shape, target_modules=tuple(self.layers))
 
     def __contains__(self, arm: str) -> bool:
@@ -147,10 +147,18 @@ def linear_names(model: Any) -> list[str]:
 
 def linears_of(model: Any) -> Iterator[tuple[str, nn.Module]]:
     """Yield the linear layers of the decoder, by their names in the model; none of a vision or audio part."""
-    head, inside = model.get_output_embeddings(), set(decoder_of(model).modules())
+    decoder = decoder_of(model)
+    head, inside = model.get_output_embeddings(), set(decoder.modules())
+    kept = EXPERTS if any(parameter.dim() == 3 for parameter in decoder.parameters()) else ()
     for name, module in model.named_modules():
-        if module in inside and module is not head and hasattr(module, "in_features") and hasattr(module, "weight"):
+        if module in inside and module is not head and _is_linear(module) and name.rpartition(".")[2] not in kept:
             yield name, module
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Return whether a layer multiplies and does nothing else; some models' routers are linear layers that choose."""
+    own = type(module).__module__.startswith("transformers.models.") and type(module).forward is not nn.Linear.forward
+    return hasattr(module, "in_features") and hasattr(module, "weight") and not own
 
 
 def _is(name: str, target: str) -> bool:
