@@ -1,6 +1,7 @@
 # Two commands do everything on a bare machine: `make demo` and `make test`.
 PYTHON ?= python3
-# GPU users who have torch already: make demo PIPFLAGS=
+# Who has torch already, for a GPU: make demo PIPFLAGS=
+# The new environment then sees the packages of $(PYTHON) behind its own, also where that one is in an environment itself.
 PIPFLAGS ?= -c constraints.txt
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -14,6 +15,10 @@ setup: $(VENV)/.installed
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
+ifeq ($(strip $(PIPFLAGS)),)
+	$(PYTHON) -c 'import site; print(*site.getsitepackages(), site.getusersitepackages(), sep="\n")' \
+		> "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/outer.pth"
+endif
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIPFLAGS) -e '.[dev]'
 	touch $@
 
@@ -21,11 +26,11 @@ demo: setup
 	$(BIN)/iikata demo
 
 test: setup
-	$(BIN)/pytest $(PROCESSES)
+	$(BIN)/python -m pytest $(PROCESSES)
 
 # Every fault, not a seeded part of them: kills, power cuts, full disks, memory that runs out, broken inputs.
 faults: setup
-	IIKATA_FAULTS=long $(BIN)/pytest $(PROCESSES) tests/faults
+	IIKATA_FAULTS=long $(BIN)/python -m pytest $(PROCESSES) tests/faults
 
 # Other versions of what models are read with, laid over the environment: tests/overlays/NAME.txt lists them.
 $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
@@ -38,10 +43,10 @@ test-old-readers: $(VENV)/overlays/old-readers/.installed
 	IIKATA_OLD_READERS=$(<D) $(BIN)/pytest tests/lab/test_old_readers.py
 
 check: setup
-	$(BIN)/ruff format --check $(SOURCES)
-	$(BIN)/ruff check $(SOURCES)
-	$(BIN)/mypy
-	$(BIN)/pytest tests/test_architecture.py
+	$(BIN)/python -m ruff format --check $(SOURCES)
+	$(BIN)/python -m ruff check $(SOURCES)
+	$(BIN)/python -m mypy
+	$(BIN)/python -m pytest tests/test_architecture.py
 
 # One parser: make fuzz PARSERS=jinja SECONDS=60
 PARSERS ?= $(notdir $(wildcard tests/faults/seeds/*))
