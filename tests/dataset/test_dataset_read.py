@@ -255,6 +255,9 @@ def test_hub_that_cannot_be_reached_is_one_message_with_the_way_out(monkeypatch,
 
 def test_hub_without_its_extra_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "datasets", None)
+    (tmp_path / "rows.jsonl").touch()
+    with pytest.raises(IikataError, match=r'"rows" is no file here \(did you mean "rows.jsonl"\?\)'):
+        read(DataSettings(train="rows"), tmp_path)
     with pytest.raises(IikataError, match=r'"owner/rows" is no file here.*pip install "iikata\[hub\]"'):
         read(DataSettings(train="owner/rows"), tmp_path)
 

@@ -9,15 +9,16 @@ from iikata.errors import IikataError
 INSTEAD = "Or give a local file: data: {train: rows.jsonl} (json, jsonl, csv, parquet)."
 
 
-def read_hub(name: str) -> Iterator[Row]:
+def read_hub(name: str, near: str = "") -> Iterator[Row]:
     """Yield the rows of the split `train` of the data set `name`, placed `name: row 17`.
 
-    Raises IikataError where the package `datasets` is not installed or the data set cannot be had.
+    `near` is said of a file here that is spelled alike. Raises IikataError where the package `datasets` is not
+    installed or the data set cannot be had.
     """
     try:
         import datasets
     except ImportError:
-        message = f'"{name}" is no file here; as a data set on the hub it needs: pip install "iikata[hub]".'
+        message = f'"{name}" is no file here{near}; as a data set on the hub it needs: pip install "iikata[hub]".'
         raise IikataError(f"{message} {INSTEAD}") from None
     # Without a network it tells of each of its retries, for half a minute.
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
@@ -28,5 +29,6 @@ def read_hub(name: str) -> Iterator[Row]:
         # datasets, huggingface_hub, requests and pyarrow each raise their own kinds.
         why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise IikataError(
-            f'"{name}" is no file here, and the hub does not give it ({why}). Check the id and the network. {INSTEAD}'
+            f'"{name}" is no file here{near}, and the hub does not give it ({why}). '
+            f"Check the id and the network. {INSTEAD}"
         ) from None

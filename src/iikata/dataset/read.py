@@ -11,7 +11,7 @@ from iikata.dataset.hub import read_hub
 from iikata.dataset.rows import Row, read_rows
 from iikata.dataset.split import hold_out_count, hold_out_share
 from iikata.errors import IikataError
-from iikata.experiment import Columns, DataSettings, absolute_path, local_path
+from iikata.experiment import Columns, DataSettings, absolute_path, local_path, near_file
 from iikata.records import Example
 from iikata.visible import HIDDEN
 
@@ -99,7 +99,8 @@ def read(settings: DataSettings, folder: Path) -> Dataset:
 def _rows(spec: str, folder: Path, columns: Columns) -> list[Row]:
     path = local_path(spec, folder, "data")
     hub = path is None and HUB_ID.fullmatch(spec)
-    rows = list(read_hub(spec) if hub else read_rows(path or absolute_path(spec, folder), spec))
+    asked = absolute_path(spec, folder)
+    rows = list(read_hub(spec, near_file(asked)) if hub else read_rows(path or asked, spec))
     settle(rows, columns)
     return rows
 

@@ -1,7 +1,7 @@
 """What the user declares: an experiment as validated settings, read from YAML with line numbers."""
 
 from iikata.experiment.document import dump, wide
-from iikata.experiment.files import read_text, size
+from iikata.experiment.files import near_file, read_text, size
 from iikata.experiment.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.experiment.read import declare, parse, read
 from iikata.experiment.settings import (
@@ -32,6 +32,7 @@ __all__ = [
     "declare",
     "dump",
     "local_path",
+    "near_file",
     "parse",
     "read",
     "read_text",

@@ -1,12 +1,12 @@
 """Read a text file in the encoding that it declares, or say in one sentence why it cannot be read."""
 
 import codecs
+import difflib
 import re
 import stat
 from pathlib import Path
 
 from iikata.errors import IikataError
-from iikata.registry import did_you_mean
 
 MARKS = {  # UTF-32's begins with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig",
@@ -88,8 +88,17 @@ def no_such_file(path: Path, shown: str) -> str:
     """Return the sentence that says so, with a file of the same folder that is spelled alike."""
     if path.is_symlink():
         return f"{shown}: a link to {path.readlink()}, and there is no such file. Name the file itself."
-    try:
-        names = [file.name for file in path.parent.iterdir()]
-    except OSError:
+    if not path.parent.is_dir():
         return f"{shown}: no such file, nor its folder."
-    return f"{shown}: no such file{did_you_mean(path.name, names)}."
+    return f"{shown}: no such file{near_file(path)}."
+
+
+def near_file(path: Path) -> str:
+    """Return ` (did you mean "x"?)` for a file of the same folder whose name is spelled alike, whatever its ending."""
+    try:
+        files = sorted(path.parent.iterdir(), key=lambda file: file.suffix == path.suffix)
+    except OSError:
+        return ""
+    names = {file.stem: file.name for file in files}
+    near = difflib.get_close_matches(path.stem, names, n=1)
+    return f' (did you mean "{names[near[0]]}"?)' if near else ""
