@@ -14,7 +14,7 @@ from iikata.encode import encode, load_tokenizer
 from iikata.experiment import declare, read
 from iikata.records import Example
 from iikata.store import read_json
-from iikata.templates import BUILT_IN, load, read_saved
+from iikata.templates import BUILT_IN, load, read_saved, user_message
 
 # peft asks the model by a name that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -144,7 +144,7 @@ def command(tmp_path, llama_folder, monkeypatch):
 
 def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, llama_folder, capsys):
     from peft import PeftModel
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, AutoTokenizer
 
     from iikata.model import adapter_file, base
 
@@ -164,6 +164,10 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
     assert (theirs - untuned).norm() > 0.01 * untuned.norm()
     assert read_saved(tmp_path / "out" / "template.json").hash == BUILT_IN["alpaca"].hash
     assert str(llama_folder) not in (tmp_path / "out" / "adapter_config.json").read_text()
+    told = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
+        [user_message("Name 3.", "")], add_generation_prompt=True, return_dict=False
+    )
+    assert told == ids[0].tolist()
     said = capsys.readouterr().err
     assert "add_eos_token=False would train answers that never end" in said
     assert "batch_size 4 is below micro_batch_size 8" in said

@@ -241,9 +241,11 @@ def test_card_tells_template_data_settings_verdict_and_findings_and_no_path(run,
 
 
 def test_adapter_that_cannot_name_its_base_is_refused(run, tmp_path):
-    with pytest.raises(IikataError, match="--base OWNER/NAME"):
+    with pytest.raises(IikataError, match=r"--base OWNER/NAME.*--base \./folder works"):
         export(run.materials, "rinna.s0", tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+    export(run.materials, "rinna.s0", tmp_path / "out", base="./folder")
+    assert '"base_model_name_or_path": "./folder"' in (tmp_path / "out" / "adapter_config.json").read_text()
 
 
 def test_unknown_arm_and_a_folder_that_is_there_are_refused(run, tmp_path):

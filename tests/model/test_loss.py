@@ -27,8 +27,8 @@ def test_losses_and_gradients_are_those_of_torchs_cross_entropy_with_a_weight_a_
 
     bias = torch.linspace(-1, 1, 50, dtype=torch.float64)
     ours, theirs = hidden.clone().requires_grad_(), hidden.clone().requires_grad_()
-    got = loss.token_losses(ours, targets, loss.Head(matrix, bias, 3.0))
-    wanted = cross_entropy(torch.tanh((theirs @ matrix.T + bias) / 3) * 3, targets, reduction="none")
+    got = loss.token_losses(ours, targets, loss.Head(matrix, bias, 3.0, 0.5))
+    wanted = cross_entropy(torch.tanh((theirs @ matrix.T + bias) * 0.5 / 3) * 3, targets, reduction="none")
     torch.testing.assert_close(got, wanted, rtol=1e-14, atol=1e-14)
     (got * weights).sum().backward()
     (wanted * weights).sum().backward()

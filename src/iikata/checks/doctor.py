@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from iikata.checks import blanks, masks, reach, rows, vocabulary, wording
+from iikata.checks import base_model, blanks, masks, reach, rows, vocabulary, wording
 from iikata.checks.case import Case
 from iikata.records import Finding
 
@@ -26,6 +26,8 @@ RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "native_differs": wording.native_differs,
     "answer_length": reach.answer_length,
     "device": reach.device,
+    "architecture": base_model.architecture,
+    "export": base_model.export,
     "empty_rows": rows.empty_rows,
     "null_words": rows.null_words,
     "unused_columns": rows.unused_columns,

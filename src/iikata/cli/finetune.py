@@ -24,7 +24,9 @@ def finetune(given: argparse.Namespace) -> None:
     from iikata.cli.console import Console
     from iikata.experiment import declare
     from iikata.lab import Lab
+    from iikata.lab.exporting import write_tokenizer
     from iikata.lab.training import stopped
+    from iikata.templates import read_saved
 
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
@@ -43,6 +45,10 @@ def finetune(given: argparse.Namespace) -> None:
     for name in KEPT:
         if (kept := lab.materials.store.arm(arm) / name).is_file():
             shutil.copyfile(kept, out / name)
+    try:
+        write_tokenizer(lab.materials, read_saved(out / "template.json"), out)
+    except IikataError as error:
+        _note(f"no tokenizer was written beside the adapter: {error}")
     print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
 
 

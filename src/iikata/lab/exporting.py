@@ -55,7 +55,7 @@ def export(lab: Materials, arm_name: str, dest: Path, merge: bool = False, base:
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        _write_tokenizer(lab, made.template, folder)
+        write_tokenizer(lab, made.template, folder)
         made.remarks.extend(check_tokens(folder, made.template, lab.tokenizer, rows_of(lab)))
         if merge:
             _write_merged(lab, made, source, folder)
@@ -79,7 +79,8 @@ def _named(lab: Materials, made: Export) -> Export:
     if base is None and not made.merged:
         raise IikataError(
             f"the run was made on a local model ({lab.model_folder.name}), and an adapter must name its base as others "
-            "find it. Give the base's hub id with --base OWNER/NAME, or merge the adapter with --merge."
+            "find it. Give the base's hub id with --base OWNER/NAME, or a path that is right where the adapter will be "
+            "used (--base ./folder works); or merge the adapter with --merge."
         )
     if model.base == "smollm2":
         over = "Merged into it." if made.merged else "Over the hub's own weights the logits are near, not the same."
@@ -145,7 +146,8 @@ def _same(text: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
         )
 
 
-def _write_tokenizer(lab: Materials, template: Template, folder: Path) -> None:
+def write_tokenizer(lab: Materials, template: Template, folder: Path) -> None:
+    """Write the tokenizer and the template as transformers loads them. Raises IikataError where it cannot be."""
     write_text(folder / "tokenizer.json", encode.tokenizer_json(lab.tokenizer))
     write_json(folder / "tokenizer_config.json", encode.tokenizer_config(lab.tokenizer))
     write_text(folder / "chat_template.jinja", encode.chat_template_for(template, lab.tokenizer))

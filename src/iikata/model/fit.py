@@ -63,7 +63,7 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
     if kept is not None:
         with suppress(OSError, ValueError, KeyError, TypeError):
             return parse_json(kept.read_bytes())["longest"]
-    if state := _state(base):
+    if state := carries(base.model):
         raise unsupported(base.folder, base.config, state)
     try:
         found = _compared(base)
@@ -145,10 +145,10 @@ def _quantised(base: "Base") -> bool:
     return getattr(base.config, "quantization_config", None) is not None
 
 
-def _state(base: "Base") -> str | None:
+def carries(model: Any) -> str | None:
     """Return why samples cannot be packed, which so few tokens need not show; None where nothing says so."""
-    kinds = sorted(set(getattr(base.config.get_text_config(), "layer_types", None) or ()) - ATTENTION)
-    if not kinds and not getattr(base.model, "_is_stateful", False):
+    kinds = sorted(set(getattr(model.config.get_text_config(), "layer_types", None) or ()) - ATTENTION)
+    if not kinds and not getattr(model, "_is_stateful", False):
         return None
     named = f" ({', '.join(kinds)})" if kinds else ""
     return f"it has layers that are no plain attention{named}; what they carry on would go from sample to sample"

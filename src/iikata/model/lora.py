@@ -30,10 +30,8 @@ class Adapters:
         self.layers: dict[str, LoraLinear] = {}
         self._stacks: dict[str, Stack] = {}
         linears = dict(linears_of(model))
+        refuse_no_linears(model)
         known = linear_names(model)
-        if not known:
-            config: Any = model.config
-            raise unsupported(Path(config.name_or_path), config, "it has no linear layers that an adapter could go on")
         odd = sorted(target for target in shape.target_modules if not any(_is(name, target) for name in linears))
         if odd or not shape.target_modules:
             raise IikataError(
@@ -138,6 +136,13 @@ class Adapters:
         for name, layer in self.layers.items():
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
             layer.buckets, layer.noise, layer.foreign = buckets, noise, foreign
+
+
+def refuse_no_linears(model: Any) -> None:
+    """Raise IikataError where there is nothing that an adapter could go on."""
+    if not linear_names(model):
+        folder = Path(model.config.name_or_path)
+        raise unsupported(folder, model.config, "it has no linear layers that an adapter could go on")
 
 
 def linear_names(model: Any) -> list[str]:

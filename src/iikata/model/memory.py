@@ -9,9 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iikata.model.attention import NAME, register
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
+from iikata.model.code import made_by_own_code, refusal, unsupported
+from iikata.model.fit import carries
 from iikata.model.layers import decoder_layers
+from iikata.model.lora import refuse_no_linears
 from iikata.model.varlen import Limits
 from iikata.records import Encoded
 
@@ -112,11 +116,17 @@ def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iter
     )
 
 
+def refuse_unfit(config: Any) -> None:
+    """Raise IikataError for an architecture that cannot be trained over, as far as its class tells."""
+    model = _without_weights(config, torch.float32)
+    folder = Path(config.name_or_path)
+    if state := carries(model):
+        raise unsupported(folder, config, state)
+    refuse_no_linears(model)
+
+
 def _without_weights(config: Any, dtype: torch.dtype) -> Any:
     from transformers import AutoModelForCausalLM
-
-    from iikata.model.attention import NAME, register
-    from iikata.model.code import made_by_own_code, refusal
 
     register()
     own = made_by_own_code(config)

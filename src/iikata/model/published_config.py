@@ -16,7 +16,7 @@ def named_for_both(config: dict[str, Any]) -> dict[str, Any]:
     """
     from transformers import CONFIG_MAPPING
 
-    found, kind = dict(config), config.get("model_type")
+    found, kind = dict(config), str(config.get("model_type"))
     for old, new in CONFIG_MAPPING[kind].attribute_map.items() if kind in CONFIG_MAPPING else ():
         if new in found:
             found.setdefault(old, found[new])

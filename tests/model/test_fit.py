@@ -1,0 +1,71 @@
+"""What was found of a model's logits is kept; what they are not exact for is refused before anything is trained."""
+
+import pytest
+import torch
+
+from architectures import EXACT, write
+from iikata.errors import IikataError
+from iikata.model import base, exact, fit
+from iikata.model.buffers import Part
+from iikata.model.loss import Head
+from iikata.model.varlen import Limits
+from models import sample
+
+
+def test_what_was_found_is_kept_by_weights_type_and_software(llama_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("IIKATA_CACHE", str(tmp_path))
+    base.load(llama_folder, "float32", weights="abc")
+    monkeypatch.setattr(fit, "_compared", lambda base: pytest.fail("looked again"))
+    base.load(llama_folder, "float32", weights="abc")
+    for changed in ({"weights": "other"}, {"weights": "abc", "dtype": "bfloat16"}):
+        with pytest.raises(pytest.fail.Exception):
+            base.load(llama_folder, **{"dtype": "float32", **changed})
+    (tmp_path / "exact").rename(tmp_path / "gone")
+    (tmp_path / "exact").write_text("no folder")
+    monkeypatch.undo()
+    monkeypatch.setenv("IIKATA_CACHE", str(tmp_path))
+    assert base.load(llama_folder, "float32", weights="abc").longest is None
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("fault", ["scale", "softcap", "mask"])
+def test_a_wrong_head_or_mask_is_seen_in_either_type(llama_folder, monkeypatch, dtype, fault):
+    def everything(block, window):
+        tokens = block.prefix[1] - block.prefix[0] + block.places.shape[1]
+        return torch.tensor(True).expand(len(block.places), 1, block.places.shape[1], tokens)
+
+    if fault == "mask":
+        monkeypatch.setattr("iikata.model.packed._Block.mask", everything)
+    else:
+        wrong = {"scale": 1.05} if fault == "scale" else {"softcap": 6.0}
+        monkeypatch.setattr("iikata.model.base.head_of", lambda model: Head(model.lm_head.weight, **wrong))
+    with pytest.raises(
+        IikataError, match=r"LlamaForCausalLM \(llama\) is not supported: its (output head|packed|prefilled)"
+    ):
+        base.load(llama_folder, dtype)
+
+
+def test_rounding_is_forgiven_in_the_worst_tenth_of_the_tokens_alone():
+    theirs = torch.randn(100, 8).to(torch.bfloat16)
+    ours = theirs.clone()
+    ours[:10] += 5
+    assert exact.distance(ours, theirs) == 0
+    assert exact.distance(ours.float(), theirs.float()) > 1
+    ours[10] = float("nan")
+    assert not exact.distance(ours, theirs) < 1
+
+
+def test_rows_beyond_what_is_exact_are_refused_with_the_length(tmp_path):
+    loaded = base.load(write(tmp_path, EXACT["Phi-3 (rotary by longrope)"]), "float32")
+    fits, longer = (sample(range(4, 4 + length), 1) for length in (128, 129))
+    loaded.pack([Part([fits], ())], Limits(128, 128, 1))
+    with pytest.raises(IikataError, match=r"a row has 129 tokens\. Beyond 128, phi3"):
+        loaded.pack([Part([longer], ())], Limits(256, 256, 1))
+
+
+def test_adapters_go_on_the_language_model_alone_and_are_named_whole_where_peft_would_go_further(tmp_path):
+    loaded = base.load(write(tmp_path, EXACT["Gemma 3 (composite)"]), "float32")
+    adapters = loaded.adapt(2, 4, 0.0, ["q_proj"])
+    assert all(name.startswith("model.language_model.layers.") for name in adapters.layers)
+    assert adapters.shape.target_modules == tuple(adapters.layers)
+    assert set(base.load(tmp_path, "float32").adapt(2, 4, 0.0, adapters.layers).layers) == set(adapters.layers)
