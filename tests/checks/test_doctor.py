@@ -319,6 +319,13 @@ def test_errors_come_first_and_each_finding_carries_its_rules_id(tmp_path, sp_nf
     assert {"error", "warning"} <= set(severities)
 
 
+def test_day_that_a_template_is_told_is_shown(tmp_path, byte_bpe_folder):
+    asks = jinja("") | {"date": "2025-01-31"}
+    asks["chat_template"] += "{% set year = strftime_now('%Y') %}"
+    (found,) = of(examined(tmp_path, byte_bpe_folder, [asks, template()]), "dated")
+    assert (found.severity, found.template, found.evidence) == ("info", "t0", "2025-01-31")
+
+
 def test_both_kinds_of_template_are_taken(tmp_path, byte_bpe_folder):
     one = opened(tmp_path, byte_bpe_folder, ["native", "alpaca"])
     assert {type(each) for each in one.templates.values()} == {JinjaTemplate, AlpacaTemplate}

@@ -115,12 +115,16 @@ def test_portable_text_writes_bos_then_the_same_prompt(text, newline, tmp_path):
     assert bare.render("a\nb").prompt == "<s>" + template.render("a\nb").prompt
 
 
-def test_date_is_unknown_to_the_portable_text_where_transformers_would_know_it(tmp_path):
+@pytest.mark.parametrize("day", ["%Y-%m-%d", "%d %b %Y", "%B %d, %Y", "%A, %-d %B %y %H:%M:%S"])
+def test_portable_text_tells_the_fixed_day_under_any_tool(day):
     from transformers.utils.chat_template_utils import _compile_jinja_template
 
-    dated = "{% if strftime_now is defined %}{{ strftime_now('%Y') }}{% endif %}{{ messages[0].content }}"
-    compiled = _compile_jinja_template(chat_template(native(dated, {})))
-    assert compiled.render(messages=[{"content": "x"}]) == "x"
+    asks = "{% if strftime_now is defined %}{% set now = strftime_now('" + day + "') %}{% endif %}"
+    dated = "{% macro header() %}{{ strftime_now('%Y') }}{% endmacro %}" + asks + "{{ 'On ' + now }}{{ header() }}"
+    template = native(dated + "\n{{ messages[0].content }}", {})
+    compiled = _compile_jinja_template(chat_template(template))
+    assert compiled.render(messages=[{"content": "x"}]) == template.render("x").prompt
+    assert "2024" in template.render("x").prompt
 
 
 def test_saved_jinja_form_keeps_stop_and_newline(tmp_path):

@@ -1,66 +1,35 @@
 """What a stranger's chat template may not do: take time or memory without end, reach out, read other files."""
 
-import json
 import os
+import signal
 import subprocess
 import sys
 import threading
-from pathlib import Path
+import time
 
 import pytest
 from bombs import BOMBS
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from iikata.errors import IikataError
-from iikata.templates import native
+from iikata.templates import child, native
+from iikata.templates.child import CHILD
 from iikata.templates.jinja import JinjaTemplate
 from tokenizer_folders import CHATML
 
-MOST_SECONDS = 4.0
-"""Of processor time for a bomb: half a second to two here, with room for a slow machine."""
-MOST_BYTES = 400_000_000
-"""Of address space: Python's own 100 MB and what a bomb takes."""
-SHARE = 1 if os.environ.get("IIKATA_FAULTS") == "long" else 5
-"""A fifth of the budget ends in a fifth of the time; `make faults` grants all of it."""
-EXPLODE = f"""
-import json, resource, sys, time
-from bombs import BOMBS
-from iikata.errors import IikataError
-from iikata.templates import meter
-from iikata.templates.jinja import JinjaTemplate
-meter.BUDGET //= {SHARE}
-resource.setrlimit(resource.RLIMIT_AS, ({MOST_BYTES}, {MOST_BYTES}))
-for name, text in BOMBS.items():
-    start = time.process_time()
-    try:
-        said = "wrote " + repr(JinjaTemplate("bomb", chat_template=text).prompt_of("a", "b")[:99])
-    except IikataError as error:
-        said = str(error)
-    print(json.dumps([name, time.process_time() - start, said]), flush=True)
-"""
+SECONDS = child.MOST_SECONDS if os.environ.get("IIKATA_FAULTS") == "long" else 0.2
+"""Of processor time for a bomb; `make faults` grants all that templates have."""
+posix = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="limits are POSIX")
 
 
 @pytest.fixture(scope="module")
-def exploded() -> dict[str, tuple[float, str]]:
-    """Every bomb in one process of its own, so that one that is not defused takes only that process with it."""
-    pytest.importorskip("resource")
-    code = f"import sys; sys.path[:] = {[str(Path(__file__).parent), *sys.path]!r}\n{EXPLODE}"
-    try:
-        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, timeout=150, check=False).stdout
-    except subprocess.TimeoutExpired as late:
-        done = late.stdout or b""
-    lines = [json.loads(line) for line in done.splitlines()]
-    return {name: (seconds, said) for name, seconds, said in lines}
-
-
-@pytest.mark.parametrize("name", BOMBS)
-def test_bomb_is_defused(name, exploded):
-    assert name in exploded, "the process that tried it was killed or never came back"
-    seconds, said = exploded[name]
-    assert said.startswith('template "bomb", line ')
-    assert "takes more memory than there is" not in said
-    assert seconds < MOST_SECONDS
+def impatient():
+    """A child that ends sooner than usual."""
+    kept, child.MOST_SECONDS = child.MOST_SECONDS, SECONDS
+    CHILD.end()
+    yield
+    child.MOST_SECONDS = kept
+    CHILD.end()
+    CHILD._barred.clear()
 
 
 def refusal(text: str, name: str = "foreign") -> str:
@@ -68,6 +37,40 @@ def refusal(text: str, name: str = "foreign") -> str:
     with pytest.raises(IikataError) as error:
         JinjaTemplate(name, chat_template=text).prompt_of("a", "b")
     return str(error.value)
+
+
+@posix
+@pytest.mark.parametrize("name", BOMBS)
+def test_bomb_is_defused_and_does_no_harm(name, impatient):
+    start = time.monotonic()
+    said = refusal(BOMBS[name], "bomb")
+    assert said.startswith('template "bomb"')
+    assert time.monotonic() - start < 10 * SECONDS + 5  # other work may have the processor
+    assert native(CHATML, {}).render("q").prompt.count("q") == 1
+
+
+@posix
+def test_each_limit_is_told(impatient):
+    assert f"more than {SECONDS:g} seconds of the processor's time" in refusal(BOMBS["a loop that writes nothing"])
+    assert "line 1, refuses a row: it takes more memory" in refusal(BOMBS["a text times a number"])
+    assert "calls itself without end" in refusal(BOMBS["a macro that calls itself"])
+
+
+@posix
+def test_nobody_waits_twice_for_a_template_that_took_too_long(impatient):
+    said = refusal(BOMBS["a loop that writes nothing"])
+    start = time.monotonic()
+    assert {refusal(BOMBS["a loop that writes nothing"]) for _ in range(50)} == {said}
+    assert time.monotonic() - start < 2
+
+
+def test_row_that_is_too_long_is_refused():
+    with pytest.raises(IikataError, match=r"writes 6,000,\d+ characters; a row may become 5,000,000"):
+        native(CHATML, {}).render("🐟" * 6_000_000)
+
+
+def test_row_of_a_million_characters_is_written():
+    assert len(native(CHATML, {}).render("次" * 1_000_000).prompt) > 1_000_000
 
 
 ESCAPES = {
@@ -107,10 +110,6 @@ ESCAPES = {
     "a list changed by subscript": "{{ messages['clear']() }}",
     "a dict changed": "{{ messages[0].update({'role': 'x'}) }}",
     "a dict changed by its type": "{{ dict.update(messages[0], {'role': 'x'}) }}",
-    "bytes of a text": "{{ 'x'.encode() }}",
-    "translation of a text": "{{ 'x'.translate({120: 'y' * 9}) }}",
-    "printf": "{{ '%s' % messages }}",
-    "a meter's own filter": "{{ 1 | spend }}",
     "debug": "{% debug %}",
     "import of Python": "{{ __import__('os') }}",
     "another file included": "a\n{% include 'secret.txt' %}",
@@ -118,21 +117,22 @@ ESCAPES = {
     "another file imported": "{% import 'a.jinja' as a %}",
     "names of another file": "{% from 'a.jinja' import b %}",
     "another file extended": "{% extends 'a.jinja' %}",
-    "escaping switched on": "{% autoescape true %}{{ messages }}{% endautoescape %}",
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ESCAPES.values(), ids=ESCAPES)
-def test_escape_is_refused(text):
-    said = refusal(text)
-    assert said.startswith('template "foreign", line ')
-    assert said.endswith("choose another template.") or said.endswith("Correct it there.")
+def test_escape_is_refused_or_comes_to_nothing(text):
+    try:
+        written = JinjaTemplate("foreign", chat_template=text).prompt_of("a", "b")
+    except IikataError:
+        return
+    assert written in ("", "[]", "[Undefined]")
 
 
 def test_template_that_reads_another_is_told_to_be_one_text():
     said = refusal(ESCAPES["another file included"])
-    assert 'template "foreign", line 2: it reads another template' in said
-    assert "A chat template is one text" in said
+    assert 'template "foreign", line 2, refuses a row: it reads another template' in said
+    assert "a chat template is one text" in said
 
 
 RAISES = {
@@ -167,68 +167,72 @@ def test_whatever_a_template_raises_is_a_refusal(text, message):
     assert len(said) < 1200
 
 
-def test_row_that_is_too_long_is_refused():
-    with pytest.raises(IikataError, match="a value of more than 5,000,000 bytes"):
-        native(CHATML, {}).render("🐟" * 2_000_000)
-
-
-def test_row_of_a_million_characters_is_written():
-    assert len(native(CHATML, {}).render("次" * 1_000_000).prompt) > 1_000_000
-
-
-def test_budget_is_one_rendering_s_and_the_same_every_time():
-    assert len({refusal(BOMBS["a loop that writes nothing"]) for _ in range(3)}) == 1
-    assert native(CHATML, {}).render("q").prompt.count("q") == 1
-
-
-def test_threads_have_budgets_of_their_own():
-    # 60,000 turns of a loop are well within one budget; twelve times as many are not.
-    text = "{% for a in range(60000) %}{% endfor %}done"
-    written = []
-    template = JinjaTemplate("t", chat_template=text)
-    threads = [threading.Thread(target=lambda: written.append(template.prompt_of("a", "b"))) for _ in range(12)]
+def test_threads_get_their_own_answers():
+    template = JinjaTemplate("t", chat_template="{{ messages[0].content }}")
+    written: dict[int, str] = {}
+    threads = [
+        threading.Thread(target=lambda i=i: written.update({i: template.prompt_of(f"{i}", "")})) for i in range(40)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert written == ["done"] * 12
+    assert written == {i: f"{i}" for i in range(40)}
 
 
-def test_clock_stops_what_the_budget_would_let_pass(monkeypatch):
-    from iikata.templates import meter
+def test_interrupted_question_does_not_answer_the_next(monkeypatch):
+    template = JinjaTemplate("t", chat_template="{{ messages[0].content }}")
+    template.prompt_of("before", "")
 
-    monkeypatch.setattr(meter, "MOST_SECONDS", 0.0)
-    assert "or 0 seconds for a row" in refusal("{{ 1 + 1 }}")
+    def interrupted():
+        raise KeyboardInterrupt
 
-
-# ruff: noqa: E501 - a template is easiest read by its own lines
-FEATURES = """\
-{%- set ns = namespace(last=none, seen=[]) -%}
-{%- macro turn(m, tail='') -%}<{{ m.role | upper }}> {{ caller() if caller else m['content'].strip() }}{{ tail }}{%- endmacro -%}
-{%- for m in messages if m.content is string -%}
-{%- if loop.first and not (m.role == 'system') %}{{ 'S' ~ loop.index0 ~ 1.5 ~ none }}{% endif -%}
-{%- set ns.seen = ns.seen + [m.role] -%}
-{{ turn(m, tail='\\n' * (loop.index0 % 2 + 1)) }}
-{%- if 'x' in m.content and m.content.split('x')[-1] != m.content[:2] %}{{ m | tojson(indent=2) }}{% endif -%}
-{%- endfor -%}
-{%- for key, value in messages[0] | dictsort %}{{ (key, value | length) }}{% if loop.last %}{% break %}{% endif %}{% endfor -%}
-{{ ns.seen | join('+') }}{{ ns.seen | unique | list }}{{ 2 ** 3 + 7 // 2 - 1 * 2 / 4 }}{{ [1, 2.5, 'a'] * 2 }}{{ {'a': [1]} }}
-{%- call(x) turn(messages[0]) %}called{% endcall %}{% filter replace('l', 'L') %}all {{ 1 + 1 }}{% endfilter %}
-{%- set block %}{{ ('a' | safe) + '<' }}{{ nothing }}{% endset %}{{ block | indent }}{{ range(3) | map('string') | list }}
-{{- messages | selectattr('role', 'equalto', 'user') | map(attribute='content') | first | default('none', true) }}
-"""
+    monkeypatch.setattr(CHILD._started().stdout, "readline", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        template.prompt_of("first", "")
+    assert template.prompt_of("second", "") == "second"
 
 
-@settings(max_examples=25)
-@given(st.lists(st.tuples(st.sampled_from(["user", "assistant"]), st.text(max_size=40)), min_size=1, max_size=4))
-def test_metered_text_is_jinjas_own(turns):
-    from jinja2.ext import loopcontrols
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
+def test_child_that_is_killed_is_replaced():
+    template = JinjaTemplate("t", chat_template="{{ messages[0].content }}")
+    template.prompt_of("a", "")
+    CHILD._started().kill()
+    with pytest.raises(IikataError, match="the process that renders it ended"):
+        template.prompt_of("b", "")
+    assert template.prompt_of("b", "") == "b"
 
-    from iikata.templates import sandbox
 
-    messages = [{"role": role, "content": content} for role, content in turns]
-    plain = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
-    plain.filters["tojson"] = sandbox.tojson
-    metered = sandbox.render(sandbox.opened(FEATURES)[0], {"messages": messages})
-    assert metered == plain.from_string(FEATURES).render(messages=messages)
+def test_child_knows_nothing_of_the_environment_and_starts_fast(monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    CHILD.end()
+    start = time.monotonic()
+    assert CHILD.ask(text="{{ a }}") == {"names": ["a"]}
+    assert time.monotonic() - start < 2  # 0.1 s on an idle machine
+    environment = f"/proc/{CHILD._started().pid}/environ"
+    if os.path.exists(environment):
+        with open(environment, "rb") as file:
+            assert b"secret" not in file.read()
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="SIGKILL is POSIX")
+def test_child_ends_with_its_parent_however_that_ends():
+    code = (
+        "import os, signal\nfrom iikata.templates.child import CHILD\nCHILD.ask(text='x')\n"
+        "print(CHILD._started().pid, flush=True)\nos.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=False)
+    deadline = time.monotonic() + 10
+    while _is_there(int(done.stdout)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _is_there(int(done.stdout))
+
+
+def _is_there(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] != "Z"  # dead, and nobody has asked how it ended
+    except ProcessLookupError:
+        return False
+    except FileNotFoundError:
+        return os.path.isdir("/proc/self") is False

@@ -23,6 +23,7 @@ RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "cutoff": masks.cutoff,
     "variants": wording.variants,
     "response_split": wording.response_split,
+    "dated": wording.dated,
     "native_differs": wording.native_differs,
     "answer_length": reach.answer_length,
     "device": reach.device,

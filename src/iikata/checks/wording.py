@@ -10,7 +10,7 @@ from iikata.encode import encode_prompt, end_id
 from iikata.errors import IikataError
 from iikata.records import Finding
 from iikata.registry import did_you_mean
-from iikata.templates import BUILT_IN, AlpacaTemplate, Template, native
+from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, native
 from iikata.templates.template import SENTINELS
 
 DIFF_LINES = 12
@@ -103,6 +103,15 @@ def response_split(case: Case) -> Iterator[Finding]:
             places = ", ".join(row.source or row.id for row in rows[:3])
             cure = "Choose a marker that no row has, or take these rows out."
             yield Finding("response_split", "warning", name, message, places, cure)
+
+
+def dated(case: Case) -> Iterator[Finding]:
+    """A template that asks for today is told one fixed day, or prompts would change overnight: information."""
+    for name, found in case.templates.items():
+        if isinstance(found, JinjaTemplate) and found.date:
+            message = "the template asks for today's date and is always told the same day"
+            cure = f'Another day: a template file with "kind": "jinja" and "date": "{found.date}"'
+            yield Finding("dated", "info", name, message, found.date, cure)
 
 
 def native_differs(case: Case) -> Iterator[Finding]:

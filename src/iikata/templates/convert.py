@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from iikata.errors import IikataError
@@ -10,6 +11,7 @@ from iikata.templates.jinja import JinjaTemplate, newline_written
 from iikata.templates.template import SENTINELS, Template
 
 END = "Q7END7Q"
+PARTS_OF_A_DATE = "%Y %m %d %B %b %A %a %H %M %S %F %T %y %j %p %I %e %-d %-m %-H %-I"
 ROWS = (
     ("What?", "", "This."),
     (" 山 は?\n\n二行 ", "", "\n答え。 \n次\n"),
@@ -81,9 +83,16 @@ def chat_template(template: Template, writes_bos: bool = False) -> str:
     # Each line in front ends with a block, so that Jinja takes off its line break and the text begins a line.
     if made.newline and newline_written(made) != made.newline:
         text = f"{{% filter replace('\\n', {_literal(made.newline)}) %}}\n{text}{{%+ endfilter %}}"
-    if "strftime_now" in text:  # what is trained does not change with the day
-        text = "{% set strftime_now = no_date %}\n" + text
+    if made.date:  # what is trained does not change with the day
+        text = _dated(made.date) + text
     return "{{ bos_token }}{% set begun = true %}\n" + text if writes_bos else text
+
+
+def _dated(date: str) -> str:
+    """Return a macro that writes one day's parts where the tool's own `strftime_now` would write today's."""
+    day = datetime.fromisoformat(date)
+    parts = [f"replace('{part}', {_literal(day.strftime(part))})" for part in PARTS_OF_A_DATE.split()]
+    return f"{{% macro strftime_now(format) %}}{{{{ format | {' | '.join(parts)} }}}}{{% endmacro %}}\n"
 
 
 def _expression(prompt: str, newline: str | None) -> str:

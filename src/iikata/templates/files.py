@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import fields
+from datetime import date
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ ALLOWED = {
     "stop": "a list of texts, none of them empty",
     "newline": "a text, not empty, or null",
     "special_tokens": "an object of texts, or null",
+    "date": "a day as 2024-07-26, or null",
 }
 NEEDED = {"alpaca": ("prompt_input", "prompt_no_input"), "jinja": ("chat_template",)}
 
@@ -147,9 +149,18 @@ def _fits(key: str, value: Any) -> bool:
         return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
     if key == "special_tokens" and isinstance(value, dict):
         return all(isinstance(item, str) for item in value.values())
-    if key in ("newline", "special_tokens"):
+    if key == "date" and isinstance(value, str):
+        return _is_day(value)
+    if key in ("newline", "special_tokens", "date"):
         return value is None or (key == "newline" and isinstance(value, str) and value != "")
     return isinstance(value, str)
+
+
+def _is_day(text: str) -> bool:
+    try:
+        return bool(date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _written(value: Any) -> str:

@@ -1,18 +1,21 @@
-"""Jinja chat templates, rendered as transformers renders them, but never with today's date."""
+"""Jinja chat templates, rendered as transformers renders them, but on one fixed day."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any
 
 from iikata.errors import IikataError
+from iikata.templates.child import CHILD, Refusal
 from iikata.templates.template import SENTINELS, Template
 
-LONGEST_REASON = 500
-"""Characters of what a template says itself when it refuses a row."""
+DATE = "2024-07-26"
+"""What `strftime_now` gives, as a prompt must not change with the day; the one that Llama 3.2's template falls back to
+is 26 Jul 2024 as well."""
+TOOLS = frozenset({"tools", "functions"})
+FOR_TOOLS = "it is for calls of tools alone, and a row has no tools"
 
 THOUGHTS = re.compile(r"\s*<think>.*</think>", re.DOTALL)
 """An answer that brings its own thoughts."""
@@ -27,8 +30,14 @@ class JinjaTemplate(Template):
     chat_template: str = ""
     special_tokens: Mapping[str, str] | None = field(default=None, hash=False)
     """The texts of `bos_token`, `eos_token`, ... as far as the template may write them; None: not known yet."""
+    date: str | None = None
+    """The day that the template is told if it asks (`strftime_now`), as "2024-07-26"; None where it does not."""
 
     kind = "jinja"
+
+    def __post_init__(self) -> None:
+        if self.date is None and "strftime_now" in self.chat_template:
+            object.__setattr__(self, "date", DATE)
 
     def prompt_of(self, instruction: str, input: str) -> str:
         return self._rendered([user_message(instruction, input)], add_generation_prompt=True)
@@ -84,61 +93,73 @@ class JinjaTemplate(Template):
         return replace(self, special_tokens=used)
 
     def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
-        from iikata.templates import sandbox
-
         unknown = sorted(name for name in self.variables if name.endswith("_token"))
         if self.special_tokens is None and unknown:
             raise IikataError(
                 f'template "{self.name}" writes {unknown[0]}, which only a tokenizer knows. '
                 "Name it in an experiment, whose model has one."
             )
-        names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt}
         try:
-            return sandbox.render(self._compiled, {"messages": messages, **names, **(self.special_tokens or {})})
-        except Exception as error:  # whatever a template raises is the template's fault or the row's
+            messages = _in_parts(messages) if self._reads_parts else messages
+            return self._asked(messages, add_generation_prompt)
+        except Refusal as refusal:
+            reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
+            place = f", line {refusal.line}," if refusal.line else ""
             raise IikataError(
-                f'template "{self.name}"{_line(error)} refuses a row: {_reason(error)}. '
+                f'template "{self.name}"{place} refuses a row: {reason}. '
                 "Change the template there, leave out the row, or choose another template."
             ) from None
 
+    def _asked(self, messages: list[dict[str, Any]], add_generation_prompt: bool, **more: Any) -> str:
+        """Return what the template writes for messages as they are; raises Refusal."""
+        names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt, **more}
+        names |= {"messages": messages, **(self.special_tokens or {})}
+        return str(CHILD.ask(text=self.chat_template, names=names, date=self.date or DATE)["text"])
+
+    def _is_for_tools(self, messages: list[dict[str, Any]]) -> bool:
+        try:
+            return bool(self.variables & TOOLS) and bool(self._asked(messages, True, tools=[], functions=[]))
+        except Refusal:
+            return False
+
     @cached_property
-    def _compiled(self) -> Any:
-        return self._opened[0]
+    def _reads_parts(self) -> bool:
+        """Whether texts reach the template in a list of parts alone, as with models that also see."""
+        user, _, answer = SENTINELS
+        messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
+
+        def reached(messages: list[dict[str, Any]]) -> bool:
+            try:
+                text = self._asked(messages, add_generation_prompt=False)
+            except Refusal as refusal:
+                if refusal.ended:
+                    raise
+                return False
+            return user in text and answer in text
+
+        return not reached(messages) and reached(_in_parts(messages))
 
     @cached_property
     def variables(self) -> frozenset[str]:
         """The names that the template reads, `bos_token` and the like among them."""
-        return self._opened[1]
-
-    @cached_property
-    def _opened(self) -> tuple[Any, frozenset[str]]:
         return opened(self.chat_template, f'template "{self.name}", line ')
 
 
-def opened(text: str, place: str) -> tuple[Any, frozenset[str]]:
-    """Return the compiled template and the names that it reads; raises IikataError (`place` and line)."""
-    from jinja2 import TemplateSyntaxError
+def _in_parts(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
+    return [message | {"content": [{"type": "text", "text": message["content"]}]} for message in messages]
 
-    from iikata.templates import sandbox
 
+def opened(text: str, place: str) -> frozenset[str]:
+    """Return the names that a template reads; raises IikataError (`place` and line) where it is no template."""
     try:
-        return sandbox.opened(text)
-    except TemplateSyntaxError as error:
-        raise IikataError(
-            f"{place}{error.lineno}: {(error.message or 'no Jinja').rstrip('.')}. Correct it there."
-        ) from None
+        return _names(text)
+    except Refusal as refusal:
+        raise IikataError(f"{place}{refusal.line or 1}: {refusal.reason}. Correct it there.") from None
 
 
-def _line(error: Exception) -> str:
-    """Return the place in the template, where Jinja knows it."""
-    lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
-    return f", line {lines[-1]}," if lines else ""
-
-
-def _reason(error: Exception) -> str:
-    reasons = {RecursionError: "it calls itself without end", MemoryError: "it takes more memory than there is"}
-    text = (reasons.get(type(error)) or str(error) or type(error).__name__).rstrip(".")
-    return text if len(text) <= LONGEST_REASON else f"{text[:LONGEST_REASON]} …"
+@lru_cache(maxsize=32)  # a template is often copied, with its special tokens
+def _names(text: str) -> frozenset[str]:
+    return frozenset(CHILD.ask(text=text)["names"])
 
 
 def native(chat_template: str, special_tokens: Mapping[str, str]) -> JinjaTemplate:

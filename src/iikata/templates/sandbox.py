@@ -1,169 +1,159 @@
-"""The sandbox that strangers' chat templates run in: transformers' names, a meter on all they do, no way out."""
+"""Chat templates as transformers renders them, in a process of its own: reads lines of JSON, answers each with one.
+
+Run by `templates.child`, and without iikata's other files, so that it starts fast and holds nothing of the run.
+"""
 
 import json
-from collections.abc import Callable
-from functools import lru_cache, wraps
-from types import BuiltinMethodType, GeneratorType
+import signal
+import sys
+from contextlib import suppress
+from datetime import datetime
+from functools import lru_cache
+from traceback import walk_tb
 from typing import Any
 
-from jinja2 import TemplateAssertionError, TemplateError, TemplateSyntaxError, meta, nodes
+from jinja2 import FunctionLoader, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
-from jinja2.runtime import BlockReference, LoopContext, Macro, TemplateReference
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
-from jinja2.utils import Cycler, Joiner, Namespace
-
-from iikata.templates.meter import AHEAD, METER, PARTS, STEP, Meter, made, spend, weight
-from iikata.templates.metering import Metered
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
 
 LONGEST = 50_000
-"""Characters of a template. Those in use have less than 30,000; Jinja and Python need a second to compile so many."""
-WIDEST = 16
-FILTERS = """
-abs capitalize count d default dictsort e escape first float indent int items join last length list lower map max
-min reject rejectattr replace reverse round safe select selectattr sort string title trim unique upper
-"""
-"""What chat templates use, and other engines for them know; one that pads, repeats or formats is an open door."""
-METHODS = """
-capitalize casefold copy count endswith find get index isalnum isalpha isdecimal isdigit islower isnumeric isspace
-istitle isupper items join keys lower lstrip partition removeprefix removesuffix replace rfind rindex rpartition
-rsplit rstrip split splitlines startswith strip swapcase title upper values
-"""
-"""Of texts, lists and dicts. No `format`: it reads attributes, and a width in it writes without end."""
-INNER = ("_loop_vars", "_block_vars")
-"""What Jinja itself gives to a call, by name."""
-OWN = (BlockReference, LoopContext, Macro, TemplateReference, Cycler, Joiner, Namespace)
-AT_ONCE = """
-boolean callable defined false filter float integer iterable mapping none number sameas sequence string test true
-undefined
-"""
-"""Tests that take no longer for a longer value."""
-
-
-class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, in which every call, filter and test is weighed and only METHODS can be reached."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            trim_blocks=True,
-            lstrip_blocks=True,
-            extensions=[loopcontrols, Generation],
-            optimized=False,
-        )
-        shelf: Any = self.filters
-        self.filters = {name: _weighed(f"|{name}", shelf[name]) for name in FILTERS.split()} | PARTS
-        self.filters |= {name: shelf[name] for name in ("length", "count", "default", "d")}  # as in AT_ONCE
-        self.filters["tojson"] = _weighed("|tojson", tojson)
-        checks: Any = self.tests
-        self.tests = {name: test if name in AT_ONCE.split() else _weighed("", test) for name, test in checks.items()}
-        self._methods = frozenset(METHODS.split())
-        self.globals.update(namespace=Names, raise_exception=raise_exception)
-        del self.globals["lipsum"]
-
-    def _parse(self, *source: Any) -> nodes.Template:
-        if len(source[0]) > LONGEST:
-            raise TemplateSyntaxError(
-                f"it has {len(source[0]):,} characters; a template may have {LONGEST:,}. Shorten it.", 1
-            )
-        tree = Metered().visit(super()._parse(*source))
-        tree.set_environment(self)
-        return tree
-
-    def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805 - as in Jinja
-        named = {key: value for key, value in kwargs.items() if key not in INNER} if kwargs else kwargs
-        owner = getattr(__obj, "__self__", None)
-        if isinstance(owner, str) and __obj.__name__ in AHEAD:
-            spend(AHEAD[__obj.__name__](owner, *args, *named.values()))
-        spend(sum(map(weight, (*args, *named.values()))) // 8)
-        if type(__obj) is BuiltinMethodType:  # a plain method needs no context, which takes its time
-            return made(__obj(*args, **named))
-        spend(2 * STEP)
-        return made(__context.call(__obj, *args, **kwargs))
-
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        return attr in self._methods or (isinstance(obj, OWN) and not attr.startswith("_"))
-
-    def wrap_str_format(self, value: Any) -> None:
-        """Leave `format` to `is_safe_attribute`."""
-
-    def unsafe_undefined(self, obj: Any, attribute: str) -> Any:
-        raise SecurityError(f"it reads {attribute!r} of a {type(obj).__name__}, which no chat template needs")
-
-
-def _weighed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the filter or test, paid for before and after; it is called with the same first argument by Jinja."""
-    ahead, start = AHEAD.get(name), int(hasattr(function, "jinja_pass_arg"))
-
-    @wraps(function)
-    def weighed(*args: Any, **kwargs: Any) -> Any:
-        given = args[start:]
-        spend(sum(map(weight, (*given, *kwargs.values()))) // 8)
-        if ahead:
-            spend(ahead(*given, **kwargs))
-        result = function(*args, **kwargs)
-        # A generator in a generator in a generator ... would run, and be freed, beyond the depth of Python's stack.
-        return iter(made(list(result))) if isinstance(result, GeneratorType) else made(result)
-
-    return weighed
-
-
-class Names(Namespace):
-    """Jinja's namespace, whose own text would be that of all it holds, and of all that that holds."""
-
-    def __repr__(self) -> str:
-        return "<namespace>"
+"""Characters of a template. Those in use have less than 30,000."""
+LONGEST_TEXT = 5_000_000
+"""Characters that a row may become."""
+LONGEST_REASON = 500
+"""Characters of what a template says itself when it refuses a row."""
+REASONS = {
+    RecursionError: "it calls itself without end, or nests lists too deep",
+    MemoryError: "it takes more memory than a template may have",
+}
 
 
 class Generation(Extension):
-    """{% generation %} marks the assistant's text for training code; here it is only read over."""
+    """{% generation %} marks the assistant's text for training code; here it is a block like any other.
+
+    A call block, as in transformers: names that are set inside are unknown behind it.
+    """
 
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Any) -> Any:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        from jinja2 import nodes
+
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_written"), [], [], body).set_lineno(line)
+
+    def _written(self, caller: Any) -> str:
+        return str(caller())
+
+
+class Names(Namespace):
+    """Jinja's namespace without names that begin with an underscore, as in transformers."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # so that a template may write namespace(self=1)
+        Namespace.__init__(args[0])
+        for name, value in dict(*args[1:], **kwargs).items():
+            args[0][name] = value
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name.startswith("_"):
+            raise SecurityError(f"it keeps {name!r} in a namespace; no name there begins with an underscore")
+        super().__setitem__(name, value)
+
+
+class Dicts:
+    """`dict` to make one, without the rest of Python's class, as in transformers."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+def environment() -> ImmutableSandboxedEnvironment:
+    """Return the environment that transformers compiles chat templates in, but for the date, which a row names."""
+    made = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols], loader=FunctionLoader(_elsewhere)
+    )
+    made.filters["tojson"] = tojson
+    made.globals |= {"namespace": Names, "raise_exception": raise_exception, "dict": Dicts()}
+    return made
+
+
+def tojson(
+    x: Any, ensure_ascii: bool = False, indent: Any = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def raise_exception(message: str) -> None:
     raise TemplateError(message)
 
 
-def tojson(value: Any, ensure_ascii: bool = False, **form: Any) -> str:
-    """Write JSON as transformers' filter does; raises SecurityError for an indent that would be a bomb."""
-    for blank in (form.get("indent"), *(form.get("separators") or ())):
-        if (blank if isinstance(blank, int) else len(blank or "")) > WIDEST:
-            raise SecurityError(f"it writes JSON with indents or separators of more than {WIDEST} characters")
-    return json.dumps(value, ensure_ascii=ensure_ascii, **form)
+def _elsewhere(name: str) -> str:
+    raise TemplateError("it reads another template (include, import, extends), and a chat template is one text")
 
 
-@lru_cache(maxsize=1)
-def environment() -> Sandbox:
-    """Return the sandbox chat templates run in: transformers' names, but no `strftime_now`.
-
-    A template must not change with the day, so one that asks for the date takes its branch without it.
-    """
-    return Sandbox()
-
-
-@lru_cache(maxsize=32)  # a template is often copied, with its special tokens
-def opened(text: str) -> tuple[Any, frozenset[str]]:
-    """Return the compiled template and the names that it reads; raises TemplateSyntaxError for whatever is wrong."""
+@lru_cache(maxsize=32)
+def compiled(text: str) -> Template:
+    if len(text) > LONGEST:
+        raise TemplateSyntaxError(f"it has {len(text):,} characters; a template may have {LONGEST:,}. Shorten it.", 1)
     try:
-        sandbox = environment()
-        return sandbox.from_string(text), frozenset(meta.find_undeclared_variables(sandbox.parse(text)))
-    except TemplateAssertionError as error:
-        known = f"those of a chat template are: {FILTERS.strip()}, tojson".replace("\n", " ")
-        message = f"{error.message} ({known})" if "filter" in str(error.message) else error.message
-        raise TemplateSyntaxError(str(message), error.lineno) from None
-    except (SyntaxError, RecursionError, MemoryError, ValueError, OverflowError) as error:
+        return environment().from_string(text)
+    except (SyntaxError, RecursionError, ValueError, OverflowError) as error:
         # Python's own word on what Jinja made of it: too many nested blocks, a number of thousands of digits.
         reason = str(error).partition(" (")[0] or type(error).__name__
         raise TemplateSyntaxError(f"it cannot be compiled ({reason}): nest less, write shorter numbers", 1) from None
 
 
-def render(template: Any, names: dict[str, Any]) -> str:
-    """Return what a compiled template writes; raises whatever it raises, SecurityError beyond the budget."""
-    token = METER.set(Meter())
+def render(text: str, names: dict[str, Any], date: str) -> str:
+    """Return what the template writes; `date` ("2024-07-26") is every day's for `strftime_now`."""
+    written = compiled(text).render(**names, strftime_now=datetime.fromisoformat(date).strftime)
+    if len(written) > LONGEST_TEXT:
+        raise SecurityError(f"it writes {len(written):,} characters; a row may become {LONGEST_TEXT:,}")
+    return written
+
+
+def answer(text: str, names: dict[str, Any] | None = None, date: str = "") -> dict[str, Any]:
+    """Return {"text"}, without `names` {"names"} that the template reads, or {"reason", "line"} of a refusal."""
     try:
-        return str(template.render(**names))
-    finally:
-        METER.reset(token)
+        if names is not None:
+            return {"text": render(text, names, date)}
+        compiled(text)
+        return {"names": sorted(meta.find_undeclared_variables(environment().parse(text)))}
+    except TemplateSyntaxError as error:
+        return {"reason": _short(error.message or "no Jinja"), "line": error.lineno}
+    except Exception as error:  # whatever a template raises is the template's fault or the row's
+        lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
+        reason = REASONS.get(type(error)) or str(error) or type(error).__name__
+        return {"reason": _short(reason), "line": lines[-1] if lines else None}
+
+
+def _short(reason: str) -> str:
+    return reason.rstrip(".") if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
+
+
+def serve(most_bytes: int, most_seconds: float) -> None:
+    """Answer each line of standard input until it ends; the system ends the process that takes more time for one."""
+    limit_memory(most_bytes)
+    clock = getattr(signal, "setitimer", lambda *_: None)  # Windows has none
+    for line in sys.stdin:
+        clock(getattr(signal, "ITIMER_PROF", 0), most_seconds)
+        reply = json.dumps(answer(**json.loads(line)))
+        clock(getattr(signal, "ITIMER_PROF", 0), 0)
+        print(reply, flush=True)
+
+
+def limit_memory(most_bytes: int) -> None:
+    with suppress(ImportError, ValueError, OSError):  # Windows has no limits, and some systems refuse this one
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), float(sys.argv[2]))

@@ -1,0 +1,111 @@
+"""The one child process that chat templates run in: started when first asked, ended with this process or its limits."""
+
+import atexit
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+MOST_BYTES = 512 * 2**20
+"""Of the child's memory, Python and Jinja among them (some 40 MB)."""
+MOST_SECONDS = 4.0
+"""Of the processor's time for one row, a thousand times what chat templates take."""
+TOO_LONG = "it takes more than {:g} seconds of the processor's time for a row"
+KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
+"""What Python may need of the environment; the rest of it holds keys that are no template's business."""
+
+
+class Refusal(Exception):  # noqa: N818 - a template's or a row's fault, told as an IikataError by who asked
+    """Why a template is refused, for a row or at all: its line, where that is known, and whether the child ended."""
+
+    def __init__(self, reason: str, line: int | None = None, ended: bool = False) -> None:
+        super().__init__(reason)
+        self.reason, self.line, self.ended = reason, line, ended
+
+
+class Child:
+    """A process that renders, its pipes, and the one thread that may use them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self._owner = 0
+        self._recent = lru_cache(maxsize=8)(self._exchanged)  # the same prompt is asked for thrice a row
+        self._barred: set[str] = set()
+        """Templates that took too long for a row: a run waits for each of them once, not once a row."""
+
+    def ask(self, text: str, **more: Any) -> dict[str, Any]:
+        """Return what `sandbox.answer` returns; raises Refusal for a refusal, and where the process ended over it."""
+        with self._lock:
+            if more and text in self._barred:
+                raise Refusal(TOO_LONG.format(MOST_SECONDS), ended=True)
+            try:
+                answer: dict[str, Any] = json.loads(self._recent(json.dumps({"text": text, **more})))
+            except Refusal as refusal:
+                if refusal.reason == TOO_LONG.format(MOST_SECONDS):
+                    self._barred.add(text)
+                raise
+        if "reason" in answer:
+            raise Refusal(answer["reason"], answer["line"])
+        return answer
+
+    def _exchanged(self, question: str) -> str:
+        process, answer = self._started(), ""
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(question + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            pass
+        finally:  # somebody may have pressed Ctrl-C: the next question must not get this one's answer
+            if not answer.endswith("\n"):
+                self.end()
+        if not answer.endswith("\n"):
+            raise Refusal(_fate(process.returncode), ended=True)
+        return answer
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None or self._owner != os.getpid():  # a forked process must not use its parent's
+            known = {name: os.environ[name] for name in KEPT if name in os.environ}
+            self._process = subprocess.Popen(
+                [
+                    sys.executable,
+                    "-SPB",
+                    str(Path(__file__).with_name("sandbox.py")),
+                    str(MOST_BYTES),
+                    str(MOST_SECONDS),
+                ],
+                env=known | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                encoding="utf-8",
+                start_new_session=True,  # Ctrl-C is for this process, which then ends its child
+            )
+            self._owner = os.getpid()
+        return self._process
+
+    def end(self) -> None:
+        """End the process, if there is one; the next question starts another."""
+        process, self._process = self._process, None
+        if process and self._owner == os.getpid():
+            process.kill()
+            process.communicate()
+
+
+def _fate(code: int) -> str:
+    if code == -getattr(signal, "SIGPROF", 0):
+        return TOO_LONG.format(MOST_SECONDS)
+    return f"the process that renders it ended ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+
+
+CHILD = Child()
+atexit.register(CHILD.end)
