@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test faults check fuzz test-old-readers
+.PHONY: setup demo test faults check fuzz test-old-readers size docs release
 
 setup: $(VENV)/.installed
 
@@ -47,6 +47,23 @@ check: setup
 	$(BIN)/python -m ruff check $(SOURCES)
 	$(BIN)/python -m mypy
 	$(BIN)/python -m pytest tests/test_architecture.py
+
+size:
+	$(PYTHON) bench/size.py
+
+docs: setup
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIPFLAGS) -e '.[docs]'
+	$(BIN)/mkdocs build --strict --quiet
+
+# The wheel is tried as a user gets it: in an empty environment.
+release: setup
+	rm -rf dist/iikata-* dist/try
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIPFLAGS) -e '.[release]'
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/twine check --strict dist/iikata-*
+	$(PYTHON) -m venv dist/try
+	dist/try/bin/pip install --quiet --disable-pip-version-check $(PIPFLAGS) dist/iikata-*.whl
+	cd dist && try/bin/iikata demo --out try/run
 
 # One parser: make fuzz PARSERS=jinja SECONDS=60
 PARSERS ?= $(notdir $(wildcard tests/faults/seeds/*))
