@@ -3,7 +3,7 @@
 from iikata.experiment.document import dump, wide
 from iikata.experiment.files import near_file, read_text, size
 from iikata.experiment.places import SUFFIXES, absolute_path, local_path, template_name
-from iikata.experiment.read import declare, parse, read
+from iikata.experiment.read import declare, parse, read, schema
 from iikata.experiment.settings import (
     Columns,
     CompareSettings,
@@ -14,7 +14,6 @@ from iikata.experiment.settings import (
     ModelSettings,
     ScoreSettings,
     TrainSettings,
-    schema,
 )
 
 __all__ = [

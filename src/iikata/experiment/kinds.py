@@ -62,6 +62,11 @@ def _seeds(value: Any) -> Any:
     return _several(value)
 
 
+def _each_once(values: tuple[int, ...]) -> tuple[int, ...]:
+    refuse_repeats(values)
+    return values
+
+
 def _short_for(names: dict[str, str]) -> Any:
     """Take the names that other tools have for a value too."""
     return BeforeValidator(lambda value: names.get(str(value).lower().removeprefix("torch."), value))
@@ -105,7 +110,12 @@ OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
 AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
 Texts = Annotated[tuple[Text, ...], OneOrMore, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Seeds = Annotated[tuple[Seed, ...], BeforeValidator(_seeds, json_schema_input_type=list[int]), Field(min_length=1)]
+Seeds = Annotated[
+    tuple[Seed, ...],
+    BeforeValidator(_seeds, json_schema_input_type=list[int]),
+    Field(min_length=1),
+    AfterValidator(_each_once),
+]
 HeldOut = Annotated[int | float | Text | None, BeforeValidator(_held_out)]
 Modules = Annotated[
     Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)],

@@ -87,3 +87,8 @@ def _override(values: dict[str, Any], override: str, places: dict[Key, str]) -> 
             raise IikataError(f"{place}: {'.'.join(key[:i])} holds no settings; give it whole.")
     places[key] = place
     section[key[-1]] = load(text, f'--set "{short(override)}"')
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the experiment file, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}

@@ -89,8 +89,8 @@ class DataSettings(Settings):
     train: Texts
     """Hub id, or json / jsonl / csv / parquet file, or a list of them."""
     validation: HeldOut = None
-    """Rows held out by a hash of their content: how many (0 for none) or a share below 1; or a file. Where this is
-    not given: 500, or a tenth where that is less."""
+    """Rows held out by a hash of their content: how many (0 for none), a share below 1, or a file; where this is not
+    given 500, or a tenth where that is less."""
     columns: Columns = Columns()
     """Column names, where they differ from instruction, input, output."""
 
@@ -135,12 +135,6 @@ class TrainSettings(Settings):
     """Time between saved states, from which a killed run goes on."""
     lora: LoraSettings = LoraSettings()
     """Rank, scale and places of the adapter."""
-
-    @field_validator("seeds")
-    @classmethod
-    def _draw_each_once(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        refuse_repeats(seeds)
-        return seeds
 
 
 class GenerateSettings(Settings):
@@ -267,13 +261,7 @@ class Experiment(Settings):
 
     def at(self, *key: str | int) -> str:
         """Return where a setting was written, as `file:line:column: `; "" where that is not known."""
-        place = self._place(key) if self._place else ""
-        return f"{place}: " if place else ""
-
-    def template_at(self, spec: str) -> str:
-        """Return `at` of a template's name."""
-        section = "templates" if spec in self.templates else "prompt_only"
-        return self.at(section, getattr(self, section).index(spec))
+        return f"{place}: " if self._place and (place := self._place(key)) else ""
 
     @property
     def margins(self) -> dict[str, float]:
@@ -306,8 +294,3 @@ class Experiment(Settings):
             plain[key] = [absolute(spec, "template") for spec in plain[key]]
         plain["probes"] = self.probes and str(absolute_path(self.probes, self.folder))
         return plain
-
-
-def schema() -> dict[str, Any]:
-    """Return the JSON schema of the experiment file, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Experiment.model_json_schema()}

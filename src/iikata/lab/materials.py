@@ -91,7 +91,9 @@ class Materials:
         except IikataError as error:
             if (path := local_path(spec, folder, "template")) and path.is_file():
                 raise  # the file's own line is named
-            raise IikataError(f"{self.experiment.template_at(spec)}{error}{wide(spec)}") from None
+            section = "templates" if spec in self.experiment.templates else "prompt_only"
+            place = self.experiment.at(section, getattr(self.experiment, section).index(spec))
+            raise IikataError(f"{place}{error}{wide(spec)}") from None
 
     @cached_property
     def prefixes(self) -> dict[str, list[tuple[int, ...]]]:
