@@ -35,12 +35,12 @@ faults: setup
 # Other versions of what models are read with, laid over the environment: tests/overlays/NAME.txt lists them.
 $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
 	rm -rf $(@D)
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
 	touch $@
 
 # What is exported, read by transformers 4 and an old peft.
 test-old-readers: $(VENV)/overlays/old-readers/.installed
-	IIKATA_OLD_READERS=$(<D) $(BIN)/pytest tests/lab/test_old_readers.py
+	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest tests/lab/test_old_readers.py
 
 check: setup
 	$(BIN)/python -m ruff format --check $(SOURCES)

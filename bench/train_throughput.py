@@ -23,8 +23,10 @@ from subject import SHAPES, fresh, open_model, peak_gb, wait
 
 from iikata.lab.shapes import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.model import fp8, memory
+from iikata.model.attention import NAME
 from iikata.model.buffers import computed
 from iikata.model.layers import compilations, decoder_layers
+from iikata.model.lora_linear import LoraLinear
 from iikata.records import Arm, Encoded
 from iikata.score.nll import nats
 from iikata.train import ArmRun, Recipe, train
@@ -155,30 +157,28 @@ def likelihood(base: Any, args: argparse.Namespace, cells: int, rows: int) -> Ro
 
 
 def _bare(base: Any) -> Any:
-    """Take the adapters of an earlier row off."""
-    if base.adapters is not None:
-        for name, layer in base.adapters.layers.items():
+    """Take off what an earlier row put on the base, ours or peft's, also where that row failed in the middle."""
+    for name, layer in list(base.model.named_modules()):
+        plain = layer.base if isinstance(layer, LoraLinear) else getattr(layer, "base_layer", None)
+        if plain is not None:
             parent, _, last = name.rpartition(".")
-            setattr(base.model.get_submodule(parent), last, layer.base)
-        base.adapters = None
+            setattr(base.model.get_submodule(parent), last, plain)
+    if hasattr(base.model, "peft_config"):
+        del base.model.peft_config
+    base.adapters = None
+    base.model.set_attn_implementation(NAME)
+    base.model.eval().requires_grad_(False)
     return base
 
 
 def peft_model(base: Any, args: argparse.Namespace) -> Any:
     from peft import LoraConfig, get_peft_model
 
-    _bare(base)
-    base.model.set_attn_implementation("sdpa")
+    _bare(base).model.set_attn_implementation("sdpa")
     base.run_layers(False)
     targets = args.targets if args.targets == "all-linear" else [args.targets]
     config = LoraConfig(r=args.r, lora_alpha=2 * args.r, target_modules=targets, task_type="CAUSAL_LM")
     return get_peft_model(base.model, config)
-
-
-def _restore(base: Any, model: Any) -> None:
-    base.model = model.unload()
-    base.model.set_attn_implementation("iikata")
-    base.model.eval().requires_grad_(False)
 
 
 def _padded(batch: list[Encoded], device: Any) -> dict[str, torch.Tensor]:
@@ -213,7 +213,6 @@ def peft_loop(base: Any, args: argparse.Namespace, micro: int, steps: int) -> Ro
         optimizer.step()
         optimizer.zero_grad()
     seconds = wait() - began
-    _restore(base, model)
     return Row(f"PEFT loop, micro-batch {micro}, length-grouped, padded", tokens / seconds, tokens / seconds, peak_gb())
 
 
@@ -260,7 +259,6 @@ def hf_trainer(base: Any, args: argparse.Namespace) -> Row:
     Counting(model=model, args=settings, train_dataset=Rows(), data_collator=padded, callbacks=[Clock()]).train()
     first, last = times[len(times) // 8], times[-1]
     rate = (last[1] - first[1]) / (last[0] - first[0])
-    _restore(base, model)
     return Row("HF Trainer + PEFT, micro-batch 2, padded", rate, rate, peak_gb())
 
 
