@@ -1,11 +1,13 @@
 """Stage compare: score files and gates to comparisons and a verdict; needs no model."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from iikata.compare import MetricInfo, Result
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
+from iikata.lab import declaring
 from iikata.lab.events import Stage, Warned
 from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
@@ -14,7 +16,7 @@ from iikata.lab.whole import gates, missing_scores, same_experiment, whole_score
 from iikata.metrics import RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Score
-from iikata.store import write_json
+from iikata.store import read_object, write_json
 
 
 def compare(lab: Materials) -> dict[str, int]:
@@ -29,10 +31,36 @@ def compare(lab: Materials) -> dict[str, int]:
 
 def comparisons(lab: Materials) -> Result:
     """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
-    settings = lab.experiment
     same_experiment(lab)
+    names, history = score_names(lab), lab.declare()
+    first, now = history[0], declaring.declaration(lab.experiment, lab.signature)
+    result = _compared(lab, names, now)
+    if first["after_scores"]:
+        result = replace(result, warnings=["what is declared was declared after scores existed", *result.warnings])
+    if not (changed := list(declaring.changes(first, now))):
+        return result
+    return declaring.shown(result, _first(lab, names, first, changed), history[-1]["at"], changed)
+
+
+def _first(
+    lab: Materials, names: list[str], first: Mapping[str, Any], changed: Sequence[Mapping[str, str]]
+) -> Mapping[str, Any] | None:
+    """Return the result under the first declaration: from the scores, or as stored where those are others now."""
+    if declaring.recomputable(changed) and lab.store.scores(first["primary"]).is_file():
+        return _compared(lab, list(dict.fromkeys((first["primary"], *names))), first).to_json()
+    stored = read_object(lab.store.comparisons)
+    if not isinstance(stored.get("verdict"), dict):
+        return None
+    if "changed" not in stored["verdict"]:
+        return stored
+    before = [{**one, "verdict": one["detail"].get("first_verdict")} for one in stored["comparisons"]]
+    kept = stored["verdict"].get("first")
+    return kept and {"verdict": kept, "comparisons": before}
+
+
+def _compared(lab: Materials, names: list[str], declared: Mapping[str, Any]) -> Result:
     scores, notes = [], []
-    for name in score_names(lab):
+    for name in names:
         found = known_cells(lab, lab.store.read_scores(name))
         whole_scores(lab, name, found, gates(lab))
         used, note = averaged(found) if name in RATED else (found, None)
@@ -42,10 +70,10 @@ def comparisons(lab: Materials) -> Result:
         raise IikataError(f"{lab.store.path}: no scores yet. First: iikata run EXP --to score.")
     result = compared(
         scores,
-        {name: metric_info(lab, name) for name in score_names(lab)},
-        settings.score.primary,
-        settings.margins,
-        settings.compare.alpha,
+        {name: metric_info(lab, name) for name in names},
+        declared["primary"],
+        {name: margin for name, margin in declared["margins"].items() if name in names},
+        declared["alpha"],
         gates(lab),
     )
     return replace(result, warnings=result.warnings + notes)

@@ -1,5 +1,6 @@
 """What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,7 @@ from iikata import dataset, encode
 from iikata.disk import write_text
 from iikata.errors import IikataError
 from iikata.experiment import Experiment, local_path, template_name, wide
-from iikata.lab import shapes, signature
+from iikata.lab import declaring, shapes, signature
 from iikata.lab.events import Tell, Warned
 from iikata.records import Cell, Encoded, Probe
 from iikata.store import RunFolder, write_json
@@ -162,10 +163,34 @@ class Materials:
         merged, warnings, changed = signature.extend(stored, now, str(self.store.path), untrained)
         for warning in warnings:
             self.tell(Warned(warning))
+        history = (stored or {}).get("declared", [])
+        merged = self._declared(merged, stored or {})
+        changed += [
+            f"{setting['setting']} {setting['first']} -> {setting['now']}"
+            for setting in (declaring.changes(history[-1], merged["declared"][-1]) if history else ())
+            if setting["setting"] in declaring.LISTS
+        ]
         if changed:
             self.put_aside(signature.listed(changed))
         write_text(self.store.experiment, dump(self.experiment))
         write_json(self.store.signature, merged)
+
+    def _declared(self, signed: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the signature with what is declared now added to its history."""
+        # A score file that was deleted was there all the same.
+        scored = bool(stored.get("scored")) or any(self.store.path.glob("score/*.jsonl"))
+        now = declaring.declaration(self.experiment, signed)
+        return {**signed, "scored": scored, "declared": declaring.declared(stored.get("declared", []), now, scored)}
+
+    def declare(self, scored: bool = False) -> list[dict[str, Any]]:
+        """Sign what is declared now, where no stage does that before; return the history. `scored`: from now on."""
+        stored = self.signature
+        signed = self._declared(stored, stored)
+        signed["scored"] |= scored
+        if signed != stored:
+            write_json(self.store.signature, signed)
+            vars(self).pop("signature")
+        return list(signed["declared"])
 
     def put_aside(self, why: str) -> None:
         """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""

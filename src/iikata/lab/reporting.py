@@ -1,6 +1,7 @@
 """Stage report: everything the run holds to one page and its Markdown twin; needs no model."""
 
 import shlex
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,7 +64,8 @@ def material(lab: Materials) -> Material:
     return Material(
         name=experiment.name,
         experiment=store.experiment.read_text(encoding="utf-8"),
-        signature=lab.signature,
+        signature={key: value for key, value in lab.signature.items() if key not in ("declared", "scored")},
+        declared=_declared(lab),
         comparisons=comparisons,
         scores=scores,
         metrics={name: declared(lab, name) for name in names},
@@ -98,6 +100,13 @@ def costs(lab: Materials, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
         for stage in dict.fromkeys(stage for stage, _ in notes)
         for own in [[line for (of, _), line in notes.items() if of == stage]]
     ]
+
+
+def _declared(lab: Materials) -> dict[str, Any]:
+    first = lab.declare()[0]
+    begun = next((line["begun"] for line in read_lines(lab.store.timing) if _is_number(line.get("begun"))), None)
+    at = "" if begun is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begun))
+    return {"at": first.get("at", at), "after_scores": first["after_scores"]}
 
 
 def _is_number(value: Any) -> bool:

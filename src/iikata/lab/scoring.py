@@ -14,6 +14,7 @@ from iikata.score import score_answers
 
 def score(lab: Materials) -> dict[str, int]:
     """Write one score file a metric."""
+    lab.declare(scored=True)
     answers = _answers(lab)
     probes = {probe.id: probe for probe in lab.probes}
     about = Context(markers={name: template.markers() for name, template in lab.templates.items()})

@@ -9,7 +9,7 @@ from typing import Any
 from iikata.errors import IikataError
 from iikata.lab.materials import Materials
 from iikata.lab.signature import probe_hashes
-from iikata.metrics import RATED, get
+from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
 from iikata.store import read_json
@@ -67,7 +67,7 @@ def missing_scores(lab: Materials, there: Sequence[str]) -> str:
 
 
 def _nothing_to_score(lab: Materials, metric: str) -> bool:
-    if metric in ("nll", "nll_end", "nll_template"):
+    if metric in HELD_OUT:
         return lab.experiment.data.validation == 0
     return lab.experiment.probes is None
 

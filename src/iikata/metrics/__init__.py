@@ -21,7 +21,7 @@ from iikata.metrics.rouge_l import RougeL
 from iikata.metrics.script import Script
 from iikata.registry import lookup
 
-__all__ = ["METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
+__all__ = ["HELD_OUT", "METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
 
 METRICS: dict[str, Metric] = {
     "nll": Nll(),
@@ -42,6 +42,9 @@ METRICS: dict[str, Metric] = {
     "distinct": Distinct(),
     "distinct_2": Distinct(2),
 }
+
+HELD_OUT = ("nll", "nll_end", "nll_template")
+"""Measured on the held-out rows, each its own cluster; all others are measured on the probes."""
 
 RATED: dict[str, Metric] = {"rated": Rated(), "rated_base": RatedBase()}
 """Made of what people chose between two answers: declared here, scored by nothing that sees one answer alone."""

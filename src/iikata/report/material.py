@@ -55,5 +55,7 @@ class Material:
     """What all blind ratings say together: ratings, raters {name: choices}, skipped, same, shared, agreement,
     win_rates [{first, second, wins, ties, losses, rate, by_cluster}] and strengths [{trained_on, prompted_with,
     strength, interval}], the strongest first; a cell is (trained_on, prompted_with). None: nobody rated."""
+    declared: Mapping[str, Any] | None = None
+    """When margin, primary metric and alpha were declared ("at"), and whether scores existed then ("after_scores")."""
     halvings: Sequence[Mapping[str, Any]] = ()
     """Where memory ran out: stage ("train", "generate", "score") and what was gone on with (to)."""
