@@ -2,6 +2,8 @@
 
 import re
 import string
+from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from statsmodels.stats.multitest import multipletests
 from iikata.compare import MetricInfo, compare
 from iikata.compare.gates import shapes
 from iikata.compare.phrases import GATES_JA, PHRASES, SHAPES
-from iikata.compare.verdict import benjamini_hochberg, holm, verdict
+from iikata.compare.sentence import Speaker
+from iikata.compare.verdict import benjamini_hochberg, holm, lora_needed, verdict
 
 RULES = [
     # gates, interval, interval_90, margin, adjusted p, permutation p, both few -> verdict, beyond_margin
@@ -97,8 +100,8 @@ CASES = [
     (said(0.5, 0.5, margin=None), "INCONCLUSIVE", None, ["no margin was declared"], ["同等とも言えません"]),
     (said(0.5, 0.5, S=3, seed_sd=0.2), "INCONCLUSIVE", None, ["seeds x", "would be needed"], ["シード ×"]),
     (said(0.8, 0.4, S=1), "MATTERS", "YES", ["adapters only (1 seed, 60 probe clusters)"], ["今回のアダプタに限った"]),
-    (said(0.8, 0.4, C=6), "MATTERS", None, ["these 6 probe clusters only (5 seeds)"], ["今回の6 プローブ"]),
-    (said(0.8, 0.4, S=1, C=3), "INCONCLUSIVE", None, ["nothing can be settled"], ["結論を出せません"]),
+    (said(0.8, 0.4, C=6), "MATTERS", None, ["these 6 probe clusters only (5 seeds)"], ["今回の6 質問クラスタに限った"]),
+    (said(0.8, 0.4, S=1, C=3), "INCONCLUSIVE", None, ["too few for any claim"], ["少なすぎて何も主張できません"]),
 ]
 
 
@@ -141,3 +144,86 @@ def test_no_difference_found_is_never_told_as_no_difference():
     for told, *_ in CASES:
         for forbidden in ("no need to care", "no difference between", "does not matter", "差はありません"):
             assert forbidden not in told["sentence_en"] + told["sentence_ja"]
+
+
+ROWS = MetricInfo("nll", "lower", None, "bits per byte", "likelihood", on_rows=True)
+
+
+@pytest.fixture(scope="module")
+def grid():
+    """Results over designs, effects, margins and metrics, three templates and the base."""
+    return list(_grid())
+
+
+def _grid():
+    for number, (S, C, effect, margin, info) in enumerate(
+        product((1, 2, 3, 5), (4, 14, 40), (0.0, 0.03, 0.12), (None, 0.1), (RATE, ROWS))
+    ):
+        means, clip = {"A": 0.45 + effect, "B": 0.45, "C": 0.42}, (0, 1) if info.bounds else (-9, 9)
+        seed_sd = (0.003, 0.08)[number % 2]
+        cells = {
+            (t, t): normal(S, C, mean, seed_sd, 0.05, rng=number * 4 + i) for i, (t, mean) in enumerate(means.items())
+        }
+        cells[None, "A"] = normal(1, C, 0.45, 0, 0.05, rng=number * 4 + 3)
+        tables = {cell: np.clip(table, *clip) for cell, table in cells.items()}
+        margins = {} if margin is None else {info.name: margin}
+        yield info, margin, compare(made(tables, info.name), {info.name: info}, info.name, margins)
+
+
+def test_no_sentence_says_of_an_interval_what_the_interval_denies(grid):
+    seen = Counter()
+    for info, margin, result in grid:
+        for question in ("matched", "tuned_vs_best_base"):
+            for c in (c for c in result.comparisons if c.question == question and c.verdict != "NOT_ASSESSABLE"):
+                speaker = Speaker(info, margin, "en")
+                if question == "matched":
+                    said = " ".join(speaker.template([c], c.verdict, c))
+                else:
+                    said = " ".join(speaker.lora(c, lora_needed(c.verdict, True)))
+                low, high = c.interval or (float("-inf"), float("inf"))
+                claims = {
+                    "neither settle that there is a difference": low <= 0 <= high,
+                    "nor rule out one": margin is not None
+                    and not (-margin < c.interval_90[0] <= c.interval_90[1] < margin),
+                    "do not settle that": low <= 0 <= high,
+                    "taken alone": not low <= 0 <= high and c.p < 0.05 <= c.p_holm,
+                    "is not settled (Holm": c.p_holm >= 0.05,
+                    "makes a difference": c.p_holm < 0.05 and not low <= 0 <= high,
+                    "matters for": c.verdict == "INCONCLUSIVE" or c.p_holm < 0.05,
+                    "equivalent": c.verdict == "EQUIVALENT" or margin is None,
+                    "whole interval lies beyond": margin is not None and (low > margin or high < -margin),
+                    "exceeds the declared margin": margin is not None and not (low > margin or high < -margin),
+                    "too few for any claim": c.n_seeds < 3 and c.n_clusters < 10,
+                    "four times out of five": not (c.n_seeds < 3 and c.n_clusters < 10),
+                    "about the training recipe": c.n_seeds >= 3 and c.n_clusters >= 10,
+                    "probe": not info.on_rows,
+                    "held-out row": info.on_rows,
+                }
+                for claim, true in claims.items():
+                    assert true or claim not in said, (claim, said, c)
+                    seen[claim] += claim in said
+                first = {"these_adapters": "For these adapters only (", "these_probes": f"On these {c.n_clusters} "}
+                if c.n_seeds < 3 and c.n_clusters < 10:
+                    assert re.match(
+                        r"Whether .* is open: \d seeds? and \d (held-out rows|probe clusters) are too few", said
+                    )
+                elif c.scope in first:
+                    assert said.startswith(first[c.scope])
+                if c.needed and c.needed["seeds"] and question == "tuned_vs_best_base":
+                    assert c.needed["clusters"] > c.needed["tested"]
+                    assert (
+                        f"{c.needed['tested']} {'held-out rows' if info.on_rows else 'probe clusters'} are left" in said
+                    )
+    assert all(seen.values()), seen
+
+
+def test_both_languages_say_the_same_numbers(grid):
+    for _, _, result in grid:
+        if "NOT_ASSESSABLE" in result.verdict.values():  # Japanese names what failed, English gives its numbers too
+            continue
+        numbers = [
+            sorted(re.findall(r"\d+\.\d+|\d+", result.verdict[f"sentence_{language}"].replace("points", "")))
+            for language in ("en", "ja")
+        ]
+        spoken = {"1", "3", "5", "4", "10", "15", "64", "100"}  # "a third", "four times out of five"
+        assert [n for n in numbers[0] if n not in spoken] == [n for n in numbers[1] if n not in spoken]

@@ -8,7 +8,7 @@ from iikata.cli.terminal import dumped
 from iikata.compare import MetricInfo, Result, read_table
 from iikata.compare import compare as compared
 from iikata.errors import IikataError
-from iikata.metrics import METRICS, RATED
+from iikata.metrics import HELD_OUT, METRICS, RATED
 
 
 def compare_files(given: argparse.Namespace) -> None:
@@ -54,7 +54,13 @@ def _result(path: Path, given: argparse.Namespace) -> Result:
     table = read_table(path)
     metrics = {
         name: MetricInfo(
-            name, metric.better, metric.bounds, metric.unit, metric.kind, getattr(metric, "within_template", False)
+            name,
+            metric.better,
+            metric.bounds,
+            metric.unit,
+            metric.kind,
+            getattr(metric, "within_template", False),
+            name in HELD_OUT,
         )
         for name, metric in {**METRICS, **RATED}.items()
         if name in table.metrics

@@ -12,7 +12,7 @@ from iikata.compare.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, estimate,
 from iikata.compare.metric import MetricInfo
 from iikata.compare.pairing import Side
 from iikata.compare.permutation import sign_flip_p
-from iikata.compare.phrases import SHAPES
+from iikata.compare.phrases import COUNTED, SHAPES
 from iikata.compare.questions import Contrast, NoiseFloor
 from iikata.compare.table import Panel
 from iikata.compare.verdict import needed, verdict
@@ -73,7 +73,8 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
     """Hold the interval against the sign flips and look at the shape of the differences."""
     d = made.contrast.pair.d
     made.shapes = shapes(d)
-    made.warnings += [SHAPES["en"][shape] for shape in made.shapes]
+    things = COUNTED["en"]["rows" if made.info.on_rows else "probes"][1]
+    made.warnings += [SHAPES["en"][shape].format(things=things) for shape in made.shapes]
     if found.identical:
         made.warnings.append("all clusters have the same difference; the interval follows the rule for that case")
     # Fewer clusters are taken as they are: flipping their signs would speak about others.
@@ -176,11 +177,12 @@ def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) ->
     else:
         settled = needed(found.squares, goal, alpha, equivalence=margin is not None) if goal > 0 else None
     if settled is None:
-        return {"seeds": None, "probes": None, "clusters": None, "lower_bound": False}
+        return {"seeds": None, "probes": None, "clusters": None, "tested": None, "lower_bound": False}
     # A third of the clusters goes to choosing the base's template and must be there, too.
     clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail.get("choosing_clusters", 0)) / C)
     probes = math.ceil(clusters * pair.n_probes / C)
-    return {"seeds": settled["seeds"], "probes": probes, "clusters": clusters, "lower_bound": S < 2}
+    counts = {"probes": probes, "clusters": clusters, "tested": settled["clusters"]}
+    return {"seeds": settled["seeds"], **counts, "lower_bound": S < 2}
 
 
 def _needed_identical(size: float, span: float, margin: float | None, alpha: float) -> int | None:

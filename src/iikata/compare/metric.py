@@ -26,6 +26,8 @@ class MetricInfo:
     within_template: bool = False
     """True where scores under different prompt templates have different zeros (judge: against that template's base),
     so that nothing but tuned_vs_base is asked."""
+    on_rows: bool = False
+    """True where the clusters are held-out rows, not the probes'."""
 
     def __post_init__(self) -> None:
         for field, value, allowed in (("better", self.better, BETTER), ("kind", self.kind, KINDS)):

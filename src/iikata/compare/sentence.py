@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.compare.metric import MetricInfo
-from iikata.compare.phrases import GATES_JA, PHRASES, SHAPES, UNITS_JA
+from iikata.compare.phrases import COUNTED, GATES_JA, PHRASES, SHAPES, UNITS_JA
 from iikata.compare.verdict import lora_needed, template_matters
 from iikata.records import Comparison
 
@@ -60,6 +60,9 @@ class Speaker:
         self.info, self.margin, self.language = info, margin, language
         self.words = PHRASES[language]
         self.metric = f"「{info.name}」" if language == "ja" else f'"{info.name}"'
+        counted = COUNTED[language]
+        self.things = counted["rows" if info.on_rows else "probes"]
+        self.units = self.things[1] if info.on_rows else counted["unit"]
         self.scale = 100 if info.is_share else 1
         unit = "points" if info.is_share else info.unit
         gap = " " if language == "en" and unit else ""
@@ -70,7 +73,7 @@ class Speaker:
         if c is None:
             return [self.words["template_NONE"].format(metric=self.metric)]
         fields = {**self.fields(c), "n": len(matched), "k": sum(m.verdict == verdict for m in matched)}
-        parts = [self.words[self._key(f"template_{verdict}", c)].format(**fields)]
+        parts = [self._verdict("template", verdict, c, fields)]
         if len(matched) > 1 and verdict != "EQUIVALENT":
             parts.append(self.words["of_pairs"].format(**fields))
         return parts + self._after(c, fields)
@@ -80,12 +83,31 @@ class Speaker:
         if c is None:
             return [self.words["lora_NONE"].format(metric=self.metric)]
         fields = self.fields(c)
-        return [self.words[self._key(f"lora_{verdict}", c)].format(**fields), *self._after(c, fields)]
+        return [self._verdict("lora", verdict, c, fields), *self._after(c, fields)]
 
-    def _key(self, key: str, c: Comparison) -> str:
-        if c.verdict != "INCONCLUSIVE":
-            return key
-        return "no_interval" if c.interval is None else key if self.margin is not None else f"{key}_no_margin"
+    def _verdict(self, asked: str, verdict: str, c: Comparison, fields: Mapping[str, Any]) -> str:
+        """Say the verdict, and before it what it is limited to: the interval would be read as the recipe's."""
+        if c.verdict == "INCONCLUSIVE":
+            said = self.words[f"{asked}_open"] + self.words[self._reason(c)]
+        else:
+            alone = c.verdict == "SMALL" and c.p_holm is not None and c.p_holm >= 1 - c.level
+            said = self.words[f"{asked}_{verdict}{'_alone' if alone else ''}"]
+        limited = c.scope != "recipe" and not c.detail["both_few"] and c.verdict != "NOT_ASSESSABLE"
+        if not limited:
+            return said.format(**fields)
+        if self.language == "en" and not said.startswith("LoRA"):
+            said = said[0].lower() + said[1:]
+        return (self.words[c.scope] + said).format(**fields)
+
+    def _reason(self, c: Comparison) -> str:
+        """Return why nothing is settled: too little to say anything, else what the numbers leave open."""
+        if c.detail["both_few"]:
+            return "too_few_no_interval" if c.interval is None else "too_few"
+        if c.interval is None:
+            return "no_interval"
+        if not c.interval[0] <= 0 <= c.interval[1]:
+            return "alone"
+        return "neither_no_margin" if self.margin is None else "neither"
 
     def _after(self, c: Comparison, fields: Mapping[str, Any]) -> list[str]:
         """Say what must stand behind an effect: margin, what it would take, scope, noise floor, shape."""
@@ -95,14 +117,14 @@ class Speaker:
         if c.verdict == "INCONCLUSIVE" and c.interval is not None:
             keys += self._outlook(c)
         if c.verdict != "NOT_ASSESSABLE":
-            keys.append("both_few" if c.detail["both_few"] else c.scope)
+            keys += ["recipe"] if c.scope == "recipe" else []
             keys += ["noise"] if c.question == "matched" and c.detail["noise_floor"] is not None else []
         parts = [self.words[key].format(**fields) for key in keys]
-        return parts + [SHAPES[self.language][shape] for shape in c.detail["shapes"] if keys]
+        return parts + [SHAPES[self.language][shape].format(**fields) for shape in c.detail["shapes"] if keys]
 
     def _outlook(self, c: Comparison) -> list[str]:
         keys = []
-        if c.mde is not None:
+        if c.mde is not None and not c.detail["both_few"]:
             keys.append("mde_none" if self.info.span is not None and c.mde > self.info.span else "mde")
         if c.needed and c.needed["seeds"]:
             keys.append("needed_at_least" if c.needed["lower_bound"] else "needed")
@@ -116,7 +138,7 @@ class Speaker:
         low, high = c.interval or (0.0, 0.0)
         sides = [self._side(c, side) for side in (c.treatment, c.control)]
         better, worse = sides if _improved(c) else sides[::-1]
-        need = c.needed or {}
+        need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
         return {
             "metric": self.metric,
             "a": sides[0],
@@ -135,11 +157,17 @@ class Speaker:
             "goal": self.number(abs(difference) if self.margin is None else self.margin),
             "mde": self.number(c.mde or 0.0),
             "noise": self.number(c.detail["noise_floor"] or 0.0),
-            "n_seeds": self._count(c.n_seeds, "seed", "シード"),
-            "n_clusters": self._count(c.n_clusters, "probe cluster", "プローブクラスタ"),
+            "n_seeds": self._count(c.n_seeds, "seed", "seeds") if self.language == "en" else f"{c.n_seeds} シード",
+            "n_clusters": self._count(c.n_clusters, self.things[0], self.things[1]),
+            "things": self.things[1],
+            "units": self.units,
+            "with_choosing": self.words["with_choosing"] if choosing else "",
             "need_seeds": need.get("seeds"),
             "need_probes": need.get("probes"),
-            "choosing": c.detail.get("choosing_clusters"),
+            "of_these": self.words["of_these"].format(need_tested=need.get("tested"), things=self.things[1])
+            if choosing
+            else "",
+            "choosing": choosing,
             "gates": self._gates(c),
         }
 
@@ -147,8 +175,8 @@ class Speaker:
         trained_on = side["trained_on"] or "base"
         return trained_on if c.question == "matched" else f"{trained_on}@{side['prompted_with']}"
 
-    def _count(self, n: int, english: str, japanese: str) -> str:
-        return f"{n} {japanese}" if self.language == "ja" else f"{n} {english}{'' if n == 1 else 's'}"
+    def _count(self, n: int, one: str, many: str) -> str:
+        return f"{n} {one if n == 1 else many}"
 
     def _gates(self, c: Comparison) -> str:
         names = [f"{gate['name']} {gate['subject']}".strip() for gate in c.gates]

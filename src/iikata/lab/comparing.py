@@ -13,7 +13,7 @@ from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
 from iikata.lab.rating import averaged
 from iikata.lab.whole import gates, missing_scores, same_experiment, whole_scores
-from iikata.metrics import RATED, get
+from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Score
 from iikata.store import read_object, write_json
@@ -112,7 +112,9 @@ def declared(lab: Materials, name: str) -> Any:
 def metric_info(lab: Materials, name: str) -> MetricInfo:
     metric = declared(lab, name)
     alike = getattr(metric, "within_template", False)
-    return MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind, within_template=alike)
+    return MetricInfo(
+        metric.name, metric.better, metric.bounds, metric.unit, metric.kind, alike, metric.name in HELD_OUT
+    )
 
 
 def known_cells(lab: Materials, scores: list[Score]) -> list[Score]:

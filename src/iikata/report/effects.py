@@ -109,3 +109,8 @@ def _step(span: float) -> float:
     """Return a round distance between ticks that cuts `span` into two to five."""
     power = 10.0 ** math.floor(math.log10(span / 2))
     return power * max(factor for factor in (1, 2, 5) if factor * power <= span / 2)
+
+
+def scope(record: Mapping[str, Any]) -> str:
+    """Return what a comparison's interval speaks about; "both_few" where it supports no claim."""
+    return "both_few" if record["detail"].get("both_few") else str(record["scope"])

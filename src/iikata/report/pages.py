@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from iikata.metrics import HELD_OUT
 from iikata.report import effects, figures, visible
 from iikata.report.context import context
 from iikata.report.material import Material
@@ -69,6 +70,8 @@ def _environment() -> jinja2.Environment:
         "target": effects.target,
         "cell_of": effects.cell,
         "side": effects.side,
+        "scope": effects.scope,
+        "held_out": HELD_OUT,
     }
     return environment
 
