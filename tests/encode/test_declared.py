@@ -219,3 +219,25 @@ def test_a_piece_that_the_folder_gives_two_ids_is_refused(tmp_path):
     folder = pieces(tmp_path / "t", added_tokens_decoder={"600": token("</s>")})
     with pytest.raises(IikataError, match=r'"</s>" has the id 600 .*, and 2 in the SentencePiece model'):
         load_tokenizer(folder)
+
+
+def test_token_that_a_folder_names_itself_reaches_its_chat_template(byte_bpe_folder, tmp_path):
+    from iikata.encode import tokenizer_config, tokenizer_json
+    from iikata.templates import native
+
+    folder = shutil.copytree(byte_bpe_folder, tmp_path / "model")
+    settings = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    settings["extra_special_tokens"] = {"user_token": "<|im_start|>"}
+    settings["chat_template"] = "{{ bos_token }}{{ user_token }}{{ messages[0].content }}{{ none_token }}"
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    ours = load_tokenizer(folder)
+    text = theirs.apply_chat_template([{"role": "user", "content": "q"}], tokenize=False)
+    assert text == "<|endoftext|><|im_start|>q"
+    assert native(ours.chat_template, ours.named_tokens).render("q").prompt == text
+    exported = tmp_path / "exported"
+    exported.mkdir()
+    (exported / "tokenizer.json").write_text(tokenizer_json(ours), encoding="utf-8")
+    (exported / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(ours)), encoding="utf-8")
+    again = transformers.AutoTokenizer.from_pretrained(exported)
+    assert again.special_tokens_map["user_token"] == "<|im_start|>"

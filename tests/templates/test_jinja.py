@@ -187,15 +187,20 @@ PARTS = (
 )
 
 
-@pytest.mark.parametrize("text", [PARTS, PARTS.replace("part in m.content", "part in m['content'][0:] if part.text")])
-def test_template_that_reads_parts_alone_gets_them(text, on_the_fixed_day):
+MIXED = PARTS.replace(
+    "{% for part", "{% if m.role == 'assistant' %}{{ m.content.strip() }}{% else %}{% for part"
+).replace("{% endfor %};", "{% endfor %}{% endif %};")
+
+
+@pytest.mark.parametrize(("text", "roles"), [(PARTS, ("user", "assistant")), (MIXED, ("user",)), (CHATML, ())])
+def test_template_that_reads_parts_alone_gets_them(text, roles, on_the_fixed_day):
+    messages = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
     rendered = native(text, {}).render("q", "", "a")
-    assert rendered.prompt + rendered.completion + rendered.end == "user:q;assistant:a;"
-    parts = [
-        {"role": role, "content": [{"type": "text", "text": text}]}
-        for role, text in (("user", "q"), ("assistant", "a"))
-    ]
-    assert on_the_fixed_day(text, parts) == "user:q;assistant:a;"
+    for message in messages:
+        if message["role"] in roles:
+            message["content"] = [{"type": "text", "text": message["content"]}]
+    assert rendered.prompt + rendered.completion + rendered.end == on_the_fixed_day(text, messages)
+    assert rendered.completion == "a"
 
 
 def test_template_for_tools_alone_is_refused_with_that_reason():

@@ -208,7 +208,9 @@ def _converted(folder: Path) -> str:
 
 
 def _names(settings: Mapping[str, Any]) -> dict[str, str]:
-    return {name: text_of(settings[name]) for name in NAMES if settings.get(name)}
+    extra = settings.get("extra_special_tokens")  # named, where it is no list: a chat template may write them
+    named = {**(extra if isinstance(extra, dict) else {}), **{name: settings.get(name) for name in NAMES}}
+    return {name: text_of(token) for name, token in named.items() if token}
 
 
 def _end(folder: Path, id: int | None, named: str | None, declared: Iterable[int]) -> int:

@@ -4,6 +4,7 @@ from typing import Any
 
 from iikata.encode.fast import FastTokenizer, backend
 from iikata.encode.pieces import USER_DEFINED, PieceTokenizer, parsed, processor
+from iikata.encode.settings import NAMES
 from iikata.encode.tokenizer import Tokenizer
 from iikata.errors import IikataError
 from iikata.templates import Template, chat_template
@@ -31,7 +32,9 @@ def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
     # Named, SentencePiece's unknown piece would be read from a text that spells it.
     named = {name: text for name, text in tokenizer.named_tokens.items() if text in tokenizer.special_tokens}
     named.setdefault("eos_token", tokenizer.token(tokenizer.eos_id))
-    return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named}
+    extra = {name: named.pop(name) for name in list(named) if name not in NAMES}
+    more = {"extra_special_tokens": extra} if extra else {}
+    return {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False, **named, **more}
 
 
 def chat_template_for(template: Template, tokenizer: Tokenizer) -> str:

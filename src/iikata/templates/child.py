@@ -102,9 +102,8 @@ class Child:
 
 
 def _fate(code: int) -> str:
-    if code == -getattr(signal, "SIGPROF", 0):
-        return TOO_LONG.format(MOST_SECONDS)
-    return f"the process that renders it ended ({signal.Signals(-code).name if code < 0 else f'exit code {code}'})"
+    ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return TOO_LONG.format(MOST_SECONDS) if ended == "SIGPROF" else f"the process that renders it ended ({ended})"
 
 
 CHILD = Child()

@@ -100,7 +100,7 @@ class JinjaTemplate(Template):
                 "Name it in an experiment, whose model has one."
             )
         try:
-            messages = _in_parts(messages) if self._reads_parts else messages
+            messages = _in_parts(messages, self._parts)
             return self._asked(messages, add_generation_prompt)
         except Refusal as refusal:
             reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
@@ -123,21 +123,21 @@ class JinjaTemplate(Template):
             return False
 
     @cached_property
-    def _reads_parts(self) -> bool:
-        """Whether texts reach the template in a list of parts alone, as with models that also see."""
+    def _parts(self) -> tuple[str, ...]:
+        """The roles whose text reaches the template in a list of parts alone, as with models that also see."""
         user, _, answer = SENTINELS
         messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
 
-        def reached(messages: list[dict[str, Any]]) -> bool:
+        def reached(roles: tuple[str, ...]) -> bool:
             try:
-                text = self._asked(messages, add_generation_prompt=False)
+                text = self._asked(_in_parts(messages, roles), add_generation_prompt=False)
             except Refusal as refusal:
                 if refusal.ended:
                     raise
                 return False
             return user in text and answer in text
 
-        return not reached(messages) and reached(_in_parts(messages))
+        return next(filter(reached, ((), ("user", "assistant"), ("user",), ("assistant",))), ())
 
     @cached_property
     def variables(self) -> frozenset[str]:
@@ -145,8 +145,11 @@ class JinjaTemplate(Template):
         return opened(self.chat_template, f'template "{self.name}", line ')
 
 
-def _in_parts(messages: list[dict[str, str]]) -> list[dict[str, Any]]:
-    return [message | {"content": [{"type": "text", "text": message["content"]}]} for message in messages]
+def _in_parts(messages: list[dict[str, Any]], roles: tuple[str, ...]) -> list[dict[str, Any]]:
+    return [
+        each | {"content": [{"type": "text", "text": each["content"]}]} if each["role"] in roles else each
+        for each in messages
+    ]
 
 
 def opened(text: str, place: str) -> frozenset[str]:
