@@ -1,5 +1,6 @@
 """Tiny configurations of published families, and what iikata makes of each: exact, exact up to a length, or refused."""
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,7 @@ EXACT: dict[str, Family] = {
     "Cohere 2": Family("cohere2", {"logit_scale": 0.3, **WINDOWED}),
     "Granite": Family("granite", {
         "logits_scaling": 4.0, "embedding_multiplier": 3.0, "residual_multiplier": 0.5, "attention_multiplier": 0.2}),
+    "HyperCLOVA X": Family("hyperclovax", {"logits_scaling": 0.2, "embedding_multiplier": 3.0, "use_post_norm": True}),
     "Granite MoE": Family("granitemoe", {**MOE, "logits_scaling": 4.0, "embedding_multiplier": 3.0}),
     "OLMo": Family("olmo", {"clip_qkv": 1.0}),
     "OLMo 2": Family("olmo2"),
@@ -162,6 +164,8 @@ REFUSED: dict[str, Family] = {
                                         "shared_expert_intermediate_size": 16}, refused=STATE),
     "Gemma 3 with a softcap, which its composite class leaves out": Family(
         "gemma3", {"vision_config": VISION}, text=CAPPED, refused="output head is another"),
+    "A classifier over Qwen3": Family(
+        "qwen3", {"architectures": ["Qwen3ForSequenceClassification"]}, refused="scores or classes"),
     "BERT": Family("bert", refused="look at those behind them"),
     "Doge": Family("doge", refused="differ from transformers'"),
     "Qwen2-VL": Family("qwen2_vl", {"vision_config": {"embed_dim": 16, "depth": 1, "num_heads": 2, "hidden_size": 32}},
@@ -182,4 +186,7 @@ def write(folder: Path, family: Family) -> Path:
         for parameter in model.parameters():  # at their first values a wrong mask or bias would hardly show
             parameter.add_(torch.randn_like(parameter), alpha=0.2 if parameter.dim() > 1 else 0.1)
     model.save_pretrained(folder)
+    if named := family.more.get("architectures"):
+        path = folder / "config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"architectures": named}))
     return folder

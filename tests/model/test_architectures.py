@@ -15,6 +15,7 @@ WHY = {
     "AutoModelForCausalLM": "transformers loads no language model of it by itself",
     "look at those behind them": "its tokens look at those behind them",
     "differ from transformers'": "its attention has a mask of its own, and its logits differ",
+    "scores or classes": "it gives scores or classes, no next token (told by `architectures`)",
     "output head is another": "its class computes other logits than its configuration says",
 }
 LENGTHS = {

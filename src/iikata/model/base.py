@@ -16,7 +16,7 @@ from iikata.errors import IikataError
 from iikata.model import fp8, rotary
 from iikata.model.attention import NAME, Layout, laid_out, register
 from iikata.model.buffers import Buffer, Part, pack
-from iikata.model.code import configuration, refusal
+from iikata.model.code import configuration, refusal, refuse_other_heads
 from iikata.model.fit import hold, refuse_misfits
 from iikata.model.layers import Runner, decoder_layers, decoder_of, run_layers, vary
 from iikata.model.lora import Adapters, resolve_targets
@@ -174,6 +174,7 @@ def load(
     kind = choose_dtype(dtype, device)
     refuse_unmet(device, kind, quantize, compute)
     config = configuration(folder, trusted)
+    refuse_other_heads(folder, config)
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
             folder,

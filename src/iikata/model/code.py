@@ -9,6 +9,7 @@ from iikata.errors import IikataError
 from iikata.model.attention import NAME
 
 NO_INTERFACE = "its attention does not go through transformers' attention interface, so that samples cannot be packed"
+OTHER_HEAD = re.compile("Classification|QuestionAnswering|MultipleChoice|Reward|Regression")
 OWN = re.compile(r"\w+\.\w+")
 """`file.Class` beside config.json; transformers would take `owner/name--file.Class` from another model, unasked."""
 
@@ -58,6 +59,13 @@ def _refuse(path: Path, kind: Any, base: str) -> None:
         f"Read its *.py files; if you trust them, name the model a second time: model.trust_remote_code: {base} "
         f'(--set "model.trust_remote_code={base}").'
     )
+
+
+def refuse_other_heads(folder: Path, config: Any) -> None:
+    """Raise IikataError for a classifier's weights, which would load with a tied head as a language model's."""
+    named = getattr(config, "architectures", None) or []
+    if named and all(OTHER_HEAD.search(str(name)) for name in named):
+        raise unsupported(folder, config, "it gives scores or classes, no next token")
 
 
 def configuration(folder: Path, trusted: bool = False) -> Any:

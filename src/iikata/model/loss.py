@@ -35,7 +35,8 @@ def head_of(model: Any) -> Head:
     """Return the model's head by the names that transformers' models have for what it does; `fit.hold` proves it."""
     layer, config = model.get_output_embeddings(), model.config.get_text_config()
     softcap = getattr(config, "final_logit_softcapping", None) or getattr(config, "logits_soft_cap", None)
-    scale = (getattr(config, "logit_scale", None) or 1.0) / (getattr(config, "logits_scaling", None) or 1.0)
+    scaling = getattr(config, "logits_scaling", None) or 1.0
+    scale = getattr(config, "logit_scale", None) or (scaling if config.model_type == "hyperclovax" else 1.0 / scaling)
     return Head(layer.weight, layer.bias, softcap, scale)
 
 

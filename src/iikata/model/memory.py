@@ -12,7 +12,7 @@ from torch import Tensor
 from iikata.model.attention import NAME, register
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
-from iikata.model.code import made_by_own_code, refusal, unsupported
+from iikata.model.code import made_by_own_code, refusal, refuse_other_heads, unsupported
 from iikata.model.fit import carries
 from iikata.model.layers import decoder_layers
 from iikata.model.lora import refuse_no_linears
@@ -120,6 +120,7 @@ def refuse_unfit(config: Any) -> None:
     """Raise IikataError for an architecture that cannot be trained over, as far as its class tells."""
     model = _without_weights(config, torch.float32)
     folder = Path(config.name_or_path)
+    refuse_other_heads(folder, config)
     if state := carries(model):
         raise unsupported(folder, config, state)
     refuse_no_linears(model)
