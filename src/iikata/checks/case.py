@@ -117,7 +117,7 @@ def as_file(template: Template) -> str:
     """Return a template's JSON on one line, to be saved as a file and named under `templates:`."""
     keys = ("prompt_input", "prompt_no_input") if isinstance(template, AlpacaTemplate) else ("kind", "chat_template")
     content = template.as_dict()
-    more = [key for key in ("response_split", "newline") if content.get(key)]
+    more = [key for key in ("response_split", "newline", "date") if content.get(key)]
     return json.dumps({key: content[key] for key in (*keys, *more)}, ensure_ascii=False)
 
 

@@ -74,14 +74,9 @@ class Child:
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None or self._owner != os.getpid():  # a forked process must not use its parent's
             known = {name: os.environ[name] for name in KEPT if name in os.environ}
+            command = [sys.executable, "-SPB", str(Path(__file__).with_name("sandbox.py"))]
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-SPB",
-                    str(Path(__file__).with_name("sandbox.py")),
-                    str(MOST_BYTES),
-                    str(MOST_SECONDS),
-                ],
+                [*command, str(MOST_BYTES), str(MOST_SECONDS)],
                 env=known | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,

@@ -12,7 +12,7 @@ from functools import lru_cache
 from traceback import walk_tb
 from typing import Any
 
-from jinja2 import FunctionLoader, Template, TemplateError, TemplateSyntaxError, meta
+from jinja2 import FunctionLoader, Template, TemplateError, TemplateSyntaxError, meta, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -39,8 +39,6 @@ class Generation(Extension):
     tags = {"generation"}  # noqa: RUF012
 
     def parse(self, parser: Any) -> Any:
-        from jinja2 import nodes
-
         line = next(parser.stream).lineno
         body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
         return nodes.CallBlock(self.call_method("_written"), [], [], body).set_lineno(line)
@@ -138,16 +136,17 @@ def _short(reason: str) -> str:
 
 def serve(most_bytes: int, most_seconds: float) -> None:
     """Answer each line of standard input until it ends; the system ends the process that takes more time for one."""
-    limit_memory(most_bytes)
+    _limit_memory(most_bytes)
     clock = getattr(signal, "setitimer", lambda *_: None)  # Windows has none
+    timer = getattr(signal, "ITIMER_PROF", None)
     for line in sys.stdin:
-        clock(getattr(signal, "ITIMER_PROF", 0), most_seconds)
+        clock(timer, most_seconds)
         reply = json.dumps(answer(**json.loads(line)))
-        clock(getattr(signal, "ITIMER_PROF", 0), 0)
+        clock(timer, 0)
         print(reply, flush=True)
 
 
-def limit_memory(most_bytes: int) -> None:
+def _limit_memory(most_bytes: int) -> None:
     with suppress(ImportError, ValueError, OSError):  # Windows has no limits, and some systems refuse this one
         import resource
 
