@@ -1,6 +1,7 @@
 """`iikata finetune` means what the old finetune.py meant, and says where it does better."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from iikata.cli import main
 from iikata.cli.finetune import experiment_of, fitted, template_of
-from iikata.cli.finetune_flags import FLAGS
+from iikata.cli.finetune_flags import FLAGS, in_flags
 from iikata.cli.parser import parser
 from iikata.encode import encode, load_tokenizer
 from iikata.experiment import declare, read
@@ -38,6 +39,10 @@ OLD_DEFAULTS = {
     "resume_from_checkpoint": None,
     "prompt_template_name": "alpaca",
     "gradient_checkpointing": False,
+    "wandb_project": "",
+    "wandb_run_name": "",
+    "wandb_watch": "",
+    "wandb_log_model": "",
 }
 """Alpaca-LoRA's finetune.py, but lora_target_modules, which follow the model here."""
 THE_POST = (
@@ -68,7 +73,8 @@ def test_the_posts_command_is_read_in_both_forms():
 
 
 @pytest.mark.parametrize(
-    ("text", "value"), [("=False", False), ("=true", True), (" 0", False), ("", True), (" no", False)]
+    ("text", "value"),
+    [("=False", False), ("=true", True), (" 0", False), ("", True), (" no", False), (" False", False)],
 )
 def test_booleans_are_read_as_fire_read_them(text, value):
     assert given(f"--train_on_inputs{text}").train_on_inputs is value
@@ -77,6 +83,53 @@ def test_booleans_are_read_as_fire_read_them(text, value):
 @pytest.mark.parametrize("text", ["[q_proj,v_proj]", "['q_proj','v_proj']", '["q_proj","v_proj"]'])
 def test_lists_are_read_as_fire_read_them(text):
     assert given(f"--lora_target_modules={text}").lora_target_modules == ["q_proj", "v_proj"]
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "value"),
+    [
+        ("--notrain_on_inputs", "train_on_inputs", False),
+        ("--noadd_eos_token --nogroup_by_length", "group_by_length", False),
+        ("--train-on-inputs=False", "train_on_inputs", False),
+        ("--lora_target_modules=all-linear", "lora_target_modules", "all-linear"),
+        ("--lora_target_modules=None", "lora_target_modules", None),
+        ("--lora_target_modules q_proj", "lora_target_modules", ["q_proj"]),
+        ("--num_epochs=2.0", "num_epochs", 2),
+        ("--batch_size=1e2", "batch_size", 100),
+        ("--val_set_size=0.1", "val_set_size", 0.1),
+        ("--wandb_project=p --wandb_watch=all --wandb_log_model=true", "wandb_watch", "all"),
+    ],
+)
+def test_flags_are_spelt_as_fire_lets_them_be(text, name, value):
+    assert getattr(given(text), name) == value
+
+
+def test_all_linear_reaches_the_experiment():
+    experiment = declare(experiment_of(given("--base_model=x --lora_target_modules=all-linear")), Path.cwd())
+    assert experiment.train.lora.target_modules == "all-linear"
+
+
+@pytest.mark.parametrize(
+    ("message", "told"),
+    [
+        ("x: train.epochs changed (2 -> 3)", "x: --num_epochs changed (2 -> 3)"),
+        ("train.lora.r: 0 was seen", "--lora_r: 0 was seen"),
+        ("train.lora changed", "--lora_r, --lora_alpha, --lora_dropout or --lora_target_modules changed"),
+        ("templates.alpaca changed", "--prompt_template_name.alpaca changed"),
+        ("or start another run with --out DIR.", "or start another run with --output_dir=DIR."),
+        (
+            "a smaller model, model.quantize, train.cutoff_len or generate.max_new_tokens.",
+            "a smaller model, --cutoff_len.",
+        ),
+        (
+            "data.columns: x.",
+            "data.columns: x. finetune has no flag for data.columns; an experiment file does: iikata run.",
+        ),
+        ("a/data.train.json stays", "a/data.train.json stays"),
+    ],
+)
+def test_messages_speak_of_flags(message, told):
+    assert in_flags(message) == told
 
 
 @pytest.mark.parametrize("text", ["None", "False"])
@@ -187,6 +240,50 @@ def test_resume_from_an_empty_folder_starts_fresh_and_the_same_command_goes_on(c
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
 
 
+def test_more_epochs_go_on_from_where_the_first_ended(command, tmp_path, capsys):
+    assert main(command) == 0
+    out = capsys.readouterr()
+    assert "held-out loss: " in out.out
+    assert "(1 rows; before training " in out.out
+    log, more = tmp_path / "out" / "run" / "train" / "alpaca.s42" / "steps.jsonl", [*command, "--num_epochs=3"]
+    first = log.read_text()
+    assert main(more) == 1
+    assert "--num_epochs=3 --resume_from_checkpoint=out goes on from there" in capsys.readouterr().err
+    assert main([*more, "--resume_from_checkpoint=out"]) == 0
+    said = capsys.readouterr().err
+    assert "going on from epoch 2 to 3" in said
+    assert "add_eos_token" not in said
+    assert log.read_text().startswith(first)
+    assert len(log.read_text().splitlines()) == len(first.splitlines()) * 3 // 2
+    assert main([*more, "--resume_from_checkpoint=out"]) == 0
+    assert "all there" in capsys.readouterr().err
+    assert main([*command, "--resume_from_checkpoint=out"]) == 1
+    assert "trained for 3 epochs, and --num_epochs is 2. Give another --output_dir." in capsys.readouterr().err
+
+
+def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
+    from transformers import AutoModelForCausalLM
+
+    from iikata.dataset import read as read_rows
+
+    assert main([*command, "--val_set_size=4", "--wandb_project=p"]) == 0
+    out = capsys.readouterr()
+    assert "wandb_project: nothing is sent to Weights & Biases" in out.err
+    values = experiment_of(given("--base_model=x --data_path=rows.json"))
+    values["data"]["validation"] = 4
+    held_out = read_rows(declare(values, tmp_path).data, tmp_path).validation
+    tokenizer, model = load_tokenizer(llama_folder), AutoModelForCausalLM.from_pretrained(llama_folder)
+    losses = []
+    for row in held_out:
+        ids = torch.tensor([encode(row, BUILT_IN["alpaca"], tokenizer, 256, "all").input_ids])
+        with torch.inference_mode():
+            logits = model(ids).logits[0, :-1].float()
+        losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none"))
+    rows, before = re.search(r"\((\d+) rows; before training ([\d.]+)\)", out.out).groups()
+    assert rows == "4"
+    assert float(before) == pytest.approx(float(torch.cat(losses).mean()), rel=2e-3)  # bfloat16 where there is AMX
+
+
 def test_killed_run_goes_on_to_the_same_weights(command, tmp_path, monkeypatch):
     from iikata.cli import console
     from iikata.lab import Progress
@@ -224,7 +321,8 @@ def test_adapter_of_the_old_script_is_not_written_over(command, tmp_path, capsys
 def test_other_settings_in_the_same_folder_are_refused_by_name(command, capsys):
     assert main(command) == 0
     assert main([*command, "--learning_rate=0.02"]) == 1
-    assert "train.learning_rate changed" in capsys.readouterr().err
+    assert "--learning_rate changed (0.01 -> 0.02)" in (said := capsys.readouterr().err)
+    assert "--output_dir=DIR" in said
 
 
 def test_ask_uses_the_template_stored_in_the_folder(command, tmp_path, capsys):

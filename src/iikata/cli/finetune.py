@@ -6,9 +6,15 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from iikata.cli.finetune_flags import in_flags
 from iikata.errors import IikataError
+from iikata.records import Arm
+
+if TYPE_CHECKING:
+    from iikata.lab import Lab
+    from iikata.lab.materials import Materials
 
 WARMUP_STEPS = 100
 KEPT = (
@@ -19,37 +25,105 @@ FOREIGN = ("adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin"
 
 
 def finetune(given: argparse.Namespace) -> None:
-    """Train one adapter into `output_dir`, as plain `peft` loads it."""
-    from iikata import dataset
-    from iikata.cli.console import Console
-    from iikata.experiment import declare
-    from iikata.lab import Lab
-    from iikata.lab.exporting import write_tokenizer
+    """Train one adapter into `output_dir`, as plain `peft` loads it; messages speak of flags."""
+    try:
+        _finetune(given)
+    except IikataError as error:
+        error.args = (in_flags(str(error)),)
+        raise
+
+
+def _finetune(given: argparse.Namespace) -> None:
     from iikata.lab.training import stopped
-    from iikata.templates import read_saved
 
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
     out = Path(given.output_dir)
     for line in remarks(given, out):
         _note(line)
-    values = experiment_of(given)
-    rows = len(dataset.read(declare(values, Path.cwd()).data, Path.cwd()).train)
-    values["data"]["validation"] = fitted("val_set_size", given.val_set_size, rows, "rows")
-    values["train"]["warmup_steps"] = fitted("warm-up", WARMUP_STEPS, _steps(values, out / "run"), "steps")
-    lab = Lab(declare(values, Path.cwd()), out / "run", Console())
+    lab = _opened(given, out)
     lab.run("train", given.force)
     (arm,) = lab.materials.experiment.arms()
     if why := stopped(lab.materials, arm):
         raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
+    _hand_over(lab.materials, arm, out)
+    _tell_held_out_loss(lab.materials, arm)
+    print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
+
+
+def _opened(given: argparse.Namespace, out: Path) -> "Lab":
+    """Return the run in `out`, its held-out rows and warm-up fitted to the data, ready for more epochs."""
+    from iikata import dataset
+    from iikata.cli.console import Console
+    from iikata.experiment import declare
+    from iikata.lab import Lab
+    from iikata.lab.events import Event, Warned
+    from iikata.lab.training import prolong
+
+    console, before, values = Console(), trained_before(given, out), experiment_of(given)
+
+    def tell(event: Event) -> None:
+        console(Warned(in_flags(event.message)) if isinstance(event, Warned) else event)
+
+    rows = len(dataset.read(declare(values, Path.cwd()).data, Path.cwd()).train)
+    asked = round(given.val_set_size * rows) if isinstance(given.val_set_size, float) else given.val_set_size
+    values["data"]["validation"] = fitted("val_set_size", asked, rows, "rows")
+    lab = Lab(declare(values, Path.cwd()), out / "run", tell)
+    warmup = before["warmup_steps"] if before else fitted("warm-up", WARMUP_STEPS, _steps(lab.materials), "steps")
+    values["train"]["warmup_steps"] = warmup
+    lab.materials.experiment = declare(values, Path.cwd())
+    lab.materials.keep_states = True
+    if before and before["epochs"] < given.num_epochs:
+        _note(f"going on from epoch {before['epochs']} to {given.num_epochs}; the rate falls to 0 over all of them.")
+        with lab.materials.store.held():
+            prolong(lab.materials)
+    return lab
+
+
+def _hand_over(ctx: "Materials", arm: Arm, out: Path) -> None:
+    """Copy the adapter and what belongs to it into `out`, with its tokenizer."""
+    from iikata.lab.exporting import write_tokenizer
+    from iikata.templates import read_saved
+
     for name in KEPT:
-        if (kept := lab.materials.store.arm(arm) / name).is_file():
+        if (kept := ctx.store.arm(arm) / name).is_file():
             shutil.copyfile(kept, out / name)
     try:
-        write_tokenizer(lab.materials, read_saved(out / "template.json"), out)
+        write_tokenizer(ctx, read_saved(out / "template.json"), out)
     except IikataError as error:
         _note(f"no tokenizer was written beside the adapter: {error}")
-    print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
+
+
+def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
+    """Return the training settings of the run that is there, {} without one; IikataError where it has other epochs."""
+    from iikata.lab.signature import read_signature
+
+    train: dict[str, Any] = (read_signature(out / "run" / "signature.json") or {}).get("train", {})
+    epochs = train.get("epochs", given.num_epochs)
+    if epochs != given.num_epochs and not (given.resume_from_checkpoint and epochs < given.num_epochs):
+        more = f"--num_epochs={given.num_epochs} --resume_from_checkpoint={out} goes on from there, or g"
+        raise IikataError(
+            f"{out}: trained for {epochs} epochs, and --num_epochs is {given.num_epochs}. "
+            f"{more if epochs < given.num_epochs else 'G'}ive another --output_dir."
+        )
+    return train
+
+
+def _tell_held_out_loss(ctx: "Materials", arm: Arm) -> None:
+    """Print the mean loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
+    from iikata.encode import encode
+    from iikata.model import adapter_file
+    from iikata.train.held_out import mean_loss
+
+    train, (template,) = ctx.experiment.train, ctx.templates.values()
+    encoded = [encode(row, template, ctx.tokenizer, train.cutoff_len, train.loss_on) for row in ctx.data.validation]
+    rows = [row for row in encoded if not row.truncated]
+    if not rows:
+        print("held-out loss: none, for no row is held out (--val_set_size)")
+        return
+    ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])
+    before, after = (mean_loss(ctx.base, name, rows, ctx.shapes["buffer_tokens"]) for name in (None, arm.name))
+    print(f"held-out loss: {after:.4f} ({len(rows)} rows; before training {before:.4f})")
 
 
 def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -79,13 +153,15 @@ def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:
-    """Yield a line for each flag that means something else here than in the old script."""
-    if not given.add_eos_token:
+    """Yield a line for each flag that means something else here than in the old script; most at the first call only."""
+    resume, fresh = given.resume_from_checkpoint, not (out / "run").is_dir()
+    if fresh and not given.add_eos_token:
         yield "add_eos_token=False would train answers that never end; the end token is trained all the same."
-    if given.batch_size < given.micro_batch_size:
+    if fresh and given.batch_size < given.micro_batch_size:
         below = f"batch_size {given.batch_size} is below micro_batch_size {given.micro_batch_size}"
         yield f"{below}, of which the old script made no step at all; here a step takes batch_size samples."
-    resume, fresh = given.resume_from_checkpoint, not (out / "run").is_dir()
+    if wandb := [name for name in vars(given) if name.startswith("wandb_") and getattr(given, name)]:
+        yield f"{', '.join(wandb)}: nothing is sent to Weights & Biases; every step's loss is in {out / 'steps.jsonl'}."
     if fresh and (found := [name for name in FOREIGN if (out / name).exists()]):
         raise IikataError(
             f"{out / found[0]}: an adapter is here without the run it came from, so neither its template nor its "
@@ -93,7 +169,7 @@ def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:
         )
     if resume and Path(resume).resolve() != out.resolve():
         raise IikataError(
-            f"resume_from_checkpoint {resume}: a run goes on in its own output_dir ({out}) only; another folder's "
+            f"--resume_from_checkpoint {resume}: a run goes on in its own --output_dir ({out}) only; another folder's "
             "weights may come from another template. Give the same folder to both flags."
         )
     if resume and fresh:
@@ -114,14 +190,11 @@ def fitted(what: str, asked: int, whole: int, unit: str) -> int:
     return whole // 10
 
 
-def _steps(values: dict[str, Any], folder: Path) -> int:
+def _steps(ctx: "Materials") -> int:
     """Return the optimizer steps of the run, of the rows that are not too long."""
-    from iikata.experiment import declare
-    from iikata.lab.materials import Materials
-
-    (rows,) = Materials(declare(values, Path.cwd()), folder, lambda event: None).encoded.values()
-    kept = sum(not row.truncated for row in rows)
-    return int(values["train"]["epochs"]) * math.ceil(kept / values["train"]["batch_size"])
+    (rows,) = ctx.encoded.values()
+    train = ctx.experiment.train
+    return math.ceil(train.epochs * math.ceil(sum(not row.truncated for row in rows) / train.batch_size))
 
 
 def _note(line: str) -> None:

@@ -1,6 +1,7 @@
 """The flags of the old finetune.py, with its defaults, in `--a=b` and `--a b` form."""
 
 import argparse
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -30,30 +31,88 @@ def folder(text: str) -> str | None:
     return None if text in ("", "None", "False") else text
 
 
-def names(text: str) -> list[str]:
-    """Read a list as python-fire did: `[q_proj,v_proj]`, `'["q_proj"]'`, or one name."""
-    return [part.strip(" '\"") for part in text.strip("[]() ").split(",") if part.strip(" '\"")]
+def names(text: str) -> list[str] | str | None:
+    """Read a list as python-fire did: `[q_proj,v_proj]`, `'["q_proj"]'`, or one name; peft's all-linear is a word."""
+    found = [part.strip(" '\"") for part in text.strip("[]() ").split(",") if part.strip(" '\"")]
+    if found in (["all-linear"], ["auto"]):
+        return found[0]
+    return None if found == ["None"] else found
+
+
+def whole(text: str) -> int:
+    """Read a whole number as python-fire did, 1e3 and 2.0 among them."""
+    try:
+        if (value := float(text)) == int(value):
+            return int(value)
+    except (ValueError, OverflowError):
+        pass
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+
+
+def rows(text: str) -> int | float:
+    """Read a number of rows, or as the script's train_test_split a share of them, as 0.1."""
+    return float(text) if re.fullmatch(r"0?\.[0-9]+", text) else whole(text)
 
 
 FLAGS = (
     Flag("base_model", "", str, "NAME", "hub id, local folder, .gguf file or smollm2"),
     Flag("data_path", "yahma/alpaca-cleaned", str, "PATH", "hub id or json / jsonl / csv / parquet file"),
     Flag("output_dir", "./lora-alpaca", str, "DIR", "where the adapter goes"),
-    Flag("batch_size", 128, int, "N", "samples an optimizer step"),
-    Flag("micro_batch_size", 4, int, "N", "taken and not needed: samples are packed"),
-    Flag("num_epochs", 3, int, "N", "passes over the rows"),
+    Flag("batch_size", 128, whole, "N", "samples an optimizer step"),
+    Flag("micro_batch_size", 4, whole, "N", "taken and not needed: samples are packed"),
+    Flag("num_epochs", 3, whole, "N", "passes over the rows"),
     Flag("learning_rate", 3e-4, float, "X", "peak rate"),
-    Flag("cutoff_len", 256, int, "N", "tokens a sample; longer rows are counted and left out"),
-    Flag("val_set_size", 2000, int, "N", "rows held out"),
-    Flag("lora_r", 8, int, "N", "rank"),
-    Flag("lora_alpha", 16, int, "N", "scale is lora_alpha / lora_r"),
+    Flag("cutoff_len", 256, whole, "N", "tokens a sample; longer rows are counted and left out"),
+    Flag("val_set_size", 2000, rows, "N", "rows held out, or a share of them, as 0.1"),
+    Flag("lora_r", 8, whole, "N", "rank"),
+    Flag("lora_alpha", 16, whole, "N", "scale is lora_alpha / lora_r"),
     Flag("lora_dropout", 0.05, float, "X", "dropout of the adapter's inputs"),
-    Flag("lora_target_modules", None, names, "LIST", "default: what PEFT takes for the architecture"),
+    Flag("lora_target_modules", None, names, "LIST", "or all-linear; default: what PEFT takes for the architecture"),
     Flag("train_on_inputs", True, truth, "BOOL", "loss on the prompt too"),
     Flag("add_eos_token", False, truth, "BOOL", "taken; the end token is always trained"),
     Flag("group_by_length", False, truth, "BOOL", "taken and not needed: nothing is padded"),
-    Flag("resume_from_checkpoint", None, folder, "DIR", "go on from there; nothing there yet starts fresh"),
+    Flag("wandb_project", "", str, "NAME", "taken; nothing is sent to Weights & Biases"),
+    Flag("wandb_run_name", "", str, "NAME", "taken; nothing is sent"),
+    Flag("wandb_watch", "", str, "WHAT", "taken; nothing is sent"),
+    Flag("wandb_log_model", "", str, "WHETHER", "taken; nothing is sent"),
+    Flag(
+        "resume_from_checkpoint", None, folder, "DIR", "go on from there, for more epochs too; nothing there is fresh"
+    ),
     Flag("prompt_template_name", "alpaca", str, "NAME", "built-in template, or its file"),
     Flag("gradient_checkpointing", False, truth, "BOOL", "taken and not needed: memory is planned"),
-    Flag("seed", 42, int, "N", "of initial weights, data order and dropout"),
+    Flag("seed", 42, whole, "N", "of initial weights, data order and dropout"),
 )
+
+SETTINGS = {
+    "model.quantize, train.cutoff_len or generate.max_new_tokens": "--cutoff_len",
+    "model.base": "--base_model",
+    "model": "--base_model",
+    "data.train": "--data_path",
+    "data.validation": "--val_set_size",
+    "templates": "--prompt_template_name",
+    "train.seeds": "--seed",
+    "train.epochs": "--num_epochs",
+    "train.batch_size": "--batch_size",
+    "train.learning_rate": "--learning_rate",
+    "train.cutoff_len": "--cutoff_len",
+    "train.loss_on": "--train_on_inputs",
+    "train.lora.r": "--lora_r",
+    "train.lora.alpha": "--lora_alpha",
+    "train.lora.dropout": "--lora_dropout",
+    "train.lora.target_modules": "--lora_target_modules",
+    "train.lora": "--lora_r, --lora_alpha, --lora_dropout or --lora_target_modules",
+    "--out DIR": "--output_dir=DIR",
+    "iikata run EXP": "iikata finetune",
+}
+"""What messages call a setting -> the flag that it came from."""
+_HERE = "|".join(re.escape(setting) for setting in SETTINGS if setting not in ("model", "templates"))
+_SETTING = re.compile(rf"(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ changed))")
+_ELSEWHERE = re.compile(r"\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format)|generate\.\w+)\b")
+
+
+def in_flags(message: str) -> str:
+    """Return a message about settings as one about flags, and what to do where there is no flag."""
+    told = _SETTING.sub(lambda match: SETTINGS[match[0]], message)
+    if setting := _ELSEWHERE.search(told):
+        told += f" finetune has no flag for {setting[0]}; an experiment file does: iikata run."
+    return told

@@ -123,7 +123,11 @@ def _finetune(verbs) -> None:  # type: ignore[no-untyped-def]
     for flag in FLAGS:
         bare = {"nargs": "?", "const": True} if flag.kind == "BOOL" else {}
         more = {"type": flag.read, "default": flag.default, "metavar": flag.kind, "help": flag.help, **bare}
-        verb.add_argument(f"--{flag.name}", **more)  # type: ignore[arg-type]
+        spelt = dict.fromkeys((f"--{flag.name}", f"--{flag.name.replace('_', '-')}"))
+        verb.add_argument(*spelt, dest=flag.name, **more)  # type: ignore[arg-type]
+        if bare:  # python-fire's way to say no
+            no = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
+            verb.add_argument(f"--no{flag.name}", dest=flag.name, action="store_false", **no)  # type: ignore[arg-type]
 
 
 def _templates(verbs) -> None:  # type: ignore[no-untyped-def]

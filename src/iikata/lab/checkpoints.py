@@ -47,6 +47,10 @@ class Checkpoints:
         self._writing = self._worker.submit(self._write, copies)
         self._last = time.monotonic()
 
+    def keep(self, run: "ArmRun") -> None:
+        """Write the state of a finished arm."""
+        self._write([(run, *run.state())])
+
     def wait(self) -> None:
         """Return once what was saved is on the disk. Raises IikataError where it could not be written."""
         if self._writing is not None:

@@ -29,6 +29,8 @@ class Materials:
         self.tell = tell
         self.force = False
         """Go on although the template doctor found an error."""
+        self.keep_states = False
+        """Keep a finished arm's last state, so that it can be trained for more epochs."""
         self._aside = False
         self._encoded: dict[str, list[Encoded]] = {}
 

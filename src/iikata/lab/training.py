@@ -12,6 +12,7 @@ from iikata import stopping
 from iikata.disk import Appender, sha256_of, write_text
 from iikata.encode import chat_template_for
 from iikata.errors import IikataError
+from iikata.lab import signature
 from iikata.lab.checkpoints import Checkpoints, restore
 from iikata.lab.events import Progress, Stage, Stepped, Warned
 from iikata.lab.halving import note_halving
@@ -58,6 +59,8 @@ def train(lab: Materials) -> dict[str, int]:
             lab.tell(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
             if run.done:
                 checkpoints.wait()
+                if lab.keep_states and not run.stopped:
+                    checkpoints.keep(run)
                 _finish_if_done(lab, run, files[step.arm])
             # Arms side by side have all done their step before the first is told; a state never outruns the log.
             if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
@@ -135,6 +138,24 @@ def arm_signature(lab: Materials, arm: Arm) -> str:
     return digest([parts, lab.templates[arm.template].hash, arm.seed, lab.shapes["buffer_tokens"]])
 
 
+def prolong(lab: Materials) -> None:
+    """Let the run's arms, finished or not, go on to the experiment's epochs; IikataError where more than they differ.
+
+    The rate goes on as if all epochs had been asked for from the beginning, as transformers' Trainer resumes.
+    """
+    stored = signature.read_signature(lab.store.signature) or {}
+    longer = {**stored, "train": {**stored["train"], "epochs": lab.experiment.train.epochs}}
+    signature.extend(longer, lab.signature_now(), str(lab.store.path))
+    for arm in lab.experiment.arms():
+        if not any(lab.store.state(arm).glob("*.json")):
+            raise IikataError(
+                f"{lab.store.state(arm)}: no state of the optimizer was kept, so {arm.name} cannot go on. "
+                "Train it from the beginning in another folder: --out DIR."
+            )
+        (lab.store.arm(arm) / "DONE").unlink(missing_ok=True)
+    write_json(lab.store.signature, longer)
+
+
 def _open(lab: Materials, arm: Arm) -> "ArmRun":
     """Return the arm at its last saved state, its step log cut back to it."""
     from iikata.train import ArmRun, Recipe
@@ -172,7 +193,8 @@ def _finish_if_done(lab: Materials, run: "ArmRun", log: Appender) -> None:
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
     done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(lab, run.arm), "files": files}
     write_json(folder / "DONE", done)
-    shutil.rmtree(lab.store.state(run.arm), ignore_errors=True)
+    if not lab.keep_states:
+        shutil.rmtree(lab.store.state(run.arm), ignore_errors=True)
     lab.adapters.drop(run.arm.name)
 
 

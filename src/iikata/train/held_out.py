@@ -1,0 +1,26 @@
+"""The mean loss over rows that no step saw, as transformers' Trainer evaluates."""
+
+from collections.abc import Sequence
+
+import torch
+
+from iikata.model.base import Base
+from iikata.model.buffers import Part, split
+from iikata.model.loss import token_losses
+from iikata.model.varlen import Limits
+from iikata.records import Encoded
+
+
+def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_tokens: int) -> float:
+    """Return the nats a loss token of `rows` under an arm, or under the base alone."""
+    longest = max(len(row.input_ids) for row in rows)
+    limits, total, count = Limits.over(longest, max(buffer_tokens, longest), 0), 0.0, 0
+    for part in split(rows, (), buffer_tokens):
+        with torch.inference_mode():
+            base.speak(arm)
+            buffer = base.pack([Part(part, ())], limits)
+            hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
+            losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head)
+        own = losses[buffer.rows >= 0].double()
+        total, count = total + float(own.sum()), count + len(own)
+    return total / count
