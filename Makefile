@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test faults check fuzz test-old-readers size docs release
+.PHONY: setup demo test faults check fuzz test-oldest test-old-readers size docs release
 
 setup: $(VENV)/.installed
 
@@ -37,6 +37,10 @@ $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
 	rm -rf $(@D)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $(@D) -r $<
 	touch $@
+
+# Models and tokens under the oldest transformers that is supported.
+test-oldest: $(VENV)/overlays/oldest/.installed
+	PYTHONPATH=$(<D) $(BIN)/python -m pytest $(PROCESSES) tests/encode tests/model
 
 # What is exported, read by transformers 4 and an old peft.
 test-old-readers: $(VENV)/overlays/old-readers/.installed

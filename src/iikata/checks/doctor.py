@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from iikata.checks import base_model, blanks, masks, reach, rows, vocabulary, wording
+from iikata.checks import base_model, blanks, masks, reach, rows, tokens, vocabulary, wording
 from iikata.checks.case import Case
 from iikata.records import Finding
 
@@ -13,7 +13,12 @@ RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "unknown_token": vocabulary.unknown_token,
     "sentencepiece": vocabulary.sentencepiece,
     "ids_coincide": vocabulary.ids_coincide,
-    "untrained_stop": vocabulary.untrained_stop,
+    "untrained_stop": tokens.untrained_stop,
+    "no_row": tokens.no_row,
+    "odd_end": tokens.odd_end,
+    "plain_marker": tokens.plain_marker,
+    "bos_flag": tokens.bos_flag,
+    "export": vocabulary.export,
     "newline": blanks.newline,
     "whitespace": blanks.whitespace,
     "trailing_space": blanks.trailing_space,

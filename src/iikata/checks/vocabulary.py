@@ -1,13 +1,11 @@
-"""Rules on the vocabulary: unknown tokens, ids that coincide, stop tokens, the model's own SentencePiece file."""
+"""Rules on the vocabulary: unknown tokens, ids that coincide, the model's own SentencePiece file, the way out."""
 
-import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
-from iikata.checks.case import Case, literals, share
-from iikata.encode import disagreement, end_id
+from iikata.checks.case import Case, literals, share, short
+from iikata.encode import disagreement, other_tokens
 from iikata.encode.load import piece_file
-from iikata.encode.settings import end_ids, fault
+from iikata.errors import IikataError
 from iikata.records import Finding
 
 ROWS_COMPARED = 200
@@ -83,47 +81,21 @@ HARMLESS = {
 }
 
 
-def untrained_stop(case: Case) -> Iterator[Finding]:
-    """A token that ends answers must be one that the model has seen end them; LoRA does not train its row."""
-    known, base = _ends(case), _base_vocabulary(case.folder)
-    rows = case.settings("config.json").get("vocab_size", case.tokenizer.vocab_size)
-    if type(rows) is not int or rows < 1:
-        raise fault(case.folder / "config.json", "vocab_size", rows, "a whole number from 1 on is allowed")
-    for name, template in case.templates.items():
-        special = case.tokenizer.special_tokens
-        ids = {end_id(template, case.tokenizer), *(special[text] for text in template.stop if text in special)}
-        for id in sorted(ids - known):
-            text = case.tokenizer.token(id)
-            if id < rows and (not base or text in base or text in (case.tokenizer.chat_template or "")):
-                continue
-            message = (
-                f"answers end with {text!r}, which this model was never trained on, judged by: it was added after the "
-                f"{len(base)} tokens of the base vocabulary, and neither eos_token_id in config.json and "
-                "generation_config.json nor the chat template has it"
-            )
-            if id >= rows:
-                message = f"answers end with {text!r}, for which the model has no embedding row (config: {rows})"
-            own = case.tokenizer.token(case.tokenizer.eos_id)
-            severity, evidence = (
-                "error" if id >= rows else "warning",
-                f"{text!r} -> id {id}; trained ends: {sorted(known)}",
-            )
-            yield Finding("untrained_stop", severity, name, message, evidence, f"End the answer with {own} instead.")
+def export(case: Case) -> Iterator[Finding]:
+    """What cannot be exported is said before it is trained: a SentencePiece model needs an exact tokenizer.json."""
+    rows = [row for name in case.encoded for row in case.rows(name)[:ROWS_COMPARED]]
+    texts = [*(row.prompt + row.completion for row in rows), *(row.prompt for row in rows)]
+    try:
+        differ = other_tokens(case.tokenizer, texts)
+    except IikataError as error:
+        yield Finding("export", "warning", None, f"no arm could be exported: {error}", "", _OWN_FILE)
+        return
+    if differ:
+        message = (
+            f"no arm could be exported: the tokenizer.json made from this SentencePiece model gives "
+            f"{share(len(differ), len(texts))} texts other tokens"
+        )
+        yield Finding("export", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
 
 
-def _ends(case: Case) -> set[int]:
-    """Return the ids that the model's own files say end an answer."""
-    return {id for file in ("config.json", "generation_config.json") for id in end_ids(case.folder, file)}
-
-
-def _base_vocabulary(folder: Path) -> set[str]:
-    """Return the tokens that the vocabulary was trained with, added ones left out; empty where no file tells."""
-    path, model = folder / "tokenizer.json", piece_file(folder)
-    if path.is_file():
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
-        return {token if isinstance(token, str) else token[0] for token in vocabulary}
-    if model is None:
-        return set()
-    from iikata.encode.pieces import parsed
-
-    return {piece.piece for piece in parsed(model.read_bytes()).pieces}
+_OWN_FILE = "Put the model's own tokenizer.json into its folder, or go on where only the comparison matters."

@@ -2,7 +2,7 @@
 
 from iikata.encode.encode import encode, encode_prompt, end_id, stop_ids, writes
 from iikata.encode.load import disagreement, load_tokenizer
-from iikata.encode.portable import chat_template_for, tokenizer_config, tokenizer_json
+from iikata.encode.portable import chat_template_for, other_tokens, tokenizer_config, tokenizer_json
 from iikata.encode.prefix import prefixes
 from iikata.encode.show import pieces, show
 from iikata.encode.tokenizer import Tokenizer
@@ -15,6 +15,7 @@ __all__ = [
     "encode_prompt",
     "end_id",
     "load_tokenizer",
+    "other_tokens",
     "pieces",
     "prefixes",
     "show",

@@ -49,22 +49,23 @@ class PieceTokenizer(Tokenizer):
 
     @cached_property
     def _whole_by_id(self) -> dict[int, str]:
-        shown = ((text, id) for text, id in self.read_whole.items() if id not in self._user_defined or id in self.own)
+        shown = ((text, id) for text, id in self.read_whole.items() if id not in self.user_defined or id in self.own)
         return {id: text for text, id in shown}
 
     @cached_property
-    def _user_defined(self) -> set[int]:
+    def user_defined(self) -> set[int]:
+        """Pieces that SentencePiece itself keeps whole in every text."""
         return {id for id, piece in enumerate(parsed(self.model).pieces) if piece.type == USER_DEFINED}
 
     @cached_property
     def own(self) -> set[int]:
         """Special tokens that SentencePiece itself reads from a text; the others are split off before it."""
-        return self._user_defined & set(self.special_tokens.values())
+        return self.user_defined & set(self.special_tokens.values())
 
     @cached_property
     def _split(self) -> dict[bool, Any]:
         """special -> what is split off before SentencePiece."""
-        apart = {text for text, id in self.read_whole.items() if id not in self._user_defined}
+        apart = {text for text, id in self.read_whole.items() if id not in self.user_defined}
         return {True: any_of(apart), False: any_of(apart - self.special_tokens.keys())}
 
     @cached_property

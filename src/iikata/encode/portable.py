@@ -1,5 +1,6 @@
 """Write our tokenizer and a template as the files that transformers and vLLM load, with the very same ids."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from iikata.encode.fast import FastTokenizer, backend
@@ -9,8 +10,8 @@ from iikata.encode.tokenizer import Tokenizer
 from iikata.errors import IikataError
 from iikata.templates import Template, chat_template
 
-NORMAL, UNKNOWN, BYTE, UNIGRAM = 1, 2, 6, 1
-"""Piece types and a model type of sentencepiece_model.proto."""
+NORMAL, UNKNOWN, BYTE, UNIGRAM, BPE = 1, 2, 6, 1, 2
+"""Piece types and model types of sentencepiece_model.proto."""
 NEVER = -1e4
 """The score of a byte piece, since a text that spells `<0x0A>` does not mean it."""
 SURFACE = " \u2047 "
@@ -25,6 +26,17 @@ def tokenizer_json(tokenizer: Tokenizer) -> str:
         return str(backend(tokenizer.file, tokenizer.special_tokens).to_str())
     assert isinstance(tokenizer, PieceTokenizer)
     return str(_from_pieces(tokenizer).to_str())
+
+
+def other_tokens(tokenizer: Tokenizer, texts: Iterable[str]) -> list[str]:
+    """Return those of `texts` that the exported tokenizer.json would give other tokens.
+
+    Raises IikataError where none can be written.
+    """
+    if isinstance(tokenizer, FastTokenizer):
+        return []
+    made = backend(tokenizer_json(tokenizer))
+    return [text for text in texts if made.encode(text, add_special_tokens=False).ids != tokenizer.ids(text)]
 
 
 def tokenizer_config(tokenizer: Tokenizer) -> dict[str, Any]:
@@ -45,30 +57,65 @@ def chat_template_for(template: Template, tokenizer: Tokenizer) -> str:
 
 
 def _from_pieces(tokenizer: PieceTokenizer) -> Any:
-    from tokenizers import AddedToken, models, processors
-    from tokenizers import Tokenizer as Backend
+    from tokenizers import AddedToken, processors
 
     proto = parsed(tokenizer.model)
-    if proto.trainer_spec.model_type != UNIGRAM:
+    if proto.trainer_spec.model_type not in (UNIGRAM, BPE):
         raise IikataError(
-            "the base's SentencePiece model is not a unigram model, and no exact tokenizer.json is known for it. "
-            "Put the model's own tokenizer.json into its folder and run the experiment on that."
+            "the base's SentencePiece model is neither a unigram nor a BPE model, and no exact tokenizer.json is known "
+            "for it. Put the model's own tokenizer.json into its folder and run the experiment on that."
         )
-    fallback = proto.trainer_spec.byte_fallback
-    made = Backend(models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=fallback))
-    made.normalizer = _normalizer(tokenizer, proto.normalizer_spec)
-    made.pre_tokenizer, made.decoder = _blanks(tokenizer, proto.normalizer_spec, fallback)
-    split = {text: id for text, id in tokenizer.special_tokens.items() if id not in tokenizer.own}
+    made = _unigram(tokenizer, proto) if proto.trainer_spec.model_type == UNIGRAM else _bpe(tokenizer, proto)
+    split = {text: id for text, id in tokenizer.read_whole.items() if id not in tokenizer.user_defined}
     by_id = sorted(split, key=lambda text: split[text])
-    made.add_special_tokens([AddedToken(text, normalized=False, special=True) for text in by_id])
+    made.add_tokens([AddedToken(text, normalized=False, special=text in tokenizer.special_tokens) for text in by_id])
     if odd := [text for text in by_id if made.token_to_id(text) != split[text]]:
-        raise IikataError(f"the special token {odd[0]!r} has no place of its own in a tokenizer.json.")
+        raise IikataError(f"the added token {odd[0]!r} has no place of its own in a tokenizer.json.")
     if tokenizer.bos_id is not None:
         bos = tokenizer.token(tokenizer.bos_id)
         made.post_processor = processors.TemplateProcessing(
             single=f"{bos} $A", pair=f"{bos} $A {bos} $B", special_tokens=[(bos, tokenizer.bos_id)]
         )
     return made
+
+
+def _unigram(tokenizer: PieceTokenizer, proto: Any) -> Any:
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models
+
+    fallback = proto.trainer_spec.byte_fallback
+    made = Backend(models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=fallback))
+    _write_blanks(made, tokenizer, proto)
+    return made
+
+
+def _bpe(tokenizer: PieceTokenizer, proto: Any) -> Any:
+    from tokenizers import AddedToken, models
+    from tokenizers import Tokenizer as Backend
+
+    fallback, over = proto.trainer_spec.byte_fallback, {id: text for text, id in tokenizer.read_whole.items()}
+    over |= {id: SURFACE for id, piece in enumerate(proto.pieces) if piece.type == UNKNOWN}
+    vocabulary = {over.get(id, piece.piece): id for id, piece in enumerate(proto.pieces)} | dict(tokenizer.read_whole)
+    unknown = None if fallback else SURFACE
+    made = Backend(models.BPE(vocabulary, _merges(proto), unk_token=unknown, fuse_unk=True, byte_fallback=fallback))
+    _write_blanks(made, tokenizer, proto)
+    # Pieces that every text keeps whole are found in it once its blanks are ▁.
+    kept = {proto.pieces[id].piece: id in tokenizer.own for id in sorted(tokenizer.user_defined)}
+    kept = {text: special for text, special in kept.items() if made.normalizer.normalize_str(text) == text}
+    made.add_tokens([AddedToken(text, normalized=True, special=special) for text, special in kept.items()])
+    return made
+
+
+def _merges(proto: Any) -> list[tuple[str, str]]:
+    """Return the pairs that pieces are merged from, the best piece first, as SentencePiece ranks them by score."""
+    score = {piece.piece: piece.score for piece in proto.pieces if piece.type == NORMAL}
+    pairs = [
+        (piece[:at], piece[at:])
+        for piece in score
+        for at in range(len(piece) - 1, 0, -1)
+        if piece[:at] in score and piece[at:] in score
+    ]
+    return sorted(pairs, key=lambda pair: -score["".join(pair)])
 
 
 def _scores(proto: Any) -> list[tuple[str, float]]:
@@ -85,7 +132,7 @@ def _scores(proto: Any) -> list[tuple[str, float]]:
     return [entry(piece) for piece in proto.pieces]
 
 
-def _normalizer(tokenizer: PieceTokenizer, spec: Any) -> Any:
+def _normalizers(tokenizer: PieceTokenizer, spec: Any) -> list[Any]:
     from tokenizers import Regex, normalizers
 
     steps: list[Any] = []
@@ -97,15 +144,22 @@ def _normalizer(tokenizer: PieceTokenizer, spec: Any) -> Any:
         steps += [normalizers.Replace(pair, text[pair]) for pair, _, _ in pairs if len(text[pair]) == 1]
         steps.append(normalizers.Precompiled(spec.precompiled_charsmap))
     if spec.remove_extra_whitespaces:
-        steps += [normalizers.Replace(Regex("[ ▁]+"), " "), normalizers.Strip()]
-    return normalizers.Sequence(steps)
+        steps += [normalizers.Replace(Regex("[ ▁]+"), " "), normalizers.Replace(Regex("^ | $"), "")]
+    return steps
 
 
-def _blanks(tokenizer: PieceTokenizer, spec: Any, fallback: bool) -> tuple[Any, Any]:
-    from tokenizers import decoders, pre_tokenizers
+def _write_blanks(made: Any, tokenizer: PieceTokenizer, proto: Any) -> None:
+    """Say how a text's blanks are written, and read back: also after a special token where SentencePiece does so."""
+    from tokenizers import decoders, normalizers, pre_tokenizers
 
-    scheme = "always" if tokenizer.blank_after_special else "first"
-    scheme = scheme if spec.add_dummy_prefix else "never"
-    blanks = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
-    decoder: Any = decoders.Metaspace("▁", prepend_scheme=scheme, split=False)
-    return blanks, decoders.Sequence([decoders.ByteFallback(), decoder, decoders.Fuse()]) if fallback else decoder
+    spec, steps = proto.normalizer_spec, _normalizers(tokenizer, proto.normalizer_spec)
+    # Behind an added token `tokenizers` prepends too, and in a BPE model pieces that are kept whole must be such.
+    apart = proto.trainer_spec.model_type == BPE and tokenizer.user_defined
+    if always := spec.add_dummy_prefix and tokenizer.blank_after_special and not apart:
+        steps.append(normalizers.Prepend("▁"))
+    made.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
+    scheme = "first" if spec.add_dummy_prefix and not always else "never"
+    made.pre_tokenizer = pre_tokenizers.Metaspace("▁", prepend_scheme=scheme, split=False)
+    read = decoders.Metaspace("▁", prepend_scheme="always" if spec.add_dummy_prefix else "never", split=False)
+    fallback = proto.trainer_spec.byte_fallback
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), read, decoders.Fuse()]) if fallback else read
