@@ -59,7 +59,7 @@ def test_what_cannot_be_exported_is_told_before_training(tmp_path):
         (folder / "pieces").mkdir(parents=True)
         (folder / "pieces" / "tokenizer.model").write_bytes(written.getvalue())
         (folder / "pieces" / "tokenizer_config.json").write_text(json.dumps({"legacy": legacy}))
-        found = of(examined(folder, folder / "pieces", [bare], rows), "export")
+        found = of(examined(folder, folder / "pieces", [bare], rows), "exported_tokens")
         assert len(found) == told, (kind, legacy)
         assert all("no arm could be exported" in finding.message for finding in found)
 

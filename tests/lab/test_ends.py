@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from iikata.encode import encode_prompt, end_id, load_tokenizer, stop_ids
 from iikata.lab import Lab
-from iikata.lab.answering import answer_signature
+from iikata.lab.answering import answer_signatures
 from iikata.lab.materials import Materials
 from iikata.records import Arm, Cell
 from iikata.templates import BUILT_IN
@@ -63,7 +63,7 @@ def test_other_ends_are_another_signature_of_answers(tmp_path, folder):
     def signature():
         lab = Materials(experiment(tmp_path, folder, templates=["plain"]), tmp_path / "run", lambda event: None)
         lab.sign()
-        return answer_signature(lab, Cell(Arm(), "plain"))
+        return answer_signatures(lab, Cell(Arm(), "plain"))
 
     before = signature()
     assert signature() == before

@@ -18,7 +18,7 @@ RULES: dict[str, Callable[[Case], Iterator[Finding]]] = {
     "odd_end": tokens.odd_end,
     "plain_marker": tokens.plain_marker,
     "bos_flag": tokens.bos_flag,
-    "export": vocabulary.export,
+    "exported_tokens": vocabulary.exported_tokens,
     "newline": blanks.newline,
     "whitespace": blanks.whitespace,
     "trailing_space": blanks.trailing_space,

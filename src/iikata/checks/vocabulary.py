@@ -81,21 +81,21 @@ HARMLESS = {
 }
 
 
-def export(case: Case) -> Iterator[Finding]:
+def exported_tokens(case: Case) -> Iterator[Finding]:
     """What cannot be exported is said before it is trained: a SentencePiece model needs an exact tokenizer.json."""
     rows = [row for name in case.encoded for row in case.rows(name)[:ROWS_COMPARED]]
     texts = [*(row.prompt + row.completion for row in rows), *(row.prompt for row in rows)]
     try:
         differ = other_tokens(case.tokenizer, texts)
     except IikataError as error:
-        yield Finding("export", "warning", None, f"no arm could be exported: {error}", "", _OWN_FILE)
+        yield Finding("exported_tokens", "warning", None, f"no arm could be exported: {error}", "", _OWN_FILE)
         return
     if differ:
         message = (
             f"no arm could be exported: the tokenizer.json made from this SentencePiece model gives "
             f"{share(len(differ), len(texts))} texts other tokens"
         )
-        yield Finding("export", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
+        yield Finding("exported_tokens", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
 
 
 _OWN_FILE = "Put the model's own tokenizer.json into its folder, or go on where only the comparison matters."
