@@ -67,6 +67,8 @@ class Lab:
                 "a smaller model, model.quantize, train.cutoff_len or generate.max_new_tokens."
             ) from None
         except BaseException:
+            if not self.materials.store.signature.is_file():
+                raise  # refused input leaves nothing behind
             with suppress(IikataError):  # what ended the stage is the error to tell, not a full disk beside it
                 self._clock.note()
             raise
