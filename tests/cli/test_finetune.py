@@ -104,6 +104,13 @@ def test_flags_are_spelt_as_fire_lets_them_be(text, name, value):
     assert getattr(given(text), name) == value
 
 
+@pytest.mark.parametrize("text", ["--lora_target_modules=[]", "--num_epochs=1.5", "--batch_size=many"])
+def test_what_no_flag_can_mean_is_wrong_usage(text):
+    with pytest.raises(SystemExit) as stopped:
+        given(text)
+    assert stopped.value.code == 2
+
+
 def test_all_linear_reaches_the_experiment():
     experiment = declare(experiment_of(given("--base_model=x --lora_target_modules=all-linear")), Path.cwd())
     assert experiment.train.lora.target_modules == "all-linear"

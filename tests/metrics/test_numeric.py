@@ -2,6 +2,7 @@
 
 import math
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from said import asked, said
@@ -20,11 +21,17 @@ from iikata.metrics.numeric import Numeric, numbers
         ("三千七百七十六メートル", [3776]),
         ("pi is 3.14.", [Decimal("3.14")]),
         ("H2O and COVID-19", [19]),
+        ("$1,234.50 or 1.5 million", [Decimal("1234.5"), 1_500_000]),
+        ("3/4, 1½ and 三分の二", [Decimal("0.75"), Decimal("1.5"), Fraction(2, 3)]),
+        ("マイナス5 and 50%", [-5, 50]),
+        ("7/0", [7]),
+        ("9" * 9000, []),
+        ("9" * 9000 + " million", []),
         ("none", []),
     ],
 )
 def test_numbers_are_read_as_people_write_them(text: str, found: list[object]) -> None:
-    assert numbers(text) == found
+    assert numbers(text) == [Fraction(number) for number in found]
 
 
 @pytest.mark.parametrize(("which", "value"), [("last", 1.0), ("first", 0.0)])

@@ -34,6 +34,8 @@ def folder(text: str) -> str | None:
 def names(text: str) -> list[str] | str | None:
     """Read a list as python-fire did: `[q_proj,v_proj]`, `'["q_proj"]'`, or one name; peft's all-linear is a word."""
     found = [part.strip(" '\"") for part in text.strip("[]() ").split(",") if part.strip(" '\"")]
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} names no module")
     if found in (["all-linear"], ["auto"]):
         return found[0]
     return None if found == ["None"] else found

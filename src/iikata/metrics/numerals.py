@@ -11,7 +11,7 @@ KANJI = "".join([*DIGITS, *SMALL_UNITS, *LARGE_UNITS])
 COUNTERS = "個箇本人名日年月時分秒円枚匹頭羽冊回度歳才階台倍色位点割世次級号章条巻件丁週以未"
 """After one of these kanji a numeral is a number; after any other it is part of a word (九州, 三角形)."""
 
-RUN = re.compile(f"[0-9{KANJI}]*[{KANJI}][0-9{KANJI}]*")
+RUN = re.compile(f"(?<![0-9{KANJI}])[0-9{KANJI}]*[{KANJI}][0-9{KANJI}]*")
 HAN = re.compile(r"[\u3400-\u9fff々]")
 INDEFINITE = "何数幾"
 """Beside one of these a numeral is no number: 何百人, 数十年, 十数人."""
@@ -22,12 +22,12 @@ THOUSANDS = re.compile(
 VULGAR = re.compile(r"(?<=[0-9])(?=[¼-¾⅐-⅞])")
 """NFKC makes 11⁄2 of 1½ (UAX #15): a blank keeps them apart."""
 MINUS = re.compile(r"(?:マイナス ?|(?<![0-9] )(?<![0-9])\b(?:minus|negative) )(?=[0-9])", re.IGNORECASE)
-PARTS = re.compile(r"([0-9]+)分の([0-9]+)")
+PARTS = re.compile(r"(?<![0-9])([0-9]+)分の([0-9]+)")
 NO_WHOLE = re.compile(r"(?<![\w.])\.(?=[0-9])")
 LAST_ZEROS = re.compile(r"(?<![0-9.])(?:([0-9]+)\.0+|(0\.[0-9]*[1-9])0+)(?![0-9]|\.[0-9])")
 """Of 18.00 and 0.50; not of 3.10, which may be a version."""
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, **LARGE_UNITS}
-SCALED = re.compile(rf"([0-9]+(?:\.[0-9]+)?) ?({'|'.join(SCALES)})(?![A-Za-z])", re.IGNORECASE)
+SCALED = re.compile(rf"(?<![0-9.])([0-9]{{1,12}}(?:\.[0-9]{{1,12}})?) ?({'|'.join(SCALES)})(?![A-Za-z])", re.IGNORECASE)
 
 
 def ungrouped(text: str) -> str:

@@ -10,6 +10,8 @@ from iikata.metrics.normal import folded
 from iikata.metrics.numerals import ascii_numbers, ungrouped
 from iikata.records import Answer, Probe
 
+MOST_DIGITS = 100
+"""A longer run of digits is a loop, not a number."""
 FRACTION = r"(?:([0-9]+) )?([0-9]+/0*[1-9][0-9]*)(?![0-9/])"
 NUMBER = re.compile(rf"((?:(?<![0-9A-Za-z])-)?)(?<![0-9A-Za-z./])(?:{FRACTION}|([0-9]+(?:\.[0-9]+)?))")
 
@@ -43,4 +45,5 @@ def numbers(text: str) -> list[Fraction]:
     return [
         (Fraction(whole or 0) + Fraction(part) if part else Fraction(plain)) * (-1 if minus else 1)
         for minus, whole, part, plain in found
+        if len(whole + part + plain) <= MOST_DIGITS
     ]
