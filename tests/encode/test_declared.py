@@ -206,13 +206,15 @@ def test_a_sentencepiece_model_alone_begins_with_bos_as_its_class_did(tmp_path, 
 
 
 def test_tokens_added_to_a_sentencepiece_model_are_whole_special_or_not(tmp_path):
-    decoder = {"600": token("<|eot|>"), "602": token("<think>", special=False)}
+    # "<unk>" is listed by many folders; SentencePiece never reads it from a text.
+    decoder = {"0": token("<unk>"), "600": token("<|eot|>"), "602": token("<think>", special=False)}
     folder = pieces(tmp_path / "t", tokenizer_class="LlamaTokenizer", added_tokens_decoder=decoder, legacy=False)
     tokenizer = load_tokenizer(folder)
     assert [id for id in tokenizer.ids("a<|eot|>b<think>c<NL>") if id >= 600 or id == 3] == [600, 602, 3]
     assert [id for id in tokenizer.ids("a<|eot|>b<think>c", special=False) if id >= 600] == [602]
     assert tokenizer.text([600, 602]) == "<|eot|><think>"
     assert tokenizer.added_tokens == {"<NL>": 3, "<think>": 602}
+    assert 0 not in tokenizer.ids("a <unk>")
 
 
 def test_a_piece_that_the_folder_gives_two_ids_is_refused(tmp_path):

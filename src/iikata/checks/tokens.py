@@ -12,7 +12,7 @@ from iikata.encode.load import piece_file
 from iikata.encode.settings import embedding_rows
 from iikata.records import Finding
 
-MARKER = re.compile(r"<\|[^|<>\s]{1,40}\|>|<NL>|<(?:start|end)_of_turn>")
+MARKER = re.compile(r"<[|｜][^|｜<>\s]{1,40}[|｜]>|<NL>|<(?:start|end)_of_turn>")
 """What a template writes as one token of the model it was made for."""
 
 

@@ -135,7 +135,7 @@ def _pieces(folder: Path, path: Path, named_here: bool = True) -> Tokenizer:
     kinds = [(piece.piece, piece.type) for piece in parsed(model).pieces]
     declared = added_to_pieces(folder, settings, [text for text, _ in kinds])
     added = {text: id for id, (text, kind) in enumerate(kinds) if kind == USER_DEFINED}
-    added |= {token["content"]: id for id, token in declared.items()}
+    added |= {token["content"]: id for id, token in declared.items() if id != unk_id}
     known = {text: id for id, (text, _) in enumerate(kinds)} | added
     own = {"bos_token": pieces.bos_id(), "eos_token": pieces.eos_id(), "pad_token": pieces.pad_id()}
     names = {name: pieces.id_to_piece(id) for name, id in own.items() if id >= 0}
