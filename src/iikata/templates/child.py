@@ -35,7 +35,7 @@ class Child:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
-        self._recent = lru_cache(maxsize=8)(self._exchanged)  # the same prompt is asked for thrice a row
+        self._recent = lru_cache(maxsize=8)(self._exchanged)  # a row asks for its prompt more than once
         self._barred: set[str] = set()
         """Templates that took too long for a row: a run waits for each of them once, not once a row."""
 
