@@ -16,9 +16,14 @@ from tiny_experiment import experiment
 KEYS = {"rule", "severity", "template", "message", "evidence", "cure"}
 
 
-def experiment_file(folder: Path, *given, **more) -> str:
+def experiment_file(folder: Path, *given, held_out: bool = True, **more) -> str:
     path = folder / "exp.yaml"
-    YAML().dump(write(folder, *given, **more), path)
+    values = write(folder, *given, **more)
+    held = [{"instruction": f"Say {n}.", "input": "", "output": f"word {n}"} for n in range(16)]
+    (folder / "held.jsonl").write_text("".join(json.dumps(row) + "\n" for row in held))
+    if held_out:
+        values["data"]["validation"] = "held.jsonl"  # without any, the primary metric is refused
+    YAML().dump(values, path)
     return str(path)
 
 
@@ -102,7 +107,7 @@ def test_the_report_shows_a_forced_error(twice):
 
 
 def test_what_was_read_is_told_before_the_findings(tmp_path, byte_bpe_folder, capsys):
-    main(["check", experiment_file(tmp_path, byte_bpe_folder, rows=[*ROWS, ROWS[0]])])
+    main(["check", experiment_file(tmp_path, byte_bpe_folder, held_out=False, rows=[*ROWS, ROWS[0]])])
     assert capsys.readouterr().out.splitlines()[:3] == [
         "read 5 rows of train.jsonl: columns instruction, input, output",
         "4 rows to train on, 0 held out, 1 left out",
@@ -112,7 +117,7 @@ def test_what_was_read_is_told_before_the_findings(tmp_path, byte_bpe_folder, ca
 
 def test_rows_that_encode_leaves_out_are_told_beside_the_json(tmp_path, byte_bpe_folder, capsys):
     rows = [*ROWS, ROWS[0], {"instruction": "Name it.", "output": " "}]
-    assert main(["encode", experiment_file(tmp_path, byte_bpe_folder, rows=rows), "--json"]) == 0
+    assert main(["encode", experiment_file(tmp_path, byte_bpe_folder, held_out=False, rows=rows), "--json"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
     assert "read 6 rows" in err

@@ -2,14 +2,19 @@
 
 import json
 from collections import Counter
+from itertools import product
+from math import isnan
 
 import pytest
 
-from iikata.compare import variance_components
+from iikata.cli.plan import lines
+from iikata.compare import power, variance_components
 from iikata.errors import IikataError
+from iikata.experiment import read
 from iikata.lab import Lab
+from iikata.lab.checking import examine
 from iikata.lab.planning import ASSUMED, plan
-from tiny_experiment import experiment, values
+from tiny_experiment import experiment, values, write_files
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +137,78 @@ def test_the_keys_of_the_json_stay(pilot, llama_folder):
         "components_from",
         "power",
         "seconds",
-    } | {"estimate"}
+    } | {"estimate", "assumed_from", "questions"}
     assert (made["primary"], made["unit"], made["margin"]) == ("nll", "bits per byte", 0.02)
     json.dumps(made, allow_nan=False)
+
+
+def test_one_seed_more_never_makes_what_can_be_found_larger():
+    for kind, parts in ASSUMED.items():
+        for seeds, probes, samples in product((1, 2, 3, 5, 9), (3, 9, 10, 12, 30), (1, 20)):
+            told = power(parts, seeds, probes, samples)
+            for name, then in told.more.items():
+                assert then <= told.detectable * (1 + 1e-9), (kind, seeds, probes, samples, name)
+            if told.scope is None:
+                assert told.more == {}
+                assert isnan(told.detectable)
+            more = power(parts, seeds + 1, probes, samples)
+            assert more.seed_noise < told.seed_noise  # one seed never looks as good as two
+            if more.scope == told.scope and told.scope:
+                assert more.detectable <= told.detectable * (1 + 1e-9)
+
+
+DESIGNS = {
+    # seeds, primary -> what is said of the template and of LoRA
+    (2, "nll"): ("for these adapters only", "cannot be answered: 2 seeds and 8 held-out rows (and 4 to choose"),
+    (1, "nll"): ("for these adapters only, not for training again: 1 seed and 12", "cannot be answered: 1 seed and 8"),
+    (3, "nll"): ("for the training recipe", "on these held-out rows only, not on others: 3 seeds and 8 held-out rows"),
+    (2, "contains"): ("cannot be answered: 2 seeds and 3 probe clusters are too few", "cannot be answered"),
+    (3, "contains"): ("on these probe clusters only, not on others: 3 seeds and 3", "on these probe clusters only"),
+}
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_plan_and_check_say_which_questions_cannot_be_answered(pilot, llama_folder, design):
+    seeds, primary = design
+    train = values(llama_folder)["train"] | {"seeds": list(range(seeds))}
+    settings = {"train": train, "score": {"primary": primary, "metrics": [primary]}, "compare": {"margin": 0.1}}
+    said = [one["said"] for one in planned(pilot, llama_folder, **settings)["questions"]]
+    lab = Lab(experiment(pilot.parent, llama_folder, **settings), pilot.parent / "checked")
+    found = [finding for finding in examine(lab.materials) if finding.rule == "design"]
+    for told, expected, asked in zip(said, DESIGNS[design], ("template matters", "LoRA was needed"), strict=True):
+        assert expected in told
+        assert asked in told
+        severity = "warning" if "cannot" in expected else None if "recipe" in expected else "info"
+        assert [one.severity for one in found if one.message == told] == ([severity] if severity else [])
+
+
+def test_one_template_is_not_planned_as_two(pilot, llama_folder):
+    made = planned(pilot, llama_folder, templates=["plain"])
+    assert [one["question"] for one in made["questions"]] == ["tuned_vs_best_base"]
+    assert (made["power"]["detectable"], made["power"]["more"]) == (None, {})
+    assert "difference between templates" not in "\n".join(lines(made))
+
+
+NOTHING_TO_MEASURE = {
+    "no held-out rows": ({"data": {"train": "train.jsonl", "validation": 0}}, "nll", "data.validation is 0"),
+    "no probes": ({"probes": None}, "contains", "measured on probes, and there are none"),
+    "no patterns": ({}, "pattern", "none of them has a pattern"),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_TO_MEASURE)
+def test_a_primary_metric_with_nothing_to_measure_is_refused_before_training(llama_folder, tmp_path, case):
+    settings, primary, why = NOTHING_TO_MEASURE[case]
+    declared = (
+        values(llama_folder, score={"primary": primary, "metrics": [primary]}, compare={"margin": 0.1}) | settings
+    )
+    write_files(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+    for attempt in (
+        lambda: Lab(read(path), tmp_path / "run").run(force=True),
+        lambda: plan(Lab(read(path), tmp_path / "run").materials, {}),
+    ):
+        with pytest.raises(IikataError, match=rf"mine\.yaml:\d+:\d+: the primary metric {primary} .*{why}"):
+            attempt()
+    assert not (tmp_path / "run" / "train").exists()

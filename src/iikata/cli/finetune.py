@@ -42,6 +42,7 @@ def _finetune(given: argparse.Namespace) -> None:
     for line in remarks(given, out):
         _note(line)
     lab = _opened(given, out)
+    lab.materials.measures = False
     lab.run("train", given.force)
     (arm,) = lab.materials.experiment.arms()
     if why := stopped(lab.materials, arm):

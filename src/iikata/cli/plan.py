@@ -40,18 +40,41 @@ def lines(made: dict[str, Any]) -> list[str]:
         f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
         + (", layers computed twice to save memory" if guess["checkpointed"] else "")
     )
+    things = made["questions"][0]["things"]
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
+    assumed = f", from {made['assumed_from']}: --pilot RUN" if made["assumed_from"] else ""
     told += [
         "",
-        f"primary metric {made['primary']} ({unit}), {power['seeds']} seeds x {power['probes']} clusters x "
-        f"{power['samples']} samples; standard deviations {made['components_from']}: {spread}",
-        f"smallest difference between templates found with 80% power: {power['detectable']:.3g} {unit}",
+        f"primary metric {made['primary']} ({unit}), {power['seeds']} seeds x {power['probes']} {things} x "
+        f"{power['samples']} samples",
+        f"standard deviations {made['components_from']}: {spread}{assumed}",
+        *(one["said"] for one in made["questions"]),
+    ]
+    if made["questions"][0]["question"] != "matched":
+        return [*told, "one template: whether the template matters is not asked"]
+    if power["detectable"] is None:
+        return [*told, *([] if margin else ["no margin is declared: nothing can be called EQUIVALENT"])]
+    told += [
+        f"smallest difference between templates found with 80% power{OF[power['scope']].format(things=things)}: "
+        f"{power['detectable']:.3g} {unit}",
         f"smallest margin that could be called EQUIVALENT with 80% power: {power['equivalent_margin']:.3g} {unit}"
         + _against(margin, power["equivalent_margin"]),
-        f"one more seed's worth of compute buys most in {power['buys_most']}: "
-        + ", ".join(f"{name} -> {value:.3g}" for name, value in power["more"].items()),
     ]
+    if power["scope"] == "these_adapters":
+        told.append(
+            f"from one training to the next the seeds alone move a difference by {power['seed_noise']:.3g} {unit} "
+            f"(standard deviation of a mean over {power['seeds']}), which this does not count"
+        )
+    if power["buys_most"]:
+        names = {"seeds": "seeds", "probes": things, "samples": "samples"}
+        told.append(
+            f"one more seed's worth of compute buys most in {names[power['buys_most']]}: "
+            + ", ".join(f"{names[name]} -> {value:.3g}" for name, value in power["more"].items())
+        )
     return told
+
+
+OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}
 
 
 def _against(margin: float | None, least: float) -> str:

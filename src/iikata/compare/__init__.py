@@ -10,7 +10,7 @@ from iikata.compare.estimating import Draft, draft, judge, noise_comparison
 from iikata.compare.metric import MetricInfo, assumed_metric
 from iikata.compare.overview import cell_means, left_out, remarks
 from iikata.compare.pairing import common_rows
-from iikata.compare.plan import Components, Power, power, variance_components
+from iikata.compare.plan import Components, Power, answerable, power, tested_clusters, variance_components
 from iikata.compare.questions import contrasts, noise_floor, templates
 from iikata.compare.reading import read_table
 from iikata.compare.sentence import sentences
@@ -26,10 +26,12 @@ __all__ = [
     "Power",
     "Result",
     "ScoreTable",
+    "answerable",
     "assumed_metric",
     "compare",
     "power",
     "read_table",
+    "tested_clusters",
     "variance_components",
 ]
 

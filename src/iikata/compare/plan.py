@@ -7,8 +7,8 @@ from itertools import combinations
 
 import numpy as np
 
-from iikata.compare.interval import POWER, mean_squares, settles
-from iikata.compare.pairing import Side, complete_clusters, pair
+from iikata.compare.interval import MIN_CLUSTERS, MIN_SEEDS, POWER, mean_squares, scope_of, settles
+from iikata.compare.pairing import Side, choosing_third, complete_clusters, pair
 from iikata.compare.questions import templates
 from iikata.compare.table import Panel, ScoreTable, panels, tabulate
 from iikata.errors import IikataError
@@ -47,9 +47,25 @@ class Power:
     equivalent_margin: float
     """Smallest margin within which a pair without any difference is called EQUIVALENT with 80% power."""
     more: Mapping[str, float]
-    """`detectable` after spending the price of one more seed on "seeds", "probes" or "samples"."""
-    buys_most: str
-    """Which of the three brings `detectable` down most."""
+    """`detectable` after spending the price of one more seed on "seeds", "probes" or "samples"; without those that
+    would make it speak about something else, whose numbers are others."""
+    buys_most: str | None
+    """Which of them brings `detectable` down most; None where none does."""
+    scope: str | None
+    """What `detectable` speaks about; None where seeds and clusters are too few for any claim, and it is NaN."""
+    seed_noise: float
+    """Standard deviation of a difference from the choice of seeds alone; part of `detectable` for the recipe only."""
+
+
+def answerable(seeds: int, clusters: int) -> str | None:
+    """Return the scope of what so many seeds and clusters can answer, None where they can answer nothing."""
+    too_few = clusters < 1 or (seeds < MIN_SEEDS and clusters < MIN_CLUSTERS)
+    return None if too_few else scope_of(seeds, clusters)
+
+
+def tested_clusters(clusters: int) -> int:
+    """Return how many are left to test against the best base, where a third of them chooses its template."""
+    return int((~choosing_third([str(n) for n in range(clusters)])).sum())
 
 
 def power(
@@ -72,22 +88,32 @@ def power(
             raise IikataError(f"{name} must be at least 1, saw {value}.")
     if not 0 <= train_share < 1:
         raise IikataError(f"train_share must lie in 0 <= share < 1, saw {train_share}.")
-    pairs = max(1, templates * (templates - 1) // 2)
+    pairs = templates * (templates - 1) // 2
+    if not pairs:
+        return Power(seeds, probes, samples, math.nan, math.nan, {}, None, None, math.nan)
     growth = 1 + 1 / seeds / (1 - train_share)
     options = {
         "seeds": (seeds + 1, probes, samples),
         "probes": (seeds, math.floor(probes * growth), samples),
         "samples": (seeds, probes, math.floor(samples * growth)),
     }
-    more = {name: _detectable(components, *design, alpha / pairs) for name, design in options.items()}
+    scope, now = answerable(seeds, probes), _detectable(components, seeds, probes, samples, alpha / pairs)
+    more = {
+        name: _detectable(components, *design, alpha / pairs)
+        for name, design in options.items()
+        if scope and answerable(*design[:2]) == scope and (name != "samples" or components.sample)
+    }
+    best = min(more, key=lambda name: more[name], default=None)
     return Power(
         seeds,
         probes,
         samples,
-        detectable=_detectable(components, seeds, probes, samples, alpha / pairs),
+        detectable=now,
         equivalent_margin=_settles(components, seeds, probes, samples, (alpha, (1 - POWER) / 2)),
         more=more,
-        buys_most=min(more, key=lambda name: more[name]),
+        buys_most=best if best and more[best] < now else None,
+        scope=scope,
+        seed_noise=math.sqrt(2 / seeds) * components.seed_template,
     )
 
 
@@ -96,7 +122,9 @@ def _detectable(components: Components, seeds: int, probes: int, samples: int, a
 
 
 def _settles(c: Components, seeds: int, probes: int, samples: int, tails: tuple[float, float]) -> float:
-    """Return the widest form's standard error times the sum of the two t quantiles."""
+    """Return the widest form's standard error times the sum of the two t quantiles; NaN where nothing is settled."""
+    if answerable(seeds, probes) is None:
+        return math.nan
     # Two arms stand in a difference, so every variance counts twice.
     residual = 2 * (c.residual**2 + c.sample**2 / samples)
     return settles(2 * c.seed_template**2, 2 * c.probe_template**2, residual, seeds, probes, *tails)

@@ -6,6 +6,7 @@ from iikata import checks
 from iikata.errors import IikataError
 from iikata.experiment import local_path, template_name
 from iikata.lab.events import Stage, Warned
+from iikata.lab.foreseeing import foresee
 from iikata.lab.materials import Materials
 from iikata.metrics import get
 from iikata.records import Encoded, Finding, plain
@@ -24,13 +25,14 @@ def check(lab: Materials) -> dict[str, int]:
     lab.tell(Stage("check", len(checks.RULES), "rules"))
     findings = examine(lab)
     errors = [finding for finding in findings if finding.severity == "error"]
-    if errors and not lab.force:
+    hopeless = any(finding.rule == "primary" for finding in errors)
+    if errors and (hopeless or not lab.force):
         if not lab.store.signature.is_file():
             _write(lab, findings)
         raise IikataError(
             f"the template doctor found {len(errors)} error{'s' * (len(errors) > 1)}:\n\n"
             + "\n\n".join(map(shown, errors))
-            + "\n\nTo go on all the same (the report will show it): --force"
+            + ("" if hopeless else "\n\nTo go on all the same (the report will show it): --force")
         )
     lab.sign()
     _write(lab, findings)
@@ -44,7 +46,8 @@ def check(lab: Materials) -> dict[str, int]:
 def examine(lab: Materials) -> list[Finding]:
     """Return what the doctor finds; opens tokenizer, templates and data, never the model's weights."""
     look_up_metrics(lab)
-    return checks.examine(case(lab))
+    found = [*checks.examine(case(lab)), *(foresee(lab) if lab.measures else ())]
+    return sorted(found, key=lambda finding: checks.SEVERITIES.index(finding.severity))
 
 
 def look_up_metrics(lab: Materials) -> None:

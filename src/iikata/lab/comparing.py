@@ -12,7 +12,7 @@ from iikata.lab.events import Stage, Warned
 from iikata.lab.judging import judge_of
 from iikata.lab.materials import Materials
 from iikata.lab.rating import averaged
-from iikata.lab.whole import gates, missing_scores, same_experiment, whole_scores
+from iikata.lab.whole import gates, missing_scores, nothing_to_score, same_experiment, whole_scores
 from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.records import Score
@@ -93,15 +93,21 @@ def score_names(lab: Materials) -> list[str]:
         )
     if there and names[0] not in there:
         raise IikataError(
-            f"{lab.store.scores(names[0])}: no such file, and it holds the primary metric. "
-            f"To make it again: iikata score {lab.store.path}"
+            f"{lab.store.scores(names[0])}: no such file, and it holds the primary metric. {_made_how(lab, names[0])}"
         )
     if there and (gone := missing_scores(lab, there)):
         raise IikataError(
-            f"{lab.store.scores(gone)}: no such file, and the experiment asks for {gone}. "
-            f"To make it again: iikata score {lab.store.path}"
+            f"{lab.store.scores(gone)}: no such file, and the experiment asks for {gone}. {_made_how(lab, gone)}"
         )
     return there
+
+
+def _made_how(lab: Materials, metric: str) -> str:
+    if nothing_to_score(lab, metric):
+        return (
+            f"There is nothing to score {metric} on: {'data.validation' if metric in HELD_OUT else 'probes'} is none."
+        )
+    return f"To have it scored: iikata run EXP --out {lab.store.path}, with the EXP that asks for it."
 
 
 def declared(lab: Materials, name: str) -> Any:

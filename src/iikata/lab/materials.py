@@ -31,6 +31,8 @@ class Materials:
         """Go on although the template doctor found an error."""
         self.keep_states = False
         """Keep a finished arm's last state, so that it can be trained for more epochs."""
+        self.measures = True
+        """False for an adapter that is only trained: then nothing needs to decide."""
         self._aside = False
         self._encoded: dict[str, list[Encoded]] = {}
 

@@ -10,6 +10,7 @@ from iikata.compare import Components, power, variance_components
 from iikata.errors import IikataError
 from iikata.lab.checking import look_up_metrics
 from iikata.lab.estimating import estimate
+from iikata.lab.foreseeing import ASKED, clusters, designs, foresee
 from iikata.lab.materials import Materials
 from iikata.metrics import get
 from iikata.store import RunFolder, read_lines
@@ -24,6 +25,7 @@ ASSUMED = {
 Of the size seen on small models (seed noise of held-out likelihood near 1% of a bit per byte, of rates near 5 points);
 a pilot run on one's own data is the better source.
 """
+ASSUMED_FROM = "what small models showed on other data (docs/statistics.md); a finished run of yours says better"
 TRAIN_SHARE = 0.5
 """Part of the compute that training takes, where no pilot says it."""
 
@@ -35,6 +37,8 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
     assumed ones.
     """
     look_up_metrics(lab)
+    if (fault := next(foresee(lab), None)) and fault.severity == "error":
+        raise IikataError(f"{fault.message}. {fault.cure}")
     work = _work(lab)
     primary = lab.experiment.score.primary
     components, source = _components(lab, stated, pilot)
@@ -45,7 +49,7 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
         seeds,
         probes,
         samples,
-        templates=max(2, len(lab.experiment.templates)),
+        templates=len(lab.experiment.templates),
         alpha=lab.experiment.compare.alpha,
         train_share=_train_share(work, rate),
     )
@@ -57,10 +61,16 @@ def plan(lab: Materials, stated: Mapping[str, float], pilot: Path | None = None)
         "margin": lab.experiment.margins.get(primary),
         "components": asdict(components),
         "components_from": source,
-        "power": asdict(found),
+        "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
+        "questions": [{**asdict(one), "said": f"{ASKED[one.question]} {one.said}"} for one in designs(lab)],
+        "power": {name: _finite(value) for name, value in asdict(found).items()},
         "seconds": seconds,
         "estimate": estimate(lab),
     }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 _COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_rows"}
@@ -106,12 +116,8 @@ def _components(lab: Materials, stated: Mapping[str, float], pilot: Path | None)
 
 def _design(lab: Materials, primary: str) -> tuple[int, int, int]:
     """Return (seeds, clusters, samples) behind the primary metric."""
-    seeds = len(lab.experiment.train.seeds)
-    likelihood = get(primary).kind == "likelihood"
-    if likelihood and primary != "nll_reference":
-        return seeds, max(1, len(lab.data.validation)), 1
-    samples = 1 if likelihood else lab.experiment.generate.samples
-    return seeds, max(1, len({probe.cluster for probe in lab.probes})), samples
+    samples = 1 if get(primary).kind == "likelihood" else lab.experiment.generate.samples
+    return len(lab.experiment.train.seeds), max(1, clusters(lab)), samples
 
 
 def _rates(pilot: Path) -> dict[str, float]:

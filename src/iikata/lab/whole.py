@@ -46,7 +46,7 @@ def gates(lab: Materials) -> list[Gate]:
 
 def whole_scores(lab: Materials, metric: str, scores: Sequence[Score], found: Sequence[Gate]) -> None:
     """Raise IikataError where a cell has fewer scores than another, or none though its arm is sound."""
-    if metric in RATED or metric == Judge.name or (not scores and _nothing_to_score(lab, metric)):
+    if metric in RATED or metric == Judge.name or (not scores and nothing_to_score(lab, metric)):
         return
     counts = Counter(Cell(Arm(one.trained_on, one.seed), one.prompted_with).name for one in scores)
     failed = {gate.subject for gate in found if not gate.passed}
@@ -63,10 +63,10 @@ def missing_scores(lab: Materials, there: Sequence[str]) -> str:
     """Return the first metric of the experiment whose file is not there though it has something to score."""
     asked = [get(name).name for name in lab.experiment.score.metrics]
     gone = [name for name in asked if name not in there and name not in RATED]
-    return next((name for name in gone if not _nothing_to_score(lab, name)), "")
+    return next((name for name in gone if not nothing_to_score(lab, name)), "")
 
 
-def _nothing_to_score(lab: Materials, metric: str) -> bool:
+def nothing_to_score(lab: Materials, metric: str) -> bool:
     if metric in HELD_OUT:
         return lab.experiment.data.validation == 0
     return lab.experiment.probes is None
