@@ -106,10 +106,12 @@ FAST: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("end a list", change(CONFIG, eos_token=["a"]), (f'{CONFIG}: "eos_token" is ["a"]', "a text, or an object", AGAIN)),
     ("end an object", change(CONFIG, eos_token={"id": 2}), (f'{CONFIG}: "eos_token" is {{"id": 2}}', "content", AGAIN)),
     ("end not there", change(CONFIG, eos_token="</nope>"), (f'{CONFIG}: "eos_token" is "</nope>"', "Name one of its")),
-    ("no end at all", lambda f: (change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=None)(f)),
+    ("no end at all", lambda f: (change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=None)(f),
+                                 change("generation_config.json", eos_token_id=None)(f)),
      ("names no end token", 'Set "eos_token" in tokenizer_config.json')),
     ("the model's end beyond the vocabulary", lambda f: (
-        change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=9999)(f)), ("names no end token", "Set")),
+        change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=9999)(f)),
+     ('"eos_token_id" has 9999', "the tokenizer has", "not of one model")),
     ("the model's end a text", lambda f: (
         change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id="2")(f)),
      ('config.json: "eos_token_id" is "2"', "an id or a list of ids", AGAIN)),
