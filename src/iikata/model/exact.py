@@ -1,7 +1,7 @@
 """Hold a model's packed, prefilled and decoded logits against transformers' own forward, before it is first used."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import accumulate
@@ -22,6 +22,7 @@ TOKENS = PROMPT + DECODED
 SHARED, FIRST, SHORT = 24, 64, 12
 """Three samples of a buffer: ids[:FIRST] and ids[:SHARED] + ids[FIRST:PROMPT], whose first tokens are computed once,
 and ids[:SHORT], which lies within what a twin's lengths are cut to."""
+ROWS = 8
 LIMITS = Limits(128, 256, 32)
 EXACT = 1e-4
 """||ours - theirs|| / ||theirs|| in float32."""
@@ -39,6 +40,8 @@ class Subject:
     theirs: Callable[[Tensor], Tensor]
     """transformers': ids [1, T] -> [T, X]."""
     flash: bool
+    shared: bool = True
+    """Whether samples share their first tokens, which flash kernels do only without a window."""
 
     @property
     def device(self) -> torch.device:
@@ -69,7 +72,7 @@ def refer(subject: Subject, ids: Tensor, rough: float = 0.0) -> Reference:
     """Ask transformers' own forward; `rough` is a difference that is allowed in any case."""
     with torch.no_grad(), attention(subject.model, "eager"):
         parts = _theirs(subject, ids)
-    kind = next(subject.model.parameters()).dtype
+    kind = subject.model.dtype
     if kind.itemsize > 2 and not rough:
         return Reference(ids, parts, EXACT)
     own = torch.finfo(torch.float16 if kind.itemsize != 2 else kind).eps
@@ -125,36 +128,56 @@ def _samples(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _ours(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
-    _, other, short = _samples(ids)
-    groups = (Group((0, SHARED), ((SHARED, FIRST), (FIRST, PROMPT))), Group((0, 0), ((PROMPT, PROMPT + SHORT),)))
-    places = [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
-    packed = _run(subject, torch.cat([ids[:PROMPT], short]), places, _layout(subject, groups, PROMPT + SHORT))
-    prompts = (ids[:PROMPT], other, short)
-    ends = list(accumulate(map(len, prompts)))
-    spans = tuple((end - len(prompt), end) for prompt, end in zip(prompts, ends, strict=True))
-    kept = Kept(_layout(subject, (Group((0, 0), spans),), ends[-1]))
-    prefilled = _run(subject, torch.cat(prompts), [place for prompt in prompts for place in range(len(prompt))], kept)
+    prompts = (ids[:PROMPT], *_samples(ids)[1:])
+    kept = Kept(_side_by_side(subject, prompts))
+    prefilled = subject.run(*_joined(prompts), kept)
     if not kept.keys:
         raise Unsupported(NO_INTERFACE)
-    return {"packed": packed, "prefilled": prefilled, "decoded": _decode(subject, ids, kept, spans)}
+    spans = _spans(prompts)
+    return {"packed": _packed(subject, ids), "prefilled": prefilled, "decoded": _decode(subject, ids, kept, spans)}
+
+
+def _packed(subject: Subject, ids: Tensor) -> Tensor:
+    """Return what `_theirs` names packed: a shared first part stands once, and is compared once."""
+    _, other, short = _samples(ids)
+    if not subject.shared:
+        samples = (ids[:FIRST], other, short)
+        found = subject.run(*_joined(samples), _side_by_side(subject, samples))
+        return torch.cat([found[:FIRST], found[FIRST + SHARED :]])
+    tokens, places = torch.cat([ids[:PROMPT], short]), [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
+    groups = (Group((0, SHARED), ((SHARED, FIRST), (FIRST, PROMPT))), Group((0, 0), ((PROMPT, len(tokens)),)))
+    positions = torch.tensor(places, device=subject.device)
+    return subject.run(tokens[None], positions[None], _layout(subject, groups, len(tokens)))
+
+
+def _joined(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Return samples as one row of tokens, and their positions."""
+    positions = [torch.arange(len(sample), device=sample.device) for sample in samples]
+    return torch.cat(list(samples))[None], torch.cat(positions)[None]
+
+
+def _side_by_side(subject: Subject, samples: Sequence[Tensor]) -> Layout:
+    spans = _spans(samples)
+    return _layout(subject, (Group((0, 0), spans),), spans[-1][1])
+
+
+def _spans(samples: Sequence[Tensor]) -> tuple[Span, ...]:
+    ends = list(accumulate(map(len, samples)))
+    return tuple((end - len(sample), end) for end, sample in zip(ends, samples, strict=True))
 
 
 def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) -> Tensor:
-    """Go on from all prompts side by side; only the first one's tokens are compared."""
-    slots = Slots(len(spans), LIMITS.longest, subject.device)
+    """Go on from all prompts side by side, and from idle rows; only the first one's tokens are compared."""
+    slots = Slots(ROWS, LIMITS.longest, subject.device)
     places = torch.full((len(spans), LIMITS.longest), -1, device=subject.device)
     for row, (start, end) in enumerate(spans):
         places[row, : end - start] = torch.arange(start, end, device=subject.device)
     slots.fill(torch.arange(len(spans), device=subject.device), kept.keys, kept.values, places)
     found = []
-    for place in range(PROMPT, TOKENS):
-        found.append(subject.run(ids[place].expand(1, len(spans)), slots.used[None].clone(), slots)[:1])
+    for token in ids[PROMPT:]:
+        found.append(subject.run(token.expand(1, ROWS), slots.used[None].clone(), slots)[:1])
         slots.used += 1
     return torch.cat(found)
-
-
-def _run(subject: Subject, ids: Tensor, positions: list[int], layout: Layout) -> Tensor:
-    return subject.run(ids[None], torch.tensor(positions, device=subject.device)[None], layout)
 
 
 def _layout(subject: Subject, groups: tuple[Group, ...], tokens: int) -> Layout:
