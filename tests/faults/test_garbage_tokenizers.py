@@ -11,6 +11,7 @@ from refusal import refused
 from sentencepiece import sentencepiece_model_pb2
 
 from iikata.cli import main
+from iikata.encode.declared import ENDS
 from tiny_experiment import values, write_files
 
 AGAIN = "Copy the file again from where the model comes"
@@ -106,12 +107,14 @@ FAST: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("end a list", change(CONFIG, eos_token=["a"]), (f'{CONFIG}: "eos_token" is ["a"]', "a text, or an object", AGAIN)),
     ("end an object", change(CONFIG, eos_token={"id": 2}), (f'{CONFIG}: "eos_token" is {{"id": 2}}', "content", AGAIN)),
     ("end not there", change(CONFIG, eos_token="</nope>"), (f'{CONFIG}: "eos_token" is "</nope>"', "Name one of its")),
-    ("no end at all", lambda f: (change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=None)(f),
-                                 change("generation_config.json", eos_token_id=None)(f)),
+    ("no end at all", lambda f: (
+        change(CONFIG, eos_token=None)(f), *(change(name, eos_token_id=None)(f) for name in ENDS)),
      ("names no end token", 'Set "eos_token" in tokenizer_config.json')),
     ("the model's end beyond the vocabulary", lambda f: (
         change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id=9999)(f)),
-     ('"eos_token_id" has 9999', "the tokenizer has", "not of one model")),
+     ('config.json: "eos_token_id" has 9999', "the tokenizer has 600 tokens and the model 768 rows", "correct the id")),
+    ("a flag of a token", change(CONFIG, added_tokens_decoder={"2": {"content": "<|im_end|>", "special": "yes"}}),
+     (f'{CONFIG}: "added_tokens_decoder" is', "tokens by their ids are allowed")),
     ("the model's end a text", lambda f: (
         change(CONFIG, eos_token=None)(f), change("config.json", eos_token_id="2")(f)),
      ('config.json: "eos_token_id" is "2"', "an id or a list of ids", AGAIN)),

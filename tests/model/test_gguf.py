@@ -158,6 +158,10 @@ REFUSED = {
         {"tokens": tiny_gguf.byte_level(ids={"eos": 99999})},
         r"tokenizer\.ggml\.eos_token_id is 99999, but the file lists 600 tokens",
     ),
+    "an id that is none": (
+        {"tokens": tiny_gguf.byte_level(), "settings": {"tokenizer.ggml.unknown_token_id": "x"}},
+        r"cannot read this \.gguf file",
+    ),
     "another kind of tokenizer": (
         {"tokens": lambda writer: writer.add_tokenizer_model("rwkv") or writer.add_token_list(["a"]) or 1},
         r"tokenizer\.ggml\.model: 'rwkv' was seen; gpt2 and llama are read",

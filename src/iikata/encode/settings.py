@@ -70,7 +70,10 @@ def read_added(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str,
     """Return the tokens, by their ids, that tokenizer_config.json, else added_tokens.json, adds to a vocabulary."""
     if declared := settings.get("added_tokens_decoder"):
         listed = {int(id): token if isinstance(token, dict) else {"content": token} for id, token in declared.items()}
-        return {id: {key: token[key] for key in _FLAGS if key in token} for id, token in sorted(listed.items())}
+        return {
+            id: {key: token[key] for key in _FLAGS if token.get(key) is not None}
+            for id, token in sorted(listed.items())
+        }
     path = folder / "added_tokens.json"
     added = read_object(path)
     for token, id in added.items():
@@ -125,7 +128,10 @@ def _is_id(value: Any) -> bool:
 
 
 def _is_token(value: Any) -> bool:
-    return isinstance(value.get("content") if isinstance(value, dict) else value, str)
+    if not isinstance(value, dict):
+        return isinstance(value, str)
+    flags = [value.get(key) for key in _FLAGS[1:]]
+    return isinstance(value.get("content"), str) and all(flag is None or isinstance(flag, bool) for flag in flags)
 
 
 def _are_tokens(value: Any) -> bool:
@@ -145,7 +151,7 @@ def _is_template(value: Any) -> bool:
 
 
 _FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-_TOKEN = (_is_token, 'a text, or an object with its "content", is allowed')
+_TOKEN = (_is_token, 'a text, or an object with its "content" and true or false for its flags, is allowed')
 _SWITCH = (lambda value: isinstance(value, bool), "true or false is allowed")
 ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(NAMES, _TOKEN),

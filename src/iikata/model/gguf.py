@@ -42,7 +42,7 @@ def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
 
     logging.disable_progress_bar()
     fields, tensors = _metadata(path)
-    gguf_tokenizer.write(path, fields, folder)
+    _write_tokenizer(path, fields, folder)
     loaded, info = _load(path, folder / ".alone")
     config = loaded.config
     gguf_parts.refuse_unread(path, fields, config)
@@ -80,6 +80,15 @@ def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     except Exception as error:  # what a damaged file makes of the reader has no class of its own
         raise _unreadable(path, error) from None
     return fields, {tensor.name: tensor for tensor in reader.tensors}
+
+
+def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
+    try:
+        gguf_tokenizer.write(path, fields, folder)
+    except (IikataError, OSError):
+        raise
+    except Exception as error:  # of metadata of other kinds than they are to be
+        raise _unreadable(path, error) from None
 
 
 def _load(path: Path, alone: Path) -> tuple[Any, dict[str, Any]]:
