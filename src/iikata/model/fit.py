@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from iikata import encode
+from iikata import __version__, encode
 from iikata.disk import parse_json, write_text
 from iikata.errors import IikataError
 from iikata.model import exact, twin
@@ -85,7 +85,7 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
 
 def _name(base: "Base", weights: str | None) -> str:
     device = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu"
-    software = [version(package) for package in ("iikata", "torch", "transformers")]
+    software = [__version__, *map(version, ("torch", "transformers"))]
     parts = [CHECK, weights, str(base.dtype), str(_quantised(base)), device, bool(base.runners), *software]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
