@@ -63,6 +63,11 @@ def test_a_change_after_scores_is_said_in_every_text_beside_the_first_verdict(ow
     assert verdict["first"]["sentence_en"] == first["verdict"]["sentence_en"]
     for language in ("en", "ja"):
         assert first["verdict"][f"sentence_{language}"] in verdict[f"sentence_{language}"]
+    for language, beforehand in (
+        () if "alpha" in setting else (("en", "declared margin"), ("ja", "事前に宣言した許容差"))
+    ):
+        then = verdict["first"][f"sentence_{language}"]
+        assert beforehand not in verdict[f"sentence_{language}"].rpartition(then)[2]
     assert said in terminal
     assert first["verdict"]["sentence_en"] in terminal
     for page in ("index.html", "report.md", "report.zenn.md"):

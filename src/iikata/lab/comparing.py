@@ -107,7 +107,7 @@ def _made_how(lab: Materials, metric: str) -> str:
         return (
             f"There is nothing to score {metric} on: {'data.validation' if metric in HELD_OUT else 'probes'} is none."
         )
-    return f"To have it scored: iikata run EXP --out {lab.store.path}, with the EXP that asks for it."
+    return f"To have it scored: iikata score EXP --out {lab.store.path}, with the EXP that asks for it."
 
 
 def declared(lab: Materials, name: str) -> Any:

@@ -110,8 +110,11 @@ def shown(result: Result, first: Mapping[str, Any] | None, at: str, found: Seque
             then = words["first"].format(sentence=first["verdict"][f"sentence_{language}"]) if first else ""
             said = words["changed"].format(changes=told(bearing, language), at=at), then or words["first_lost"]
             join = " " if language == "en" else ""
-            now = words["now"].format(sentence=result.verdict[f"sentence_{language}"])
-            verdict[f"sentence_{language}"] = join.join([*said, now])
+            now = result.verdict[f"sentence_{language}"]
+            if {"score.primary", f"compare.margin.{metric}"} & {one["setting"] for one in bearing}:
+                # This margin was not declared beforehand, so the sentence may not call it so.
+                now = now.replace(*words["margin_changed"].split("|"))
+            verdict[f"sentence_{language}"] = join.join([*said, words["now"].format(sentence=now)])
     before = {_of(one): one["verdict"] for one in first["comparisons"]} if first else {}
     comparisons = []
     for one in result.comparisons:
