@@ -27,6 +27,7 @@ PHRASES = {
         "more": "{n} more",
         "first": "As first declared: {sentence}",
         "margin_changed": "declared margin|changed margin",
+        "margin_late": "declared margin|margin (declared after scores existed)",
         "first_lost": "The verdict as first declared is no longer known.",
         "now": "As changed: {sentence}",
         "recipe": "This speaks about the training recipe ({n_seeds}, {n_clusters}).",
@@ -73,6 +74,7 @@ PHRASES = {
         "more": "ほか {n} 件",
         "first": "最初の宣言では:{sentence}",
         "margin_changed": "事前に宣言した許容差|変更後の許容差",
+        "margin_late": "事前に宣言した許容差|採点後に宣言した許容差",
         "first_lost": "最初の宣言での判定は、もう分かりません。",
         "now": "変更後は:{sentence}",
         "recipe": "これは学習手順についての結論です({n_seeds}、{n_clusters})。",
@@ -123,7 +125,7 @@ GATES_JA = {
 
 COUNTED = {
     "en": {"rows": ("held-out row", "held-out rows"), "probes": ("probe cluster", "probe clusters"), "unit": "probes"},
-    "ja": {"rows": ("検証用の行", "検証用の行"), "probes": ("質問クラスタ", "質問クラスタ"), "unit": "質問"},
+    "ja": {"rows": ("検証行", "検証行"), "probes": ("質問クラスタ", "質問クラスタ"), "unit": "質問"},
 }
 """What a metric's clusters are called, one and many, and what there must be more of to have more."""
 

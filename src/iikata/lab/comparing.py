@@ -36,7 +36,7 @@ def comparisons(lab: Materials) -> Result:
     first, now = history[0], declaring.declaration(lab.experiment, lab.signature)
     result = _compared(lab, names, now)
     if first["after_scores"]:
-        result = replace(result, warnings=["what is declared was declared after scores existed", *result.warnings])
+        result = declaring.late(result)
     if not (changed := list(declaring.changes(first, now))):
         return result
     return declaring.shown(result, _first(lab, names, first, changed), history[-1]["at"], changed)

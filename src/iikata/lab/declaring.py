@@ -125,6 +125,16 @@ def shown(result: Result, first: Mapping[str, Any] | None, at: str, found: Seque
     return replace(result, comparisons=comparisons, verdict=verdict, warnings=warnings)
 
 
+def late(result: Result) -> Result:
+    """Return the result with it said that nothing was declared before scores existed."""
+    said = {
+        f"sentence_{language}": result.verdict[f"sentence_{language}"].replace(*words["margin_late"].split("|"))
+        for language, words in PHRASES.items()
+    }
+    warnings = ["what is declared was declared after scores existed", *result.warnings]
+    return replace(result, verdict={**result.verdict, **said}, warnings=warnings)
+
+
 FIRST = ("template_matters", "lora_needed", "sentence_en", "sentence_ja", "metric", "margin")
 
 
