@@ -55,7 +55,9 @@ def bos(case: Case) -> Iterator[Finding]:
             cure = f"Take {text} from the beginning of the template."
             yield Finding("bos", "warning", name, f"prompts begin with {text} twice", shown, cure)
         if wanted and ids[:1] != [id]:
-            cure = '"add_bos_token": true in tokenizer_config.json, or templates: [native]'
+            fast = (case.folder / "tokenizer.json").is_file()  # whose post_processor alone says so
+            where = "a post_processor in tokenizer.json" if fast else '"add_bos_token": true in tokenizer_config.json'
+            cure = f"{where}, or templates: [native]"
             yield Finding("bos", "warning", name, f"prompts do not begin with {text}, the model's own do", shown, cure)
 
 
