@@ -102,8 +102,10 @@ def costs(lab: Materials, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
     ]
 
 
-def _declared(lab: Materials) -> dict[str, Any]:
-    first = lab.declare()[0]
+def _declared(lab: Materials) -> dict[str, Any] | None:
+    first = next(iter(lab.signature.get("declared", ())), None)
+    if first is None:  # a run of an earlier version, not compared since
+        return None
     begun = next((line["begun"] for line in read_lines(lab.store.timing) if _is_number(line.get("begun"))), None)
     at = "" if begun is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begun))
     return {"at": first.get("at", at), "after_scores": first["after_scores"]}
