@@ -59,10 +59,9 @@ class Base:
     @property
     def kv_bytes_a_token(self) -> int:
         """Bytes that one token's keys and values take over all layers."""
-        config = self.config.get_text_config()
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        return int(2 * config.num_hidden_layers * heads * width * self.dtype.itemsize)
+        layers = layer_configs(self.config)
+        heads = (getattr(one, "num_key_value_heads", None) or one.num_attention_heads for one in layers)
+        return 2 * self.dtype.itemsize * sum(n * head_width(one) for n, one in zip(heads, layers, strict=True))
 
     def hidden(self, input_ids: Tensor, positions: Tensor, layout: Layout | None = None) -> Tensor:
         """Run the decoder: ids and positions [B, T] -> last hidden states [B, T, D]; no layout is plain causal."""
@@ -239,12 +238,23 @@ def refuse_unmet(device: torch.device, dtype: torch.dtype, quantize: str, comput
         raise IikataError(f"model.quantize: {quantize} needs the package bitsandbytes: pip install bitsandbytes.")
 
 
+def layer_configs(config: Any) -> list[Any]:
+    """Return what each layer's attention follows from; Gemma 4's have heads of two widths."""
+    text = config.get_text_config()
+    found = getattr(text, "per_layer_config", None) or [text] * text.num_hidden_layers
+    return list(found.values() if isinstance(found, dict) else found)
+
+
+def head_width(config: Any) -> int:
+    return int(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
+
+
 def _flashes(base: Base) -> bool:
     """Return whether flash kernels can do this model's attention: from Ampere on, in 16 bits, plain scores."""
     if base.device.type != "cuda" or base.dtype not in (torch.bfloat16, torch.float16):
         return False
     config = base.config.get_text_config()
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    width = max(map(head_width, layer_configs(config)))
     # A squashed score, values of another width than keys, a score that leads nowhere.
     odd = getattr(config, "attn_logit_softcapping", None) or getattr(config, "v_head_dim", None)
     odd = odd or any("sink" in name for name, _ in base.model.named_parameters())

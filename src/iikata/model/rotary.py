@@ -44,12 +44,28 @@ class Rotate(torch.autograd.Function):
 
 
 def install(model: nn.Module) -> None:
-    """Let the model's own file rotate with this kernel what lies on a GPU; all else goes to transformers' function."""
+    """Let the model's own file rotate with this kernel what lies on a GPU; all else goes to transformers' function.
+
+    A file that rotates otherwise keeps its own function: Cohere, GLM and DeepSeek turn neighbours, not halves.
+    """
     for module in {type(layer).__module__ for layer in model.modules()}:
         file: Any = sys.modules[module]
         theirs = getattr(file, NAME, None)
-        if theirs is not None and not hasattr(theirs, "iikata"):
+        if theirs is not None and not hasattr(theirs, "iikata") and _turns_halves(theirs):
             setattr(file, NAME, _fused(theirs))
+
+
+def _turns_halves(theirs: Callable[..., Any]) -> bool:
+    """Return whether a file's function computes what the kernel does."""
+    q, k = torch.arange(48.0).sin().view(1, 2, 3, 8), torch.arange(24.0).cos().view(1, 1, 3, 8)
+    angles = torch.arange(12.0).view(1, 3, 4).repeat(1, 1, 2)
+    cos, sin = angles.cos(), angles.sin()
+    try:
+        found = theirs(q, k, cos, sin)
+        wanted = [x * cos[:, None] + torch.cat([-x[..., 4:], x[..., :4]], -1) * sin[:, None] for x in (q, k)]
+        return all(torch.allclose(a, b, atol=1e-6) for a, b in zip(found, wanted, strict=True))
+    except Exception:  # a function of the same name that takes something else
+        return False
 
 
 def _fused(theirs: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
