@@ -67,7 +67,8 @@ class Slots:
 
 
 def _fill(layer: LayerSlots, rows: Tensor, key: Tensor, value: Tensor, places: Tensor) -> None:
-    if key.is_cuda:
+    # DeepSeek's values are narrower than its keys, which the kernel does not know.
+    if key.is_cuda and key.shape == value.shape and key.stride(-1) == value.stride(-1) == 1:
         from iikata.model import slots_kernel
 
         return slots_kernel.fill(layer.keys, layer.values, rows, key, value, places)
