@@ -40,11 +40,11 @@ $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
 
 # Models and tokens under the oldest transformers that is supported.
 test-oldest: $(VENV)/overlays/oldest/.installed
-	PYTHONPATH=$(<D) $(BIN)/python -m pytest $(PROCESSES) tests/encode tests/model
+	PYTHONPATH=$(<D) $(BIN)/python -m pytest $(PROCESSES) tests/tokenize tests/model
 
 # What is exported, read by transformers 4 and an old peft.
 test-old-readers: $(VENV)/overlays/old-readers/.installed
-	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest tests/lab/test_old_readers.py
+	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest tests/pipeline/test_old_readers.py
 
 check: setup
 	$(BIN)/python -m ruff format --check $(SOURCES)

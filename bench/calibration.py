@@ -19,10 +19,10 @@ from itertools import combinations, product
 import numpy as np
 from scipy.special import ndtr, stdtr
 
-from iikata.compare.gates import shapes
-from iikata.compare.interval import MIN_CLUSTERS, estimate
-from iikata.compare.permutation import sign_flip_p
-from iikata.compare.verdict import holm, verdict
+from iikata.stats.gates import shapes
+from iikata.stats.interval import MIN_CLUSTERS, estimate
+from iikata.stats.permutation import sign_flip_p
+from iikata.stats.verdict import holm, verdict
 
 ALPHA, MARGIN, SAMPLES = 0.05, 0.10, 20
 SEEDS, PROBES, SEED_SD = (3, 5, 8), (12, 40, 100), (0.0, 0.02, 0.05, 0.10)

@@ -20,10 +20,10 @@ import torch
 from subject import SHAPES, open_model, wait
 from train_throughput import planned, samples
 
-from iikata.disk import Appender
-from iikata.lab.checkpoints import Checkpoints, restore
-from iikata.records import Arm, plain
-from iikata.store import RunFolder
+from iikata.core.io import Appender
+from iikata.core.records import Arm, plain
+from iikata.pipeline.checkpoints import Checkpoints, restore
+from iikata.run_folder import RunFolder
 from iikata.train import ArmRun, Recipe, train
 
 EVERY = 60
@@ -41,9 +41,9 @@ def main() -> None:
     recipe = Recipe(1000, args.batch, 1e-4, buffer_tokens=tokens)
     runs = [ArmRun(Arm("t", seed), rows, (), recipe, base) for seed in range(args.arms)]
     with tempfile.TemporaryDirectory(dir=args.on) as folder, ExitStack() as stack:
-        lab: Any = SimpleNamespace(store=RunFolder(Path(folder)), tell=print, experiment=None)
-        logs = {run.arm.name: stack.enter_context(Appender(lab.store.steps(run.arm))) for run in runs}
-        saving = stack.enter_context(Checkpoints(lab, runs, logs))
+        pipeline: Any = SimpleNamespace(store=RunFolder(Path(folder)), emit=print, experiment=None)
+        logs = {run.arm.name: stack.enter_context(Appender(pipeline.store.steps(run.arm))) for run in runs}
+        saving = stack.enter_context(Checkpoints(pipeline, runs, logs))
         steps = train(runs)
         copied, plain_turns, saved_turns, written = [], [], [], []
 
@@ -66,7 +66,7 @@ def main() -> None:
             written.append(wait() - began)
         began = wait()
         for run in runs:
-            restore(lab, run, run.step)
+            restore(pipeline, run, run.step)
         restored = wait() - began
         cost = statistics.median(saved_turns) - statistics.median(plain_turns)
         size = sum(path.stat().st_size for path in Path(folder).rglob("*.safetensors")) / 2

@@ -20,7 +20,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "report")]
 from synthetic_run import METRICS, run  # noqa: E402
 
-from iikata.records import Answer, Probe, Score  # noqa: E402
+from iikata.core.records import Answer, Probe, Score  # noqa: E402
 from iikata.report import write  # noqa: E402
 
 ARMS, PROMPTS, PROBES, SAMPLES = 10, 3, 300, 20

@@ -30,7 +30,7 @@ def open_model(args: argparse.Namespace) -> Any:
         return models.load(Path(args.model), "auto", device=device)
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from iikata.model.attention import NAME, register
+    from iikata.model.attention.registry import NAME, register
 
     register()
     shape = dict(SHAPES[args.shape])

@@ -10,10 +10,10 @@ import torch
 from subject import SHAPES
 from train_throughput import samples
 
+from iikata.core.records import Arm
 from iikata.model import base as models
-from iikata.model.packed import Group
-from iikata.model.varlen import Limits, lay_out
-from iikata.records import Arm
+from iikata.model.attention.packed import Group
+from iikata.model.attention.varlen import Limits, lay_out
 from iikata.train import ArmRun, Recipe, train
 
 STEPS = 50
@@ -22,7 +22,7 @@ STEPS = 50
 def opened(compiled: bool, checkpointed: bool = False) -> models.Base:
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    from iikata.model.attention import NAME, register
+    from iikata.model.attention.registry import NAME, register
 
     register()
     shape = dict(

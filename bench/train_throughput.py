@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from subject import SHAPES, fresh, open_model, peak_gb, wait
 
-from iikata.lab.shapes import CPU_BUFFER_TOKENS, most_buffer_tokens
+from iikata.core.records import Arm, Encoded
 from iikata.model import fp8, memory
-from iikata.model.attention import NAME
+from iikata.model.adapters.lora_linear import LoraLinear
+from iikata.model.attention.registry import NAME
 from iikata.model.buffers import computed
 from iikata.model.layers import compilations, decoder_layers
-from iikata.model.lora_linear import LoraLinear
-from iikata.records import Arm, Encoded
+from iikata.pipeline.shapes import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.score.nll import nats
 from iikata.train import ArmRun, Recipe, train
 

@@ -44,7 +44,7 @@ def any_tokenizer_folder(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="session")
 def any_tokenizer(any_tokenizer_folder: Path):
     """An iikata Tokenizer of each family in turn."""
-    from iikata.encode import load_tokenizer
+    from iikata.tokenize import load_tokenizer
 
     return load_tokenizer(any_tokenizer_folder)
 

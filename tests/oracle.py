@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from iikata.model import adapter_file
+from iikata.core.records import Encoded
+from iikata.model.adapters import adapter_file
 from iikata.model.base import Base
-from iikata.records import Encoded
 
 
 def plain(folder: Path, dtype: str = "float32") -> Any:

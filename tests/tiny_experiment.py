@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from iikata.experiment import Experiment, declare
+from iikata.config import Experiment, declare
 
 COLOURS = ("red", "blue", "green", "white", "black", "grey", "pink", "gold", "navy", "teal", "plum", "rust")
 

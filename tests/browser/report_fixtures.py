@@ -8,8 +8,8 @@ from typing import Any
 sys.path.append(str(Path(__file__).parents[1] / "report"))
 from synthetic_run import run
 
-from iikata.records import Finding, Gate
-from iikata.report import Material, write
+from iikata.core.records import Finding, Gate
+from iikata.report import ReportData, write
 
 HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</script>\u202e</textarea>'
 """Markup in every place where a run's own text stands: names, questions, templates, findings."""
@@ -54,7 +54,7 @@ def hostile(folder: Path) -> Path:
     made = run(probes=4)
     bad = replace(made.probes[1], id=HOSTILE_NAME, instruction=HOSTILE_NAME, input=HOSTILE_NAME, cluster=HOSTILE_NAME)
     cards = {
-        name: replace(card, text=HOSTILE_NAME, painted=[(HOSTILE_NAME, True)], markers=[HOSTILE_NAME])
+        name: replace(card, text=HOSTILE_NAME, painted=[(HOSTILE_NAME, True)], template_literals=[HOSTILE_NAME])
         for name, card in made.templates.items()
     }
     answers = [
@@ -69,6 +69,6 @@ def hostile(folder: Path) -> Path:
     return written(found, folder)
 
 
-def written(material: Material, folder: Path) -> Path:
+def written(material: ReportData, folder: Path) -> Path:
     """Write the pages of `material`; return index.html."""
     return write(material, folder)[0]

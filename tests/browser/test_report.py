@@ -201,9 +201,9 @@ def test_hostile_answers_are_shown_and_never_run(reader, address):
 def test_hostile_names_are_shown_and_never_run(reader, hostile_address):
     page = reader(hostile_address)
     page.locator(".probes").get_by_text("window.owned").first.wait_for()
-    visible = HOSTILE_NAME.replace("\u202e", "⟨U+202E⟩")
+    escape = HOSTILE_NAME.replace("\u202e", "⟨U+202E⟩")
     for place in ("#templates pre", "#checks", "#again pre", ".brand"):
-        assert visible in page.locator(place).first.inner_text().replace("·", " ")
+        assert escape in page.locator(place).first.inner_text().replace("·", " ")
     assert page.locator("img, textarea").count() == 0
     settled(page, lambda: page.locator("[name=cluster]").select_option(HOSTILE_NAME))
     assert page.locator(".probes article").count() == 1

@@ -10,19 +10,19 @@ from pathlib import Path
 
 import pytest
 import uvicorn
-from served import HOSTILE, StandIn, StandInDesk, answer, steps, written
+from served import HOSTILE, StandIn, StandInQueue, answer, steps, written
 from synthetic_run import run as run_of_report
 
-from iikata.disk import Appender
-from iikata.lab import Lab
-from iikata.rate import Ratings
-from iikata.records import Arm, Cell, plain
+from iikata.core.io import Appender
+from iikata.core.records import Arm, Cell, plain
+from iikata.pipeline import Pipeline
+from iikata.rating import Ratings
 from iikata.report import write
+from iikata.run_folder import RunFolder
 from iikata.serve.app import app
-from iikata.serve.desk import Desk
+from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import Run
 from iikata.serve.server import _socket
-from iikata.store import RunFolder
 from tiny_experiment import experiment
 
 AXE = Path(__file__).parent / "axe.min.js"
@@ -34,18 +34,18 @@ LONGER = {"samples": 1, "max_new_tokens": 150}
 class Served:
     """The page in a thread of this process."""
 
-    def __init__(self, run: Path, desk: Desk) -> None:
-        self.run, self.desk = run, desk
+    def __init__(self, run: Path, queue: QuestionQueue) -> None:
+        self.run, self.queue = run, queue
         self._listening = _socket(0)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._server = uvicorn.Server(
-            uvicorn.Config(app([Run(run)], self.desk, TOKEN), log_level="warning", access_log=False, ws="none")
+            uvicorn.Config(app([Run(run)], self.queue, TOKEN), log_level="warning", access_log=False, ws="none")
         )
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
         self._thread.start()
 
     def close(self) -> None:
-        self.desk.hush()
+        self.queue.cancel_all()
         self._server.should_exit = True
         self._thread.join(20)
 
@@ -62,7 +62,7 @@ def started(run: Path, port: int = 0):
 
 @pytest.fixture
 def served(tmp_path):
-    found = Served(written(tmp_path), StandInDesk(StandIn(["Ro", "me", "."], pause=0.2)))
+    found = Served(written(tmp_path), StandInQueue(StandIn(["Ro", "me", "."], pause=0.2)))
     yield found
     found.close()
 
@@ -71,7 +71,7 @@ def served(tmp_path):
 def hostile(tmp_path_factory):
     """A run all of whose answers are hostile, and a model that says nothing else."""
     run = written(tmp_path_factory.mktemp("hostile"), lambda c, p, s: f"{HOSTILE[s]}{len(c.name)}{HOSTILE[2]}")
-    found = Served(run, StandInDesk(StandIn(HOSTILE, pause=0.05)))
+    found = Served(run, StandInQueue(StandIn(HOSTILE, pause=0.05)))
     yield found
     found.close()
 
@@ -142,7 +142,7 @@ def test_a_run_is_followed_while_it_goes_on(reader, tmp_path):
     (store.arm(arm) / "DONE").unlink()
     store.steps(arm).unlink()
     store.answers(cell).unlink()
-    served = Served(run, StandInDesk(StandIn(["."])))
+    served = Served(run, StandInQueue(StandIn(["."])))
     try:
         enter(reader, served)
         train = reader.locator(".bars div", has_text="Train")
@@ -258,27 +258,27 @@ def test_answers_stream_side_by_side(reader, served):
 
 
 def test_a_question_can_be_stopped_and_leaving_the_page_stops_it_too(reader, served):
-    served.desk.model = StandIn(["word "] * 500, pause=0.02)
+    served.queue.model = StandIn(["word "] * 500, pause=0.02)
     enter(reader, served, "/ask/1")
     for leave in (lambda: reader.get_by_role("button", name="Stop").click(), lambda: reader.goto(served.address)):
         reader.get_by_label("Instruction").fill("Why?")
         reader.get_by_role("button", name="Ask", exact=True).click()
         reader.locator("#heard .text", has_text="word").first.wait_for()
         leave()
-        question = served.desk.asked[-1]
+        question = served.queue.asked[-1]
         for _ in range(100):
             if question.ended:
                 break
             reader.wait_for_timeout(20)
         assert question.ended
-    assert len(served.desk.asked) == 2
+    assert len(served.queue.asked) == 2
 
 
 def test_a_real_model_answers_in_the_page(reader, tmp_path, llama_folder):
     train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
     made = experiment(tmp_path, llama_folder, train=train, generate=LONGER)
-    Lab(made, tmp_path / "run").run("train", True)
-    served = Served(tmp_path / "run", Desk())
+    Pipeline(made, tmp_path / "run").run("train", True)
+    served = Served(tmp_path / "run", QuestionQueue())
     try:
         enter(reader, served, "/ask/1")
         watch(reader)
@@ -323,7 +323,7 @@ def test_the_language_is_switched_and_remembered(reader, served):
     assert reader.evaluate("document.documentElement.lang") == "ja"
     reader.goto(f"{served.address}/ask/1")
     assert reader.locator("h1").inner_text() == "質問"
-    other = Served(served.run, StandInDesk(StandIn(["."])))
+    other = Served(served.run, StandInQueue(StandIn(["."])))
     try:
         enter(reader, other, "/ask/1")
         assert reader.locator("h1").inner_text() == "質問", "the next start remembers, on whatever port"

@@ -9,9 +9,9 @@ from rich.console import Console
 
 from iikata.cli import main
 from iikata.cli.ask import Columns, Lines
-from iikata.errors import IikataError
-from iikata.lab import Lab
-from iikata.lab.asking import panel
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline
+from iikata.pipeline.ask import panel
 from tiny_experiment import experiment
 
 SHORT = ("generate.max_new_tokens=4",)
@@ -21,7 +21,7 @@ SHORT = ("generate.max_new_tokens=4",)
 def run(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("ask")
     train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
-    Lab(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
+    Pipeline(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
     return folder / "run"
 
 
@@ -96,7 +96,7 @@ def test_a_misspelt_run_folder_is_not_looked_for_on_the_hub(target, near, tmp_pa
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "butler").mkdir(parents=True)
     (tmp_path / "runs" / "butler" / "experiment.yaml").write_text("")
-    monkeypatch.setattr("iikata.model.hub.download", lambda *_: pytest.fail("the hub was asked"))
+    monkeypatch.setattr("iikata.model.files.hub.download", lambda *_: pytest.fail("the hub was asked"))
     told = f'{target}: no such run folder (did you mean "{near}"?)' if near else r"no such run folder|no config\.json"
     with pytest.raises(IikataError, match=re.escape(told) if near else told):
         panel(target)
@@ -107,7 +107,7 @@ def test_a_hub_id_goes_to_the_hub_though_runs_lie_here(tmp_path, monkeypatch):
     (tmp_path / "runs" / "butler").mkdir(parents=True)
     (tmp_path / "runs" / "butler" / "experiment.yaml").write_text("")
     asked = []
-    monkeypatch.setattr("iikata.model.hub.download", lambda base, *_: asked.append(base) or tmp_path)
+    monkeypatch.setattr("iikata.model.files.hub.download", lambda base, *_: asked.append(base) or tmp_path)
     with pytest.raises(IikataError):
         panel("owner/butler")
     assert asked == ["owner/butler"]
@@ -123,12 +123,12 @@ def test_command_prints_one_answer_below_the_other_where_there_is_no_terminal(ru
 
 def test_lines_write_the_first_answer_as_it_comes_and_the_next_when_it_is_done(capsys):
     lines = Lines(["a@t", "b@t"], 1)
-    lines.tell(("b@t", 0), "late", "stop")
-    lines.tell(("a@t", 0), "Re", "")
+    lines.emit(("b@t", 0), "late", "stop")
+    lines.emit(("a@t", 0), "Re", "")
     assert capsys.readouterr().out == "--- a@t\nRe"
-    lines.tell(("a@t", 0), "Red", "")
+    lines.emit(("a@t", 0), "Red", "")
     assert capsys.readouterr().out == "d"
-    lines.tell(("a@t", 0), "Red.", "length")
+    lines.emit(("a@t", 0), "Red.", "length")
     assert capsys.readouterr().out == ". […]\n\n--- b@t\nlate\n\n"
 
 
@@ -136,7 +136,7 @@ NASTY = "\x1b[31mred\x1b]0;title\x07\r\x9b2J\u202e [bold]x[/bold]"
 
 
 def test_control_characters_of_an_answer_never_reach_the_terminal(capsys):
-    Lines(["a@t"], 1).tell(("a@t", 0), NASTY, "stop")
+    Lines(["a@t"], 1).emit(("a@t", 0), NASTY, "stop")
     out = capsys.readouterr().out
     assert "⟨U+001B⟩[31mred" in out
     assert not set(out) & set("\x1b\x07\r\x9b\u202e")
@@ -146,8 +146,8 @@ def test_columns_stand_side_by_side_and_show_markup_and_controls_as_text():
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)
     with Columns(console, ["a@t", "b@t"], 1) as columns:
-        columns.tell(("a@t", 0), NASTY, "stop")
-        columns.tell(("b@t", 0), "blue", "length")
+        columns.emit(("a@t", 0), NASTY, "stop")
+        columns.emit(("b@t", 0), "blue", "length")
     last = screen.getvalue().rpartition("a@t")[2]
     (line,) = [line for line in last.splitlines() if "blue" in line]
     assert "⟨U+001B⟩[31mred" in line
@@ -160,7 +160,7 @@ def test_half_a_character_and_half_a_stop_string_are_held_back(run):
 
     asked = panel(str(run), SHORT, arms=["base"], templates=["plain"])
     asked.templates["plain"] = replace(asked.templates["plain"], stop=("###",), newline="<NL>")
-    tokenizer = asked.lab.tokenizer
+    tokenizer = asked.ctx.tokenizer
     key = ("base@plain", 0)
     assert asked._text(key, tokenizer.ids("red ##")) == "red "
     assert asked._text(key, tokenizer.ids("red ##"), "length") == "red ##"

@@ -12,8 +12,8 @@ from rich.console import Console as Rich
 
 from iikata.cli.arms_display import ArmsDisplay
 from iikata.cli.console import Console
-from iikata.lab import Progress, Stage, Stepped, Warned
-from iikata.records import TrainStep
+from iikata.core.records import TrainStep
+from iikata.pipeline import Progress, Stage, Stepped, Warned
 
 
 def stepped(arm, step, steps=10, loss=2.311, speed=488.2):
@@ -93,11 +93,11 @@ def display():
 
 
 def test_plain_line_of_training_tells_the_step_and_the_speed(capsys, now):
-    tell = Console(now)
-    tell(Stage("train", 9, "arms"))
+    emit = Console(now)
+    emit(Stage("train", 9, "arms"))
     now.seconds += 62
-    tell(stepped("alpaca.s0", 5))
-    tell(Progress("train", 45, 90, "alpaca.s0 5/10 loss 2.311"))
+    emit(stepped("alpaca.s0", 5))
+    emit(Progress("train", 45, 90, "alpaca.s0 5/10 loss 2.311"))
     assert capsys.readouterr().err.splitlines() == [
         "train: 9 arms",
         "train: 45/90  1:02, about 1:02 left  alpaca.s0 5/10 loss 2.311 lr 2.5e-04 norm 0.81  488 tokens/s",
@@ -105,46 +105,46 @@ def test_plain_line_of_training_tells_the_step_and_the_speed(capsys, now):
 
 
 def test_steps_of_an_earlier_process_do_not_count_for_the_time_left(capsys, now):
-    tell = Console(now)
-    tell(Stage("train", 9, "arms"))
+    emit = Console(now)
+    emit(Stage("train", 9, "arms"))
     now.seconds += 60
-    tell(stepped("alpaca.s0", 5))
-    tell(Progress("train", 45, 90, before=15))  # 30 in a minute, and 45 to go
+    emit(stepped("alpaca.s0", 5))
+    emit(Progress("train", 45, 90, before=15))  # 30 in a minute, and 45 to go
     assert "45/90  1:00, about 1:30 left" in capsys.readouterr().err
 
 
 def test_plain_lines_come_every_ten_seconds_and_at_the_end(capsys, now):
-    tell = Console(now)
-    tell(Stage("train", 1, "arms"))
+    emit = Console(now)
+    emit(Stage("train", 1, "arms"))
     for step in range(1, 26):
         now.seconds += 1
-        tell(stepped("a.s0", step, 25))
-        tell(Progress("train", step, 25))
+        emit(stepped("a.s0", step, 25))
+        emit(Progress("train", step, 25))
     said = re.findall(r"train: (\d+)/25", capsys.readouterr().err)
     assert said == ["10", "20", "25"]
 
 
 def test_arms_that_end_together_say_one_last_line(capsys, now):
-    tell = Console(now)
-    tell(Stage("train", 3, "arms"))
+    emit = Console(now)
+    emit(Stage("train", 3, "arms"))
     for step in (1, 2):
         for arm in ("a.s0", "b.s0", "c.s0"):
-            tell(stepped(arm, step, 2))
-            tell(Progress("train", 3 * step, 6))  # the first of a turn counts the steps of all
+            emit(stepped(arm, step, 2))
+            emit(Progress("train", 3 * step, 6))  # the first of a turn counts the steps of all
     (line,) = capsys.readouterr().err.splitlines()[1:]
     assert line.startswith("train: 6/6  0:00, about 0:00 left  c.s0 2/2 ")
 
 
 def test_plain_lines_of_other_stages_show_their_note(capsys, now):
-    tell = Console(now)
-    tell(Stage("train", 1, "arms"))
-    tell(stepped("a.s0", 1))
-    tell(Progress("train", 1, 10))
-    tell(Stage("generate", 4, "answers"))
+    emit = Console(now)
+    emit(Stage("train", 1, "arms"))
+    emit(stepped("a.s0", 1))
+    emit(Progress("train", 1, 10))
+    emit(Stage("generate", 4, "answers"))
     now.seconds += 30
-    tell(Progress("generate", 3, 4, "a.s0@plain"))
-    tell(Warned("odd"))
-    tell(Stage("score", 0, "answers"))
+    emit(Progress("generate", 3, 4, "a.s0@plain"))
+    emit(Warned("odd"))
+    emit(Stage("score", 0, "answers"))
     assert capsys.readouterr().err.splitlines() == [
         "train: 1 arms",
         "generate: 4 answers",
@@ -156,29 +156,29 @@ def test_plain_lines_of_other_stages_show_their_note(capsys, now):
 
 def test_other_stages_keep_one_moving_line_on_a_terminal(make_terminal, now):
     terminal = make_terminal()
-    tell = Console(now)
-    tell(Stage("generate", 3, "answers"))
+    emit = Console(now)
+    emit(Stage("generate", 3, "answers"))
     for done in (1, 2):
         now.seconds += 5
-        tell(Progress("generate", done, 3, "base@plain"))
+        emit(Progress("generate", done, 3, "base@plain"))
     moving = ["generate: 3 answers", "generate: 2/3  0:10, about 0:05 left  base@plain"]
     assert screen(terminal.getvalue()) == moving
-    tell(Progress("generate", 3, 3, "base@plain"))
+    emit(Progress("generate", 3, 3, "base@plain"))
     assert screen(terminal.getvalue()) == [moving[0], "generate: 3/3  0:10, about 0:00 left  base@plain", ""]
 
 
 def test_arm_is_seen_from_its_first_step_on(display):
     written, shown = display()
     for arms in (["a.s0"], ["a.s0", "b.s0"], ["a.s0", "b.s0", "c.s0"]):
-        shown.tell(stepped(arms[-1], 1), lambda: "train")
+        shown.emit(stepped(arms[-1], 1), lambda: "train")
         assert [line.split()[0] for line in screen(written.getvalue())] == [*arms, "train"]
 
 
 def test_display_has_a_line_an_arm_and_one_for_all(display):
     written, shown = display()
-    shown.tell(stepped("alpaca.s0", 4), lambda: "train: 7/20")
-    shown.tell(stepped("plain.s0", 3, loss=1.5), lambda: "train: 7/20")
-    shown.tell(stepped("alpaca.s0", 10, loss=0.25), lambda: "train: 13/20  488 tokens/s")
+    shown.emit(stepped("alpaca.s0", 4), lambda: "train: 7/20")
+    shown.emit(stepped("plain.s0", 3, loss=1.5), lambda: "train: 7/20")
+    shown.emit(stepped("alpaca.s0", 10, loss=0.25), lambda: "train: 13/20  488 tokens/s")
     shown.close()
     first, second, *rest = screen(written.getvalue())
     assert re.fullmatch(r"alpaca\.s0 ━{20} 10/10 loss 0\.250 lr 2\.5e-04 norm 0\.81", first)
@@ -191,8 +191,8 @@ def test_display_of_many_arms_fits_the_terminal_and_shows_those_that_moved_last(
     written, shown = display(height=height)
     for step in (1, 2):
         for arm in range(40):
-            shown.tell(stepped(f"a.s{arm}", step), lambda: "train")
-    shown.tell(stepped("a.s5", 3), lambda: "train")
+            shown.emit(stepped(f"a.s{arm}", step), lambda: "train")
+    shown.emit(stepped("a.s5", 3), lambda: "train")
     shown.close()
     *arms, whole, below = screen(written.getvalue())
     recent = [5, *range(31, 40)] if room == 10 else [5]
@@ -204,7 +204,7 @@ def test_display_of_many_arms_fits_the_terminal_and_shows_those_that_moved_last(
 def test_narrow_terminal_still_has_one_line_an_arm(display, width):
     written, shown = display(width=width)
     for arm in range(3):
-        shown.tell(
+        shown.emit(
             stepped(f"a template with a long name 雪雪雪.s{arm}", 1), lambda: "train: 3/30  1:02, about 5:00 left" * 3
         )
     shown.close()
@@ -216,7 +216,7 @@ def test_narrow_terminal_still_has_one_line_an_arm(display, width):
 
 def test_markup_in_a_name_is_shown_and_escapes_are_not_obeyed(display):
     written, shown = display(width=200)
-    shown.tell(stepped("[red]a[/red]\x1b[2J\x9b1m\r\n\x07.s0", 1), lambda: "train")
+    shown.emit(stepped("[red]a[/red]\x1b[2J\x9b1m\r\n\x07.s0", 1), lambda: "train")
     shown.close()
     assert screen(written.getvalue())[0].startswith("[red]a[/red]⟨U+001B⟩[2J⟨U+009B⟩1m⟨U+000D⟩ ⟨U+0007⟩.s0 ━")
     assert not set(written.getvalue()) & {"\x9b", "\x07"}
@@ -226,15 +226,15 @@ def test_markup_in_a_name_is_shown_and_escapes_are_not_obeyed(display):
 def test_no_event_brings_an_escape_to_stderr(monkeypatch, make_terminal, now, is_terminal):
     terminal = make_terminal()
     monkeypatch.setattr(terminal, "isatty", lambda: is_terminal)
-    tell = Console(now)
+    emit = Console(now)
     evil = "\x1b]0;o\x07[b]\x9b31m.s0"
     for stage, steps in (("train", [stepped(evil, 1, 1)]), ("generate", [])):
-        tell(Stage(stage, 1, "things"))
+        emit(Stage(stage, 1, "things"))
         for event in steps:
-            tell(event)
-        tell(Warned(f"arm {evil} is odd"))
-        tell(Progress(stage, 1, 1, evil))
-        tell(Warned(f"arm {evil} was given up"))
+            emit(event)
+        emit(Warned(f"arm {evil} is odd"))
+        emit(Progress(stage, 1, 1, evil))
+        emit(Warned(f"arm {evil} was given up"))
     said = terminal.getvalue()
     assert not re.search("[\x07\x9b]|\x1b\\]", said)
     assert "\n".join(screen(said)).count("⟨U+001B⟩]0;o⟨U+0007⟩[b]⟨U+009B⟩31m.s0") == 6
@@ -242,14 +242,14 @@ def test_no_event_brings_an_escape_to_stderr(monkeypatch, make_terminal, now, is
 
 def test_terminal_shows_training_in_place_and_warnings_above(make_terminal, now):
     terminal = make_terminal()
-    tell = Console(now)
-    tell(Stage("train", 2, "arms"))
+    emit = Console(now)
+    emit(Stage("train", 2, "arms"))
     for step in (1, 2):
         now.seconds += 10
         for arm in ("a.s0", "b.s0"):
-            tell(stepped(arm, step, 2, loss=3 - step))
-            tell(Progress("train", 2 * step, 4, "not shown"))
-            tell(Warned(f"[b]{arm} in step {step}"))
+            emit(stepped(arm, step, 2, loss=3 - step))
+            emit(Progress("train", 2 * step, 4, "not shown"))
+            emit(Warned(f"[b]{arm} in step {step}"))
             assert cursor_is_shown(terminal.getvalue())
     assert sys.stderr is terminal
     head, *warnings, a, b, whole, late, below = screen(terminal.getvalue())
@@ -263,13 +263,13 @@ def test_terminal_shows_training_in_place_and_warnings_above(make_terminal, now)
 
 def test_next_stage_ends_a_display_that_an_arm_given_up_left_open(make_terminal, now):
     terminal = make_terminal()
-    tell = Console(now)
-    tell(Stage("train", 1, "arms"))
-    tell(stepped("a.s0", 1, loss=float("nan")))
-    tell(Progress("train", 1, 10))
-    tell(Warned("arm a.s0 was given up"))
-    tell(Stage("generate", 3, "answers"))
-    tell(Progress("generate", 3, 3, "base@plain"))
+    emit = Console(now)
+    emit(Stage("train", 1, "arms"))
+    emit(stepped("a.s0", 1, loss=float("nan")))
+    emit(Progress("train", 1, 10))
+    emit(Warned("arm a.s0 was given up"))
+    emit(Stage("generate", 3, "answers"))
+    emit(Progress("generate", 3, 3, "base@plain"))
     assert sys.stderr is terminal
     lines = screen(terminal.getvalue())
     assert lines[:2] == ["train: 1 arms", "warning: arm a.s0 was given up"]
@@ -280,22 +280,22 @@ def test_next_stage_ends_a_display_that_an_arm_given_up_left_open(make_terminal,
 
 def test_time_of_the_last_line_goes_on_without_events(make_terminal, now):
     terminal = make_terminal()
-    tell = Console(now)
-    tell(Stage("train", 1, "arms"))
-    tell(stepped("a.s0", 1))
-    tell(Progress("train", 1, 10))
+    emit = Console(now)
+    emit(Stage("train", 1, "arms"))
+    emit(stepped("a.s0", 1))
+    emit(Progress("train", 1, 10))
     now.seconds += 75
-    tell(Stage("generate", 3, "answers"))
+    emit(Stage("generate", 3, "answers"))
     assert "train: 1/10  1:15, about 11:15 left  488 tokens/s" in screen(terminal.getvalue())
 
 
 def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch, make_terminal, now):
     terminal = make_terminal()
     monkeypatch.setenv("TERM", "dumb")
-    tell = Console(now)
-    tell(Stage("train", 1, "arms"))
-    tell(stepped("a.s0", 1, 1))
-    tell(Progress("train", 1, 1))
+    emit = Console(now)
+    emit(Stage("train", 1, "arms"))
+    emit(stepped("a.s0", 1, 1))
+    emit(Progress("train", 1, 1))
     assert "\x1b" not in terminal.getvalue()
     assert terminal.getvalue().endswith("a.s0 1/1 loss 2.311 lr 2.5e-04 norm 0.81  488 tokens/s\n")
 
@@ -303,8 +303,8 @@ def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch, make
 INTERRUPTED = """
 import sys
 from iikata.cli.console import Console
-from iikata.lab import Progress, Stage, Stepped
-from iikata.records import TrainStep
+from iikata.pipeline import Progress, Stage, Stepped
+from iikata.core.records import TrainStep
 tell = Console()
 tell(Stage("train", 1, "arms"))
 tell(Stepped(TrainStep("a.s0", 1, 2.0, 1e-4, 0.5, 100, 50), 10, 488.0))

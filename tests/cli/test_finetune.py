@@ -11,11 +11,11 @@ from iikata.cli import main
 from iikata.cli.finetune import experiment_of, fitted, template_of
 from iikata.cli.finetune_flags import FLAGS, in_flags
 from iikata.cli.parser import parser
-from iikata.encode import encode, load_tokenizer
-from iikata.experiment import declare, read
-from iikata.records import Example
-from iikata.store import read_json
+from iikata.config import declare, read
+from iikata.core.records import Example
+from iikata.run_folder import read_json
 from iikata.templates import BUILT_IN, load, read_saved, user_message
+from iikata.tokenize import encode, load_tokenizer
 
 # peft asks the model by a name that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -206,7 +206,8 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from iikata.model import adapter_file, base
+    from iikata.model import base
+    from iikata.model.adapters import adapter_file
 
     assert main(command) == 0
     ids = torch.tensor([load_tokenizer(llama_folder).ids(BUILT_IN["alpaca"].render("Name 3.").prompt)])
@@ -218,7 +219,7 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
     with torch.inference_mode():
         untuned = plain(ids).logits
         theirs = PeftModel.from_pretrained(plain, tmp_path / "out").eval()(ids).logits
-        ours.speak("arm")
+        ours.set_adapter("arm")
         here = ours.logits(ours.hidden(ids, torch.arange(ids.shape[1])[None]))
     torch.testing.assert_close(theirs, here, rtol=1e-4, atol=1e-4)
     assert (theirs - untuned).norm() > 0.01 * untuned.norm()
@@ -271,7 +272,7 @@ def test_more_epochs_go_on_from_where_the_first_ended(command, tmp_path, capsys)
 def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
     from transformers import AutoModelForCausalLM
 
-    from iikata.dataset import read as read_rows
+    from iikata.data import read as read_rows
 
     assert main([*command, "--val_set_size=4", "--wandb_project=p"]) == 0
     out = capsys.readouterr()
@@ -293,15 +294,15 @@ def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
 
 def test_killed_run_goes_on_to_the_same_weights(command, tmp_path, monkeypatch):
     from iikata.cli import console
-    from iikata.lab import Progress
+    from iikata.pipeline import Progress
 
     assert main(command) == 0
     whole = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
     command[command.index("--output_dir=out")] = "--output_dir=again"
-    tell = console.Console.__call__
+    emit = console.Console.__call__
 
     def killed(self, event):
-        tell(self, event)
+        emit(self, event)
         if isinstance(event, Progress) and event.done == 3:
             raise KeyboardInterrupt
 
@@ -363,7 +364,7 @@ def test_the_posts_experiment_is_read_without_error():
     assert (experiment.train.lora.r, experiment.train.lora.dropout) == (flags.lora_r, flags.lora_dropout)
     assert len(experiment.arms()) == 15
 
-    from iikata.dataset import read_probes
+    from iikata.data import read_probes
 
     probes = read_probes(folder / str(experiment.probes))
     assert [probe.instruction for probe in probes[:2]] == [

@@ -9,7 +9,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from iikata.lab import Lab, Stage
+from iikata.pipeline import Pipeline, Stage
 from tiny_experiment import contents
 
 OPENED_TO_WRITE = os.O_WRONLY | os.O_RDWR
@@ -33,7 +33,7 @@ class Child:
         try:
             os.close(self._reader)
             before()
-            Lab(experiment, out, lambda event: _tell(writer, event)).run()
+            Pipeline(experiment, out, lambda event: _tell(writer, event)).run()
             status = 0
         except BaseException:
             traceback.print_exc()

@@ -17,14 +17,14 @@ from pathlib import Path
 import atheris
 
 INSTRUMENTED = (
-    "iikata.compare.reading",
-    "iikata.dataset",
-    "iikata.encode",
-    "iikata.experiment",
+    "iikata.stats.reading",
+    "iikata.data",
+    "iikata.tokenize",
+    "iikata.config",
     "iikata.metrics.endpoint",
-    "iikata.model.adapter_file",
-    "iikata.rate.ratings",
-    "iikata.store",
+    "iikata.model.adapters.adapter_file",
+    "iikata.rating.ratings",
+    "iikata.run_folder",
     "iikata.templates",
     "ruamel.yaml",
 )

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-from iikata.errors import IikataError
-from iikata.records import Arm
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
 
 Parser = Callable[[bytes, Path], object]
 """Reads `data` as a file in `folder`, an empty one but for what it wrote there itself."""
@@ -41,7 +41,7 @@ def _written(data: bytes, path: Path) -> Path:
 
 
 def experiment(data: bytes, folder: Path) -> object:
-    from iikata.experiment import read
+    from iikata.config import read
 
     return read(_written(data, folder / "exp.yaml"))
 
@@ -60,14 +60,14 @@ def _rendered(name: str, folder: Path) -> object:
     from iikata.templates import load
 
     template = load(name, folder, special_tokens={"bos_token": "<s>", "eos_token": "</s>"})
-    template.markers()
+    template.template_literals()
     return template.render("Add.", "1, 1", "2"), template.render("Add."), template.answer("2"), template.hash
 
 
 def _rows(suffix: str) -> Parser:
     def rows(data: bytes, folder: Path) -> object:
-        from iikata.dataset import read
-        from iikata.experiment import DataSettings
+        from iikata.config import DataSettings
+        from iikata.data import read
 
         return read(DataSettings(train=_written(data, folder / f"rows{suffix}").name, validation=0), folder)
 
@@ -75,20 +75,20 @@ def _rows(suffix: str) -> Parser:
 
 
 def probes(data: bytes, folder: Path) -> object:
-    from iikata.dataset import read_probes
+    from iikata.data import read_probes
 
     return read_probes(_written(data, folder / "probes.jsonl"))
 
 
 def scores(data: bytes, folder: Path) -> object:
-    from iikata.compare.reading import read_table
+    from iikata.stats.reading import read_table
 
     return read_table(_written(data, folder / "scores.jsonl")).scores()
 
 
 def lines(data: bytes, folder: Path) -> object:
     """Read the same lines as answers, as the steps of an arm, and as a metric's scores."""
-    from iikata.store import RunFolder
+    from iikata.run_folder import RunFolder
 
     run = RunFolder(folder)
     for path in (run.steps(Arm("a", 0)), run.scores("nll")):
@@ -114,7 +114,7 @@ def _said(read: Callable[[], object]) -> str:
 
 def adapter(data: bytes, folder: Path) -> object:
     """Read the bytes as the weights beside a good configuration, then as the configuration."""
-    from iikata.model import adapter_file
+    from iikata.model.adapters import adapter_file
 
     whole = folder / "whole"
     whole.mkdir(exist_ok=True)
@@ -138,7 +138,7 @@ def _weights() -> bytes:
 
 def tokenizer(data: bytes, folder: Path) -> object:
     """Read the bytes as a model folder's tokenizer.json, then as its tokenizer_config.json beside a good one."""
-    from iikata.encode import load_tokenizer
+    from iikata.tokenize import load_tokenizer
 
     other = folder / "other"
     other.mkdir(exist_ok=True)
@@ -162,7 +162,7 @@ def _tokenizer() -> bytes:
 
 
 def ratings(data: bytes, folder: Path) -> object:
-    from iikata.rate.ratings import Ratings
+    from iikata.rating.ratings import Ratings
 
     return Ratings(_written(data, folder / "ratings.jsonl")).all()
 

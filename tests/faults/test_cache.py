@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import tiny_gguf
 from refusal import files_in, refused
 
-from iikata.errors import IikataError
-from iikata.model import cache, gguf
-from iikata.model.cache import cache_folder, make_once
-from iikata.model.locate import locate
+import tiny_gguf
+from iikata.core.errors import IikataError
+from iikata.model.files import cache, gguf
+from iikata.model.files.cache import cache_folder, make_once
+from iikata.model.files.locate import locate
 from tiny_experiment import values, write_files
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
@@ -108,7 +108,7 @@ def test_a_folder_that_was_damaged_is_named_and_made_anew(case, kept, capsys, ta
 WRITER = """
 import sys, time
 from pathlib import Path
-from iikata.model.cache import make_once
+from iikata.model.files.cache import make_once
 
 def write(folder):
     with Path(sys.argv[2]).open("a") as log:
@@ -218,8 +218,8 @@ def shared_folder():
 READER = """
 import os, sys
 import filelock
-from iikata.errors import IikataError
-from iikata.model.locate import locate
+from iikata.core.errors import IikataError
+from iikata.model.files.locate import locate
 if os.getuid() == 0:
     os.setgroups([])
     os.setgid(65534)

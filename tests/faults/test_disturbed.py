@@ -8,17 +8,17 @@ import time
 import pytest
 from crash import lost
 
-import iikata.train.turn as turn
-from iikata.errors import IikataError
-from iikata.lab import Lab, Stage
-from iikata.lab.events import Warned
+import iikata.train.step as turn
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline, Stage
+from iikata.pipeline.events import Warned
 from tiny_experiment import contents, experiment, write_files
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("undisturbed")
-    Lab(experiment(folder, llama_folder), folder / "run").run()
+    Pipeline(experiment(folder, llama_folder), folder / "run").run()
     return folder / "run"
 
 
@@ -35,7 +35,7 @@ def test_an_arm_whose_loss_is_not_finite_stops_alone(tmp_path, llama_folder, who
         return losses
 
     monkeypatch.setattr(turn, "_losses", poisoned)
-    Lab(experiment(whole.parent, llama_folder), tmp_path / "run").run()
+    Pipeline(experiment(whole.parent, llama_folder), tmp_path / "run").run()
     tally("faults injected")
     assert max(seen) == 3
     done = json.loads((tmp_path / "run" / "train" / "plain.s1" / "DONE").read_text())
@@ -60,7 +60,7 @@ def test_clocks_that_jump_change_no_byte(tmp_path, llama_folder, whole, monkeypa
 
     monkeypatch.setattr(time, "time", lambda: now() + chance.uniform(-3e8, 3e8))
     monkeypatch.setattr(time, "monotonic", leaping)
-    Lab(experiment(whole.parent, llama_folder), tmp_path / "run").run()
+    Pipeline(experiment(whole.parent, llama_folder), tmp_path / "run").run()
     monkeypatch.undo()
     tally("faults injected")
     assert lost(tmp_path / "run", whole) == 0
@@ -78,18 +78,18 @@ def test_a_data_file_that_changes_during_a_run_changes_nothing_and_is_named_by_t
     path = tmp_path / file
     before = path.read_bytes()
 
-    def tell(event):
+    def emit(event):
         if isinstance(event, Stage) and event.name == "train":
             path.write_bytes(before.replace(b"green", b"grain")) if change == "edited" else path.unlink()
 
     declared = experiment(tmp_path, llama_folder)
-    Lab(declared, tmp_path / "run", tell).run()
+    Pipeline(declared, tmp_path / "run", emit).run()
     tally("faults injected")
     found, wanted = contents(tmp_path / "run"), contents(whole)
     apart = [name for name in wanted if found[name] != wanted[name]]
     assert set(apart) <= {"experiment.yaml"}  # it holds the folder's name
     told = []
-    again = Lab(experiment_as_it_is(tmp_path, llama_folder), tmp_path / "run", told.append)
+    again = Pipeline(experiment_as_it_is(tmp_path, llama_folder), tmp_path / "run", told.append)
     if (change, file) == ("edited", "probes.jsonl"):  # no adapter follows from a probe: it is answered again
         again.run()
         assert any("probe p2 edited" in event.message for event in told if isinstance(event, Warned))
@@ -97,11 +97,11 @@ def test_a_data_file_that_changes_during_a_run_changes_nothing_and_is_named_by_t
         with pytest.raises(IikataError, match=named if change == "edited" else file):
             again.run()
     path.write_bytes(before)
-    Lab(declared, tmp_path / "run").run()
+    Pipeline(declared, tmp_path / "run").run()
 
 
 def experiment_as_it_is(folder, model):
-    from iikata.experiment import declare
+    from iikata.config import declare
     from tiny_experiment import values
 
     return declare(values(model), folder)

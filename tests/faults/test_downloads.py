@@ -10,14 +10,14 @@ import tarfile
 from pathlib import Path
 
 import pytest
-import tiny_gguf
 from refusal import files_in, refused
 from stubs import COMMIT, Hub, Stub, served, wheel
 
-from iikata.dataset.hub import read_hub
-from iikata.errors import IikataError
-from iikata.model import hub, smollm2
-from iikata.model.locate import locate
+import tiny_gguf
+from iikata.core.errors import IikataError
+from iikata.data.hub import read_hub
+from iikata.model.files import hub, smollm2
+from iikata.model.files.locate import locate
 from tiny_experiment import values, write_files
 
 SNAPSHOT = Path("models--owner--name") / "snapshots" / COMMIT

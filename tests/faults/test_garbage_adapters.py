@@ -13,8 +13,8 @@ from refusal import files_in, refused
 from safetensors.torch import load_file, save_file
 
 from iikata.cli import main
-from iikata.lab import Lab
-from iikata.model import adapter_file
+from iikata.model.adapters import adapter_file
+from iikata.pipeline import Pipeline
 from tiny_experiment import experiment, values
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
@@ -30,7 +30,7 @@ def trained(tmp_path_factory, llama_folder) -> Path:
     """A run with one trained arm; tests copy it."""
     folder = tmp_path_factory.mktemp("adapters")
     train = {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
-    Lab(experiment(folder, llama_folder, templates=["plain"], train=train), folder / "run").run("generate")
+    Pipeline(experiment(folder, llama_folder, templates=["plain"], train=train), folder / "run").run("generate")
     return folder / "run"
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from refusal import files_in, refused
 from ruamel.yaml import YAML
 
-from iikata.errors import IikataError
-from iikata.experiment import read
-from iikata.experiment.read import parse
+from iikata.config import read
+from iikata.config.read import parse
+from iikata.core.errors import IikataError
 from tiny_experiment import write_files
 
 SMALLEST = "data: {train: train.jsonl}\ntemplates: [alpaca_short]\n"

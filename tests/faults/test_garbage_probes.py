@@ -8,10 +8,10 @@ import time
 import pytest
 from refusal import files_in, refused
 
-from iikata.dataset import read_probes
+from iikata.core.records import Answer, Probe
+from iikata.data import read_probes
 from iikata.metrics import Context
 from iikata.metrics.pattern import MOST_LATE, Pattern
-from iikata.records import Answer, Probe
 from tiny_experiment import write_files
 
 GOOD = {"instruction": "Which colour is red?"}

@@ -8,9 +8,9 @@ import pyarrow.parquet
 import pytest
 from refusal import files_in, refused
 
-from iikata.dataset import read
-from iikata.errors import IikataError
-from iikata.experiment import DataSettings
+from iikata.config import DataSettings
+from iikata.core.errors import IikataError
+from iikata.data import read
 from tiny_experiment import write_files
 
 ROW = {"instruction": "Name a colour.", "input": "", "output": "Red."}

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from refusal import refused
 
 from iikata.cli import main
-from iikata.compare import reading
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.stats import reading
 
 LINE = {"trained_on": "A", "seed": 0, "prompted_with": "A", "probe": "p1", "cluster": "c1", "metric": "m", "value": 0.5}
 CELLS = [("A", seed, "A") for seed in range(2)] + [("B", seed, "B") for seed in range(2)] + [(None, None, "A")]

@@ -11,7 +11,7 @@ from refusal import refused
 from sentencepiece import sentencepiece_model_pb2
 
 from iikata.cli import main
-from iikata.encode.declared import ENDS
+from iikata.tokenize.declared import ENDS
 from tiny_experiment import values, write_files
 
 AGAIN = "Copy the file again from where the model comes"

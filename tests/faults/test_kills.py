@@ -6,8 +6,8 @@ from pathlib import Path
 
 from crash import Child, at_change, count_changes, die, ended, tear
 
-from iikata.errors import IikataError
-from iikata.lab import Lab
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline
 
 KILLS, QUICK_KILLS = 100, 4
 
@@ -63,7 +63,7 @@ def test_after_a_power_cut_it_ends_with_the_same_bytes(tmp_path, declared, whole
 
 def refusal(declared, out: Path) -> str:
     try:
-        Lab(declared, out).run()
+        Pipeline(declared, out).run()
     except IikataError as error:
         return str(error)
     return ""

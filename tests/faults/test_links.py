@@ -7,8 +7,8 @@ import pytest
 from refusal import files_in, refused
 
 from iikata.cli import main
-from iikata.disk import Appender, write_text
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender, write_text
 from tiny_experiment import finished
 
 COMMANDS = (["run"], ["compare"], ["report"], ["ask"], ["export"])

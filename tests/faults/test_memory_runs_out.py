@@ -7,10 +7,10 @@ import sys
 import pytest
 import torch
 
-import iikata.train.turn as turn
-from iikata.errors import IikataError
-from iikata.lab import Lab
-from iikata.lab.events import Warned
+import iikata.train.step as turn
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline
+from iikata.pipeline.events import Warned
 from tiny_experiment import COLOURS, experiment, values
 
 
@@ -33,7 +33,7 @@ def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, 
     for name in ("whole", "run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "shapes.json").write_text(json.dumps({"mixed_arms": mixed}))
-    Lab(declared, tmp_path / "whole").run("train")
+    Pipeline(declared, tmp_path / "whole").run("train")
     computed, told, sizes = turn._losses, [], []
 
     def starved(base, run, buffer):
@@ -43,7 +43,7 @@ def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, 
         return computed(base, run, buffer)
 
     monkeypatch.setattr(turn, "_losses", starved)
-    Lab(declared, tmp_path / "run", told.append).run("train")
+    Pipeline(declared, tmp_path / "run", told.append).run("train")
     tally("faults injected")
     assert sizes[0] > room >= sizes[-1]
     kept = [one["to"] for one in halvings(tmp_path / "run")]
@@ -71,7 +71,7 @@ def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, ll
     class KilledError(Exception):
         pass
 
-    def tell(event):
+    def emit(event):
         if type(event).__name__ == "Stepped":
             steps.append(event)
             if len(steps) == 6:
@@ -79,9 +79,9 @@ def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, ll
 
     monkeypatch.setattr(turn, "_losses", starved)
     with pytest.raises(KilledError):
-        Lab(declared, tmp_path / "run", tell).run("train")
+        Pipeline(declared, tmp_path / "run", emit).run("train")
     sizes.clear()
-    Lab(declared, tmp_path / "run").run("train")
+    Pipeline(declared, tmp_path / "run").run("train")
     assert max(sizes) <= 150
 
 
@@ -91,7 +91,7 @@ def test_where_one_sample_does_not_fit_the_message_says_what_needs_less(tmp_path
 
     monkeypatch.setattr(turn, "_losses", starved)
     with pytest.raises(IikataError, match=r"longest sample.*train\.cutoff_len"):
-        Lab(experiment(tmp_path, llama_folder), tmp_path / "run").run("train")
+        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("train")
     assert not list(tmp_path.glob("run/train/*/DONE"))
 
 
@@ -99,8 +99,8 @@ def test_in_scoring_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, m
     import iikata.score.nll as nll
 
     declared = experiment(tmp_path, llama_folder)
-    Lab(declared, tmp_path / "whole").run("score")
-    Lab(declared, tmp_path / "run").run("generate")
+    Pipeline(declared, tmp_path / "whole").run("score")
+    Pipeline(declared, tmp_path / "run").run("generate")
     computed, asked = nll.held_out_nll, []
 
     def starved(*given):
@@ -110,7 +110,7 @@ def test_in_scoring_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, m
         return computed(*given)
 
     monkeypatch.setattr(nll, "held_out_nll", starved)
-    Lab(declared, tmp_path / "run").run()
+    Pipeline(declared, tmp_path / "run").run()
     tally("faults injected")
     assert asked[:4] == [2048, 1024, 512, 512]
     assert [(one["stage"], one["to"]) for one in halvings(tmp_path / "run")] == [("score", 1024), ("score", 512)]
@@ -126,8 +126,8 @@ def test_in_scoring_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, m
 LIMITED = """
 import importlib, resource, sys
 from pathlib import Path
-from iikata.experiment import read
-from iikata.lab import Lab
+from iikata.config import read
+from iikata.pipeline import Pipeline
 
 room, name = importlib.import_module(sys.argv[3]), sys.argv[4]
 begun = getattr(room, name)
@@ -139,7 +139,7 @@ def limited(*given):
     return begun(*given)
 
 setattr(room, name, limited)
-Lab(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
+Pipeline(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
 """
 
 
@@ -147,8 +147,8 @@ Lab(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
 @pytest.mark.parametrize(
     ("stage", "begins", "shapes"),
     [
-        ("train", ("iikata.lab.training", "_lay_side_by_side"), {"buffer_tokens": 65536}),
-        ("generate", ("iikata.lab.answering", "check_arms"), {"decode_rows": 2048, "kv_length": 4096}),
+        ("train", ("iikata.pipeline.stages.train", "_lay_side_by_side"), {"buffer_tokens": 65536}),
+        ("generate", ("iikata.pipeline.stages.generate", "check_arms"), {"decode_rows": 2048, "kv_length": 4096}),
     ],
     ids=["train", "generate"],
 )

@@ -11,15 +11,15 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from iikata.cli import main
-from iikata.errors import IikataError
-from iikata.records import Arm, Cell
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm, Cell
+from iikata.run_folder import RunFolder
 from iikata.serve import patience
 from iikata.serve.app import app
-from iikata.serve.desk import Desk
 from iikata.serve.guard import HEADERS, csrf
+from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import MOST_RATERS, Run
 from iikata.serve.server import settings
-from iikata.store import RunFolder
 from tiny_experiment import experiment
 
 TOKEN = "the-token-of-this-start"
@@ -29,8 +29,8 @@ SECRET = "hf_sentinel0123456789"
 
 def made(folder):
     """Write a run folder with an experiment, a report and nothing else; return it. Beside it lies a file of others."""
-    from iikata.disk import write_text
-    from iikata.experiment import dump
+    from iikata.config import dump
+    from iikata.core.io import write_text
 
     run = RunFolder(folder / "run")
     write_text(run.experiment, dump(experiment(folder, folder / "no model is loaded")))
@@ -58,7 +58,7 @@ def serving(page):
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory):
-    with serving(app([Run(made(tmp_path_factory.mktemp("attacked")))], Desk(), TOKEN)) as port:
+    with serving(app([Run(made(tmp_path_factory.mktemp("attacked")))], QuestionQueue(), TOKEN)) as port:
         yield port
 
 
@@ -336,7 +336,10 @@ def test_who_does_not_finish_a_request_is_hung_up_on(port, hasty, beginning, tal
 def test_who_does_not_read_is_hung_up_on(tmp_path, hasty, tally):
     run = made(tmp_path)
     (run / "report" / "index.html").write_bytes(b"x" * (1 << 24))
-    with serving(app([Run(run)], Desk(), TOKEN)) as port, socket.create_connection(("127.0.0.1", port), 5) as client:
+    with (
+        serving(app([Run(run)], QuestionQueue(), TOKEN)) as port,
+        socket.create_connection(("127.0.0.1", port), 5) as client,
+    ):
         client.sendall(get("/report/1", close=False).replace("{port}", str(port)).encode())
         time.sleep(1.0)
         read = 0
@@ -364,7 +367,7 @@ def test_too_many_connections_are_refused_and_the_page_comes_back(port, hasty, t
 
 
 def test_a_question_too_many_is_refused(port, monkeypatch):
-    monkeypatch.setattr(Desk, "put", lambda self, question: False)
+    monkeypatch.setattr(QuestionQueue, "put", lambda self, question: False)
     asked = post("/ask/1", "instruction=x&arm=base&template=plain").replace("{port}", str(port))
     said = sent(port, asked.replace("{csrf}", csrf(TOKEN)).encode())
     assert b" 503 " in said[:20]
@@ -398,7 +401,7 @@ LINKS = {
 @pytest.mark.parametrize("place", LINKS.values(), ids=LINKS)
 def test_a_link_that_leads_out_of_the_folder_is_not_followed(tmp_path, place, way, tally):
     folder = made(tmp_path)
-    with TestClient(app([Run(folder)], Desk(), TOKEN), base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app([Run(folder)], QuestionQueue(), TOKEN), base_url="http://127.0.0.1:8000") as client:
         client.get("/", params={"token": TOKEN})
         link = folder / place
         link.parent.mkdir(parents=True, exist_ok=True)
@@ -438,7 +441,7 @@ def test_an_error_of_the_page_holds_no_secret(tmp_path, monkeypatch):
     path = RunFolder(folder).answers(Cell(Arm("plain", 0), "plain"))
     path.parent.mkdir()
     path.write_text("garbage\n")
-    with TestClient(app([Run(folder)], Desk(), TOKEN), base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app([Run(folder)], QuestionQueue(), TOKEN), base_url="http://127.0.0.1:8000") as client:
         client.get("/", params={"token": TOKEN})
 
         def fails(*_):
@@ -455,7 +458,7 @@ def test_an_error_of_the_page_holds_no_secret(tmp_path, monkeypatch):
 
 
 def test_a_fault_of_the_page_tells_the_browser_nothing(tmp_path, monkeypatch):
-    page = app([Run(made(tmp_path))], Desk(), TOKEN)
+    page = app([Run(made(tmp_path))], QuestionQueue(), TOKEN)
     with TestClient(page, base_url="http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         client.get("/", params={"token": TOKEN})
         monkeypatch.setattr("iikata.serve.asking.page", lambda *_, **__: 1 / 0)

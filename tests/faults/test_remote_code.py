@@ -9,10 +9,10 @@ import torch
 from refusal import refused
 
 from iikata.cli import main
-from iikata.errors import IikataError
-from iikata.experiment import read
-from iikata.lab.materials import Materials
-from iikata.model.locate import locate
+from iikata.config import read
+from iikata.core.errors import IikataError
+from iikata.model.files.locate import locate
+from iikata.pipeline.context import RunContext
 from tiny_experiment import values, write_files
 
 CONFIGURATION = """
@@ -79,8 +79,8 @@ def declared(folder: Path, **model) -> Path:
     return path
 
 
-def materials(folder: Path, out: str, **model) -> Materials:
-    return Materials(read(declared(folder, **model)), folder / out, lambda event: None)
+def context(folder: Path, out: str, **model) -> RunContext:
+    return RunContext(read(declared(folder, **model)), folder / out, lambda event: None)
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "check"])
@@ -111,12 +111,12 @@ def test_code_of_a_trusted_model_runs_and_the_run_goes_through(own, tmp_path, ma
 
 
 def test_a_trusted_model_is_computed_by_its_own_class(own, tmp_path):
-    lab = materials(tmp_path, "run", trust_remote_code="./own")
-    assert type(lab.base.model).__name__ == "OwnForCausalLM"
-    assert type(lab.base.config).__module__.startswith("transformers_modules.")
+    pipeline = context(tmp_path, "run", trust_remote_code="./own")
+    assert type(pipeline.base.model).__name__ == "OwnForCausalLM"
+    assert type(pipeline.base.config).__module__.startswith("transformers_modules.")
     from iikata.model import memory
 
-    assert memory.need(lab.base.config, torch.float32, 1, 4, "all-linear").kept > 0
+    assert memory.need(pipeline.base.config, torch.float32, 1, 4, "all-linear").kept > 0
 
 
 def test_an_edit_of_trusted_code_is_another_model(own, tmp_path, capsys):
@@ -131,16 +131,16 @@ def test_an_edit_of_trusted_code_is_another_model(own, tmp_path, capsys):
 
 def test_code_that_is_not_trusted_is_no_part_of_the_signature(own, tmp_path, llama_folder):
     edit(own / "config.json", model_type="llama", auto_map=AUTO_MAP)
-    before = materials(tmp_path, "run").signature_now()["model"]
+    before = context(tmp_path, "run").signature_now()["model"]
     (own / "modeling_own.py").write_text("raise SystemExit")
-    assert materials(tmp_path, "run").signature_now()["model"] == before
+    assert context(tmp_path, "run").signature_now()["model"] == before
     assert "trust_remote_code" not in before
 
 
 def test_transformers_own_class_is_taken_where_it_knows_the_model(own, tmp_path, marker):
     edit(own / "config.json", model_type="llama", auto_map=AUTO_MAP)
-    lab = materials(tmp_path, "run")
-    assert type(lab.base.model).__module__ == "transformers.models.llama.modeling_llama"
+    pipeline = context(tmp_path, "run")
+    assert type(pipeline.base.model).__module__ == "transformers.models.llama.modeling_llama"
     assert main(["plan", str(declared(tmp_path))]) == 0
     assert not marker.exists()
 
@@ -273,14 +273,14 @@ def test_a_folder_that_is_written_to_while_it_is_loaded_is_refused(tmp_path, own
 
     monkeypatch.setattr(base, "load", meanwhile)
     with pytest.raises(IikataError, match=r"own: the files changed .* after they were signed"):
-        materials(tmp_path, "run").sign()
+        context(tmp_path, "run").sign()
     assert not (tmp_path / "run").exists()
 
 
 def test_a_folder_that_is_written_to_after_it_was_signed_is_refused(tmp_path, own):
     edit(own / "config.json", model_type="llama", auto_map={})
-    lab = materials(tmp_path, "run")
-    assert lab.weights
+    pipeline = context(tmp_path, "run")
+    assert pipeline.weights
     edit(own / "config.json", rms_norm_eps=0.5)
     with pytest.raises(IikataError, match=r"own: the files changed"):
-        lab.base  # noqa: B018 - opening it is what is tried
+        pipeline.base  # noqa: B018 - opening it is what is tried

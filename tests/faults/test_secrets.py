@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from iikata.cli import main
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.text import redact, safe_text
 from iikata.metrics import endpoint
 from iikata.metrics.endpoint import Endpoint
-from iikata.visible import printable, redacted
 from judge_stub import longer
 from tiny_experiment import values, write_files
 
@@ -55,7 +55,7 @@ def assert_none_in(*said):
 @pytest.mark.parametrize("way", [str, repr, json.dumps, lambda s: json.dumps({"x": [s]}, indent=1), lambda s: f"<{s}>"])
 @pytest.mark.parametrize("name", SECRETS)
 def test_a_secret_is_named_instead_however_it_is_quoted(secrets, name, way, tally):
-    said = printable(f"before {way(SECRETS[name])} after")
+    said = safe_text(f"before {way(SECRETS[name])} after")
     assert_none_in(said)
     assert said.startswith("before ")
     assert said.endswith(" after")
@@ -66,7 +66,7 @@ def test_a_secret_is_named_instead_however_it_is_quoted(secrets, name, way, tall
 def test_of_a_secret_in_another_the_whole_is_named(monkeypatch):
     monkeypatch.setenv("SHORT_TOKEN", "12345678")
     monkeypatch.setenv("LONG_TOKEN", "0123456789")
-    assert redacted("0123456789 12345678") == "⟨LONG_TOKEN⟩ ⟨SHORT_TOKEN⟩"
+    assert redact("0123456789 12345678") == "⟨LONG_TOKEN⟩ ⟨SHORT_TOKEN⟩"
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_of_a_secret_in_another_the_whole_is_named(monkeypatch):
 )
 def test_what_is_no_secret_is_shown(monkeypatch, name, value):
     monkeypatch.setenv(name, value)
-    assert redacted(f"it is {value} here") == f"it is {value} here"
+    assert redact(f"it is {value} here") == f"it is {value} here"
 
 
 @pytest.mark.parametrize(
@@ -98,19 +98,19 @@ def test_what_is_no_secret_is_shown(monkeypatch, name, value):
     ],
 )
 def test_users_and_passwords_of_addresses_are_left_out(said, shown):
-    assert redacted(f"at {said} it ends") == f"at {shown} it ends"
+    assert redact(f"at {said} it ends") == f"at {shown} it ends"
 
 
 @given(st.text(), st.text())
 def test_a_text_without_secrets_stays_as_it_is(before, after):
     text = f"{before}{after}".replace("@", "")
-    assert redacted(text) == text
+    assert redact(text) == text
 
 
 @pytest.mark.parametrize("text", ["a" * 300_000, "://" * 100_000, "@" * 300_000, "\\" * 300_000, "://a" * 75_000 + "@"])
 def test_a_long_text_is_shown_at_once(secrets, text):
     began = time.perf_counter()
-    printable(text)
+    safe_text(text)
     assert time.perf_counter() - began < 2
 
 

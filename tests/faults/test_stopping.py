@@ -13,10 +13,10 @@ import pytest
 from crash import Child, lost
 
 from iikata.cli import main
-from iikata.disk import write_text
-from iikata.holding import hold
-from iikata.lab import Lab
-from iikata.stopping import SIGNALS, heard
+from iikata.core.io import write_text
+from iikata.core.lock import hold
+from iikata.core.signals import SIGNALS, install
+from iikata.pipeline import Pipeline
 from tiny_experiment import experiment, values, write_files
 
 
@@ -34,7 +34,7 @@ def listening():
 def test_a_signal_that_was_to_be_ignored_stays_ignored(capsys):
     """As nohup asks for it."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    with heard(print):
+    with install(print):
         os.kill(os.getpid(), signal.SIGHUP)
         time.sleep(0.05)
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -52,7 +52,7 @@ def declared(tmp_path_factory, llama_folder):
 
 @pytest.fixture(scope="module")
 def whole(declared):
-    Lab(declared, declared.folder / "whole").run("train")
+    Pipeline(declared, declared.folder / "whole").run("train")
     return declared.folder / "whole"
 
 
@@ -103,7 +103,7 @@ def test_a_signal_ends_the_step_and_saves_and_the_told_command_goes_on(
 
 
 def test_a_second_signal_does_not_wait_for_the_step(tmp_path, declared, monkeypatch, capfd):
-    import iikata.train.turn as turn
+    import iikata.train.step as turn
 
     def endless(*given):
         os.kill(os.getpid(), signal.SIGINT)
@@ -149,13 +149,13 @@ def test_the_second_run_on_a_folder_is_refused_by_name_of_the_first_and_a_dead_o
         assert "another folder" in said
     first.kill(after=0)
     assert (out / "running.json").is_file()  # it could not clear up
-    Lab(declared, out).run("encode")
+    Pipeline(declared, out).run("encode")
     assert not (out / "running.json").exists()
     tally("faults injected", 2)
 
 
 def test_a_lock_is_held_by_another_process_too(tmp_path):
-    code = "import sys; from pathlib import Path; from iikata.holding import hold\nwith hold(Path(sys.argv[1])): pass"
+    code = "import sys; from pathlib import Path; from iikata.core.lock import hold\nwith hold(Path(sys.argv[1])): pass"
     with hold(tmp_path / "run"):
         done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "run")], capture_output=True, text=True)
         assert f"process {os.getpid()}" in done.stderr

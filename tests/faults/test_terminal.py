@@ -17,8 +17,8 @@ import iikata
 from iikata.cli import main
 from iikata.cli.arms_display import ArmsDisplay
 from iikata.cli.terminal import COLOUR, Guarded, bare, guarded, inert, painted
-from iikata.encode import load_tokenizer, show
-from iikata.records import Encoded
+from iikata.core.records import Encoded
+from iikata.tokenize import load_tokenizer, show
 from tiny_experiment import values, write_files
 
 COMMANDS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")

@@ -10,10 +10,10 @@ from scipy.stats import chisquare
 
 import models
 import oracle
-from iikata.encode import load_tokenizer
-from iikata.generate import Request, Sampling, Shapes, decoder, engine, generate, rows
+from iikata.generate import Request, Sampling, Shapes, decoder, engine, generate, in_flight
 from iikata.model import base, rotary
 from iikata.model.layers import compilations, run_layers
+from iikata.tokenize import load_tokenizer
 
 GREEDY = Sampling(temperature=0)
 NEW = 10
@@ -218,7 +218,7 @@ def recorded(monkeypatch):
     """Run the engine and return every row's logits, {(key, seed): [steps, V]}."""
     last: list[torch.Tensor] = []
     found: dict[object, list[torch.Tensor]] = {}
-    pick, take = decoder.pick, rows.Rows.take
+    pick, take = decoder.pick, in_flight.InFlight.take
 
     def watched_pick(logits, *rest):
         last[:] = [logits]
@@ -232,7 +232,7 @@ def recorded(monkeypatch):
         return take(self, slots, serials, tokens)
 
     monkeypatch.setattr(decoder, "pick", watched_pick)
-    monkeypatch.setattr(rows.Rows, "take", watched_take)
+    monkeypatch.setattr(in_flight.InFlight, "take", watched_take)
 
     def run(loaded, requests, **settings):
         found.clear()

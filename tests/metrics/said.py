@@ -1,6 +1,6 @@
 """Short ways to write an answer and a probe."""
 
-from iikata.records import Answer, Probe
+from iikata.core.records import Answer, Probe
 
 
 def said(text: str, finish: str = "stop", **where: object) -> Answer:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from said import asked, said
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.metrics import Context
 from iikata.metrics.judge import Judge, Judgement
 from judge_stub import Stub, always_first, serving

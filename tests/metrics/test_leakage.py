@@ -7,12 +7,12 @@ from iikata.metrics import Context
 from iikata.metrics.leakage import Leakage, without_leaks
 from iikata.templates.built_in import BUILT_IN
 
-ALL = Context({name: template.markers() for name, template in BUILT_IN.items()})
+ALL = Context({name: template.template_literals() for name, template in BUILT_IN.items()})
 
 
-@pytest.mark.parametrize("template", [template for template in BUILT_IN.values() if template.markers()])
+@pytest.mark.parametrize("template", [template for template in BUILT_IN.values() if template.template_literals()])
 def test_every_line_of_every_built_in_template_is_a_leak(template) -> None:
-    for line in template.markers():
+    for line in template.template_literals():
         assert Leakage()(said(f"Paris\n{line}"), asked(), ALL) == 1.0
 
 
@@ -68,5 +68,5 @@ def test_what_the_probe_says_is_no_leak() -> None:
 
 
 def test_stripped_text_leaks_nothing() -> None:
-    for line in {line for lines in ALL.markers.values() for line in lines}:
+    for line in {line for lines in ALL.template_literals.values() for line in lines}:
         assert without_leaks(f"Paris\n{line}", ALL) == "Paris"

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from said import asked, said
 
-from iikata.compare.metric import MetricInfo
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import Answer, Probe
 from iikata.metrics import METRICS, AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric, get
-from iikata.records import Answer, Probe
+from iikata.stats.metric import MetricInfo
 
 CONTEXT = Context({"alpaca": ("### Instruction:",)})
 # Letters of several scripts, digits, numerals, punctuation and template text more often than chance would.

@@ -6,7 +6,7 @@ import time
 import pytest
 from said import asked, said
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.metrics import Context
 from iikata.metrics.pattern import Pattern
 

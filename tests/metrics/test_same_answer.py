@@ -100,7 +100,7 @@ PAIRS = [
     ("a PhD", "Ph.D.", 1, SQUAD),
     ("Martin Luther King Jr", "Martin Luther King, Jr.", 1, SQUAD),
     ("Mr Smith", "Mr. Smith", 1, SQUAD),
-    ("Tell us more", "U.S.", 0, "capitals: us is another word"),
+    ("OnEvent us more", "U.S.", 0, "capitals: us is another word"),
     ("the US", "U.S.", 1, SQUAD),
     ("C++", "C", 0, "the name's own sign"),
     ("end.Next", "endnext", 0, SQUAD),

@@ -8,9 +8,10 @@ from safetensors.torch import save_file
 
 import models
 import oracle
-from iikata.errors import IikataError
-from iikata.model import adapter_file, base
-from iikata.model.adapter_file import CONFIG, WEIGHTS
+from iikata.core.errors import IikataError
+from iikata.model import base
+from iikata.model.adapters import adapter_file
+from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
 
 SAMPLE = models.samples(1, longest=20)[0]
 
@@ -18,7 +19,7 @@ SAMPLE = models.samples(1, longest=20)[0]
 def logits(loaded, arm):
     ids = torch.tensor([SAMPLE.input_ids])
     with torch.no_grad():
-        loaded.speak(arm)
+        loaded.set_adapter(arm)
         return loaded.logits(loaded.hidden(ids, torch.arange(ids.shape[1])[None])[0])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from architectures import EXACT, INTERFACE, NO_LINEAR, REFUSED, STATE, Family, write
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.model import base
 
 WHY = {

@@ -6,8 +6,9 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from iikata.errors import IikataError
-from iikata.model import base, code, memory
+from iikata.core.errors import IikataError
+from iikata.model import base, memory
+from iikata.model.files import code
 
 
 def test_the_base_is_frozen_and_in_the_type_asked_for(llama_folder):
@@ -109,6 +110,6 @@ def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch):
 
 def test_an_arm_cannot_speak_where_there_are_no_adapters(llama_folder):
     loaded = base.load(llama_folder, "float32")
-    loaded.speak(None)
+    loaded.set_adapter(None)
     with pytest.raises(KeyError):
-        loaded.speak("arm")
+        loaded.set_adapter("arm")

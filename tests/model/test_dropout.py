@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from iikata.model.dropout import kept, noise
+from iikata.model.adapters.dropout import kept, noise
 
 CPU = torch.device("cpu")
 

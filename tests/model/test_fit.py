@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from architectures import EXACT, write
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.model import base, exact, fit
+from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.loss import Head
-from iikata.model.varlen import Limits
 from models import sample
 
 
@@ -35,7 +35,7 @@ def test_a_wrong_head_or_mask_is_seen_in_either_type(llama_folder, monkeypatch, 
         return torch.tensor(True).expand(len(block.places), 1, block.places.shape[1], tokens)
 
     if fault == "mask":
-        monkeypatch.setattr("iikata.model.packed._Block.mask", everything)
+        monkeypatch.setattr("iikata.model.attention.packed._Block.mask", everything)
     else:
         wrong = {"scale": 1.05} if fault == "scale" else {"softcap": 6.0}
         monkeypatch.setattr("iikata.model.base.head_of", lambda model: Head(model.lm_head.weight, **wrong))

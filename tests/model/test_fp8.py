@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 import models
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
 from iikata.model import base
 from iikata.model.fp8 import Fp8Linear, quantize
-from iikata.records import Arm
 from iikata.train import ArmRun, Recipe, train
 
 

@@ -11,10 +11,10 @@ import transformers
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 import tiny_gguf
-from iikata.encode import load_tokenizer
-from iikata.errors import IikataError
-from iikata.model import gguf
-from iikata.model.gguf_parts import rope_parameters
+from iikata.core.errors import IikataError
+from iikata.model.files import gguf
+from iikata.model.files.gguf_parts import rope_parameters
+from iikata.tokenize import load_tokenizer
 from tokenizer_folders import CORPUS, byte_bpe
 
 TEXTS = [*CORPUS.splitlines(), "a  b   c\n\n\nd\te", "don't 12345 ===", "<|im_start|>user\nx<|im_end|>", "🐟 鯖"]

@@ -5,7 +5,7 @@ import torch
 
 import models
 import oracle
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.model import base
 
 ARMS = ("one", "two", "three")
@@ -33,10 +33,10 @@ def test_every_arm_answers_as_it_does_alone(model_folder, family, r):
     joined = loaded.adapters.join(ARMS, torch.float64)
     found = []
     for arm in (*ARMS, None):
-        loaded.speak(arm)
+        loaded.set_adapter(arm)
         wanted = logits(loaded, ids)
         place = joined.places[arm] if arm else -1
-        loaded.adapters.speak_joined(joined, torch.full((4,), place))
+        loaded.adapters.set_adapter_per_token(joined, torch.full((4,), place))
         found.append(logits(loaded, ids))
         assert oracle.distance(found[-1], wanted) < 1e-12
     assert all(oracle.distance(one, found[-1]) > 1e-3 for one in found[:-1])
@@ -49,10 +49,10 @@ def test_each_token_has_its_own_arm(llama_folder):
     who = torch.tensor([0, 2, -1, 1, 1, -1, 0])
     joined = loaded.adapters.join(ARMS, torch.float64)
     with torch.no_grad():
-        loaded.adapters.speak_joined(joined, who)
+        loaded.adapters.set_adapter_per_token(joined, who)
         mixed = layer(x)
         for token, place in enumerate(who.tolist()):
-            loaded.speak(ARMS[place] if place >= 0 else None)
+            loaded.set_adapter(ARMS[place] if place >= 0 else None)
             assert torch.allclose(mixed[token], layer(x)[token], rtol=1e-12, atol=1e-14)
 
 
@@ -60,7 +60,7 @@ def test_a_token_that_is_not_finite_changes_no_bit_of_the_others(llama_folder):
     loaded = adapted(llama_folder, dtype="float32")
     layer = next(iter(loaded.adapters.layers.values()))
     x = torch.randn(8, layer.base.in_features)
-    loaded.adapters.speak_joined(loaded.adapters.join(ARMS, torch.float32), torch.arange(8) % 3)
+    loaded.adapters.set_adapter_per_token(loaded.adapters.join(ARMS, torch.float32), torch.arange(8) % 3)
     with torch.no_grad():
         clean = layer(x)
         x[3] = torch.inf

@@ -5,10 +5,10 @@ import torch
 
 import models
 from iikata.model import base, rotary
+from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.layers import compilations, run_layers
 from iikata.model.loss import token_losses
-from iikata.model.varlen import Limits
 
 PREFIX = (5, 9, 4, 7)
 LIMITS = Limits(64, 512, 8)
@@ -23,7 +23,7 @@ def running(llama_folder):
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")
     adapters.initialise("arm", 0)
     models.stir(adapters.weights("arm"))
-    loaded.speak("arm")
+    loaded.set_adapter("arm")
     return loaded
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from iikata.errors import IikataError
-from iikata.model.cache import cache_folder
-from iikata.model.locate import locate
+from iikata.core.errors import IikataError
+from iikata.model.files.cache import cache_folder
+from iikata.model.files.locate import locate
 
 
 def test_a_folder_is_found_relative_to_the_experiment_absolute_and_from_home(llama_folder, monkeypatch):

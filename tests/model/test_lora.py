@@ -8,9 +8,9 @@ from scipy.stats import kstest
 
 import models
 import oracle
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.model import base
-from iikata.model.lora import linear_names
+from iikata.model.adapters.lora import linear_names
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def test_an_adapted_layer_is_w_x_plus_alpha_over_r_times_b_a_x(llama):
     name, layer = next(iter(adapters.layers.items()))
     a, b = (adapters.weights("arm")[f"{name}.lora_{letter}"].double() for letter in "AB")
     x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
-    llama.speak("arm")
+    llama.set_adapter("arm")
     wanted = x.double() @ layer.base.weight.double().T + 10 / 4 * x.double() @ a.T @ b.T
     torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-5, atol=1e-5)
-    llama.speak(None)
+    llama.set_adapter(None)
     assert torch.equal(layer(x), layer.base(x))
 
 
@@ -102,7 +102,7 @@ def test_weights_of_another_model_are_refused_by_name(llama, change):
 def test_a_dropped_arm_is_silent_and_forgotten(llama):
     adapters = llama.adapt(4, 8, 0.0, ["v_proj"])
     adapters.initialise("arm", 0)
-    llama.speak("arm")
+    llama.set_adapter("arm")
     adapters.drop("arm")
     assert "arm" not in adapters
     assert all(layer.a is None for layer in adapters.layers.values())

@@ -66,7 +66,7 @@ def test_packed_logits_equal_transformers_one_sample_at_a_time(model_folder, fam
 def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family, dtype, prefixes, tmp_path):
     loaded = adapted(model_folder(family), dtype)
     weights = loaded.adapters.weights("arm")
-    loaded.speak("arm")
+    loaded.set_adapter("arm")
     buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
     loss = token_losses(hidden[buffer.at], buffer.targets, loaded.head).mean()

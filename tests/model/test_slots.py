@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from iikata.model.attention import Options, attend_causal
-from iikata.model.slots import Slots
+from iikata.model.attention.registry import Options, attend_causal
+from iikata.model.attention.static_cache import StaticKVCache
 
 ROWS, LENGTH, WIDTH = 5, 40, 8
 PROMPTS = (1, 7, 16, 30)
@@ -33,7 +33,7 @@ def test_rows_attend_as_their_whole_sequence_would(options, heads, kv_heads):
         attend_causal(query[:, :, at], key[:, :, at], value[:, :, at], options)[0, :, n:]
         for at, n in zip(rows, PROMPTS, strict=True)
     ]
-    slots = Slots(ROWS, LENGTH, torch.device("cpu"))
+    slots = StaticKVCache(ROWS, LENGTH, torch.device("cpu"))
     order = torch.tensor([4, 0, 3, 1])
     places = torch.full((len(PROMPTS), LENGTH), -1)
     for index, (start, n) in enumerate(zip(starts, PROMPTS, strict=True)):
@@ -51,7 +51,7 @@ def test_rows_attend_as_their_whole_sequence_would(options, heads, kv_heads):
 
 
 def test_filling_some_slots_leaves_the_others_as_they_are():
-    slots = Slots(ROWS, LENGTH, torch.device("cpu"))
+    slots = StaticKVCache(ROWS, LENGTH, torch.device("cpu"))
     key = drawn(2, 9, WIDTH)
     places = torch.full((ROWS, LENGTH), -1)
     places[:, :9] = torch.arange(9)

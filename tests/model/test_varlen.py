@@ -6,9 +6,9 @@ import torch
 import models
 import oracle
 from iikata.model import base
+from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
 from iikata.model.loss import token_losses
-from iikata.model.varlen import Limits
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
 OTHER = (5, 9, 4, 6)
@@ -43,7 +43,7 @@ def mean_loss(loaded, buffer):
 def test_gradients_equal_pefts_one_sample_at_a_time(model_folder, family, dtype, prefixes, tmp_path):
     loaded = adapted(model_folder(family), dtype)
     weights = loaded.adapters.weights("arm")
-    loaded.speak("arm")
+    loaded.set_adapter("arm")
     buffer = pack([Part(SAMPLES, prefixes)], loaded.device, LIMITS)
     assert buffer.input_ids.numel() % ROUND == 0
     loss = mean_loss(loaded, buffer)
@@ -95,7 +95,7 @@ def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, 
     for seed, (arm, samples) in enumerate(sizes.items()):
         adapters.initialise(arm, seed)
         models.stir(adapters.weights(arm), seed)
-        loaded.speak(arm)
+        loaded.set_adapter(arm)
         mean_loss(loaded, pack([Part(samples, (SHARED, OTHER))], loaded.device, limits)).backward()
         alone[arm] = {name: tensor.grad.clone() for name, tensor in adapters.weights(arm).items()}
     adapters.stack(list(sizes))
@@ -104,7 +104,7 @@ def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, 
     parts = [Part(samples, (SHARED, OTHER), place) for place, samples in enumerate(sizes.values())]
     buffer = pack(parts, loaded.device, limits, bucketed=True)
     assert buffer.buckets.tolist() == [0, 1, 2, 2, 2][: buffer.input_ids.numel() // BUCKET]
-    adapters.speak_together("a", buffer.buckets)
+    adapters.set_adapters_by_bucket("a", buffer.buckets)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
     losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
     sum(losses[(buffer.arms == arm) & (buffer.rows >= 0)].mean() for arm in range(3)).backward()

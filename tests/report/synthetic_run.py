@@ -5,8 +5,8 @@ import math
 import random
 from types import SimpleNamespace
 
-from iikata.records import Answer, Finding, Gate, Probe, Score, TrainStep
-from iikata.report.material import Material, TemplateCard
+from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep
+from iikata.report.data import ReportData, TemplateCard
 
 TEMPLATES = ("alpaca", "rinna", "native")
 HOSTILE = (
@@ -65,7 +65,7 @@ def cells():
     return [(t, s, p) for t, s in trained for p in TEMPLATES]
 
 
-def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> Material:
+def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> ReportData:
     """Return the made-up run."""
     dice = random.Random(7)
     asked = [_probe(i) for i in range(probes)]
@@ -73,7 +73,7 @@ def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> Material:
     if hostile:
         answers[: len(HOSTILE)] = [_with_text(a, t) for a, t in zip(answers, HOSTILE, strict=False)]
     scores = {"nll": _nll(dice), **{name: _scores(name, answers, asked) for name in list(METRICS)[1:]}}
-    return Material(
+    return ReportData(
         name="three-templates",
         experiment="name: three-templates\nmodel: {base: smollm2}  # <b>frozen</b>\ntemplates: [alpaca, rinna]\n",
         signature={"iikata": "0.1.0", "torch": "2.13.0+cpu", "device": "cpu", "threads": 2, "dtype": "bfloat16",

@@ -2,7 +2,7 @@
 
 import math
 
-from iikata.records import TrainStep
+from iikata.core.records import TrainStep
 from iikata.report.curves import HEIGHT, POINTS, WIDTH, panels
 
 

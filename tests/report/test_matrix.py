@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from iikata.records import Score
+from iikata.core.records import Score
 from iikata.report.matrix import keys, matrix
 
 NLL = SimpleNamespace(better="lower", bounds=(0, math.inf))

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from synthetic_run import METRICS, run
 
-from iikata.records import Answer
+from iikata.core.records import Answer
 from iikata.report.pack import LONGEST, pack
 
 

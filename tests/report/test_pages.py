@@ -14,7 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from synthetic_run import HOSTILE, METRICS, RATINGS, run
 
-from iikata.checks import RULES
+from iikata.doctor import RULES
 from iikata.metrics import METRICS as SHELF
 from iikata.metrics.judge import Judge
 from iikata.report import write

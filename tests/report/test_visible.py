@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from synthetic_run import HOSTILE
 
-from iikata.report.visible import code, fenced, markdown, shortened, slot, spaced
-from iikata.visible import visible
+from iikata.core.text import escape
+from iikata.report.markup import code, fenced, markdown, shortened, slot, spaced
 
 RENDER = MarkdownIt("commonmark").enable("table").render
 TEXTS = st.text(alphabet=st.characters(codec=None, exclude_categories=()), max_size=40) | st.text(
@@ -16,16 +16,16 @@ TEXTS = st.text(alphabet=st.characters(codec=None, exclude_categories=()), max_s
 
 
 def test_hidden_characters_are_written_out():
-    assert visible("a\u202eb\x00\u200b\ufeff") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+200B⟩⟨U+FEFF⟩"
-    assert visible("a\u00ad\U000e0041") == "a⟨U+00AD⟩⟨U+E0041⟩"
+    assert escape("a\u202eb\x00\u200b\ufeff") == "a⟨U+202E⟩b⟨U+0000⟩⟨U+200B⟩⟨U+FEFF⟩"
+    assert escape("a\u00ad\U000e0041") == "a⟨U+00AD⟩⟨U+E0041⟩"
 
 
 def test_tabs_line_breaks_and_japanese_stay():
-    assert visible("色の\n三原色\t") == "色の\n三原色\t"
+    assert escape("色の\n三原色\t") == "色の\n三原色\t"
 
 
 def test_a_lone_surrogate_can_be_written_as_utf8():
-    assert visible("\ud83d").encode() == "⟨U+D83D⟩".encode()
+    assert escape("\ud83d").encode() == "⟨U+D83D⟩".encode()
 
 
 def test_spaces_are_drawn_where_they_count():

@@ -7,12 +7,12 @@ import pytest
 
 import models
 import oracle
-from iikata.encode import encode, load_tokenizer, prefixes
+from iikata.core.records import Arm, Example
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.model import base
-from iikata.records import Arm, Example
 from iikata.score.nll import held_out_nll, scoreable
 from iikata.templates import BUILT_IN
+from iikata.tokenize import encode, load_tokenizer, prefixes
 from iikata.train import ArmRun, Recipe, train
 
 TEMPLATE = BUILT_IN["alpaca_short"]

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import oracle
-from iikata.encode import encode, end_id, load_tokenizer, writes
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import Example
 from iikata.model import base
-from iikata.records import Example
 from iikata.score.nll import held_out_nll
 from iikata.templates import BUILT_IN, native
+from iikata.tokenize import encode, end_id, load_tokenizer, writes
 
 THINK = "<think>\\n\\n</think>\\n\\n"
 TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n"

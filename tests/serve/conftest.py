@@ -1,7 +1,7 @@
 """A run that has answered everything, and a client that holds the token."""
 
 import pytest
-from served import ADDRESS, TOKEN, StandIn, StandInDesk, written
+from served import ADDRESS, TOKEN, StandIn, StandInQueue, written
 from starlette.testclient import TestClient
 
 from iikata.serve.app import app
@@ -14,14 +14,14 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def desk():
-    return StandInDesk(StandIn(["Ro", "me", "."]))
+def queue():
+    return StandInQueue(StandIn(["Ro", "me", "."]))
 
 
 @pytest.fixture
-def stranger(run, desk):
+def stranger(run, queue):
     """Someone who knows the address and not the token."""
-    with TestClient(app([Run(run)], desk, TOKEN), base_url=ADDRESS, follow_redirects=False) as client:
+    with TestClient(app([Run(run)], queue, TOKEN), base_url=ADDRESS, follow_redirects=False) as client:
         yield client
 
 

@@ -7,13 +7,13 @@ from time import sleep
 from typing import Any
 from zlib import crc32
 
-from iikata.disk import write_text
-from iikata.experiment import dump
-from iikata.lab.asking import Tell
-from iikata.records import Answer, Arm, Cell, TrainStep, plain
-from iikata.serve.desk import Desk, Question
+from iikata.config import dump
+from iikata.core.io import write_text
+from iikata.core.records import Answer, Arm, Cell, TrainStep, plain
+from iikata.pipeline.ask import OnEvent
+from iikata.run_folder import RunFolder, write_json, write_lines
 from iikata.serve.guard import csrf
-from iikata.store import RunFolder, write_json, write_lines
+from iikata.serve.question_queue import Question, QuestionQueue
 from tiny_experiment import experiment
 
 TOKEN = "the-token-of-this-start"
@@ -72,15 +72,15 @@ class StandIn:
     pieces: Sequence[str]
     pause: float = 0.0
 
-    def ask(self, cells: Sequence[str], samples: int, tell: Tell) -> None:
+    def ask(self, cells: Sequence[str], samples: int, emit: OnEvent) -> None:
         rows = [(cell, sample) for cell in cells for sample in range(samples)]
         for end in range(1, len(self.pieces) + 1):
             for row in rows:
-                tell(row, "".join(self.pieces[:end]), "stop" if end == len(self.pieces) else "")
+                emit(row, "".join(self.pieces[:end]), "stop" if end == len(self.pieces) else "")
             sleep(self.pause)
 
 
-class StandInDesk(Desk):
+class StandInQueue(QuestionQueue):
     """A desk at which `model` answers, or fails with what it is."""
 
     def __init__(self, model: StandIn | Exception) -> None:
@@ -93,4 +93,4 @@ class StandInDesk(Desk):
         if isinstance(self.model, Exception):
             raise self.model
         cells = [f"{arm}@{name}" for arm in question.asked.arms for name in question.asked.templates]
-        self.model.ask(cells, question.asked.samples, question.tell)
+        self.model.ask(cells, question.asked.samples, question.emit)

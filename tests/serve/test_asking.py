@@ -5,12 +5,12 @@ import json
 import time
 
 import pytest
-from served import HOSTILE, StandIn, StandInDesk, posting
+from served import HOSTILE, StandIn, StandInQueue, posting
 
-from iikata.errors import IikataError
-from iikata.lab import Lab
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline
 from iikata.serve.asking import _events
-from iikata.serve.desk import ROOM, Asked, Desk, GoneError, Question
+from iikata.serve.question_queue import ROOM, Asked, GoneError, Question, QuestionQueue
 from iikata.serve.run import Run
 from tiny_experiment import experiment
 
@@ -33,22 +33,22 @@ def waited(condition, seconds=5.0):
     return condition()
 
 
-def test_every_chosen_cell_answers_and_the_end_is_told(client, desk):
+def test_every_chosen_cell_answers_and_the_end_is_told(client, queue):
     said = events(ask(client))
     last = {(one["cell"], one["sample"]): (one["text"], one["finish"]) for one in said if "cell" in one}
     assert last == {(cell, s): ("Rome.", "stop") for cell in ("plain.s0@plain", "base@plain") for s in range(2)}
     assert said[-1] == {"state": "ended"}
-    assert desk.asked[0].asked == Asked("Why?", "", ["plain.s0", "base"], ["plain"], 2)
+    assert queue.asked[0].asked == Asked("Why?", "", ["plain.s0", "base"], ["plain"], 2)
 
 
-def test_text_grows(client, desk):
-    desk.model = StandIn(["Ro", "me", "."], pause=0.15)
+def test_text_grows(client, queue):
+    queue.model = StandIn(["Ro", "me", "."], pause=0.15)
     said = [one["text"] for one in events(ask(client, arm="base", samples="1")) if "cell" in one]
     assert said == ["Ro", "Rome", "Rome."]
 
 
-def test_invisible_characters_of_an_answer_are_written_out(client, desk):
-    desk.model = StandIn(HOSTILE)
+def test_invisible_characters_of_an_answer_are_written_out(client, queue):
+    queue.model = StandIn(HOSTILE)
     (whole,) = [one["text"] for one in events(ask(client, arm="base", samples="1")) if one.get("finish")]
     assert "⟨U+202E⟩" in whole
     assert "\u202e" not in whole
@@ -67,94 +67,94 @@ def test_invisible_characters_of_an_answer_are_written_out(client, desk):
         ({"samples": "10000"}, "1 to 10"),
     ],
 )
-def test_a_wrong_question_is_told_why(client, desk, changes, said):
+def test_a_wrong_question_is_told_why(client, queue, changes, said):
     answer = ask(client, **changes)
     assert answer.status_code == 400
     assert said in answer.text
-    assert desk.asked == []
+    assert queue.asked == []
 
 
-def test_line_breaks_of_a_form_are_the_models(client, desk):
+def test_line_breaks_of_a_form_are_the_models(client, queue):
     ask(client, instruction="a\r\nb", input="c\r\nd")
-    assert (desk.asked[0].asked.instruction, desk.asked[0].asked.input) == ("a\nb", "c\nd")
+    assert (queue.asked[0].asked.instruction, queue.asked[0].asked.input) == ("a\nb", "c\nd")
 
 
 @pytest.mark.parametrize(
     ("fault", "said"),
     [(IikataError("model: no such\u202e folder."), "model: no such⟨U+202E⟩ folder."), (KeyError("x"), "KeyError: 'x'")],
 )
-def test_what_goes_wrong_is_told_and_the_next_question_is_answered(client, desk, fault, said):
-    whole, desk.model = desk.model, fault
+def test_what_goes_wrong_is_told_and_the_next_question_is_answered(client, queue, fault, said):
+    whole, queue.model = queue.model, fault
     assert events(ask(client))[-1] == {"state": "failed", "message": said}
-    desk.model = whole
+    queue.model = whole
     assert events(ask(client))[-1] == {"state": "ended"}
 
 
-def asked(run, desk):
+def asked(run, queue):
     question = Question(Run(run), Asked("Why?", "", ["base"], ["plain"], 1))
-    assert desk.put(question)
+    assert queue.put(question)
     return question
 
 
 def test_questions_wait_for_each_other_and_a_full_line_takes_no_more(run):
-    desk = StandInDesk(StandIn(["word "] * 1000, pause=0.02))
-    line = [asked(run, desk) for _ in range(ROOM)]
+    queue = StandInQueue(StandIn(["word "] * 1000, pause=0.02))
+    line = [asked(run, queue) for _ in range(ROOM)]
     assert waited(lambda: line[0].begun)
-    assert [desk.ahead(one) for one in line] == list(range(ROOM))
+    assert [queue.ahead(one) for one in line] == list(range(ROOM))
     assert not line[1].begun
-    assert not desk.put(Question(line[0].run, line[0].asked))
-    desk.hush()
+    assert not queue.put(Question(line[0].run, line[0].asked))
+    queue.cancel_all()
     assert waited(lambda: all(one.ended for one in line))
     assert [one.begun for one in line] == [True] + [False] * (ROOM - 1)
 
 
 def test_a_question_that_nobody_listens_to_ends_and_the_next_begins(run):
-    desk = StandInDesk(StandIn(["word "] * 1000, pause=0.02))
-    first, second = asked(run, desk), asked(run, desk)
+    queue = StandInQueue(StandIn(["word "] * 1000, pause=0.02))
+    first, second = asked(run, queue), asked(run, queue)
 
     async def leave():
-        stream = _events(first, desk)
+        stream = _events(first, queue)
         assert "data:" in await anext(stream)
         await stream.aclose()
 
     asyncio.run(leave())
     assert first.gone
     assert waited(lambda: first.ended and second.begun)
-    desk.hush()
+    queue.cancel_all()
     with pytest.raises(GoneError):
-        first.tell(("base@plain", 0), "late", "")
+        first.emit(("base@plain", 0), "late", "")
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("asked")
     train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
-    Lab(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
+    Pipeline(experiment(folder, llama_folder, train=train), folder / "run").run("train", True)
     return folder / "run"
 
 
-def heard(desk, run, leave_after=None):
+def heard(queue, run, leave_after=None):
     """Return each row's last text; ask again after leaving in the middle where `leave_after` tokens are given."""
     question = Question(run, Asked("Name a colour.", "", list(run.adapters()), run.templates(), 1))
     told = []
-    keep = question.tell
+    keep = question.emit
 
-    def tell(*row):
+    def emit(*row):
         told.append(row)
         if len(told) == leave_after:
             question.gone = True
         keep(*row)
 
-    question.tell = tell
-    assert desk.put(question)
+    question.emit = emit
+    assert queue.put(question)
     assert waited(lambda: question.ended, 60)
     assert question.fault is None
     return {key: text for key, text, finish in told if finish}
 
 
 def test_a_real_model_answers_the_same_after_a_question_that_was_left(trained):
-    run, desk = Run(trained), Desk()
-    whole = heard(desk, run)
+    run, queue = Run(trained), QuestionQueue()
+    whole = heard(queue, run)
     assert len(whole) == 6
-    assert len(heard(desk, run, leave_after=7)) < 6
-    assert heard(desk, run) == whole
+    assert len(heard(queue, run, leave_after=7)) < 6
+    assert heard(queue, run) == whole

@@ -6,11 +6,11 @@ import pytest
 from served import HOSTILE, answer, steps, written
 from starlette.testclient import TestClient
 
-from iikata.disk import Appender
-from iikata.errors import IikataError
-from iikata.records import Arm, Cell, plain
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender
+from iikata.core.records import Arm, Cell, plain
+from iikata.run_folder import RunFolder, write_json, write_lines
 from iikata.serve.run import Bar, Run
-from iikata.store import RunFolder, write_json, write_lines
 
 ARM = Arm("plain", 1)
 
@@ -136,11 +136,11 @@ def test_nothing_to_do_is_not_finished():
     assert not Bar("train", 0, 0).whole
 
 
-def test_two_runs_stand_side_by_side(run, tmp_path_factory, desk):
+def test_two_runs_stand_side_by_side(run, tmp_path_factory, queue):
     from iikata.serve.app import app
 
     other = written(tmp_path_factory.mktemp("other"), name="another")
-    with TestClient(app([Run(run), Run(other)], desk, "t"), base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app([Run(run), Run(other)], queue, "t"), base_url="http://127.0.0.1:8000") as client:
         text = client.get("/?token=t").text
         assert 'id="run-1"' in text
         assert 'id="run-2"' in text
@@ -148,11 +148,11 @@ def test_two_runs_stand_side_by_side(run, tmp_path_factory, desk):
         assert client.get("/rate/3").status_code == 404
 
 
-def test_hostile_text_is_escaped(tmp_path, desk):
+def test_hostile_text_is_escaped(tmp_path, queue):
     from iikata.serve.app import app
 
     run = written(tmp_path, lambda cell, probe, sample: HOSTILE[sample])
-    with TestClient(app([Run(run)], desk, "t"), base_url="http://127.0.0.1:8000") as client:
+    with TestClient(app([Run(run)], queue, "t"), base_url="http://127.0.0.1:8000") as client:
         for address in ("/?token=t", "/rate/1?rater=aki", "/rate/1?rater=%3Cscript%3Eowned"):
             text = client.get(address).text
             assert "<script>" not in text

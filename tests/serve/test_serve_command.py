@@ -49,7 +49,7 @@ def test_two_starts_have_different_tokens(monkeypatch, run):
     told = []
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
     for _ in range(2):
-        server.serve([run], tell=told.append)
+        server.serve([run], emit=told.append)
     tokens = {line.partition("token=")[2] for line in told}
     assert len(tokens) == 2
     assert all(len(token) >= 32 for token in tokens)

@@ -6,10 +6,10 @@ from html import unescape
 import pytest
 from served import MARKER, answer, posting, spoken
 
-from iikata.rate import Ratings
-from iikata.records import plain
+from iikata.core.records import plain
+from iikata.rating import Ratings
+from iikata.run_folder import RunFolder, write_lines
 from iikata.serve.run import Run
-from iikata.store import RunFolder, write_lines
 
 
 def page(client, rater="aki"):
@@ -87,7 +87,7 @@ def test_a_second_click_on_the_same_pair_changes_nothing(client, run):
 
 
 def test_a_choice_is_kept_though_answers_have_come_since_the_pair_was_shown(client, run):
-    store, cells = RunFolder(run), Run(run).lab.experiment.cells()
+    store, cells = RunFolder(run), Run(run).ctx.experiment.cells()
     late = {cell: store.answers(cell).read_bytes() for cell in cells}
     for cell in cells:
         store.answers(cell).write_bytes(b"".join(late[cell].splitlines(keepends=True)[-1:]))
@@ -120,7 +120,7 @@ def test_after_the_last_pair_there_is_thanks_and_an_undo(client):
 
 
 def test_equal_answers_leave_nothing_to_rate(client, run):
-    for cell in Run(run).lab.experiment.cells():
+    for cell in Run(run).ctx.experiment.cells():
         made = [answer(cell, f"p{p}", s, "the same") for p in range(3) for s in range(2)]
         write_lines(RunFolder(run).answers(cell), map(plain, made))
     assert "Nothing to rate yet" in page(client)

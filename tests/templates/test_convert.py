@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates import BUILT_IN, AlpacaTemplate, chat_template, load, native, saved, to_alpaca, to_jinja
 from iikata.templates.jinja import read_jinja
 from tokenizer_folders import CHATML

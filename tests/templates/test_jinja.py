@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates import load, native, saved
 from iikata.templates.jinja import DATE, read_jinja
 from tokenizer_folders import CHATML

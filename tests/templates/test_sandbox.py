@@ -10,7 +10,7 @@ import time
 import pytest
 from bombs import BOMBS
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates import child, native
 from iikata.templates.child import CHILD
 from iikata.templates.jinja import JinjaTemplate

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates import BUILT_IN, AlpacaTemplate, load, native, read_saved, saved
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -52,7 +52,7 @@ def test_saved_template_is_read_back_equal_with_the_same_hash(template, tmp_path
 @built_in
 def test_markers_are_lines_of_the_prompt_and_none_of_the_users(template):
     prompt = template.render("QUESTION", "CONTEXT").prompt + template.render("QUESTION").prompt
-    for marker in template.markers():
+    for marker in template.template_literals():
         assert marker in prompt
         assert "QUESTION" not in marker
         assert "CONTEXT" not in marker
@@ -72,9 +72,9 @@ def test_hashes_differ_between_templates_and_ignore_name_and_description():
 
 def test_markers_of_the_posts_templates():
     # Known lines: if001/redpajama-lora-instruct-ja, templates/.
-    assert BUILT_IN["rinna"].markers() == ("ユーザー:", "システム:")
-    assert {"### 指示:", "### 応答:", "### 入力:"} <= set(BUILT_IN["dolly_ja"].markers())
-    assert {"ユーザー:", "システム:", "コンテキスト:"} <= set(BUILT_IN["dolly_ja_rinna"].markers())
+    assert BUILT_IN["rinna"].template_literals() == ("ユーザー:", "システム:")
+    assert {"### 指示:", "### 応答:", "### 入力:"} <= set(BUILT_IN["dolly_ja"].template_literals())
+    assert {"ユーザー:", "システム:", "コンテキスト:"} <= set(BUILT_IN["dolly_ja_rinna"].template_literals())
 
 
 def test_the_posts_quirks_are_kept():

@@ -8,8 +8,8 @@ import torch
 import iikata.train as training
 import models
 import oracle
+from iikata.core.records import Arm
 from iikata.model import base
-from iikata.records import Arm
 from iikata.train import ArmRun, Recipe, train
 
 PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)

@@ -5,7 +5,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 
 GOING_ON = ("run", "demo", "encode", "train", "generate", "score", "finetune")
 """Commands that go on where they were stopped; the others begin anew."""
@@ -23,13 +23,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    from iikata import stopping
+    from iikata.core import signals
 
-    with stopping.heard(_tell):
+    with signals.install(_tell):
         try:
             return _called(words)
         except KeyboardInterrupt as stopped:
-            stopping.deaf()
+            signals.ignore()
             again = f" To go on: {shlex.join(['iikata', *words])}" if words and words[0] in GOING_ON else ""
             _tell(f"stopped; nothing that was finished is lost.{again}")
             return getattr(stopped, "exit_code", 130)

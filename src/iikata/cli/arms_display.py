@@ -13,7 +13,7 @@ from rich.text import Text
 
 from iikata.cli.console import numbers, one_line
 from iikata.cli.terminal import guard
-from iikata.lab.events import Stepped
+from iikata.pipeline.events import Stepped
 
 BAR = 20
 PER_SECOND = 2
@@ -43,7 +43,7 @@ class ArmsDisplay:
         atexit.unregister(self.close)
         self._live.stop()
 
-    def tell(self, event: Stepped, whole: Callable[[], str]) -> None:
+    def emit(self, event: Stepped, whole: Callable[[], str]) -> None:
         """Show an arm's step; `whole` returns the last line at the time of painting."""
         new = event.step.arm not in self._arms
         self._moves += 1

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from iikata.cli.terminal import bare
-from iikata.errors import IikataError
-from iikata.visible import printable
+from iikata.core.errors import IikataError
+from iikata.core.text import safe_text
 
 COLUMN = 26
 """Characters below which an answer is hard to read beside others."""
@@ -20,7 +20,7 @@ def ask(given: argparse.Namespace) -> None:
     """Load, ask, and show the answers side by side where they fit, else one below the other."""
     from rich.console import Console
 
-    from iikata.lab.asking import panel
+    from iikata.pipeline.ask import panel
 
     if given.samples < 1:
         raise IikataError(f"--samples {given.samples}: 1 or more is allowed.")
@@ -28,9 +28,9 @@ def ask(given: argparse.Namespace) -> None:
     console, cells = Console(file=bare(sys.stdout), highlight=False), asked.cells()
     if console.is_terminal and len(cells) * COLUMN <= console.width:
         with Columns(console, cells, given.samples) as columns:
-            asked.ask(given.question, given.input, given.samples, columns.tell)
+            asked.ask(given.question, given.input, given.samples, columns.emit)
     else:
-        asked.ask(given.question, given.input, given.samples, Lines(cells, given.samples).tell)
+        asked.ask(given.question, given.input, given.samples, Lines(cells, given.samples).emit)
 
 
 class Lines:
@@ -42,12 +42,12 @@ class Lines:
         self._written: str | None = None
         self._samples = samples
 
-    def tell(self, key: tuple[str, int], text: str, finish: str) -> None:
+    def emit(self, key: tuple[str, int], text: str, finish: str) -> None:
         self._said[key] = text, finish
         while self._waiting and self._waiting[0] in self._said:
             key = self._waiting[0]
             text, finish = self._said[key]
-            shown = printable(text)
+            shown = safe_text(text)
             if self._written is None:
                 self._written = ""
                 print(f"--- {key[0]}" + (f" ({key[1] + 1})" if self._samples > 1 else ""))
@@ -83,7 +83,7 @@ class Columns:
         self._paint()
         self._live.stop()
 
-    def tell(self, key: tuple[str, int], text: str, finish: str) -> None:
+    def emit(self, key: tuple[str, int], text: str, finish: str) -> None:
         self._said[key] = text, finish
         if time.monotonic() - self._painted >= SECONDS:
             self._paint()
@@ -95,9 +95,9 @@ class Columns:
         # Text, never a string: rich would read markup out of a model's brackets.
         table = Table(expand=True, show_lines=True)
         for cell in self._cells:
-            table.add_column(Text(printable(cell)), ratio=1, overflow="fold")
+            table.add_column(Text(safe_text(cell)), ratio=1, overflow="fold")
         for sample in range(self._samples):
             said = [self._said.get((cell, sample), ("", "")) for cell in self._cells]
-            table.add_row(*(Text(printable(text) + _ending(finish).rstrip()) for text, finish in said))
+            table.add_row(*(Text(safe_text(text) + _ending(finish).rstrip()) for text, finish in said))
         self._live.update(table, refresh=True)
         self._painted = time.monotonic()

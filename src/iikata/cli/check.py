@@ -4,20 +4,20 @@ import argparse
 from collections import Counter
 
 from iikata.cli.terminal import dumped
-from iikata.records import Finding, plain
+from iikata.core.records import Finding, plain
 
 
 def check(given: argparse.Namespace) -> int:
     """Print what was read and the findings; exit 1 where one is an error."""
-    from iikata.cli.stages import open_lab
-    from iikata.lab.checking import examine, shown, summary
+    from iikata.cli.stages import open_pipeline
+    from iikata.pipeline.stages.check import examine, shown, summary
 
-    materials = open_lab(given).materials
-    findings = examine(materials)
+    context = open_pipeline(given).context
+    findings = examine(context)
     if given.json:
         print(dumped([plain(finding) for finding in findings], indent=1))
     else:
-        print(f"{summary(materials)}\n")
+        print(f"{summary(context)}\n")
         print("".join(f"{shown(finding)}\n\n" for finding in findings) + _sum(findings))
     return int(any(finding.severity == "error" for finding in findings))
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from iikata.cli.stages import language
 from iikata.cli.terminal import dumped
-from iikata.compare import MetricInfo, Result, read_table
-from iikata.compare import compare as compared
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.metrics import HELD_OUT, METRICS, RATED
+from iikata.stats import MetricInfo, Result, read_table
+from iikata.stats import compare as compared
 
 
 def compare_files(given: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""What the lab tells, on a terminal: a line an arm in training, else one moving line; plain lines elsewhere."""
+"""What a run tells, on a terminal: a line an arm in training, else one moving line; plain lines elsewhere."""
 
 import sys
 import time
@@ -7,9 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from iikata.cli.terminal import bare
-from iikata.lab.events import Event, Progress, Stage, Stepped, Warned
-from iikata.records import TrainStep
-from iikata.visible import printable
+from iikata.core.records import TrainStep
+from iikata.core.text import safe_text
+from iikata.pipeline.events import Event, Progress, Stage, Stepped, Warned
 
 if TYPE_CHECKING:
     from iikata.cli.arms_display import ArmsDisplay
@@ -44,7 +44,7 @@ class Console:
             self._start = self._shown = self._now()
             self._line(f"{event.name}: {event.todo} {event.what}" + ("" if event.todo else " to do, all there"))
         elif isinstance(event, Warned):
-            self._line(f"warning: {printable(event.message)}")
+            self._line(f"warning: {safe_text(event.message)}")
 
     def _progress(self, event: Progress) -> None:
         stepped, self._stepped = self._stepped, None
@@ -60,7 +60,7 @@ class Console:
             self._write(event, f"{note}  {speed}", last)
             return
         self._display = self._display or _opened()
-        self._display.tell(stepped, partial(self._text, event, speed))
+        self._display.emit(stepped, partial(self._text, event, speed))
         if last:
             self._close()
 
@@ -119,7 +119,7 @@ def numbers(step: TrainStep) -> tuple[str, str, str]:
 
 def one_line(text: str) -> str:
     """Return `text` without anything that a terminal obeys."""
-    return " ".join(printable(text).split())
+    return " ".join(safe_text(text).split())
 
 
 def clock(seconds: float) -> str:

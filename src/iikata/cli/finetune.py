@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.cli.finetune_flags import in_flags
-from iikata.errors import IikataError
-from iikata.records import Arm
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
 
 if TYPE_CHECKING:
-    from iikata.lab import Lab
-    from iikata.lab.materials import Materials
+    from iikata.pipeline import Pipeline
+    from iikata.pipeline.context import RunContext
 
 WARMUP_STEPS = 100
 KEPT = (
@@ -34,56 +34,56 @@ def finetune(given: argparse.Namespace) -> None:
 
 
 def _finetune(given: argparse.Namespace) -> None:
-    from iikata.lab.training import stopped
+    from iikata.pipeline.stages.train import stopped
 
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
     out = Path(given.output_dir)
     for line in remarks(given, out):
         _note(line)
-    lab = _opened(given, out)
-    lab.materials.measures = False
-    lab.run("train", given.force)
-    (arm,) = lab.materials.experiment.arms()
-    if why := stopped(lab.materials, arm):
+    pipeline = _opened(given, out)
+    pipeline.context.measures = False
+    pipeline.run("train", given.force)
+    (arm,) = pipeline.context.experiment.arms()
+    if why := stopped(pipeline.context, arm):
         raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
-    _hand_over(lab.materials, arm, out)
-    _tell_held_out_loss(lab.materials, arm)
+    _hand_over(pipeline.context, arm, out)
+    _tell_held_out_loss(pipeline.context, arm)
     print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
 
 
-def _opened(given: argparse.Namespace, out: Path) -> "Lab":
+def _opened(given: argparse.Namespace, out: Path) -> "Pipeline":
     """Return the run in `out`, its held-out rows and warm-up fitted to the data, ready for more epochs."""
-    from iikata import dataset
+    from iikata import data
     from iikata.cli.console import Console
-    from iikata.experiment import declare
-    from iikata.lab import Lab
-    from iikata.lab.events import Event, Warned
-    from iikata.lab.training import prolong
+    from iikata.config import declare
+    from iikata.pipeline import Pipeline
+    from iikata.pipeline.events import Event, Warned
+    from iikata.pipeline.stages.train import prolong
 
     console, before, values = Console(), trained_before(given, out), experiment_of(given)
 
-    def tell(event: Event) -> None:
+    def emit(event: Event) -> None:
         console(Warned(in_flags(event.message)) if isinstance(event, Warned) else event)
 
-    rows = len(dataset.read(declare(values, Path.cwd()).data, Path.cwd()).train)
+    rows = len(data.read(declare(values, Path.cwd()).data, Path.cwd()).train)
     asked = round(given.val_set_size * rows) if isinstance(given.val_set_size, float) else given.val_set_size
     values["data"]["validation"] = fitted("val_set_size", asked, rows, "rows")
-    lab = Lab(declare(values, Path.cwd()), out / "run", tell)
-    warmup = before["warmup_steps"] if before else fitted("warm-up", WARMUP_STEPS, _steps(lab.materials), "steps")
+    pipeline = Pipeline(declare(values, Path.cwd()), out / "run", emit)
+    warmup = before["warmup_steps"] if before else fitted("warm-up", WARMUP_STEPS, _steps(pipeline.context), "steps")
     values["train"]["warmup_steps"] = warmup
-    lab.materials.experiment = declare(values, Path.cwd())
-    lab.materials.keep_states = True
+    pipeline.context.experiment = declare(values, Path.cwd())
+    pipeline.context.keep_states = True
     if before and before["epochs"] < given.num_epochs:
         _note(f"going on from epoch {before['epochs']} to {given.num_epochs}; the rate falls to 0 over all of them.")
-        with lab.materials.store.held():
-            prolong(lab.materials)
-    return lab
+        with pipeline.context.store.locked():
+            prolong(pipeline.context)
+    return pipeline
 
 
-def _hand_over(ctx: "Materials", arm: Arm, out: Path) -> None:
+def _hand_over(ctx: "RunContext", arm: Arm, out: Path) -> None:
     """Copy the adapter and what belongs to it into `out`, with its tokenizer."""
-    from iikata.lab.exporting import write_tokenizer
+    from iikata.pipeline.export import write_tokenizer
     from iikata.templates import read_saved
 
     for name in KEPT:
@@ -97,7 +97,7 @@ def _hand_over(ctx: "Materials", arm: Arm, out: Path) -> None:
 
 def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     """Return the training settings of the run that is there, {} without one; IikataError where it has other epochs."""
-    from iikata.lab.signature import read_signature
+    from iikata.pipeline.signature import read_signature
 
     train: dict[str, Any] = (read_signature(out / "run" / "signature.json") or {}).get("train", {})
     epochs = train.get("epochs", given.num_epochs)
@@ -110,10 +110,10 @@ def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     return train
 
 
-def _tell_held_out_loss(ctx: "Materials", arm: Arm) -> None:
+def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
     """Print the mean loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
-    from iikata.encode import encode
-    from iikata.model import adapter_file
+    from iikata.model.adapters import adapter_file
+    from iikata.tokenize import encode
     from iikata.train.held_out import mean_loss
 
     train, (template,) = ctx.experiment.train, ctx.templates.values()
@@ -191,7 +191,7 @@ def fitted(what: str, asked: int, whole: int, unit: str) -> int:
     return whole // 10
 
 
-def _steps(ctx: "Materials") -> int:
+def _steps(ctx: "RunContext") -> int:
     """Return the optimizer steps of the run, of the rows that are not too long."""
     (rows,) = ctx.encoded.values()
     train = ctx.experiment.train

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.cli.console import clock
-from iikata.cli.stages import open_lab
+from iikata.cli.stages import open_pipeline
 from iikata.cli.terminal import dumped
 
 STATED = ("seed_template", "probe_template", "sample", "residual")
@@ -13,10 +13,10 @@ STATED = ("seed_template", "probe_template", "sample", "residual")
 
 def plan(given: argparse.Namespace) -> None:
     """Print the plan of an experiment."""
-    from iikata.lab.planning import plan as planned
+    from iikata.pipeline.plan import plan as planned
 
     stated = {name: value for name in STATED if (value := getattr(given, f"sd_{name}")) is not None}
-    made = planned(open_lab(given).materials, stated, Path(given.pilot) if given.pilot else None)
+    made = planned(open_pipeline(given).context, stated, Path(given.pilot) if given.pilot else None)
     if given.json:
         print(dumped(made, indent=1))
     else:

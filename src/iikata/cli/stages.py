@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.cli.terminal import bare, dumped, inert, painted, uncoloured
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 
 if TYPE_CHECKING:
-    from iikata.experiment import Experiment
-    from iikata.lab import Lab
+    from iikata.config import Experiment
+    from iikata.pipeline import Pipeline
 
 
 def demo(given: argparse.Namespace) -> None:
@@ -38,26 +38,26 @@ def _estimate() -> None:
 
 
 def run(given: argparse.Namespace) -> None:
-    lab = open_lab(given)
-    lab.run(given.to, given.force)
+    pipeline = open_pipeline(given)
+    pipeline.run(given.to, given.force)
     if given.to in ("compare", "report"):
-        tell_verdict(lab, given.lang)
+        tell_verdict(pipeline, given.lang)
 
 
 def encode(given: argparse.Namespace) -> None:
-    lab = open_lab(given)
+    pipeline = open_pipeline(given)
     if not given.json:
-        lab.run("encode", given.force)
-        for template in lab.materials.encoded:
-            for line in read_shown(lab, template)[: given.limit]:
+        pipeline.run("encode", given.force)
+        for template in pipeline.context.encoded:
+            for line in read_shown(pipeline, template)[: given.limit]:
                 print(f"{template} {line['id']}")
                 print(f"{_coloured(line['painted'])}\n", file=bare(sys.stdout))
         return
-    from iikata.lab.checking import left_out, summary
-    from iikata.lab.encoding import line_of
+    from iikata.pipeline.stages.check import left_out, summary
+    from iikata.pipeline.stages.encode import line_of
 
-    print(f"{summary(lab.materials)}{left_out(lab.materials)}", file=sys.stderr)
-    for template, rows in lab.materials.encoded.items():
+    print(f"{summary(pipeline.context)}{left_out(pipeline.context)}", file=sys.stderr)
+    for template, rows in pipeline.context.encoded.items():
         for row in rows[: given.limit]:
             print(dumped(line_of(template, row)))
 
@@ -69,15 +69,15 @@ def _coloured(text: str) -> str:
 
 
 def train(given: argparse.Namespace) -> None:
-    open_lab(given).run("train", given.force)
+    open_pipeline(given).run("train", given.force)
 
 
 def generate(given: argparse.Namespace) -> None:
-    open_lab(given).run("generate", given.force)
+    open_pipeline(given).run("generate", given.force)
 
 
 def score(given: argparse.Namespace) -> None:
-    open_lab(given).run("score", given.force)
+    open_pipeline(given).run("score", given.force)
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -89,37 +89,37 @@ def compare(given: argparse.Namespace) -> None:
         return
     if not given.experiment:
         raise IikataError("compare needs an experiment or run folder, or --scores FILE with --metric NAME.")
-    lab = open_lab(given)
-    lab.only("compare")
+    pipeline = open_pipeline(given)
+    pipeline.only("compare")
     if given.json:
-        print(inert(lab.materials.store.comparisons.read_text(encoding="utf-8")), end="")
+        print(inert(pipeline.context.store.comparisons.read_text(encoding="utf-8")), end="")
     else:
-        tell_verdict(lab, given.lang)
+        tell_verdict(pipeline, given.lang)
 
 
 def report(given: argparse.Namespace) -> None:
-    lab = open_lab(given)
-    lab.only("report")
-    print(lab.materials.store.report / "index.html")
+    pipeline = open_pipeline(given)
+    pipeline.only("report")
+    print(pipeline.context.store.report / "index.html")
 
 
 def schema(given: argparse.Namespace) -> None:
-    from iikata.experiment import schema as made
+    from iikata.config import schema as made
 
     print(dumped(made(), indent=2))
 
 
-def open_lab(given: argparse.Namespace) -> "Lab":
-    """Return the lab of an experiment file, or of a run folder that goes on in itself."""
+def open_pipeline(given: argparse.Namespace) -> "Pipeline":
+    """Return the pipeline of an experiment file, or of a run folder that goes on in itself."""
     from iikata.cli.console import Console
-    from iikata.lab import Lab
+    from iikata.pipeline import Pipeline
 
     experiment, out = open_experiment(given)
-    return Lab(experiment, out, Console())
+    return Pipeline(experiment, out, Console())
 
 
 def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
-    from iikata.experiment import read
+    from iikata.config import read
 
     path = Path(given.experiment)
     if os.path.isdir(path) and (path / "experiment.yaml").is_file():
@@ -133,17 +133,17 @@ def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
     return experiment, Path(given.out or Path("runs") / experiment.name)
 
 
-def read_shown(lab: "Lab", template: str) -> list[dict[str, Any]]:
-    from iikata.store import read_lines
+def read_shown(pipeline: "Pipeline", template: str) -> list[dict[str, Any]]:
+    from iikata.run_folder import read_lines
 
-    return list(read_lines(lab.materials.store.encoded(template)))
+    return list(read_lines(pipeline.context.store.encoded(template)))
 
 
-def tell_verdict(lab: "Lab", asked: str | None) -> None:
+def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
     """Print the verdict and where the report is."""
-    from iikata.store import read_json
+    from iikata.run_folder import read_json
 
-    store = lab.materials.store
+    store = pipeline.context.store
     verdict = read_json(store.comparisons)["verdict"]
     print(f"\n{verdict[f'sentence_{language(asked)}']}\n")
     page = store.report / "index.html"

@@ -4,8 +4,8 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from iikata.disk import write_text
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.io import write_text
 from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, chat_template, load, saved, to_alpaca
 
 STAND_INS = {f"{name}_token": f"[{name}_token]" for name in ("bos", "eos", "unk", "pad", "sep", "cls", "mask")}

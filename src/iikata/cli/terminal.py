@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO
 
-from iikata.visible import HIDDEN, printable
+from iikata.core.text import HIDDEN, safe_text
 
 COLOUR = re.compile(r"(\x1b\[(?:0|2|7|32)m)")  # those of encode.show
 _MOVES = re.compile(r"\n*(?:\x1b\[A)*")
@@ -30,7 +30,7 @@ class Guarded:
         passing = 0
         if self.bars and self.stream.isatty():
             passing = len(text) if _MOVES.fullmatch(text) else int(text.startswith("\r"))
-        self.stream.write(text[:passing] + printable(text[passing:]))
+        self.stream.write(text[:passing] + safe_text(text[passing:]))
         return len(text)
 
     def __getattr__(self, name: str) -> Any:
@@ -68,7 +68,7 @@ def bare(stream: TextIO) -> TextIO:
 
 def painted(text: str) -> str:
     """Return `text` with its colours, and nothing else that a terminal obeys."""
-    return "".join(part if COLOUR.fullmatch(part) else printable(part) for part in COLOUR.split(text))
+    return "".join(part if COLOUR.fullmatch(part) else safe_text(part) for part in COLOUR.split(text))
 
 
 def uncoloured(text: str) -> str:

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from iikata.generate.prefill import Hidden, Prompts
 from iikata.generate.sampling import Sampling, draws, pick
+from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, sent
-from iikata.model.slots import Slots
+from iikata.model.buffers import Ids, to_device
 
 WARM_UP = 3
 """Steps before a graph is recorded: kernels are compiled and tuned, and libraries take their space, in these."""
@@ -27,7 +27,7 @@ class Decoder:
     ) -> None:
         self.base, self.hidden, self.sampling, self.new = base, hidden, sampling, max_new_tokens
         device = base.device
-        self.slots = Slots(rows, length, device)
+        self.slots = StaticKVCache(rows, length, device)
         self.ids = torch.zeros(rows, dtype=torch.long, device=device)
         """[R] each row's newest token."""
         self.who = torch.full((rows,), -1, device=device)
@@ -51,9 +51,9 @@ class Decoder:
         Return their first tokens [n].
         """
         device = self.base.device
-        at, own = sent(rows, device), sent(which, device)
+        at, own = to_device(rows, device), to_device(which, device)
         self.slots.fill(at, prompts.keys, prompts.values, prompts.places[own])
-        self.who[at] = sent(who, device)
+        self.who[at] = to_device(who, device)
         numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds])
         numbers = numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
         self.uniform[at] = numbers
@@ -62,7 +62,7 @@ class Decoder:
             self.seen[at] = False
             tokens = [token for prompt in ids for token in prompt]
             self.seen[
-                sent([row for row, p in zip(rows, ids, strict=True) for _ in p], device), sent(tokens, device)
+                to_device([row for row, p in zip(rows, ids, strict=True) for _ in p], device), to_device(tokens, device)
             ] = True
         few = zip(own.split(FIRST), numbers[:, 0].split(FIRST), at.split(FIRST), strict=True)
         # A few at a time: scores of all rows at once would take as much memory again as a step does.

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from iikata.generate.decoder import Decoder
+from iikata.generate.in_flight import Completion, InFlight, OnToken, Request
 from iikata.generate.prefill import EIGHT, FlashPrefill, Prefill, Prompt, Prompts
-from iikata.generate.rows import OnToken, Reply, Request, Rows
 from iikata.generate.sampling import Sampling
-from iikata.model.attention import Layout
+from iikata.model.adapters.multi_lora import MultiLora
+from iikata.model.attention.registry import Layout
 from iikata.model.base import Base
 from iikata.model.buffers import longest_prefix
-from iikata.model.joined import Joined
 
 AHEAD = {"cpu": 0, "cuda": 1}
 """A GPU is asked for the next step before this one's tokens are read, so that it never waits."""
@@ -42,7 +42,7 @@ def generate(
     max_new_tokens: int,
     shapes: Shapes,
     on_token: OnToken | None = None,
-) -> Iterator[Reply]:
+) -> Iterator[Completion]:
     """Yield every answer as it finishes; `on_token` gets each row's new tokens as they come.
 
     `arms` are all that requests name. An answer depends on its arm, its prompt, its seed, the sampling and the shapes,
@@ -56,7 +56,7 @@ def generate(
 
 
 @dataclass(frozen=True)
-class _Landing:
+class PendingTokens:
     """Tokens on their way from the device, and the rows they were drawn for."""
 
     slots: np.ndarray
@@ -70,15 +70,15 @@ class _Speaker:
     """Runs the model with each token's own arm."""
 
     base: Base
-    joined: Joined | None
+    multi_lora: MultiLora | None
 
     def __call__(self, ids: Tensor, positions: Tensor, who: Tensor, layout: Layout) -> Tensor:
         # Between two answers the caller may have let another arm speak.
-        if self.joined is None:
-            self.base.speak(None)
+        if self.multi_lora is None:
+            self.base.set_adapter(None)
         else:
             assert self.base.adapters is not None
-            self.base.adapters.speak_joined(self.joined, who)
+            self.base.adapters.set_adapter_per_token(self.multi_lora, who)
         return self.base.hidden(ids, positions, layout)[0]
 
 
@@ -87,12 +87,12 @@ class _Engine:
         self, base: Base, arms: Sequence[str], requests: Sequence[Request], sampling: Sampling, max_new_tokens: int,
         shapes: Shapes, on_token: OnToken | None,
     ) -> None:  # fmt: skip
-        joined = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
-        speaker = _Speaker(base, joined)
+        multi_lora = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
+        speaker = _Speaker(base, multi_lora)
         self.places: dict[str | None, int] = {None: -1}
-        self.places.update(joined.places if joined else {})
+        self.places.update(multi_lora.places if multi_lora else {})
         count = EIGHT * math.ceil(shapes.rows / EIGHT)
-        self.rows = Rows(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
+        self.rows = InFlight(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
         self.decoder = Decoder(base, speaker, sampling, count, shapes.length, max_new_tokens)
         self.room = shapes.prefill_tokens
         self.prefill: Prefill | FlashPrefill = (
@@ -103,11 +103,11 @@ class _Engine:
         self.waiting = deque(request for request in requests if request.seeds)
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
-        self.landings: deque[_Landing] = deque()
+        self.landings: deque[PendingTokens] = deque()
         self.ahead = AHEAD[base.device.type]
 
     @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
-    def run(self) -> Iterator[Reply]:
+    def run(self) -> Iterator[Completion]:
         while self.waiting or self.ready or self.rows.busy:
             while (self.waiting or self.ready) and (free := self.rows.free):
                 if not self.ready:
@@ -155,9 +155,9 @@ class _Engine:
             arrived.record()
         elif self.ahead:
             tokens = tokens.clone()
-        self.landings.append(_Landing(slots, self.rows.serial[slots], tokens, arrived))
+        self.landings.append(PendingTokens(slots, self.rows.serial[slots], tokens, arrived))
 
-    def _land(self, ahead: int) -> Iterator[Reply]:
+    def _land(self, ahead: int) -> Iterator[Completion]:
         """Read the tokens that have arrived, except of the last `ahead` calls."""
         while len(self.landings) > ahead:
             landing = self.landings.popleft()

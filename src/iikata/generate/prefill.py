@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention import Kept, Layout, Options, attend_masked, causal_mask
+from iikata.model.attention.packed import Group, Span
+from iikata.model.attention.registry import Kept, Layout, Options, attend_masked, causal_mask
+from iikata.model.attention.varlen import Limits, lay_out
 from iikata.model.base import Base
-from iikata.model.buffers import ROUND, Ids, sent
-from iikata.model.packed import Group, Span
-from iikata.model.varlen import Limits, lay_out
+from iikata.model.buffers import ROUND, Ids, to_device
 
 EIGHT = 8
 """With several threads, float32 products over another number of rows give a row bits that change with its place."""
@@ -104,7 +104,7 @@ class Prefill:
             who[start:end] = [prompt.who] * (end - start)
             spans.append((start, end))
         kept = Kept(_Apart(spans, [self.shared.get((prompt.who, prompt.prefix)) for prompt in prompts]))
-        ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
+        ids_, positions_, who_ = (to_device(values, self.base.device) for values in (ids, positions, who))
         return kept, spans, self.hidden(ids_[None], positions_[None], who_, kept)
 
     def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
@@ -152,9 +152,9 @@ class FlashPrefill:
         write(-1, (0,) * (-len(ids) % ROUND), 0)
         limits = Limits.over(self.length, len(ids), self.length)
         kept = Kept(lay_out(groups, len(ids), limits, self.base.device))
-        ids_, positions_, who_ = (sent(values, self.base.device) for values in (ids, positions, who))
+        ids_, positions_, who_ = (to_device(values, self.base.device) for values in (ids, positions, who))
         hidden = self.hidden(ids_[None], positions_[None], who_, kept)
-        last = sent([place[-1] for place in places], self.base.device)
+        last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
         return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
 
@@ -174,4 +174,4 @@ def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], 
 
 def _padded(places: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:
     flat = [place for own in places for place in (*own, *[-1] * (length - len(own)))]
-    return sent(flat, device).view(len(places), length)
+    return to_device(flat, device).view(len(places), length)

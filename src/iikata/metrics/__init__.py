@@ -3,7 +3,8 @@
 import re
 from typing import Any, cast
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.registry import lookup
 from iikata.metrics.chrf import Chrf
 from iikata.metrics.contains import Contains
 from iikata.metrics.distinct import Distinct
@@ -19,7 +20,6 @@ from iikata.metrics.rated import Rated, RatedBase
 from iikata.metrics.repetition import Repetition
 from iikata.metrics.rouge_l import RougeL
 from iikata.metrics.script import Script
-from iikata.registry import lookup
 
 __all__ = ["HELD_OUT", "METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
 

@@ -5,9 +5,9 @@ from functools import cached_property
 from importlib.metadata import version
 from typing import Any
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.records import Answer, Probe
 
 
 class Chrf(AnswerMetric):

@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import regex
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.english import POSSESSIVE, without_articles
 from iikata.metrics.japanese import KATAKANA
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import JAPANESE, SIGNATURE, answers, spaced
-from iikata.records import Answer, Probe
 
 LETTER = r"[[\p{L}\p{N}]--[\p{Hiragana}\p{Katakana}\p{Han}ー]]"
 

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import CellMetric, Context
 from iikata.metrics.normal import SIGNATURE, is_japanese, normal, units
-from iikata.records import Answer, Probe
 
 
 class Distinct(CellMetric):

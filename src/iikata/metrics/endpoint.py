@@ -10,9 +10,9 @@ from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO
 
-from iikata.disk import Appender, parse_json
-from iikata.errors import IikataError
-from iikata.visible import redacted
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender, parse_json
+from iikata.core.text import redact
 
 TRIES = 3
 MOST_BYTES = 1 << 22
@@ -71,7 +71,7 @@ class Endpoint:
                     error.close()
                 refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
                 if refused or attempt == TRIES:
-                    seen = redacted(str(error) or type(error).__name__)[:300]
+                    seen = redact(str(error) or type(error).__name__)[:300]
                     raise IikataError(
                         f"judge: {self.address} gave no answer ({seen}). Is the server up, does it serve "
                         f'the model "{self.model}", and is the key right? All replies so far are kept.'
@@ -90,4 +90,4 @@ class Endpoint:
         if len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES:,} bytes")
         # A server may say back what it was sent, key and all, and replies are kept in the run folder.
-        return redacted(str(parse_json(content)["choices"][0]["message"]["content"]))
+        return redact(str(parse_json(content)["choices"][0]["message"]["content"]))

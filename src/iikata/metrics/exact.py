@@ -2,10 +2,10 @@
 
 import math
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.english import without_articles
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import SIGNATURE, answers, normal
-from iikata.records import Answer, Probe
 
 
 class Exact(AnswerMetric):

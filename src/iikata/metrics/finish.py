@@ -1,7 +1,7 @@
 """finish: did the answer end by itself?"""
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
-from iikata.records import Answer, Probe
 
 
 class Finish(AnswerMetric):

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import Answer, Probe, Score
 from iikata.metrics.endpoint import Endpoint
 from iikata.metrics.leakage import without_leaks
 from iikata.metrics.metric import Context, Metric
-from iikata.records import Answer, Probe, Score
 
 ASKED = """Two answers to one question follow. Say which is better: right first, then to the point.
 Length, style and order do not count.

@@ -4,9 +4,9 @@ from functools import lru_cache
 
 import regex
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.records import Answer, Probe
 
 # What templates at large are made of: a model leaks what it saw in any training, not only in this run.
 HEADING = (
@@ -54,7 +54,7 @@ def without_leaks(text: str, context: Context) -> str:
 
 
 def _lines(context: Context) -> tuple[str, ...]:
-    return tuple(sorted({line for lines in context.markers.values() for line in lines}))
+    return tuple(sorted({line for lines in context.template_literals.values() for line in lines}))
 
 
 @lru_cache(maxsize=64)

@@ -1,7 +1,7 @@
 """length: how long is the answer?"""
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
-from iikata.records import Answer, Probe
 
 
 class Length(AnswerMetric):

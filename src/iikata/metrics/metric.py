@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from iikata.records import Answer, Probe
+from iikata.core.records import Answer, Probe
 
 
 @dataclass(frozen=True)
 class Context:
     """What a metric may need besides the answer and its probe."""
 
-    markers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    template_literals: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Template name -> the literal lines that this template writes around a row."""
 
 

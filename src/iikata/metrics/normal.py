@@ -5,11 +5,11 @@ from functools import lru_cache
 
 import regex
 
+from iikata.core.records import Probe
 from iikata.metrics import english, japanese
 from iikata.metrics.english import without_articles
 from iikata.metrics.numerals import ascii_numbers, ungrouped
 from iikata.metrics.units import unified
-from iikata.records import Probe
 
 SIGNATURE = "nfkc|casefold|punct|numbers|units|spellings:en,ja"
 

@@ -5,10 +5,10 @@ import re
 from fractions import Fraction
 from typing import Literal
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
 from iikata.metrics.numerals import ascii_numbers, ungrouped
-from iikata.records import Answer, Probe
 
 MOST_DIGITS = 100
 """A longer run of digits is a loop, not a number."""

@@ -5,10 +5,10 @@ from collections import Counter
 
 import regex
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.records import Answer, Probe
 
 MOST_LATE = 3
 """Searches with one pattern that may take too long; the answers after that are not searched."""

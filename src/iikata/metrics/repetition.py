@@ -2,9 +2,9 @@
 
 import math
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.records import Answer, Probe
 
 
 class Repetition(AnswerMetric):

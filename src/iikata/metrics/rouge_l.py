@@ -3,9 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import SIGNATURE, is_japanese, normal, normal_references, units
-from iikata.records import Answer, Probe
 
 
 class RougeL(AnswerMetric):

@@ -5,9 +5,9 @@ from collections import Counter
 
 import regex
 
+from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import AnswerMetric, Context
 from iikata.metrics.normal import folded
-from iikata.records import Answer, Probe
 
 SCRIPTS = {
     "kana": regex.compile(r"[\p{Hiragana}\p{Katakana}]"),

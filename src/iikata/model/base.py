@@ -12,17 +12,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.model import fp8, rotary
-from iikata.model.attention import NAME, Layout, laid_out, register
+from iikata.model.adapters.flat import LoraShape
+from iikata.model.adapters.lora import Adapters, resolve_targets
+from iikata.model.attention.registry import NAME, Layout, laid_out, register
+from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Buffer, Part, pack
-from iikata.model.code import configuration, refusal, refuse_other_heads
+from iikata.model.files.code import configuration, refusal, refuse_other_heads
 from iikata.model.fit import hold, refuse_misfits
 from iikata.model.layers import Runner, decoder_layers, decoder_of, run_layers, vary
-from iikata.model.lora import Adapters, resolve_targets
 from iikata.model.loss import Head, head_of
-from iikata.model.stack import LoraShape
-from iikata.model.varlen import Limits
 
 MOST_ROUNDING = 0.3
 """Share by which 8-bit products may change the logits of a stand-in text."""
@@ -114,10 +114,10 @@ class Base:
         self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, targets))
         return self.adapters
 
-    def speak(self, arm: str | None) -> None:
+    def set_adapter(self, arm: str | None) -> None:
         """Answer as `arm` from now on, without dropout; None is the untuned base."""
         if self.adapters is not None:
-            self.adapters.speak(arm)
+            self.adapters.set_adapter(arm)
         elif arm is not None:
             raise KeyError(arm)
 

@@ -8,11 +8,11 @@ from itertools import compress
 import torch
 from torch import Tensor
 
-from iikata.model.attention import Layout
-from iikata.model.dropout import noise
-from iikata.model.packed import Group, Packed
-from iikata.model.varlen import Limits, lay_out, sent
-from iikata.records import Encoded
+from iikata.core.records import Encoded
+from iikata.model.adapters.dropout import noise
+from iikata.model.attention.packed import Group, Packed
+from iikata.model.attention.registry import Layout
+from iikata.model.attention.varlen import Limits, lay_out, to_device
 
 Ids = tuple[int, ...]
 
@@ -106,14 +106,14 @@ def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = No
     )
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
-        input_ids=sent(made.ids, device).unsqueeze(0),
-        positions=sent(made.positions, device).unsqueeze(0),
+        input_ids=to_device(made.ids, device).unsqueeze(0),
+        positions=to_device(made.positions, device).unsqueeze(0),
         layout=layout,
-        at=sent(made.at, device),
-        targets=sent(made.targets, device),
-        rows=sent(made.rows, device),
-        arms=sent(made.arms, device),
-        buckets=sent(made.buckets, device) if bucketed else None,
+        at=to_device(made.at, device),
+        targets=to_device(made.targets, device),
+        rows=to_device(made.rows, device),
+        arms=to_device(made.arms, device),
+        buckets=to_device(made.buckets, device) if bucketed else None,
         noise=torch.cat(streams) if streams else None,
     )
 

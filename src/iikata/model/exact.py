@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from iikata.model import rotary
-from iikata.model.attention import NAME, Kept, Layout, Unsupported
-from iikata.model.code import NO_INTERFACE
-from iikata.model.packed import Group, Packed, Span
-from iikata.model.slots import Slots
-from iikata.model.varlen import Limits, lay_out
+from iikata.model.attention.packed import Group, Packed, Span
+from iikata.model.attention.registry import NAME, Kept, Layout, Unsupported
+from iikata.model.attention.static_cache import StaticKVCache
+from iikata.model.attention.varlen import Limits, lay_out
+from iikata.model.files.code import NO_INTERFACE
 
 PROMPT, DECODED = 96, 8
 TOKENS = PROMPT + DECODED
@@ -168,7 +168,7 @@ def _spans(samples: Sequence[Tensor]) -> tuple[Span, ...]:
 
 def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) -> Tensor:
     """Go on from all prompts side by side, and from idle rows; only the first one's tokens are compared."""
-    slots = Slots(ROWS, LIMITS.longest, subject.device)
+    slots = StaticKVCache(ROWS, LIMITS.longest, subject.device)
     places = torch.full((len(spans), LIMITS.longest), -1, device=subject.device)
     for row, (start, end) in enumerate(spans):
         places[row, : end - start] = torch.arange(start, end, device=subject.device)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from iikata import __version__, encode
-from iikata.disk import parse_json, write_text
-from iikata.errors import IikataError
+from iikata import __version__, tokenize
+from iikata.core.errors import IikataError
+from iikata.core.io import parse_json, write_text
 from iikata.model import exact, twin
-from iikata.model.attention import Layout, Unsupported
-from iikata.model.cache import cache_folder
-from iikata.model.code import NO_INTERFACE, unsupported
+from iikata.model.attention.registry import Layout, Unsupported
 from iikata.model.exact import Reference, Subject
+from iikata.model.files.cache import cache_folder
+from iikata.model.files.code import NO_INTERFACE, unsupported
 from iikata.model.layers import decoder_of, run_layers
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _ids(folder: Path, vocabulary: int) -> Sequence[int]:
     """Return the tokens of a real text, of a made-up one where there is no tokenizer."""
     ids: Sequence[int] = ()
     with suppress(IikataError):
-        ids = encode.load_tokenizer(folder).ids(TEXT)
+        ids = tokenize.load_tokenizer(folder).ids(TEXT)
     if len(set(ids)) < exact.TOKENS // 4:  # none, or one that does not know the text
         ids = range(0, 7 * exact.TOKENS, 7)
     return [ids[place % len(ids)] % vocabulary for place in range(exact.TOKENS)]

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from iikata.model.attention.static_cache import StaticKVCache
+from iikata.model.attention.varlen import Varlen
 from iikata.model.buffers import Buffer
-from iikata.model.slots import Slots
-from iikata.model.varlen import Varlen
 
 GRAPHS = 64
 """Graphs that one layer class may have; torch gives up at 8."""
@@ -47,15 +47,15 @@ class Runner:
 
     def __call__(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         layout = kwargs.get("layout")
-        if not isinstance(layout, Varlen | Slots):
+        if not isinstance(layout, Varlen | StaticKVCache):
             return self.plain(hidden, *args, **kwargs)
         tokens = (hidden, kwargs.get("position_ids"), *kwargs.get("position_embeddings", ()))
-        if isinstance(layout, Slots):
+        if isinstance(layout, StaticKVCache):
             kwargs["layout"] = layout.layers[self.index]  # tensors alone, so that one graph serves all layers
         run = self.plain
         if self.compile:
             run = self._compiled
-            if isinstance(layout, Slots):
+            if isinstance(layout, StaticKVCache):
                 _fix(tokens, 1)
             else:
                 _vary(tokens, 1)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from iikata.model.attention import at_least_float32
+from iikata.model.attention.registry import at_least_float32
 from iikata.model.buffers import CHUNK
 
 

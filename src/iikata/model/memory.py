@@ -9,15 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iikata.model.attention import NAME, register
+from iikata.core.records import Encoded
+from iikata.model.adapters.lora import refuse_no_linears
+from iikata.model.attention.registry import NAME, register
+from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
-from iikata.model.code import made_by_own_code, refusal, refuse_other_heads, unsupported
+from iikata.model.files.code import made_by_own_code, refusal, refuse_other_heads, unsupported
 from iikata.model.fit import carries
 from iikata.model.layers import decoder_layers
-from iikata.model.lora import refuse_no_linears
-from iikata.model.varlen import Limits
-from iikata.records import Encoded
 
 COUNTED = 13 * ROUND
 """Tokens of the stand-in sample; a number that is no model's width, so that it tells activations from weights."""
@@ -153,7 +153,7 @@ def _kept(base: Base) -> int:
 
     sample = Encoded("", "", "", tuple(range(COUNTED)), (True,) * COUNTED)
     buffer = pack([Part([sample], ())], base.device, Limits.over(COUNTED, COUNTED, 1))
-    base.speak("counted")
+    base.set_adapter("counted")
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
         base.hidden(buffer.input_ids, buffer.positions, buffer.layout)
     return sum(found.values())
@@ -168,13 +168,13 @@ def free_bytes(device: torch.device) -> int:
     return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
 
 
-def ran_out(error: BaseException) -> bool:
+def is_oom(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on CPU."""
     said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on CPU
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
-def give_back() -> None:
+def free_memory() -> None:
     """Let go of what nobody holds any more."""
     gc.collect()
     if torch.cuda.is_available():

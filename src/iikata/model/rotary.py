@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iikata.model.operators import operator
+from iikata.model.kernels.operators import operator
 
 NAME = "apply_rotary_pos_emb"
 """What the function is called in every model file of transformers that has it."""
 
 
 def _rotate(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:
-    from iikata.model import rotary_kernel
+    from iikata.model.kernels import rotary
 
-    return rotary_kernel.rotate(q, cos, sin, back), rotary_kernel.rotate(k, cos, sin, back)
+    return rotary.rotate(q, cos, sin, back), rotary.rotate(k, cos, sin, back)
 
 
 def _rotate_fake(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, back: bool) -> tuple[Tensor, Tensor]:

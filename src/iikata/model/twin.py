@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iikata.model.attention import NAME, Layout, laid_out
+from iikata.model.attention.registry import NAME, Layout, laid_out
 from iikata.model.exact import TOKENS, Subject
 
 CUT = 16

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from iikata.disk import write_text
-from iikata.report.material import Material, TemplateCard
+from iikata.core.io import write_text
+from iikata.report.data import ReportData, TemplateCard
 
-__all__ = ["Material", "TemplateCard", "write"]
+__all__ = ["ReportData", "TemplateCard", "write"]
 
 
-def write(material: Material, folder: Path) -> list[Path]:
+def write(material: ReportData, folder: Path) -> list[Path]:
     """Write index.html, report.md, report.zenn.md and plots/*.svg into `folder`; return their paths.
 
     Each file is replaced whole, so that a kill leaves the old one or the new one.

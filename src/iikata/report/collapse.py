@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from iikata.records import Answer, Probe
+from iikata.core.records import Answer, Probe
 from iikata.report.matrix import Key
 
 
@@ -21,7 +21,7 @@ class Heap:
         return sum(count for _, _, count in self.answers)
 
 
-def heaps(probes: Iterable[Probe], answers: Iterable[Answer]) -> list[tuple[Probe, list[Heap]]]:
+def answer_groups(probes: Iterable[Probe], answers: Iterable[Answer]) -> list[tuple[Probe, list[Heap]]]:
     """Return each probe with its cells; cells come in the order met."""
     found: dict[str, dict[Key, Counter[tuple[str, bool]]]] = {probe.id: {} for probe in probes}
     for answer in answers:

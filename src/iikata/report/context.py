@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iikata.records import Score
-from iikata.report.collapse import heaps
+from iikata.core.records import Score
+from iikata.report.collapse import answer_groups
 from iikata.report.curves import panels
+from iikata.report.data import ReportData
 from iikata.report.effects import groups, target
-from iikata.report.material import Material
 from iikata.report.matrix import matrix
 from iikata.report.pack import compressed, pack
 
@@ -19,7 +19,7 @@ SCRIPT_WORDS = (
 )  # fmt: skip
 
 
-def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def context(material: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the variables of all templates."""
     primary = material.comparisons["settings"]["primary"]
     declared = material.comparisons["settings"]["margins"]
@@ -56,12 +56,12 @@ def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str,
             "seeds": packed.seeds,
             "metrics": packed.metrics,
             "signatures": {name: metric.signature for name, metric in material.metrics.items()},
-            "markers": sorted({m for card in material.templates.values() for m in card.markers}, key=len)[::-1],
+            "markers": sorted({m for c in material.templates.values() for m in c.template_literals}, key=len)[::-1],
             "colours": colours,
             "words": {key: words[key] for key in SCRIPT_WORDS},
         }),
         "targets": list(dict.fromkeys(targets)),
-        "heaps": heaps(material.probes[:FALLBACK], material.answers),
+        "heaps": answer_groups(material.probes[:FALLBACK], material.answers),
         "losses": panels(material.steps),
         "absent": [name for name, there in (("ratings", material.ratings), ("loss", material.steps)) if not there],
         "colours": colours,
@@ -70,7 +70,7 @@ def context(material: Material, words: Mapping[str, Sequence[str]]) -> dict[str,
     }  # fmt: skip
 
 
-def _of_answers(material: Material) -> dict[str, Sequence[Score]]:
+def _of_answers(material: ReportData) -> dict[str, Sequence[Score]]:
     """Return the scores that belong to one answer each, and not to a held-out text or to all answers of a cell."""
     metrics = material.metrics
     return {
@@ -81,7 +81,7 @@ def _of_answers(material: Material) -> dict[str, Sequence[Score]]:
 
 
 def _about(
-    material: Material, metric: str, question: str, trained_on: Sequence[str | None] | None
+    material: ReportData, metric: str, question: str, trained_on: Sequence[str | None] | None
 ) -> Mapping[str, Any] | None:
     """Return the comparison that a verdict rests on: between arms of these two templates."""
     for c in material.comparisons["comparisons"]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from iikata.records import TrainStep
+from iikata.core.records import TrainStep
 
 WIDTH, HEIGHT = 292, 154
 """The drawing area of a panel; the templates add room for the labels."""

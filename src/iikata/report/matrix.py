@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iikata.records import Score
+from iikata.core.records import Score
 from iikata.report.figures import is_rate
 
 Key = tuple[str | None, str]

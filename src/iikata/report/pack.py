@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iikata.records import Answer, Score
+from iikata.core.records import Answer, Score
+from iikata.report.markup import shortened
 from iikata.report.matrix import Key
-from iikata.report.visible import shortened
 
 BUDGET = 13_000_000
 """Characters of the page that answers may take; beyond it every cell shows fewer samples."""

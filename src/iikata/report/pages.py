@@ -11,13 +11,14 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from iikata.core.text import escape
 from iikata.metrics import HELD_OUT
-from iikata.report import effects, figures, visible
+from iikata.report import effects, figures, markup
 from iikata.report.context import context
-from iikata.report.material import Material
+from iikata.report.data import ReportData
 
 
-def pages(material: Material) -> dict[str, str]:
+def pages(material: ReportData) -> dict[str, str]:
     """Return file name -> content of index.html, its Markdown twins and the SVG plots that those show.
 
     report.md is for GitHub and Qiita, English first; report.zenn.md folds as Zenn does, Japanese first.
@@ -61,8 +62,9 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for filter_ in ("visible", "spaced", "shortened", "markdown", "code", "slot", "fenced"):
-        environment.filters[filter_] = getattr(visible, filter_)
+    environment.filters["visible"] = escape  # Jinja has a filter `escape` of its own
+    for filter_ in ("spaced", "shortened", "markdown", "code", "slot", "fenced"):
+        environment.filters[filter_] = getattr(markup, filter_)
     environment.globals |= {
         "w": _word,
         "known": words(),

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from iikata.core.records import Answer, Cell, Probe, Score
 from iikata.metrics import Context
-from iikata.records import Answer, Cell, Probe, Score
 
 
 def score_answers(

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 import torch
 
-from iikata.encode import Tokenizer, encode
+from iikata.core.records import Encoded, Example, Role
+from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
 from iikata.model.loss import token_losses
-from iikata.model.varlen import Limits
-from iikata.records import Encoded, Example, Role
 from iikata.templates import Template
+from iikata.tokenize import Tokenizer, encode
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ def nats(
     limits = Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
     for part in split(rows, prefixes, buffer_tokens):
         with torch.inference_mode():
-            base.speak(arm)
+            base.set_adapter(arm)
             buffer = base.pack([Part(part, prefixes)], limits)
             hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
             losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head).double().cpu()

@@ -10,13 +10,13 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.text import safe_text
 from iikata.serve import asking, browsing, rating
-from iikata.serve.desk import Desk
 from iikata.serve.guard import Forbidding, Guard
 from iikata.serve.pages import resource
+from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import Run
-from iikata.visible import printable
 
 HOSTS = ["127.0.0.1", "localhost"]
 """A name of somebody else that was made to point here is refused."""
@@ -31,7 +31,7 @@ FILES = {
 """Address -> the file that lies beside the code, and what it is."""
 
 
-def app(runs: Sequence[Run], desk: Desk, token: str) -> ASGIApp:
+def app(runs: Sequence[Run], queue: QuestionQueue, token: str) -> ASGIApp:
     """Return the page of these runs, which are addressed by their number from 1."""
     made = Starlette(
         routes=[
@@ -51,7 +51,7 @@ def app(runs: Sequence[Run], desk: Desk, token: str) -> ASGIApp:
         max_body_size=MOST_BYTES,
     )
     made.router.redirect_slashes = False  # an address is right or there is none: nothing redirects to what was sent
-    made.state.runs, made.state.desk, made.state.token = runs, desk, token
+    made.state.runs, made.state.queue, made.state.token = runs, queue, token
     return Forbidding(made)
 
 
@@ -63,4 +63,4 @@ def _file(name: str, kind: str) -> Callable[[Request], Response]:
 
 
 def _told(request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{printable(str(error))}\n", status_code=500)
+    return PlainTextResponse(f"{safe_text(str(error))}\n", status_code=500)

@@ -9,14 +9,14 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
-from iikata.errors import IikataError
-from iikata.records import Arm
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
+from iikata.core.text import escape, safe_text
 from iikata.serve.browsing import chosen
-from iikata.serve.desk import Asked, Desk, Question
 from iikata.serve.pages import page
+from iikata.serve.question_queue import Asked, Question, QuestionQueue
 from iikata.serve.rating import fields
 from iikata.serve.run import Run
-from iikata.visible import printable, visible
 
 MOST_SAMPLES = 10
 FEW = 12
@@ -37,7 +37,7 @@ def ask(request: Request) -> Response:
 def _first_seeds(run: Run, arms: Sequence[str]) -> list[str]:
     """Return an arm a template, and the base."""
     found: dict[str | None, str] = {}
-    for arm in (*run.lab.experiment.arms(), Arm()):
+    for arm in (*run.ctx.experiment.arms(), Arm()):
         if arm.name in arms:
             found.setdefault(arm.template, arm.name)
     return list(found.values())
@@ -57,10 +57,10 @@ async def answers(request: Request) -> Response:
         _among(form.get("template", []), run.templates(), "template"),
         _samples(form.get("samples", ["1"])[0]),
     )
-    question, desk = Question(run, asked), request.app.state.desk
-    if not desk.put(question):
+    question, queue = Question(run, asked), request.app.state.queue
+    if not queue.put(question):
         raise HTTPException(503, "Too many questions wait already.")
-    return StreamingResponse(_events(question, desk), media_type="text/event-stream")
+    return StreamingResponse(_events(question, queue), media_type="text/event-stream")
 
 
 def _among(given: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
@@ -75,18 +75,18 @@ def _samples(given: str) -> int:
     return int(given)
 
 
-async def _events(question: Question, desk: Desk) -> AsyncIterator[str]:
+async def _events(question: Question, queue: QuestionQueue) -> AsyncIterator[str]:
     told: dict[str, Any] = {}
     try:
         while not question.gone:
             ended = question.ended  # asked before the news: what is told last comes before the end
             for (cell, sample), (text, finish) in question.news().items():
-                yield _event({"cell": cell, "sample": sample, "text": visible(text), "finish": finish})
+                yield _event({"cell": cell, "sample": sample, "text": escape(text), "finish": finish})
                 told = {"state": "answering"}
             if ended:
                 yield _event(_end(question))
                 return
-            state = _state(question, desk, told)
+            state = _state(question, queue, told)
             if state != told:
                 told = state
                 yield _event(told)
@@ -95,9 +95,9 @@ async def _events(question: Question, desk: Desk) -> AsyncIterator[str]:
         question.gone = True  # the browser has closed the stream, or everything is said
 
 
-def _state(question: Question, desk: Desk, told: dict[str, Any]) -> dict[str, Any]:
+def _state(question: Question, queue: QuestionQueue, told: dict[str, Any]) -> dict[str, Any]:
     if not question.begun:
-        return {"state": "waiting", "ahead": desk.ahead(question)}
+        return {"state": "waiting", "ahead": queue.ahead(question)}
     return told if told.get("state") == "answering" else {"state": "loading"}
 
 
@@ -106,7 +106,7 @@ def _end(question: Question) -> dict[str, Any]:
     if fault is None:
         return {"state": "ended"}
     said = str(fault) if isinstance(fault, IikataError) else f"{type(fault).__name__}: {fault}"
-    return {"state": "failed", "message": printable(said)}
+    return {"state": "failed", "message": safe_text(said)}
 
 
 def _event(content: dict[str, Any]) -> str:

@@ -5,11 +5,11 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, Response
 
-from iikata.errors import IikataError
-from iikata.holding import refuse_links
+from iikata.core.errors import IikataError
+from iikata.core.lock import refuse_links
+from iikata.core.text import redact
 from iikata.serve.pages import page, rendered
 from iikata.serve.run import Run
-from iikata.visible import redacted
 
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -37,7 +37,7 @@ def _part(request: Request, number: int, run: Run) -> Markup:
         refuse_links(run.folder)
         return rendered(request, "run.html.jinja", run=run, number=number)
     except IikataError as error:
-        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=redacted(str(error)))
+        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=redact(str(error)))
 
 
 def report(request: Request) -> Response:

@@ -11,9 +11,9 @@ from markupsafe import Markup
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from iikata.report.visible import shortened
+from iikata.core.text import escape
+from iikata.report.markup import shortened
 from iikata.serve.guard import csrf
-from iikata.visible import visible
 
 LANGUAGES = ("en", "ja")
 COOKIE = "iikata_language"
@@ -78,6 +78,6 @@ def _shelf() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    shelf.filters |= {"visible": visible, "shortened": shortened}
+    shelf.filters |= {"visible": escape, "shortened": shortened}
     shelf.globals |= {"w": _word, "known": words()}
     return shelf

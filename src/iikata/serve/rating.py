@@ -11,8 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from iikata.lab.rating import summed
-from iikata.rate import CHOICES, Pair, Ratings
+from iikata.pipeline.rating import summed
+from iikata.rating import CHOICES, Pair, Ratings
 from iikata.serve.browsing import chosen
 from iikata.serve.pages import page
 from iikata.serve.run import Run
@@ -70,7 +70,7 @@ async def undo(request: Request) -> Response:
 def ratings(request: Request) -> Response:
     """Show what all ratings say together; never on the page that is blind."""
     number, run = chosen(request)
-    found = summed(run.lab, run.answers(), run.about())
+    found = summed(run.ctx, run.answers(), run.about())
     command = shlex.join(["iikata", "run", str(run.folder)])
     return page(request, "ratings.html.jinja", run=run, number=number, summary=found, command=command)
 

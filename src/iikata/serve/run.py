@@ -8,17 +8,17 @@ from math import ceil
 from pathlib import Path
 from typing import Any, TypeVar
 
-from iikata.errors import IikataError
-from iikata.experiment import read, template_name
-from iikata.holding import refuse_links
-from iikata.lab.materials import Materials
-from iikata.lab.signature import probe_hashes
-from iikata.lab.training import stopped, trained
+from iikata.config import read, template_name
+from iikata.core.errors import IikataError
+from iikata.core.lock import refuse_links
+from iikata.core.records import Answer, Arm, Cell, Probe
 from iikata.metrics import Context
-from iikata.rate import Pair, pairs
-from iikata.records import Answer, Arm, Cell, Probe
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.signature import probe_hashes
+from iikata.pipeline.stages.train import stopped, trained
+from iikata.rating import Pair, pairs
 from iikata.report.curves import Panel, panels
-from iikata.store import RunFolder, read_json, read_lines
+from iikata.run_folder import RunFolder, read_json, read_lines
 
 NEWEST = 4
 """Answers that are shown as they come."""
@@ -50,25 +50,25 @@ class Run:
         self.folder = folder
         self.store = RunFolder(folder)
         self._kept: dict[Hashable, tuple[Hashable, Any]] = {}
-        _ = self.lab  # a file that cannot be read is told at the start
+        _ = self.ctx  # a file that cannot be read is told at the start
 
     @property
-    def lab(self) -> Materials:
+    def ctx(self) -> RunContext:
         path = self.store.experiment
-        return self._read(path, lambda: Materials(read(path), self.folder, lambda event: None))
+        return self._read(path, lambda: RunContext(read(path), self.folder, lambda event: None))
 
     @property
     def name(self) -> str:
-        return self.lab.experiment.name
+        return self.ctx.experiment.name
 
     @property
     def probes(self) -> dict[str, Probe]:
         """The probes by id; none where their file is gone since, nor those that were edited after they were signed."""
         try:
             signed = read_json(self.store.signature, {}).get("probes", {})
-            now = probe_hashes(self.lab.probes)
+            now = probe_hashes(self.ctx.probes)
             return {
-                probe.id: probe for probe in self.lab.probes if signed.get(probe.id, now[probe.id]) == now[probe.id]
+                probe.id: probe for probe in self.ctx.probes if signed.get(probe.id, now[probe.id]) == now[probe.id]
             }
         except IikataError:
             return {}
@@ -88,7 +88,7 @@ class Run:
         return found
 
     def _bars(self) -> Iterator[Bar]:
-        experiment, store = self.lab.experiment, self.store
+        experiment, store = self.ctx.experiment, self.store
         encoded = read_json(store.counts, {"templates": {}})["templates"]
         yield Bar("encode", len(encoded), len(experiment.templates))
         steps = {arm: self._steps(arm, encoded) for arm in experiment.arms()}
@@ -105,7 +105,7 @@ class Run:
         Files of an earlier, smaller run may still lie there. So either the log of times ends with the stage or a
         later one, or its file is as new as the answers; a copied folder has lost its times, but not the log.
         """
-        primary = self.store.scores(self.lab.experiment.score.primary)
+        primary = self.store.scores(self.ctx.experiment.score.primary)
         files = {"score": primary, "compare": self.store.comparisons, "report": self.store.report / "index.html"}
         answered = max((_stamp(self.store.answers(cell))[0] for cell in self._cells()), default=0)
         last = next(
@@ -119,32 +119,32 @@ class Run:
 
     def _steps(self, arm: Arm, encoded: dict[str, dict[str, int]]) -> tuple[int, int]:
         """Return the arm's steps done and to do; an arm that was given up has none left."""
-        settings, counts = self.lab.experiment.train, encoded.get(str(arm.template))
+        settings, counts = self.ctx.experiment.train, encoded.get(str(arm.template))
         done = _lines(self.store.steps(arm))
-        if trained(self.lab, arm):
+        if trained(self.ctx, arm):
             return done, done
         rows = counts["rows"] - counts["over_length"] if counts else 0
         return done, max(done, settings.epochs * ceil(rows / settings.batch_size))
 
     def _cells(self) -> list[Cell]:
-        return [cell for cell in self.lab.experiment.cells() if not stopped(self.lab, cell.arm)]
+        return [cell for cell in self.ctx.experiment.cells() if not stopped(self.ctx, cell.arm)]
 
     def _answers(self, cell: Cell) -> tuple[int, int]:
-        todo = len(self.probes) * self.lab.experiment.generate.samples
+        todo = len(self.probes) * self.ctx.experiment.generate.samples
         done = _lines(self.store.answers(cell)) + _lines(self.store.unfinished_answers(cell))
         return (min(done, todo), todo) if todo else (done, done)
 
     def quiet(self) -> float | None:
         """Return the seconds since the run last wrote, None where it has written nothing yet."""
         folders = [self.folder, *(self.folder / name for name in ("train", "generate", "score", "compare", "report"))]
-        files = [self.store.steps(arm) for arm in self.lab.experiment.arms()]
+        files = [self.store.steps(arm) for arm in self.ctx.experiment.arms()]
         files += [path for cell in self._cells() for path in self._paths(cell)]
         newest = max(_stamp(path)[0] for path in (*folders, *files))
         return max(0.0, time.time() - newest / 1e9) if newest else None
 
     def losses(self) -> list[Panel]:
         """Return the loss curves so far, one panel a template."""
-        arms, store = self.lab.experiment.arms(), self.store
+        arms, store = self.ctx.experiment.arms(), self.store
         return panels({a.name: self._read(store.steps(a), partial(store.read_steps, a)) for a in arms})
 
     def newest(self) -> list[Answer]:
@@ -163,30 +163,30 @@ class Run:
     def about(self) -> Context:
         """Return the templates' own texts, by which an answer could be told to be of one."""
         cards = read_json(self.store.templates, {})
-        return Context(markers={name: tuple(card["markers"]) for name, card in cards.items()})
+        return Context(template_literals={name: tuple(card["markers"]) for name, card in cards.items()})
 
     def pairs(self, rater: str) -> list[Pair]:
         """Return what the rater is shown, in order."""
         paths = [path for cell in self._cells() for path in self._paths(cell)]
         given = (self.store.experiment, self.store.templates, *paths)
-        seed = self.lab.experiment.generate.seed
+        seed = self.ctx.experiment.generate.seed
         others = [name for name in list(self._kept) if isinstance(name, tuple) and name != ("pairs", rater)]
         for other in others[: 1 - MOST_RATERS]:  # any number of names may be given
             self._kept.pop(other, None)
         return self._keep(
             ("pairs", rater),
             tuple(_stamp(path) for path in given),
-            lambda: pairs(self.answers(), list(self.probes.values()), self.about().markers, rater, seed),
+            lambda: pairs(self.answers(), list(self.probes.values()), self.about().template_literals, rater, seed),
         )
 
     def adapters(self) -> dict[str, Path | None]:
         """Return who can be asked now: the trained arms with their folders, then the base."""
-        done = [a for a in self.lab.experiment.arms() if trained(self.lab, a) and not stopped(self.lab, a)]
+        done = [a for a in self.ctx.experiment.arms() if trained(self.ctx, a) and not stopped(self.ctx, a)]
         return {**{arm.name: self.store.arm(arm) for arm in done}, Arm().name: None}
 
     def templates(self) -> list[str]:
         """Return the templates that anyone can be prompted with."""
-        experiment = self.lab.experiment
+        experiment = self.ctx.experiment
         return [template_name(spec) for spec in (*experiment.templates, *experiment.prompt_only)]
 
     def _read(self, path: Path, reader: Callable[[], T]) -> T:

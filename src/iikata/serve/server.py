@@ -8,7 +8,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.serve.run import Run
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ HOST = "127.0.0.1"
 """Nobody else's machine may connect, and no flag changes it."""
 
 
-def serve(folders: Sequence[Path], port: int = 0, tell: Callable[[str], None] = print) -> None:
+def serve(folders: Sequence[Path], port: int = 0, emit: Callable[[str], None] = print) -> None:
     """Serve the page of one or two run folders until Ctrl-C; `tell` is given its address. Port 0: any free one.
 
     Raises IikataError where a folder is no run, where the port is taken and where the page's packages are missing.
@@ -34,19 +34,19 @@ def serve(folders: Sequence[Path], port: int = 0, tell: Callable[[str], None] = 
         raise IikataError(
             f"{missing.name} is not installed, and the page needs it: pip install 'iikata[page]'"
         ) from None
-    from iikata.serve.desk import Desk
+    from iikata.serve.question_queue import QuestionQueue
 
     class Server(uvicorn.Server):
         """Lets open answers end when it is to stop, since it waits for them."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            desk.hush()
+            queue.cancel_all()
             super().handle_exit(sig, frame)
 
-    runs, token, desk = [Run(folder) for folder in folders], secrets.token_urlsafe(24), Desk()
-    page = app(runs, desk, token)
+    runs, token, queue = [Run(folder) for folder in folders], secrets.token_urlsafe(24), QuestionQueue()
+    page = app(runs, queue, token)
     with _socket(port) as listening:
-        tell(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
+        emit(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
         with suppress(KeyboardInterrupt):  # uvicorn raises it anew once everything has ended
             Server(settings(page)).run(sockets=[listening])
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates.alpaca import PLACEHOLDER, AlpacaTemplate
 from iikata.templates.jinja import JinjaTemplate, newline_written
 from iikata.templates.template import SENTINELS, Template

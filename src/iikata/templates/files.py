@@ -9,14 +9,14 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from iikata.errors import IikataError
-from iikata.experiment import local_path
-from iikata.registry import did_you_mean, lookup
+from iikata.config import local_path
+from iikata.core.errors import IikataError
+from iikata.core.registry import did_you_mean, lookup
+from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import BUILT_IN
 from iikata.templates.jinja import JinjaTemplate, native, opened, read_jinja
 from iikata.templates.template import Template
-from iikata.visible import HIDDEN
 
 KINDS: dict[str, type[Template]] = {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate}
 LONGEST_NAME = 100

@@ -7,7 +7,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
 from iikata.templates.child import CHILD, Refusal
 from iikata.templates.template import SENTINELS, Template
 

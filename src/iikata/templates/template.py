@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any, ClassVar
 
-from iikata.errors import IikataError
-from iikata.records import Rendered, Role, Segment
+from iikata.core.errors import IikataError
+from iikata.core.records import Rendered, Role, Segment
 
 SENTINELS = ("Q7INSTRUCTION7Q", "Q7INPUT7Q", "Q7ANSWER7Q")
 """Stand-ins for the user's texts, to see what a template writes around them."""
@@ -67,7 +67,7 @@ class Template(ABC):
         """Return the text with the newline convention undone."""
         return text if self.newline is None else text.replace(self.newline, "\n")
 
-    def markers(self) -> tuple[str, ...]:
+    def template_literals(self) -> tuple[str, ...]:
         """Return the template's own lines of at least three characters, to find leaks of it in answers."""
         instruction, input, _ = SENTINELS
         prompts = self.render(instruction).prompt + "\n" + self.render(instruction, input).prompt

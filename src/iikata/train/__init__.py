@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from iikata.errors import IikataError
+from iikata.core.errors import IikataError
+from iikata.core.records import TrainStep
 from iikata.model import memory
-from iikata.model.varlen import Limits
-from iikata.records import TrainStep
+from iikata.model.attention.varlen import Limits
 from iikata.train.arm_run import ArmRun, Recipe
-from iikata.train.turn import Turn, gradients, prepare, update
+from iikata.train.step import Step, gradients, prepare, update
 
 __all__ = ["ArmRun", "Recipe", "train"]
 
@@ -35,17 +35,17 @@ def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens:
 
 def _computed(
     ahead: "_Ahead", group: Sequence[ArmRun], following: Sequence[ArmRun], halved: Callable[[int], None]
-) -> tuple[Turn, Tensor]:
+) -> tuple[Step, Tensor]:
     while True:
         try:
-            turn = ahead.turn(group, following)
-            return turn, gradients(turn)
+            step = ahead.step(group, following)
+            return step, gradients(step)
         except (RuntimeError, MemoryError) as error:
-            if not memory.ran_out(error):
+            if not memory.is_oom(error):
                 raise
         # Behind the clause: the error is gone, and with it what its frames held.
         ahead.halve()
-        memory.give_back()
+        memory.free_memory()
         halved(group[0].recipe.buffer_tokens)
 
 
@@ -62,7 +62,7 @@ class _Ahead:
         self.runs = runs
         self.limits = _limits(runs)
         self.worker = ThreadPoolExecutor(1) if threaded else None
-        self.next: Future[Turn] | None = None
+        self.next: Future[Step] | None = None
 
     def __enter__(self) -> "_Ahead":
         return self
@@ -71,17 +71,17 @@ class _Ahead:
         if self.worker is not None:
             self.worker.shutdown(cancel_futures=True)
 
-    def turn(self, group: Sequence[ArmRun], following: Sequence[ArmRun]) -> Turn:
+    def step(self, group: Sequence[ArmRun], following: Sequence[ArmRun]) -> Step:
         """Return the group's turn, and have the following group's made."""
         runs = [run for run in group if not run.done]
         steps = [run.step for run in runs]
         ready, self.next = self.next, None
-        turn = ready.result() if ready is not None else None
+        step = ready.result() if ready is not None else None
         # An arm that was stopped since has no more turns.
-        if turn is None or turn.runs != runs or list(turn.steps) != steps:
-            turn = prepare(runs, steps, self.limits)
+        if step is None or step.runs != runs or list(step.steps) != steps:
+            step = prepare(runs, steps, self.limits)
         self.next = self._started(runs, following)
-        return turn
+        return step
 
     def halve(self) -> None:
         """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
@@ -97,7 +97,7 @@ class _Ahead:
             run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
         self.limits = _limits(self.runs)
 
-    def _started(self, now: Sequence[ArmRun], following: Sequence[ArmRun]) -> "Future[Turn] | None":
+    def _started(self, now: Sequence[ArmRun], following: Sequence[ArmRun]) -> "Future[Step] | None":
         if self.worker is None:
             return None
         wanted = [(run, run.step + (run in now)) for run in following]

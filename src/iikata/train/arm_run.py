@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iikata.core.records import Arm, Encoded, TrainStep
+from iikata.core.rng import stream_seed
+from iikata.model.adapters.flat import FlatAdapters, Weights
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
-from iikata.model.stack import Stack, Weights
-from iikata.records import Arm, Encoded, TrainStep
-from iikata.streams import stream_seed
 from iikata.train.schedule import rate
 
 FIRST_SCALE = 2.0**16
@@ -49,7 +49,7 @@ class ArmRun:
     """Optimizer steps done."""
     stopped: str = ""
     """Why the arm was given up, e.g. a non-finite loss."""
-    stack: Stack = field(init=False)
+    stack: FlatAdapters = field(init=False)
     """Where the arm's weights lie; arms of one stack can share a buffer."""
     scale: float = field(init=False)
     finite: int = 0

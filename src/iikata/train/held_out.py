@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
+from iikata.core.records import Encoded
+from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import Part, split
 from iikata.model.loss import token_losses
-from iikata.model.varlen import Limits
-from iikata.records import Encoded
 
 
 def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_tokens: int) -> float:
@@ -17,7 +17,7 @@ def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_token
     limits, total, count = Limits.over(longest, max(buffer_tokens, longest), 0), 0.0, 0
     for part in split(rows, (), buffer_tokens):
         with torch.inference_mode():
-            base.speak(arm)
+            base.set_adapter(arm)
             buffer = base.pack([Part(part, ())], limits)
             hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
             losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head)

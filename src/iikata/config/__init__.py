@@ -1,0 +1,42 @@
+"""What the user declares: an experiment as validated settings, read from YAML with line numbers."""
+
+from iikata.config.document import dump, wide
+from iikata.config.files import near_file, read_text, size
+from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
+from iikata.config.read import declare, parse, read, schema
+from iikata.config.settings import (
+    Columns,
+    CompareSettings,
+    DataSettings,
+    Experiment,
+    GenerateSettings,
+    LoraSettings,
+    ModelSettings,
+    ScoreSettings,
+    TrainSettings,
+)
+
+__all__ = [
+    "SUFFIXES",
+    "Columns",
+    "CompareSettings",
+    "DataSettings",
+    "Experiment",
+    "GenerateSettings",
+    "LoraSettings",
+    "ModelSettings",
+    "ScoreSettings",
+    "TrainSettings",
+    "absolute_path",
+    "declare",
+    "dump",
+    "local_path",
+    "near_file",
+    "parse",
+    "read",
+    "read_text",
+    "schema",
+    "size",
+    "template_name",
+    "wide",
+]

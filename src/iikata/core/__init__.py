@@ -1,0 +1,1 @@
+"""The nouns and the floor under every room."""

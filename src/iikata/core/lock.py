@@ -1,0 +1,82 @@
+"""One process at a time works in a folder, and the next is told which; no link leads out of it."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from iikata.core.errors import IikataError
+from iikata.core.io import parse_json, write_text
+from iikata.core.text import redact
+
+LOCK, HOLDER = "lock", "running.json"
+
+
+@contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep `folder` (made where it is missing) from other processes while this lasts.
+
+    The system lets go of a dead process's lock, so there is none to clear by hand. Raises IikataError naming the
+    process that holds it.
+    """
+    from filelock import FileLock, Timeout
+
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    lock = FileLock(folder / LOCK, timeout=0)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout:
+        raise IikataError(
+            f"{folder}: {_holder(folder)} is at work here. Wait until it ends, end it, or give another folder."
+        ) from None
+    except OSError as error:
+        raise IikataError(
+            f"{folder}: cannot be worked in: {error.strerror or error}. Give a folder that can be written: --out DIR."
+        ) from None
+    try:
+        write_text(folder / HOLDER, json.dumps(_own()) + "\n")
+        yield
+    finally:
+        (folder / HOLDER).unlink(missing_ok=True)
+        with suppress(OSError):  # a refused experiment leaves nothing behind
+            if [path.name for path in folder.iterdir()] == [LOCK]:
+                (folder / LOCK).unlink()
+                for path in made:
+                    path.rmdir()
+        lock.release()
+
+
+def _own() -> dict[str, str | int]:
+    started = time.strftime("%Y-%m-%d %H:%M:%S")
+    command = redact(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    return {"process": os.getpid(), "machine": platform.node(), "since": started, "command": command}
+
+
+def _holder(folder: Path) -> str:
+    try:
+        who = parse_json((folder / HOLDER).read_bytes())
+        return f"process {who['process']} on {who['machine']} (since {who['since']}: {who['command'][:200]})"
+    except (OSError, ValueError, LookupError, TypeError):
+        return "another process"
+
+
+def refuse_links(folder: Path) -> None:
+    """Raise IikataError for a link in `folder` that leads out of it, and for what is neither file nor folder.
+
+    What is written behind such a link would land elsewhere, and a pipe would keep its reader waiting for ever.
+    """
+    inside = folder.resolve()
+    for path in folder.rglob("*"):
+        if not (path.is_file() or path.is_dir() or path.is_symlink()):
+            raise IikataError(f"{path}: neither a file nor a folder, so nothing of this run. Delete it.")
+        if path.is_symlink() and not path.resolve().is_relative_to(inside):
+            raise IikataError(
+                f"{path}: a link that leads out of the run folder. Put what it points at in its place, or give the "
+                "other folder itself with --out DIR."
+            )

@@ -1,0 +1,86 @@
+"""What of a text may be shown: what hides in it is written out, and what must stay secret is named instead."""
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from urllib.parse import quote, unquote
+
+# Controls except tab and line feed; marks and overrides of direction; zero-width characters; line separators;
+# soft hyphens; annotations; tags, in which a whole text can hide.
+HIDDEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
+    "\ud800-\udfff\U000e0000-\U000e007f]"
+)
+SECRET_NAME = re.compile("TOKEN|KEY|SECRET|PASSW|_PWD|CREDENTIAL", re.IGNORECASE)
+LEAST = 8
+"""Characters of a secret: a shorter value would be found in words that are none."""
+_USER = re.compile(r"(?<=://)[^\s/?#'\"<>]*@")
+_PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
+
+
+def safe_text(text: str) -> str:
+    """Return `text` as it may be shown to anyone: `visible` and `redacted`."""
+    return escape(redact(text))
+
+
+def escape(text: str) -> str:
+    """Return `text` with every invisible character written out, as `⟨U+202E⟩`."""
+    return HIDDEN.sub(lambda match: f"⟨U+{ord(match.group()):04X}⟩", text)
+
+
+def redact(text: str) -> str:
+    """Return `text` with the secrets of this process's environment as `⟨HF_TOKEN⟩`, and without users of addresses.
+
+    A secret is the value, of 8 characters or more, of a variable whose name says so, and the password of an address
+    (PIP_INDEX_URL, HTTPS_PROXY). It is found line by line, and quoted for an address, for JSON or by Python too.
+    """
+    if len(text) < LEAST:
+        return text
+    known, text = _secrets(tuple(os.environ.items())), _USER.sub("⟨…⟩@", text)
+    if not any(part in text for part in known.parts):
+        return text
+    return known.pattern.sub(lambda match: f"⟨{known.names[match.lastindex or 0]}⟩", text)
+
+
+@dataclass(frozen=True)
+class _Secrets:
+    names: Sequence[str]
+    """Of the variable by the pattern's group; the first is nobody's, as groups count from 1."""
+    pattern: re.Pattern[str]
+    parts: Sequence[str]
+    """A part of each secret that no quotation changes: a text without any is passed at once."""
+
+
+@lru_cache(maxsize=1)
+def _secrets(environment: tuple[tuple[str, str], ...]) -> _Secrets:
+    # The longest first: one may hold another.
+    found = sorted({(form, name) for name, value in environment for form in _forms(name, value)}, key=_longest)
+    pattern = re.compile("|".join(f"({_quoted(form)})" for form, _ in found))
+    parts = [max(re.split(r"[\\/'\"]", form), key=len) for form, _ in found]
+    return _Secrets(["", *(name for _, name in found)], pattern, parts)
+
+
+def _longest(found: tuple[str, str]) -> tuple[int, str]:
+    return -len(found[0]), found[1]
+
+
+def _forms(name: str, value: str) -> Iterator[str]:
+    secrets = value.splitlines() if SECRET_NAME.search(name) else _PASSWORD.findall(value)
+    for secret in filter(_is_long, map(str.strip, secrets)):
+        yield from filter(_is_long, {secret, quote(secret, "", errors="surrogateescape"), unquote(secret)})
+
+
+def _is_long(text: str) -> bool:
+    return len(text) >= LEAST
+
+
+def _quoted(secret: str) -> str:
+    """Return a pattern of the secret as it stands, or with a backslash or more before what a quotation escapes.
+
+    Slashes may have become one, as they do in a path.
+    """
+    loose = {"\\": r"\\+", "'": r"\\*'", '"': r'\\*"', "/": "/+"}
+    parts = filter(None, re.split(r"(\\+|/+|['\"])", secret))
+    return "".join(loose.get(part[0]) or re.escape(part) for part in parts)

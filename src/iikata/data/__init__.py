@@ -1,0 +1,20 @@
+"""Rows from files or the hub, as training and validation examples; probes."""
+
+from iikata.data.columns import ALSO_CALLED, Unused
+from iikata.data.examples import content_id
+from iikata.data.probes import read_probes
+from iikata.data.read import Counts, Dataset, LeftOut, read
+from iikata.data.split import hold_out_count, hold_out_share
+
+__all__ = [
+    "ALSO_CALLED",
+    "Counts",
+    "Dataset",
+    "LeftOut",
+    "Unused",
+    "content_id",
+    "hold_out_count",
+    "hold_out_share",
+    "read",
+    "read_probes",
+]

@@ -1,0 +1,149 @@
+"""What a file's columns hold: numbers and dates as they were meant, text that nothing uses, names that are missing."""
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, time
+from typing import Any
+
+from iikata.config import Columns
+from iikata.core.registry import did_you_mean
+from iikata.data.rows import Row, kind_of
+
+ALSO_CALLED = {
+    "instruction": (
+        *("question", "prompt", "query", "input_text", "user", "human"),
+        *("inputs", "instruct", "text", "message_1", "質問", "指示"),
+    ),
+    "input": ("context", "passage", "document", "article", "knowledge"),
+    "output": (
+        *("response", "answer", "answers", "completion", "output_text", "target", "targets", "assistant"),
+        *("reply", "chosen", "solution", "summary", "message_2", "回答", "応答"),
+    ),
+}
+"""What other data sets call the columns; used only to suggest a `columns:` line."""
+CONVERSATION = (
+    "conversations are not read yet. Write each question with its answer as "
+    '{"instruction": "...", "output": "..."}; docs/limits.md has a script for it.'
+)
+CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialog", "dialogue", "data")
+EXACT = 2**53
+"""Whole numbers beyond are not exact as floats."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """A column whose text reaches no prompt and no answer."""
+
+    column: str
+    rows: int
+    example: str
+    """The beginning of its first text."""
+    place: str
+    turns: bool
+    """Whether it holds a conversation, or what was said before."""
+
+
+def settle(rows: Sequence[Row], columns: Columns) -> None:
+    """Turn floats of a column that holds whole numbers only into those, and times that are all midnight into dates.
+
+    A column of whole numbers with nulls is one of floats to pandas, which writes 1942 as 1942.0.
+    """
+    for _, name in columns:
+        values = [fields[name] for _, fields in rows if isinstance(fields.get(name), float | datetime)]
+        numbers = [value for value in values if isinstance(value, float) and value == value]
+        times = [value for value in values if isinstance(value, datetime) and value == value]
+        whole = all(number.is_integer() and abs(number) < EXACT for number in numbers)
+        dates = all(time.min == value.time() for value in times)
+        for _, fields in rows if values and (whole or dates) else ():
+            value = fields.get(name)
+            if isinstance(value, float) and value == value and whole:
+                fields[name] = int(value)
+            elif isinstance(value, datetime) and value == value and dates:
+                fields[name] = value.date()
+
+
+def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
+    """Yield the columns that are not used and hold text in some row."""
+    used = {name for _, name in columns}
+    found: dict[str, Unused] = {}
+    for place, fields in rows:
+        for name, value in fields.items():
+            if name in used or not (text := _text_in(value)):
+                continue
+            if name in found:
+                found[name] = replace(found[name], rows=found[name].rows + 1)
+            else:
+                turns = is_conversation(value, name) or _is_history(value)
+                found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", place, turns)
+    yield from found.values()
+
+
+def _text_in(value: Any, depth: int = 4) -> str:
+    """Return the first text with a letter in it, also from within lists and objects."""
+    if isinstance(value, str):
+        return value if re.search(r"[^\W\d_]", value) else ""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return next((text for item in inner if depth and (text := _text_in(item, depth - 1))), "")
+
+
+def is_conversation(value: Any, name: str = "") -> bool:
+    """Return whether the value is a list of turns, as `messages` and `conversations` hold; texts by the `name`."""
+    turns = isinstance(value, list) and bool(value)
+    return turns and (_is_turn(value[0]) or (name in CONVERSATIONS and isinstance(value[0], str)))
+
+
+def _is_history(value: Any) -> bool:
+    """Return whether the value is a list of pairs, question and answer, as LLaMA-Factory's `history`."""
+    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and len(value[0]) == 2
+
+
+def _is_turn(value: Any) -> bool:
+    who, said = {"role", "from", "name", "speaker"}, {"content", "value", "text", "parts"}
+    pair = {"human", "user"}, {"assistant", "gpt"}  # a question and its answer in one
+    return isinstance(value, dict) and any(a & value.keys() and b & value.keys() for a, b in ((who, said), pair))
+
+
+def missing(place: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
+    """Return the sentence that says which columns a row lacks, and what to do."""
+    talk = next((name for name, value in fields.items() if is_conversation(value, name)), None)
+    if talk is not None:
+        return f'{place}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
+    if _is_turn(fields) and "role" in fields:
+        return f"{place}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
+    absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
+    found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
+    seen = f"{place}: no column {absent}; found: {', '.join(found):.300}."
+    within = [name for name, value in fields.items() if _holds(value, names, columns)]
+    if within:
+        return f'{seen} It is within "{within[0]}": write each of its items as a row of its own.'
+    guess = _guess(fields, columns)
+    if all(guess.values()):
+        line = ", ".join(f"{key}: {name}" for key, name in guess.items())
+        return f"{seen} Say what the columns are called, under data: columns: {{{line}}}"
+    unclear = " and ".join({"instruction": "question", "output": "answer"}[key] for key in guess if not guess[key])
+    return f"{seen} None with text could be the {unclear}. A row needs both as text, under data: columns:."
+
+
+def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:
+    """Return whether a list or an object holds one of the columns `names`, under whatever name."""
+    first = value[0] if isinstance(value, list) and value else value
+    also = {other for key, name in columns if name in names for other in (name, *ALSO_CALLED[key][:5])}
+    return isinstance(first, dict) and bool(also & first.keys())
+
+
+def _is_text(value: Any) -> bool:
+    return value is None or isinstance(value, str | int | float)
+
+
+def _guess(fields: Mapping[str, Any], columns: Columns) -> dict[str, str]:
+    """Return the `columns:` that seem to be meant; "" where none does."""
+    free, guesses = [name for name, value in fields.items() if _is_text(value)], {}
+    for key, name in columns:
+        near = difflib.get_close_matches(name, free, n=1)
+        names = {other.lower(): other for other in free}
+        found = [names[other] for other in (name, *ALSO_CALLED[key], *map(str.lower, near)) if other in names]
+        guesses[key] = found[0] if found else "input" if key == "input" else ""
+        free = [other for other in free if other != guesses[key]]
+    return guesses

@@ -1,0 +1,107 @@
+"""Read the probes: held-out prompts that every cell answers."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Probe
+from iikata.core.registry import did_you_mean
+from iikata.data.columns import ALSO_CALLED
+from iikata.data.examples import text
+from iikata.data.rows import Row, read_rows
+
+FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster")
+MEANT = {
+    "instruction": ALSO_CALLED["instruction"],
+    "input": ALSO_CALLED["input"],
+    "references": ("output", "reference", *ALSO_CALLED["output"]),
+}
+MOST_NAME = 200
+MOST_PATTERN = 10_000
+MOST_COUNTED = 100_000
+"""The library `regex` writes a{9} out as nine a: a few characters can ask for all of the memory."""
+
+
+def read_probes(path: Path) -> list[Probe]:
+    """Return the probes of a json or jsonl file, in file order.
+
+    A probe without an id is called p001, p002, ... by its position; without a cluster, its own id is its
+    cluster. Raises IikataError at `file:line` for an unknown field, a probe without an instruction, an id
+    that stands twice and a pattern that is no regular expression.
+    """
+    if path.suffix.lower() not in (".json", ".jsonl"):
+        raise IikataError(f"{path}: probes are read from json and jsonl files; write it as one of them.")
+    probes: dict[str, Probe] = {}
+    for number, row in enumerate(read_rows(path, str(path)), start=1):
+        probe = _probe(row, f"p{number:03d}")
+        if probe.id in probes:
+            raise IikataError(
+                f'{row[0]}: the id "{probe.id}" stands twice; give each probe its own '
+                "(one without is called by its position)."
+            )
+        probes[probe.id] = probe
+    if not probes:
+        raise IikataError(f'{path}: no probe in it. Write one a line, as in {{"instruction": "..."}}.')
+    return list(probes.values())
+
+
+def _probe(row: Row, default_id: str) -> Probe:
+    place, fields = row
+    unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in FIELDS)
+    if unknown:
+        raise IikataError(f"{place}: unknown field {unknown:.500}; allowed: {', '.join(FIELDS)}.")
+    words = {name: text(fields.get(name), f"{place}: {name}") for name in FIELDS if name != "references"}
+    if not words["instruction"].strip():
+        raise IikataError(f'{place}: a probe needs an "instruction", the text to answer.')
+    words["id"] = _name(words["id"], f"{place}: id") or default_id
+    words["cluster"] = _name(words["cluster"], f"{place}: cluster") or words["id"]
+    pattern = _pattern(words.pop("pattern"), place)
+    probe = Probe(**words, references=_references(fields.get("references"), place), pattern=pattern)
+    try:
+        "".join((*words.values(), *probe.references)).encode()
+    except UnicodeEncodeError:
+        raise IikataError(f"{place}: a lone surrogate stands in the text; UTF-8 cannot hold it. Remove it.") from None
+    return probe
+
+
+def _meant(name: str) -> str:
+    field = next((field for field, names in MEANT.items() if name in names), None)
+    return f' (here it is called "{field}")' if field else did_you_mean(name, FIELDS)
+
+
+def _name(name: str, what: str) -> str:
+    if not name:
+        return name
+    if not name.strip() or len(name) > MOST_NAME or re.search("[\x00-\x1f\x7f-\x9f\u2028\u2029]", name):
+        allowed = f"a name on one line, of at most {MOST_NAME} characters and without control characters, is allowed"
+        raise IikataError(f"{what}: {name[:60]!r} was seen; {allowed}.")
+    return name
+
+
+def _pattern(pattern: str, place: str) -> str | None:
+    """Return the pattern as it is, once the library that will search with it has compiled it."""
+    import regex
+
+    counted = math.prod(max(1, int(least[:9])) for least in re.findall(r"\{(\d+)", pattern))
+    if len(pattern) > MOST_PATTERN or counted > MOST_COUNTED:
+        raise IikataError(
+            f"{place}: the pattern is too large: {MOST_PATTERN:,} characters are allowed, and counts as in a{{9}} that "
+            f"make at most {MOST_COUNTED:,} together; {len(pattern):,} and {counted:,} were seen."
+        )
+    try:
+        regex.compile(pattern)
+    except (regex.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+        cure = "Put a backslash before a bracket, dot, star or question mark that is meant as text."
+        raise IikataError(f"{place}: pattern {pattern[:60]!r} is no regular expression: {error}. {cure}") from None
+    return pattern or None
+
+
+def _references(references: Any, place: str) -> tuple[str, ...]:
+    several = references if isinstance(references, list) else [] if references is None else [references]
+    texts = tuple(text(reference, f"{place}: references") for reference in several)
+    if not all(reference.strip() for reference in texts):
+        # An empty reference is contained in every answer.
+        raise IikataError(f"{place}: a reference is empty; leave it out.")
+    return texts

@@ -1,0 +1,197 @@
+"""Read the rows of a json, jsonl, csv, tsv or parquet file, each with the place it came from."""
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from iikata.config import read_text, size
+from iikata.core.errors import IikataError
+
+Row = tuple[str, dict[str, Any]]
+"""`file:line` (in files without lines `file: row 17`) and the fields."""
+MOST_BYTES = 2_000_000_000
+"""Of a file that is read as one text; parquet is read in parts."""
+A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
+DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
+"""What separates columns: the one that is there most often in the line of names, outside quotes."""
+
+
+def read_rows(path: Path, shown: str) -> Iterator[Row]:
+    """Yield the rows of `path`; `shown` is the file's name in places and errors.
+
+    Raises IikataError where the file is missing, broken or endless, or its ending is none of READERS.
+    """
+    size(path, shown)
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        cure = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
+        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS)}.{cure}")
+    return reader(path, shown)
+
+
+def _jsonl(path: Path, shown: str) -> Iterator[Row]:
+    return _lines(_text(path, shown), shown)
+
+
+def _lines(text: str, shown: str) -> Iterator[Row]:
+    # Not splitlines(): U+2028 and the like may stand inside a JSON string.
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line.strip():
+            yield _row(_decoded(line, shown, number, "on a line of its own"), f"{shown}:{number}")
+
+
+def _json(path: Path, shown: str) -> Iterator[Row]:
+    text = _text(path, shown)
+    try:
+        whole = _decoded(text, shown, 1, "in a list or on a line of its own")
+    except IikataError as error:
+        # Many data sets keep JSON Lines in a file called .json.
+        if text.lstrip().startswith("{") and "Extra data" in str(error):
+            return (yield from _lines(text, shown))
+        raise
+    held = [whole[name] for name in ("data", "train") if isinstance(whole, dict) and isinstance(whole.get(name), list)]
+    rows = held[0] if held else whole if isinstance(whole, list) else [whole]
+    for number, row in enumerate(rows, start=1):
+        yield _row(row, f"{shown}: row {number}")
+
+
+def _decoded(text: str, shown: str, line: int, where: str) -> Any:
+    """Return the value of a JSON text that begins on `line`; a key that is there twice is refused."""
+    try:
+        return DECODER.decode(text)
+    except json.JSONDecodeError as error:
+        place = f"{shown}:{line + error.lineno - 1}:{error.colno}"
+        raise IikataError(f"{place}: not JSON: {error.msg}. {A_ROW}, {where}.") from None
+    except (ValueError, RecursionError) as error:
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        place = shown if "\n" in text.strip() else f"{shown}:{line}"
+        raise IikataError(f"{place}: JSON that cannot be read: {why}. {A_ROW}, {where}.") from None
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f'the key "{twice:.60}" is there twice')
+    return fields
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=_fields)
+
+
+def _row(row: Any, place: str) -> Row:
+    if isinstance(row, dict):
+        return place, row
+    raise IikataError(f"{place}: a row is an object with named fields, not {kind_of(row)}. {A_ROW}.")
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value from a file is, in words."""
+    if isinstance(value, bool):
+        return "true or false"
+    if isinstance(value, float) and math.isinf(value):
+        return "an infinite number"
+    kinds = {dict: "an object", list: "a list", str: "text", bytes: "bytes", int: "a number", float: "a number"}
+    return kinds.get(type(value), "null" if value is None else type(value).__name__)
+
+
+def _csv(path: Path, shown: str) -> Iterator[Row]:
+    text = _text(path, shown)
+    if text.lstrip().startswith(('{"', "[{")):
+        raise IikataError(f"{shown}:1: this is JSON, not CSV. Rename the file: {path.stem}.json")
+    header, line = text.partition("\n")[0], 1
+    if declared := re.fullmatch(r'"?sep=(.)"?\r?', header):  # Excel's own first line
+        text, header = text.partition("\n")[2], text.split("\n", 2)[1] if "\n" in text else ""
+        line = 2
+    bare = re.sub('"[^"]*"', "", header)
+    delimiter = declared[1] if declared else max(DELIMITERS, key=bare.count)
+    # Where names have a blank before them, so have quotes, which would otherwise be read as text.
+    blank = f"{delimiter} " in bare and delimiter != "\t"
+    csv.field_size_limit(2**31 - 1)
+    stream = io.StringIO(text, newline="")
+    reader = csv.reader(stream, strict=True, delimiter=delimiter, skipinitialspace=blank)
+    places, rows = [], []
+    try:
+        for fields in reader:
+            # A quoted field may hold line breaks: the row starts after the end of the row before.
+            places.append(f"{shown}:{line}")
+            rows.append(fields)
+            line = reader.line_num + (2 if declared else 1)
+    except csv.Error as error:
+        cure = "Text in quotes ends with a quote, and a quote within it is written twice."
+        raise IikataError(f"{shown}:{line}: not CSV: {error}. {cure}") from None
+    return _table([(place, fields) for place, fields in zip(places, rows, strict=True) if fields], delimiter)
+
+
+def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
+    """Yield the rows of a table whose first line has the names."""
+    if not lines:
+        return
+    (at, names), *rows = lines
+    for place, fields in rows:
+        if len(fields) != len(names):
+            cure = f"Put text that holds {DELIMITERS.get(delimiter, delimiter)} or a quote in quotes."
+            raise IikataError(f"{place}: {len(fields)} fields; the first line names {len(names)}. {cure}")
+    columns = [(name.strip(), _whole([fields[i] for _, fields in rows])) for i, name in enumerate(names)]
+    # A spreadsheet writes empty columns without a name.
+    columns = [(name, column) for name, column in columns if name or any(column)]
+    _names([name for name, _ in columns], at)
+    for number, (place, _) in enumerate(rows):
+        yield place, {name: column[number] for name, column in columns}
+
+
+def _whole(column: list[str]) -> list[str]:
+    """Return the column without ".0" where it is of whole numbers, some missing: pandas writes 1942 so."""
+    filled = [text for text in column if text]
+    if 0 < len(filled) < len(column) and all(re.fullmatch(r"-?\d+\.0", text) for text in filled):
+        return [text.removesuffix(".0") for text in column]
+    return column
+
+
+def _names(names: list[str], place: str) -> list[str]:
+    """Return the names of a table's columns; raises IikataError where one is there twice."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise IikataError(f'{place}: the column "{twice:.60}" is there twice; rename one.')
+    return names
+
+
+def _parquet(path: Path, shown: str) -> Iterator[Row]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _names(file.schema_arrow.names, shown)
+            for batch in file.iter_batches(batch_size=1000):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield f"{shown}: row {number}", row
+    except (pyarrow.ArrowException, OSError, ValueError, LookupError, OverflowError, TypeError) as error:
+        # pyarrow's own errors, and Python's for text that is no UTF-8 and times that it cannot hold.
+        why = " ".join(str(error).split())
+        raise IikataError(
+            f"{shown}: not a parquet file that can be read (after {number} rows: {why:.200}). "
+            "Write it again, or as jsonl."
+        ) from None
+
+
+def _text(path: Path, shown: str) -> str:
+    return read_text(path, shown, MOST_BYTES)
+
+
+READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}

@@ -1,0 +1,34 @@
+"""Rules on the model itself, from its config.json: what cannot be trained over it, or handed on afterwards."""
+
+from collections.abc import Iterator
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Finding
+from iikata.doctor.doctor_input import DoctorInput
+
+
+def architecture(case: DoctorInput) -> Iterator[Finding]:
+    """An architecture that cannot be computed exactly is told before its weights are loaded."""
+    from transformers import CONFIG_MAPPING
+
+    from iikata.model import memory
+    from iikata.model.files import code
+
+    if case.settings("config.json").get("model_type") not in CONFIG_MAPPING:
+        return  # no model's file, or one with code of its own: loading tells
+    try:
+        memory.refuse_unfit(code.configuration(case.folder))
+    except IikataError as error:
+        yield Finding("architecture", "error", None, str(error))
+
+
+def export(case: DoctorInput) -> Iterator[Finding]:
+    """Weights that are stored quantised are read by many, and merged by nobody."""
+    stored = case.settings("config.json").get("quantization_config")
+    method = stored.get("quant_method", "unknown") if isinstance(stored, dict) else None
+    if method:
+        message = f"the base's weights are stored quantised ({method}): adapters can be exported, not merged into it"
+        cure = "To merge later, name the unquantised model as model.base, with model.quantize where memory is short."
+        yield Finding(
+            "export", "warning", None, message, f"quantization_config in {case.folder.name}/config.json", cure
+        )

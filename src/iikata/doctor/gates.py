@@ -1,0 +1,98 @@
+"""Gates: an adapter is believed only once it is proved live, and a cell only if prompted as it was trained."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Gate, TrainStep
+from iikata.templates import Template, read_saved
+
+if TYPE_CHECKING:
+    import torch
+
+    from iikata.model.adapters.lora import Weights
+    from iikata.model.base import Base
+
+LIVE_KL = 1e-6
+"""Nats: an adapter whose answers differ from the base's by less than this did not train."""
+
+
+def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
+    """The adapter on disk is whole, its B is not zero, and it changes the model's next-token distribution.
+
+    `prompts` are token ids; the evidence is the mean KL divergence base -> arm in nats, after each of them.
+    """
+    from iikata.model.adapters import adapter_file
+
+    try:
+        weights, shape = adapter_file.read(folder)
+        assert base.adapters is not None
+        if shape.target_modules and set(shape.target_modules) != set(base.adapters.shape.target_modules):
+            raise IikataError(f"{folder}: adapts {shape.target_modules}, not {base.adapters.shape.target_modules}.")
+        if shape.alpha != base.adapters.shape.alpha:
+            raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {base.adapters.shape.alpha:g}.")
+        base.adapters.load(arm, weights)
+    except IikataError as error:
+        return Gate("live_adapter", arm, False, str(error))
+    norm = _norm_of_b(weights)
+    kl = _mean_kl(base, arm, prompts)
+    passed = norm > 0 and math.isfinite(norm) and kl > LIVE_KL
+    return Gate("live_adapter", arm, passed, f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats")
+
+
+def _norm_of_b(weights: "Weights") -> float:
+    return math.sqrt(sum(float(w.double().square().sum()) for name, w in weights.items() if name.endswith("lora_B")))
+
+
+def _mean_kl(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> float:
+    import torch
+
+    with torch.inference_mode():
+        divergences = []
+        for ids in prompts:
+            tuned, untuned = (_next_token(base, speaker, ids) for speaker in (arm, None))
+            divergences.append(float((untuned.exp() * (untuned - tuned)).sum()))
+    return sum(divergences) / len(divergences)
+
+
+def _next_token(base: "Base", speaker: str | None, ids: Sequence[int]) -> "torch.Tensor":
+    import torch
+
+    base.set_adapter(speaker)
+    tokens = torch.tensor([list(ids)], device=base.device)
+    positions = torch.arange(len(ids), device=base.device)[None]
+    hidden = base.hidden(tokens, positions)
+    return base.logits(hidden[0, -1]).log_softmax(-1)
+
+
+def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> Gate:
+    """Every loss is finite and the run's last quarter is lower than its first step."""
+    if stopped or not steps:
+        return Gate("sound_training", arm, False, stopped or "no step was made")
+    losses = [step.loss for step in steps]
+    if not all(map(math.isfinite, losses)):
+        return Gate("sound_training", arm, False, "a loss is not finite")
+    tail = losses[-max(1, len(losses) // 4) :]
+    last = sum(tail) / len(tail)
+    passed = last < losses[0] or len(losses) == 1
+    return Gate("sound_training", arm, passed, f"loss {losses[0]:.4g} at the start, {last:.4g} at the end")
+
+
+def template_kept(arm: str, folder: Path, template: Template) -> Gate:
+    """The template stored beside the adapter is the one a matched cell is prompted with."""
+    try:
+        stored = read_saved(folder / "template.json")
+    except IikataError as error:
+        return Gate("template_kept", arm, False, str(error))
+    same = stored.hash == template.hash
+    return Gate("template_kept", arm, same, f"trained with {stored.hash[:12]}, prompted with {template.hash[:12]}")
+
+
+def distinct_templates(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[Gate]:
+    """Two templates that give the same tokens for every prompt are one template under two names."""
+    for first, second in combinations(prompts, 2):
+        same = list(map(list, prompts[first])) == list(map(list, prompts[second]))
+        yield Gate("distinct_templates", f"{first}|{second}", not same, "same tokens" if same else "tokens differ")

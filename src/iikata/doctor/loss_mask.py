@@ -1,0 +1,89 @@
+"""Rules on tokens and masks: the border between prompt and answer, its end token, the BOS, the cut."""
+
+from collections.abc import Iterator
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Finding
+from iikata.doctor.doctor_input import DoctorInput, share, short
+from iikata.doctor.whitespace import answer_start
+from iikata.templates import native
+from iikata.tokenize import encode_prompt, end_id
+
+
+def prefix(case: DoctorInput) -> Iterator[Finding]:
+    """The prompt's tokens should begin those of prompt and answer; else masks made by length are wrong."""
+    for name in case.encoded:
+        rows = case.rows(name)
+        differ = [row for row in rows if not answer_start(case, row.prompt, row.completion)[1]]
+        if not differ:
+            continue
+        row = differ[0]
+        prompt, joint = case.tokens(row.prompt), case.tokens(row.prompt + row.completion)
+        message = (
+            f"in {share(len(differ), len(rows))} rows looked at, the prompt's tokens do not begin those of prompt and "
+            "answer; iikata tokenizes such answers apart, as at inference; a mask made by length would be wrong"
+        )
+        evidence = f"{row.id}: prompt {prompt[-3:]}, with the answer {joint[max(0, len(prompt) - 3) : len(prompt) + 2]}"
+        cure = "End the prompt with a line break, or with a letter and no blank after it."
+        yield Finding("prefix", "warning", name, message, evidence, cure)
+
+
+def end_token(case: DoctorInput) -> Iterator[Finding]:
+    """Every row must train exactly one end token, as its last; without it no answer ever learns to stop."""
+    for name, encoded in case.encoded.items():
+        end = end_id(case.templates[name], case.tokenizer)
+        whole = [row for row in encoded if not row.truncated]
+        bare = [row for row in whole if row.input_ids[-1:] != (end,) or not row.completion_mask[-1]]
+        if bare:
+            message = f"{share(len(bare), len(whole))} rows do not train the end token {case.tokenizer.token(end)!r}"
+            last = [case.tokenizer.token(id) for id in bare[0].input_ids[-4:]]
+            cure = "This is a fault of iikata: please report it with your template."
+            yield Finding("end_token", "error", name, message, f"{bare[0].id}: … {last}", cure)
+
+
+def bos(case: DoctorInput) -> Iterator[Finding]:
+    """A prompt begins with one BOS where the model was trained with one, and never with two."""
+    text = case.tokenizer.named_tokens.get("bos_token")
+    id = case.tokenizer.special_tokens.get(text or "")
+    if id is None:
+        return
+    wanted = case.tokenizer.bos_id == id or _native_begins(case, id)
+    for name, template in case.templates.items():
+        ids = encode_prompt(template, case.tokenizer, "a")
+        shown = f"{[case.tokenizer.token(token) for token in ids[:4]]} …"
+        if ids[:2] == [id, id]:
+            cure = f"Take {text} from the beginning of the template."
+            yield Finding("bos", "warning", name, f"prompts begin with {text} twice", shown, cure)
+        if wanted and ids[:1] != [id]:
+            fast = (case.folder / "tokenizer.json").is_file()  # whose post_processor alone says so
+            where = "a post_processor in tokenizer.json" if fast else '"add_bos_token": true in tokenizer_config.json'
+            cure = f"{where}, or templates: [native]"
+            yield Finding("bos", "warning", name, f"prompts do not begin with {text}, the model's own do", shown, cure)
+
+
+def _native_begins(case: DoctorInput, id: int) -> bool:
+    """Return whether the model's own prompts begin with `id` and hold it once (a turn marker stands there often)."""
+    if case.tokenizer.chat_template is None:
+        return False
+    try:
+        own = native(case.tokenizer.chat_template, case.tokenizer.named_tokens)
+        ids = encode_prompt(own, case.tokenizer, "a")
+    except IikataError:  # a chat template that wants what a row does not have
+        return False
+    return ids[:1] == [id] and ids.count(id) == 1
+
+
+def cutoff(case: DoctorInput) -> Iterator[Finding]:
+    """Rows longer than cutoff_len are left out, for a cut answer would be trained to stop in mid-sentence."""
+    for name, encoded in case.encoded.items():
+        over = [row for row in encoded if row.truncated]
+        if not over:
+            continue
+        limit = len(over[0].input_ids)
+        needed = 2 + max(len(case.tokenizer.ids(row.prompt + row.completion)) for row in over)
+        message = (
+            f"{share(len(over), len(encoded))} rows are longer than train.cutoff_len {limit} and are not trained on"
+        )
+        evidence = f"the longest has about {needed} tokens; first: {over[0].id} {short(over[0].prompt)}"
+        severity = "error" if len(over) == len(encoded) else "warning"
+        yield Finding("cutoff", severity, name, message, evidence, f"--set train.cutoff_len={needed}")

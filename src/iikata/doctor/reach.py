@@ -1,0 +1,64 @@
+"""Rules on settings that this data or this machine cannot meet: answers longer than allowed, what needs a GPU."""
+
+from collections.abc import Iterator
+from statistics import median
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Finding
+from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share
+
+MANY, SOME = 0.5, 0.1
+"""Shares of answers that are longer than allowed: a warning, and worth a note."""
+SPARE = 1.1
+
+
+def answer_length(case: DoctorInput) -> Iterator[Finding]:
+    """An answer cut at max_new_tokens never ends by itself, and a longer reference can never be contained."""
+    limit = case.experiment.generate.max_new_tokens
+    if not case.probes:
+        return
+    rows = case.data.train[:: max(1, len(case.data.train) // ROWS_LOOKED_AT)]
+    lengths = sorted(_tokens(case, row.output) for row in rows)
+    over = sum(length >= limit for length in lengths)  # the end is a token too
+    if over >= SOME * len(lengths):
+        most = lengths[int(0.95 * (len(lengths) - 1))]
+        message = (
+            f"{share(over, len(lengths))} training answers looked at are longer than generate.max_new_tokens {limit}: "
+            "an arm that learnt to answer so is cut there, and does not finish"
+        )
+        evidence = (
+            f"answers have {median(lengths):.0f} tokens in the middle, 95% at most {most}, the longest {lengths[-1]}"
+        )
+        severity = "warning" if over > MANY * len(lengths) else "info"
+        yield Finding("answer_length", severity, None, message, evidence, _longer(most))
+    for probe in case.probes:
+        shortest = min((_tokens(case, reference) for reference in probe.references), default=0)
+        if shortest > limit:
+            message = (
+                f"probe {probe.id}: no reference fits into generate.max_new_tokens {limit}, so none can be contained"
+            )
+            yield Finding("answer_length", "warning", None, message, f"the shortest has {shortest}", _longer(shortest))
+
+
+def _tokens(case: DoctorInput, text: str) -> int:
+    return len(case.tokenizer.ids(text, special=False, start=False))
+
+
+def _longer(tokens: int) -> str:
+    return f"--set generate.max_new_tokens={round(SPARE * tokens) + 1}"
+
+
+def device(case: DoctorInput) -> Iterator[Finding]:
+    """Settings that this machine cannot do are told before anything is loaded."""
+    from iikata.model.base import choose_device, choose_dtype, refuse_unmet
+
+    model, here = case.experiment.model, choose_device()
+    try:
+        refuse_unmet(here, choose_dtype(model.dtype, here), model.quantize, model.compute)
+    except IikataError as error:
+        yield Finding("device", "error", None, str(error))
+    slow = [f"dtype: {model.dtype}"] * (model.dtype == "float16")
+    slow += [f"quantize: {model.quantize}"] * (model.quantize != "none")
+    if slow and here.type == "cpu":
+        message = f"model.{' and '.join(slow)}: made for GPUs, and there is none here; a CPU computes it slowly"
+        yield Finding("device", "warning", None, message, cure="Leave it out: auto takes what this machine is fast in.")

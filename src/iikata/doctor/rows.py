@@ -1,0 +1,136 @@
+"""Rules on rows: empty and doubled ones, and held-out texts that are trained on."""
+
+from collections.abc import Iterable, Iterator
+
+from iikata.core.records import Example, Finding, Probe
+from iikata.data import ALSO_CALLED, LeftOut, Unused
+from iikata.doctor.doctor_input import DoctorInput, share
+
+PLACES = 3
+NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
+"""What programs write for nothing, when they write it as text."""
+TURNS = ("system", "system_prompt", "history", "tools")
+"""Columns that say what an answer follows from, as in LLaMA-Factory's Alpaca format."""
+BESIDE = ("input", *ALSO_CALLED["input"])
+
+
+def empty_rows(case: DoctorInput) -> Iterator[Finding]:
+    """Rows without an answer, or without anything asked, are left out."""
+    counts = case.data.counts
+    yield from _left_out("empty_rows", counts.empty, counts.rows, "have no answer, or nothing asked")
+    yield from _left_out(
+        "empty_rows", counts.unencodable, counts.rows, "hold text that UTF-8 cannot (a lone surrogate)"
+    )
+
+    rows = [*case.data.train, *case.data.validation]
+    bare = [row.source or row.id for row in rows if not row.instruction.strip()]
+    if bare:
+        message = f"{share(len(bare), len(rows))} rows have an input and no instruction"
+        yield Finding("empty_rows", "info", None, message, ", ".join(bare[:PLACES]), "They are trained as they are.")
+
+
+def null_words(case: DoctorInput) -> Iterator[Finding]:
+    """Nothing that was written as a word ("nan") is trained as that word."""
+    rows = [*case.data.train, *case.data.validation]
+    for name in ("input", "output"):
+        found = [row for row in rows if getattr(row, name).strip().lower() in NULLS]
+        if found:
+            words = ", ".join(sorted({repr(getattr(row, name).strip()) for row in found}))
+            message = (
+                f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is"
+            )
+            places = ", ".join(row.source or row.id for row in found[:PLACES])
+            yield Finding("null_words", "warning", None, message, places, 'Where nothing is meant, write "".')
+
+
+def unused_columns(case: DoctorInput) -> Iterator[Finding]:
+    """Text in a column that nothing uses is trained by no template."""
+    rows, columns = case.data.counts.rows, case.experiment.data.columns
+    others = []
+    for column in case.data.unused:
+        beside = column.column in BESIDE and not any(row.input for row in case.data.train)
+        if not (beside or column.turns or column.column in TURNS):
+            others.append(column)
+            continue
+        message = (
+            f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: iikata reads '
+            f"{columns.instruction}, {columns.input} and {columns.output} alone"
+        )
+        cure = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_CURE
+        yield Finding("unused_columns", "warning", None, message, _example(column), cure)
+    if others:
+        names = ", ".join(f"{column.column} ({column.rows:,} rows)" for column in others)
+        message = f"text in columns that nothing uses: {names}"
+        yield Finding("unused_columns", "info", None, message, "; ".join(map(_example, others[:PLACES])))
+
+
+_TURNS_CURE = (
+    "Write what an answer needs into its instruction, or take these rows out. System messages and earlier turns "
+    "(LLaMA-Factory's system and history) are not read yet."
+)
+
+
+def _example(column: Unused) -> str:
+    return f"{column.place}: {column.column} {column.example!r}"
+
+
+def held_out(case: DoctorInput) -> Iterator[Finding]:
+    """How many rows are held out where the experiment leaves it open."""
+    if case.experiment.data.validation is None:
+        counts = case.data.counts
+        message = f"{share(counts.validation, counts.train + counts.validation)} rows are held out to measure by"
+        yield Finding("held_out", "info", None, message, cure="data: {validation: N} chooses; 0 for none.")
+
+
+def duplicate_rows(case: DoctorInput) -> Iterator[Finding]:
+    """A row that stands twice counts once."""
+    counts = case.data.counts
+    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, "stand there already, word for word")
+
+
+def _left_out(rule: str, left: LeftOut, rows: int, why: str) -> Iterator[Finding]:
+    if left.rows:
+        message = f"{share(left.rows, rows)} rows {why}; they are left out"
+        yield Finding(rule, "warning", None, message, ", ".join(left.examples), "Take these rows from the data.")
+
+
+def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
+    """Held-out loss must not be measured on what was trained."""
+    counts = case.data.counts
+    if counts.overlap.rows:
+        message = f"{counts.overlap.rows} training rows stand in the validation file too; they are kept there only"
+        places = ", ".join(counts.overlap.examples)
+        yield Finding(
+            "validation_in_train", "warning", None, message, places, "Take these rows from the training file."
+        )
+    asked = _asked(case.data.train)
+    again = [row for row in case.data.validation if _key(row) in asked]
+    if again:
+        message = f"{share(len(again), len(case.data.validation))} validation rows ask what a training row asks"
+        yield _held_out("validation_in_train", message, again, asked, len(case.data.validation))
+
+
+def probe_in_train(case: DoctorInput) -> Iterator[Finding]:
+    """A probe that is trained on measures memory."""
+    asked = _asked(case.data.train)
+    again = [probe for probe in case.probes if _key(probe) in asked]
+    if again:
+        message = f"{share(len(again), len(case.probes))} probes stand in the training rows: their answers are memory"
+        yield _held_out("probe_in_train", message, again, asked, len(case.probes))
+
+
+def _held_out(
+    rule: str, message: str, again: Iterable[Example | Probe], asked: dict[tuple[str, str], Example], all: int
+) -> Finding:
+    pairs = [(item, asked[_key(item)]) for item in again]
+    places = "; ".join(f"{item.id} is {row.source or row.id}: {row.instruction[:40]!r}" for item, row in pairs[:PLACES])
+    cure = "Take from the training data: " + ", ".join(row.source or row.id for _, row in pairs)
+    return Finding(rule, "error" if len(pairs) == all else "warning", None, message, places, cure)
+
+
+def _asked(rows: Iterable[Example]) -> dict[tuple[str, str], Example]:
+    return {_key(row): row for row in rows}
+
+
+def _key(row: Example | Probe) -> tuple[str, str]:
+    return " ".join(row.instruction.split()), " ".join(row.input.split())

@@ -1,0 +1,149 @@
+"""Rules on a template's words: placeholders, its two prompts, the marker before the answer, the model's own format."""
+
+import re
+from collections.abc import Iterator
+from difflib import unified_diff
+from itertools import combinations
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Finding
+from iikata.core.registry import did_you_mean
+from iikata.doctor.doctor_input import FIELDS, DoctorInput, garbled, literals, placeholders, prompts, share, short
+from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, native
+from iikata.templates.template import SENTINELS
+from iikata.tokenize import encode_prompt, end_id
+
+DIFF_LINES = 12
+PROMPTS_COMPARED = 24
+
+
+def template(case: DoctorInput) -> Iterator[Finding]:
+    """A template must be there, be readable, and accept every row."""
+    for name, why in case.broken.items():
+        yield Finding("template", "error", name, why, cure="See the message; iikata templates list has others.")
+    for name, found in case.templates.items():
+        if name in case.experiment.templates and name in BUILT_IN and found != BUILT_IN[name]:
+            message = f"templates/{name} beside the experiment is taken, and it is not the built-in {name}"
+            yield Finding("template", "warning", name, message, cure="Give the file another name, or delete it.")
+
+
+def placeholder(case: DoctorInput) -> Iterator[Finding]:
+    """Every field must reach the prompt; a misspelt placeholder and other braces are written as they are."""
+    for name, found in case.templates.items():
+        texts = {"prompt_no_input": "", "prompt_input": ""} | dict(prompts(found))
+        faults = list(found.faults()) if isinstance(found, AlpacaTemplate) else list(_missing(found))
+        words = placeholders(found)
+        for key, fault in faults:
+            misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, FIELDS)))
+            yield Finding("placeholder", "error", name, f'"{key}" {fault}{misspelt}', short(_shown(texts[key])), _FILL)
+        for word in dict.fromkeys(words if not faults else ()):
+            message = f"{{{word}}} is no placeholder and is written as it is{did_you_mean(word, FIELDS)}"
+            yield Finding(
+                "placeholder", "warning", name, message, f"{{{word}}}", "Placeholders: {instruction}, {input}"
+            )
+        braces = [part for part in literals(found) if re.search(r"[{}]", re.sub(r"\{\s*\w+\s*\}", "", part))]
+        if braces:
+            yield Finding("placeholder", "info", name, "braces are written as they are", short(braces[0]))
+
+
+_FILL = '"prompt_input": "… {instruction} … {input} …", "prompt_no_input": "… {instruction} …"'
+
+
+def _missing(found: Template) -> Iterator[tuple[str, str]]:
+    """Yield what a template of another kind than Alpaca's does not write."""
+    for key, text in prompts(found):
+        for stand_in, field in zip(SENTINELS, FIELDS if key == "prompt_input" else FIELDS[:1], strict=False):
+            if stand_in not in text:
+                yield key, f"has no {field}, so the model would never see it."
+
+
+def _shown(text: str) -> str:
+    for stand_in, field in zip(SENTINELS, FIELDS, strict=False):
+        text = text.replace(stand_in, f"{{{field}}}")
+    return text
+
+
+def variants(case: DoctorInput) -> Iterator[Finding]:
+    """Prompts with and without an input should end alike, or the model learns two ways to begin an answer."""
+    for name, found in case.templates.items():
+        if garbled(found):  # its cure would paste the fault
+            continue
+        (_, without), (_, with_input) = prompts(found)
+        tails = [re.split("|".join(SENTINELS), text)[-1] for text in (without, with_input)]
+        if tails[0] != tails[1]:
+            ends = [f"{tail!r} {case.tokens(tail, start=False)}" for tail in tails]
+            evidence = f"prompt_no_input ends {ends[0]}, prompt_input {ends[1]}"
+            cured = _shown(without[: len(without) - len(tails[0])] + tails[1])
+            cure = f'"prompt_no_input": {_quoted(cured)}'
+            yield Finding("variants", "warning", name, "the two prompts end differently", evidence, cure)
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
+
+
+def response_split(case: DoctorInput) -> Iterator[Finding]:
+    """The marker at which Alpaca-LoRA's scripts cut an answer out must stand in both prompts and nowhere else."""
+    for name, found in case.templates.items():
+        marker = found.response_split if isinstance(found, AlpacaTemplate) else ""
+        if not marker or garbled(found):
+            continue
+        lacking = [key for key, text in prompts(found) if marker not in text]
+        if lacking:
+            message = f"response_split {marker!r} is not in {' and '.join(lacking)}; scripts that cut there would fail"
+            last = [line for line in _shown(dict(prompts(found))[lacking[0]]).splitlines() if line.strip()][-1:]
+            cure = f'"response_split": {_quoted(last[0].strip())}' if last else ""
+            yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", cure)
+        rows = [row for row in case.data.train if marker in row.instruction + "\n" + row.input + "\n" + row.output]
+        if rows:
+            message = (
+                f"response_split {marker!r} stands in {share(len(rows), len(case.data.train))} training rows; scripts "
+                "that cut there would return the user's text (iikata cuts by tokens)"
+            )
+            places = ", ".join(row.source or row.id for row in rows[:3])
+            cure = "Choose a marker that no row has, or take these rows out."
+            yield Finding("response_split", "warning", name, message, places, cure)
+
+
+def dated(case: DoctorInput) -> Iterator[Finding]:
+    """A template that asks for today is told one fixed day, or prompts would change overnight: information."""
+    for name, found in case.templates.items():
+        if isinstance(found, JinjaTemplate) and found.date:
+            message = "the template asks for today's date and is always told the same day"
+            cure = f'Another day: a template file with "kind": "jinja" and "date": "{found.date}"'
+            yield Finding("dated", "info", name, message, found.date, cure)
+
+
+def native_differs(case: DoctorInput) -> Iterator[Finding]:
+    """How a template departs from the format the model was made with: information, for that is the question."""
+    if case.tokenizer.chat_template is None:
+        return
+    try:
+        own = native(case.tokenizer.chat_template, case.tokenizer.named_tokens).render("{instruction}").prompt
+    except IikataError:
+        return
+    for name, found in case.templates.items():
+        shown = _shown(dict(prompts(found))["prompt_no_input"])
+        if shown == own:
+            continue
+        lines = list(unified_diff(own.split("\n"), shown.split("\n"), "native", name, lineterm="", n=0))
+        diff = "\n".join(line for line in lines[:DIFF_LINES] if not line.startswith("@@"))
+        message = "the template is not the model's own chat template"
+        yield Finding("native_differs", "info", name, message, diff, "templates: [native]  # to compare with it")
+
+
+def same_tokens(case: DoctorInput) -> Iterator[Finding]:
+    """Two templates that become the same tokens are one: comparing them compares nothing."""
+    texts = [(row.instruction, row.input) for row in case.data.train]
+    texts = [*((probe.instruction, probe.input) for probe in case.probes), *texts][:PROMPTS_COMPARED]
+    seen = {}
+    for name, found in case.templates.items():
+        asked = [encode_prompt(found, case.tokenizer, *text) for text in texts]
+        rows = [found.render(row.instruction, row.input, row.output) for row in case.data.train[:PROMPTS_COMPARED]]
+        answers = [case.tokenizer.ids(row.completion) for row in rows]
+        seen[name] = (asked, answers, end_id(found, case.tokenizer))
+    for first, second in combinations(seen, 2):
+        if seen[first] == seen[second]:
+            tokens = [case.tokenizer.token(id) for id in seen[first][0][0][:12]]
+            message = f"{first} and {second} become the same tokens in {len(texts)} prompts: they are one template"
+            yield Finding("same_tokens", "error", second, message, f"{tokens} …", f"Leave {second} out of templates.")

@@ -1,0 +1,112 @@
+"""Rules on what a model's folder declares of its tokens, and what a template makes of it: ends, rows, markers, BOS."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from iikata.core.records import Finding
+from iikata.doctor.doctor_input import DoctorInput, literals
+from iikata.tokenize import encode_prompt, end_id
+from iikata.tokenize.declared import declared_ends
+from iikata.tokenize.load import piece_file
+from iikata.tokenize.settings import embedding_rows
+
+MARKER = re.compile(r"<[|｜][^|｜<>\s]{1,40}[|｜]>|<NL>|<(?:start|end)_of_turn>")
+"""What a template writes as one token of the model it was made for."""
+
+
+def untrained_stop(case: DoctorInput) -> Iterator[Finding]:
+    """A token that ends answers must be one that the model has seen end them; LoRA does not train its row."""
+    tokenizer, base = case.tokenizer, _base_vocabulary(case.folder)
+    rows = embedding_rows(case.folder) or tokenizer.vocab_size
+    known = set(declared_ends(case.folder, tokenizer.vocab_size))
+    for name, template in case.templates.items():
+        stops = {tokenizer.read_whole[text] for text in template.stop if text in tokenizer.read_whole}
+        for id in sorted({end_id(template, tokenizer), *stops} - known):
+            text = tokenizer.token(id)
+            if id < rows and (not base or text in base or text in (tokenizer.chat_template or "")):
+                continue
+            message = (
+                f"answers end with {text!r}, which this model was never trained on, judged by: it was added after the "
+                f"{len(base)} tokens of the base vocabulary, and neither eos_token_id in config.json and "
+                "generation_config.json nor the chat template has it"
+            )
+            if id >= rows:
+                message = f"answers end with {text!r}, for which the model has no embedding row (config: {rows})"
+            severity, evidence = (
+                "error" if id >= rows else "warning",
+                f"{text!r} -> id {id}; trained ends: {sorted(known)}",
+            )
+            cure = f"End the answer with {tokenizer.token(tokenizer.eos_id)} instead."
+            yield Finding("untrained_stop", severity, name, message, evidence, cure)
+
+
+def no_row(case: DoctorInput) -> Iterator[Finding]:
+    """A token beyond the model's embedding cannot be read or written at all."""
+    rows = embedding_rows(case.folder)
+    if rows is None:
+        return
+    for name, template in case.templates.items():
+        asked = [encode_prompt(template, case.tokenizer, probe.instruction, probe.input) for probe in case.probes]
+        ids = set(encode_prompt(template, case.tokenizer, "a")).union(
+            *asked, *(row.input_ids for row in case.rows(name))
+        )
+        if beyond := sorted(id for id in ids - {end_id(template, case.tokenizer)} if id >= rows):
+            text = case.tokenizer.token(beyond[0])
+            message = f"{text!r} has no row in the model's embedding of {rows} (config.json), so this would fail"
+            cure = f"Take {text} from the template and the rows, or give the model that has a row for it."
+            yield Finding("no_row", "error", name, message, f"{text!r} -> id {beyond[0]}", cure)
+
+
+def odd_end(case: DoctorInput) -> Iterator[Finding]:
+    """An end that the model declares and that any text may hold cuts answers in the middle, as it does elsewhere."""
+    whole = set(case.tokenizer.read_whole.values())
+    ids = [id for id in declared_ends(case.folder, case.tokenizer.vocab_size) if id < case.tokenizer.vocab_size]
+    for id in sorted({id for id in ids if id not in whole}):
+        text = case.tokenizer.token(id)
+        message = f"the model declares that {text!r} ends an answer, which is no special token: every cell stops there"
+        cure = "Where that is not meant, take it from eos_token_id in config.json or generation_config.json."
+        yield Finding("odd_end", "warning", None, message, f"id {id}: {text!r}", cure)
+
+
+def plain_marker(case: DoctorInput) -> Iterator[Finding]:
+    """A template's marker that is no token here is read as letters: a model made for it has it as one token."""
+    for name, template in case.templates.items():
+        end = template.render("instruction", "", "answer").end
+        convention = [template.newline] if template.newline and template.newline.strip() else []
+        found = [mark for text in (*literals(template), end) for mark in MARKER.findall(text)]
+        for mark in dict.fromkeys([*convention, *found]):
+            tokens = case.tokens(mark, start=False)
+            if len(tokens) > 1:
+                what = "what this template writes for a line break" if mark in (*convention, "<NL>") else "a marker"
+                message = f"{mark!r}, {what}, is no token of this vocabulary: it is read and written as plain letters"
+                cure = "Nothing to paste where that is meant. Else a template in this model's own markers: native."
+                yield Finding("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", cure)
+
+
+def bos_flag(case: DoctorInput) -> Iterator[Finding]:
+    """`add_bos_token` says one thing and tokenizer.json's post-processor another; transformers 5 reads the latter."""
+    flag, path = case.settings("tokenizer_config.json").get("add_bos_token"), case.folder / "tokenizer.json"
+    begins = case.tokenizer.bos_id is not None
+    if path.is_file() and isinstance(flag, bool) and flag != begins and "bos_token" in case.tokenizer.named_tokens:
+        message = (
+            f"tokenizer_config.json says add_bos_token: {str(flag).lower()}, but tokenizer.json's post_processor "
+            f"{'puts a BOS' if begins else 'puts no BOS'} before a text. The latter is taken, as transformers 5 does; "
+            "transformers 4 may have trained with the other"
+        )
+        cure = "Make both say what the model was trained with."
+        yield Finding("bos_flag", "warning", None, message, case.tokenizer.named_tokens["bos_token"], cure)
+
+
+def _base_vocabulary(folder: Path) -> set[str]:
+    """Return the tokens that the vocabulary was trained with, added ones left out; empty where no file tells."""
+    path, model = folder / "tokenizer.json", piece_file(folder)
+    if path.is_file():
+        vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+        return {token if isinstance(token, str) else token[0] for token in vocabulary}
+    if model is None:
+        return set()
+    from iikata.tokenize.sentencepiece import parsed
+
+    return {piece.piece for piece in parsed(model.read_bytes()).pieces}

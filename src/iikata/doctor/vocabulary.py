@@ -1,0 +1,101 @@
+"""Rules on the vocabulary: unknown tokens, ids that coincide, the model's own SentencePiece file, the way out."""
+
+from collections.abc import Iterator, Sequence
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Finding
+from iikata.doctor.doctor_input import DoctorInput, literals, share, short
+from iikata.tokenize import disagreement, other_tokens
+from iikata.tokenize.load import piece_file
+
+ROWS_COMPARED = 200
+"""Training rows on which the two tokenizers are compared."""
+MANY = 0.01
+"""Share of texts tokenized otherwise above which a model is fed what it was not trained on."""
+
+
+def unknown_token(case: DoctorInput) -> Iterator[Finding]:
+    """Letters that the vocabulary lacks all become one unknown token: the template is not what is written."""
+    for name, template in case.templates.items():
+        parts = [part for part in (*literals(template), template.newline or "") if case.unknown(part)]
+        if parts:
+            message = f"the vocabulary lacks some of the template's letters: {_around_unknown(case, parts)}"
+            evidence = f"{parts[0]!r} -> {case.tokens(parts[0])}"
+            yield Finding("unknown_token", "error", name, message, evidence, _writable(case))
+    rows = [row for row in case.data.train[:ROWS_COMPARED] if case.unknown(row.output)]
+    if rows:
+        looked_at = len(case.data.train[:ROWS_COMPARED])
+        message = f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks"
+        evidence = f"{rows[0].source}: {_around_unknown(case, [rows[0].output])}"
+        cure = "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter."
+        yield Finding("unknown_token", "warning", None, message, evidence, cure)
+
+
+def _around_unknown(case: DoctorInput, texts: Sequence[str]) -> str:
+    """Return the first unknown token between its neighbours."""
+    ids = case.tokenizer.ids(texts[0])
+    first = ids.index(case.tokenizer.unk_id) if case.tokenizer.unk_id in ids else 0
+    return " ".join(case.tokenizer.token(id) for id in ids[max(0, first - 1) : first + 2])
+
+
+def _writable(case: DoctorInput) -> str:
+    if not case.writable:
+        return "Write the template in letters of this vocabulary."
+    return f"templates: [{', '.join(case.writable)}]  # whose letters this vocabulary has"
+
+
+def sentencepiece(case: DoctorInput) -> Iterator[Finding]:
+    """A converted tokenizer must give the ids of the SentencePiece file the model was trained with."""
+    rows = [text for row in case.data.train[:ROWS_COMPARED] for text in (row.instruction, row.output)]
+    texts = [*(part for template in case.templates.values() for part in literals(template)), *rows]
+    differ = disagreement(case.tokenizer, case.folder, texts)
+    own_file = piece_file(case.folder)
+    if differ and own_file:
+        text, ids, own = min(differ, key=lambda found: len(found[0]))
+        severity = "error" if len(differ) > MANY * len(texts) else "warning"
+        message = f"tokenizer.json and {own_file.name} differ in the tokens of {share(len(differ), len(texts))} texts"
+        evidence = f"{text[:40]!r} -> {ids[:12]}, SentencePiece {own[:12]}"
+        path = case.folder / "tokenizer.json"
+        yield Finding("sentencepiece", severity, None, message, evidence, f"mv {path} {path}.off")
+
+
+def ids_coincide(case: DoctorInput) -> Iterator[Finding]:
+    """One id for two meanings: an unknown letter that ends the answer, padding that looks like the end."""
+    tokenizer = case.tokenizer
+    named = {"unknown": tokenizer.unk_id, "end": tokenizer.eos_id, "pad": tokenizer.pad_id}
+    for first, second in (("unknown", "end"), ("unknown", "pad"), ("pad", "end")):
+        id = named[first]
+        if id is None or id != named[second]:
+            continue
+        ends = (first, second) == ("unknown", "end") and id in tokenizer.ids("\ue000")
+        why = "any letter that the vocabulary lacks would end the answer" if ends else HARMLESS[first]
+        message = f"the {first} and the {second} token are one and the same: {why}"
+        cure = f"Name another unk_token or eos_token in {case.folder / 'tokenizer_config.json'}." if ends else ""
+        severity, evidence = "error" if ends else "info", f"id {id}: {tokenizer.token(id)!r}"
+        yield Finding("ids_coincide", severity, None, message, evidence, cure)
+
+
+HARMLESS = {
+    "unknown": "harmless, for nothing is padded and this vocabulary can write every letter or has another end",
+    "pad": "harmless, for masks are explicit and nothing is padded",
+}
+
+
+def exported_tokens(case: DoctorInput) -> Iterator[Finding]:
+    """What cannot be exported is said before it is trained: a SentencePiece model needs an exact tokenizer.json."""
+    rows = [row for name in case.encoded for row in case.rows(name)[:ROWS_COMPARED]]
+    texts = [*(row.prompt + row.completion for row in rows), *(row.prompt for row in rows)]
+    try:
+        differ = other_tokens(case.tokenizer, texts)
+    except IikataError as error:
+        yield Finding("exported_tokens", "warning", None, f"no arm could be exported: {error}", "", _OWN_FILE)
+        return
+    if differ:
+        message = (
+            f"no arm could be exported: the tokenizer.json made from this SentencePiece model gives "
+            f"{share(len(differ), len(texts))} texts other tokens"
+        )
+        yield Finding("exported_tokens", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
+
+
+_OWN_FILE = "Put the model's own tokenizer.json into its folder, or go on where only the comparison matters."

@@ -1,0 +1,138 @@
+"""Rules on line breaks and other white space: what the tokenizer makes of them."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+
+from iikata.core.records import Encoded, Example, Finding
+from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
+from iikata.templates import BUILT_IN, AlpacaTemplate, Template
+
+BLANK = re.compile(r"[^\S\n]+")
+"""White space that breaks no line."""
+BLANKS = " \u3000"
+
+
+def newline(case: DoctorInput) -> Iterator[Finding]:
+    """A line break must come back from the tokenizer, or be written as something that does."""
+    for name, template in case.templates.items():
+        convention = template.newline or "\n"
+        lost = [part for part in literals(template) if case.back(part).count("\n") != part.count("\n")]
+        if case.back(convention) == convention and not lost:
+            continue
+        breaks = sum(part.count("\n") for part in lost)
+        fields = [(row.instruction, row.input, row.output) for row in case.data.train]
+        rows = [next(text for text in row if "\n" in text) for row in fields if any("\n" in text for text in row)]
+        message = (
+            f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
+            f"{breaks} in the template, and those in {share(len(rows), len(fields))} training rows"
+        )
+        if lost or rows:
+            shown = _around((lost or rows)[0]).replace("\n", convention)
+            evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
+            cure = _newline_cure(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_CURE
+            yield Finding("newline", "warning", name, message, evidence, cure)
+
+
+_ROWS_CURE = "Nothing to paste: this vocabulary has no line break; their answers are trained on one line."
+
+
+def whitespace(case: DoctorInput) -> Iterator[Finding]:
+    """Blanks, tabs and wide blanks must come back too; where not, indentation and tables are lost."""
+    for name, template in case.templates.items():
+        parts = [(part, lost) for part in literals(template) if (lost := _lost_blanks(case, part))]
+        if parts:
+            part, lost = parts[0]
+            message = f"the tokenizer changes white space of the template: {', '.join(map(repr, sorted(lost)))}"
+            evidence = f"{part!r} -> {case.tokens(part, start=False)} -> {case.back(part)!r}"
+            cure = "Write the template with single blanks only."
+            yield Finding("whitespace", "warning", name, message, evidence, cure)
+    rows = [(row, lost) for row in case.data.train if (lost := _lost_blanks(case, row.output))]
+    if rows:
+        message = f"in {share(len(rows), len(case.data.train))} answers the tokenizer changes white space"
+        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_CURE)
+
+
+def _lost_blanks(case: DoctorInput, text: str) -> set[str]:
+    return {run for run in set(BLANK.findall(text)) if run != " " and case.back(run) != run}
+
+
+_BLANKS_CURE = "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out."
+
+
+def _blank_evidence(case: DoctorInput, row: Example, lost: set[str]) -> str:
+    found = next(match for match in BLANK.finditer(row.output) if match[0] in lost)
+    shown = row.output[max(0, found.start() - 8) : found.end() + 8]
+    return f"{row.source}: {shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
+
+
+def trailing_space(case: DoctorInput) -> Iterator[Finding]:
+    """A blank at the prompt's end moves into the answer, or is taken away from its first word."""
+    for name in case.encoded:
+        ending = [row for row in case.rows(name) if row.prompt != row.prompt.rstrip(BLANKS)]
+        changed = [row for row in ending if _other_start(case, row)]
+        if not changed:
+            continue
+        row = changed[0]
+        (first, _), (bare, _) = answer_start(case, row.prompt, row.completion), _without_blank(case, row)
+        message = (
+            "the prompt ends in a blank, which changes the answer's first token, or how the answer is tokenized "
+            f"behind it, in {share(len(changed), len(ending))} rows"
+        )
+        evidence = (
+            f"{row.prompt[-8:]!r} + {row.completion[:8]!r}: answer begins {first!r}, without the blank {bare!r}, "
+            f"as one text {case.tokens(row.prompt[-8:] + row.completion[:8], start=False)}"
+        )
+        yield Finding("trailing_space", "warning", name, message, evidence, _stripped(case.templates[name]))
+
+
+def answer_start(case: DoctorInput, prompt: str, answer: str) -> tuple[str, bool]:
+    """Return the answer's first token as it is trained, and whether the prompt's tokens begin those of the whole.
+
+    An answer that quotes a special token is always tokenized apart, which is no fault of the prompt.
+    """
+    tokenizer = case.tokenizer
+    asked, joint = tokenizer.ids(prompt), tokenizer.ids(prompt + answer)
+    if joint[: len(asked)] == asked and not tokenizer.has_special(answer):
+        return "".join(map(tokenizer.token, joint[len(asked) :][:1])), True
+    alone = tokenizer.ids(answer, special=False, start=False)[:1]
+    return "".join(map(tokenizer.token, alone)), tokenizer.has_special(answer)
+
+
+def _without_blank(case: DoctorInput, row: Encoded) -> tuple[str, bool]:
+    return answer_start(case, row.prompt.rstrip(BLANKS), row.completion)
+
+
+def _other_start(case: DoctorInput, row: Encoded) -> bool:
+    first, whole = answer_start(case, row.prompt, row.completion)
+    return not whole or first != _without_blank(case, row)[0]
+
+
+def _around(text: str) -> str:
+    first = text.index("\n")
+    return text[max(0, first - 6) : first + 10]
+
+
+def _newline_cure(case: DoctorInput, template: Template) -> str:
+    if template.newline is None and case.whole("<NL>"):
+        line = 'newline: "<NL>"; in the template\'s file: "newline": "<NL>"'
+        if BUILT_IN.get(template.name) != template:
+            return line
+        return f"{line}. As a file of its own: {as_file(replace(template, newline='<NL>'))}"
+    if case.tokenizer.chat_template:
+        return "templates: [native]"
+    if not isinstance(template, AlpacaTemplate) or garbled(template):
+        return "A template without line breaks."
+    breaks = rf"(?:\n|{re.escape(template.newline or chr(10))})+"
+    first, second = (re.sub(breaks, " ", text) for text in (template.prompt_input, template.prompt_no_input))
+    flat = replace(template, newline=None, prompt_input=first, prompt_no_input=second)
+    return f"A template without line breaks; this one: {as_file(flat)}"
+
+
+def _stripped(template: Template) -> str:
+    if not isinstance(template, AlpacaTemplate):
+        return "Take the blank from the end of the generation prompt."
+    both = {key: getattr(template, key) for key, text in prompts(template) if text != text.rstrip(BLANKS)}
+    lines = {key: json.dumps(text.rstrip(BLANKS), ensure_ascii=False) for key, text in both.items()}
+    return ", ".join(f'"{key}": {text}' for key, text in lines.items())

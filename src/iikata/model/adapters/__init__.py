@@ -1,0 +1,1 @@
+"""LoRA weights: on the model, side by side, and as PEFT's files."""

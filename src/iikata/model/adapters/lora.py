@@ -1,0 +1,185 @@
+"""Low-rank adapters of many arms over one frozen base; one arm speaks, or several side by side."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from iikata.core.errors import IikataError
+from iikata.core.rng import stream_seed
+from iikata.model.adapters.flat import FlatAdapters, LoraShape, Weights
+from iikata.model.adapters.lora_linear import LoraLinear
+from iikata.model.adapters.multi_lora import MultiLora, join
+from iikata.model.files.code import unsupported
+from iikata.model.layers import decoder_of
+
+OTHER = "another model, or for other modules; give it the base that it was trained over"
+
+EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
+"""Names that peft, in a model whose experts are one tensor, takes for the experts', whatever module is named so."""
+
+
+class Adapters:
+    """All arms' adapters on one model. The base itself is never changed."""
+
+    def __init__(self, model: nn.Module, shape: LoraShape) -> None:
+        self.shape = shape
+        self.layers: dict[str, LoraLinear] = {}
+        self._stacks: dict[str, FlatAdapters] = {}
+        linears = dict(linears_of(model))
+        refuse_no_linears(model)
+        known = linear_names(model)
+        odd = sorted(target for target in shape.target_modules if not any(_is(name, target) for name in linears))
+        if odd or not shape.target_modules:
+            raise IikataError(
+                f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
+                f"It has: {', '.join(known)}."
+            )
+        for name, module in linears.items():
+            if any(_is(name, target) for target in shape.target_modules):
+                salt = stream_seed("dropout", name) % 2**31
+                layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout, salt)
+                parent, _, last = name.rpartition(".")
+                setattr(model.get_submodule(parent), last, layer)
+                self.layers[name] = layer
+        # By last parts alone, peft would adapt a vision part's modules too.
+        others = [name for name, _ in model.named_modules() if name not in self.layers and not name.endswith(".base")]
+        if any(_is(name, target) for name in others for target in shape.target_modules):
+            self.shape = replace(shape, target_modules=tuple(self.layers))
+
+    def __contains__(self, arm: str) -> bool:
+        return arm in self._stacks
+
+    def initialise(self, arm: str, seed: int) -> None:
+        """Give `arm` PEFT's initial weights: A uniform (Kaiming, a = sqrt 5), B zero. A stream a module."""
+        weights: Weights = {}
+        for name, size in self._sizes().items():
+            weights[name] = torch.zeros(size)
+            if name.endswith("lora_A"):
+                generator = torch.Generator().manual_seed(stream_seed("lora", seed, name.removesuffix(".lora_A")))
+                nn.init.kaiming_uniform_(weights[name], a=5**0.5, generator=generator)
+        self.load(arm, weights)
+
+    def load(self, arm: str, weights: Mapping[str, Tensor]) -> None:
+        """Take `weights` for `arm`. Raises IikataError where names, shapes or numbers are not such as this model's."""
+        sizes = self._sizes()
+        if odd := sorted(set(sizes) ^ set(weights)):
+            raise IikataError(
+                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}. "
+                f"It was trained for {OTHER}."
+            )
+        for name, size in sizes.items():
+            if (seen := tuple(weights[name].shape)) != size:
+                raise IikataError(
+                    f"adapter {arm}: {name} is {seen}, the model wants {size}. It was trained for {OTHER}."
+                )
+            if not bool(weights[name].isfinite().all()):
+                raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
+        self._stacks[arm] = self._stack((arm,))
+        self._stacks[arm].put(arm, weights)
+
+    def _sizes(self) -> dict[str, tuple[int, int]]:
+        sizes = {}
+        for name, layer in self.layers.items():
+            sizes[f"{name}.lora_A"] = (self.shape.r, int(layer.base.in_features))
+            sizes[f"{name}.lora_B"] = (int(layer.base.out_features), self.shape.r)
+        return sizes
+
+    def _stack(self, arms: Sequence[str]) -> FlatAdapters:
+        reference = next(iter(self.layers.values())).base.weight
+        kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
+        return FlatAdapters(arms, self._sizes(), reference.device, kind)
+
+    def stack(self, arms: Sequence[str]) -> None:
+        """Lay the weights of `arms` side by side, so that they can speak together; before they are trained."""
+        together = self._stack(arms)
+        for arm in arms:
+            together.put(arm, self.weights(arm))
+        self._stacks |= dict.fromkeys(arms, together)
+
+    def stack_of(self, arm: str) -> FlatAdapters:
+        """Return where the arm's weights lie, alone or beside others'."""
+        return self._stacks[arm]
+
+    def drop(self, arm: str) -> None:
+        """Forget an arm's weights."""
+        self.set_adapter(None)
+        del self._stacks[arm]
+
+    def weights(self, arm: str) -> Weights:
+        """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
+        return self._stacks[arm].of(arm)
+
+    def set_adapter(self, arm: str | None, noise: Tensor | None = None) -> None:
+        """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
+        weights = self._stacks[arm].of(arm) if arm is not None else {}
+        self._give(weights, None, noise)
+
+    def set_adapters_by_bucket(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
+        """Let all arms of `arm`'s stack answer at once, each in its own buckets of tokens."""
+        self._give(self._stacks[arm].leaves, buckets, noise)
+
+    def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
+        """Copy the weights of `arms`, at least one, so that their tokens can mix."""
+        return join(arms, [self.weights(arm) for arm in arms], self.shape.r, kind)
+
+    def set_adapter_per_token(self, multi_lora: MultiLora, who: Tensor) -> None:
+        """Let each token speak as the arm at its place [T], as the untuned base where that is -1."""
+        self._give(multi_lora.weights, None, None, multi_lora.column_mask(who))
+
+    def _give(
+        self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, column_mask: Tensor | None = None
+    ) -> None:
+        for name, layer in self.layers.items():
+            layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
+            layer.buckets, layer.noise, layer.column_mask = buckets, noise, column_mask
+
+
+def refuse_no_linears(model: Any) -> None:
+    """Raise IikataError where there is nothing that an adapter could go on."""
+    if not linear_names(model):
+        folder = Path(model.config.name_or_path)
+        raise unsupported(folder, model.config, "it has no linear layers that an adapter could go on")
+
+
+def linear_names(model: Any) -> list[str]:
+    """Return the last name parts of the linear layers inside the decoder, in order; the head is not one."""
+    return list(dict.fromkeys(name.rpartition(".")[2] for name, _ in linears_of(model)))
+
+
+def linears_of(model: Any) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the linear layers of the decoder, by their names in the model; none of a vision or audio part."""
+    decoder = decoder_of(model)
+    head, inside = model.get_output_embeddings(), set(decoder.modules())
+    kept = EXPERTS if any(parameter.dim() == 3 for parameter in decoder.parameters()) else ()
+    for name, module in model.named_modules():
+        if module in inside and module is not head and _is_linear(module) and name.rpartition(".")[2] not in kept:
+            yield name, module
+
+
+def _is_linear(module: nn.Module) -> bool:
+    """Return whether a layer multiplies and does nothing else; some models' routers are linear layers that choose."""
+    own = type(module).__module__.startswith("transformers.models.") and type(module).forward is not nn.Linear.forward
+    return hasattr(module, "in_features") and hasattr(module, "weight") and not own
+
+
+def _is(name: str, target: str) -> bool:
+    """Return whether a target names a module, as peft says: whole, or by its last parts."""
+    return name == target or name.endswith(f".{target}")
+
+
+def resolve_targets(asked: str | Iterable[str], model_type: str, model: nn.Module) -> tuple[str, ...]:
+    """Turn `target_modules` into names: `auto` is PEFT's choice for the model family, `all-linear` all of them."""
+    if not isinstance(asked, str):
+        return tuple(asked)
+    if asked == "auto":
+        from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
+
+        if isinstance(known := KNOWN.get(model_type), list):
+            return tuple(known)
+    elif asked != "all-linear":
+        return (asked,)
+    return tuple(linear_names(model))

@@ -1,0 +1,121 @@
+"""Merge an adapter into its base's own files, and prove that the logits stayed."""
+
+import json
+import re
+import shutil
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from iikata.core.errors import IikataError
+from iikata.core.io import parse_json, write_text
+from iikata.model.files.locate import INDEX
+from iikata.model.files.published_config import named_for_both
+
+TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+"""||merged - adapter|| / ||adapter|| over the next-token logits; half formats round each merged weight once."""
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What the adapter adds to one weight."""
+
+    weight: Tensor
+    delta: Tensor
+
+
+def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]], trusted: bool = False) -> float:
+    """Write the base in `base` with the PEFT adapter in `adapter` merged in, in the base's own files and formats.
+
+    Code that comes with the base runs only where it is `trusted`. Returns how far the logits after `prompts` (token
+    ids) moved, both computed in float32. Raises IikataError beyond TOLERANCE.
+    """
+    from peft import PeftModel
+
+    model = _open(base, trusted)
+    kind = model.dtype
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model by a name that transformers renamed
+        tuned: Any = PeftModel.from_pretrained(_in_float32(model), str(adapter)).eval()
+    before = _logits(tuned, prompts)
+    _write(base, dest, _changes(tuned))
+    del model, tuned
+    moved = float((_logits(_in_float32(_open(dest, trusted)), prompts) - before).norm() / before.norm())
+    if not moved <= TOLERANCE[kind]:
+        raise IikataError(
+            f"{adapter}: merged in {kind}, its logits move by {moved:.2g} of their size, more than {TOLERANCE[kind]}. "
+            "Export the adapter itself, without --merge."
+        )
+    return moved
+
+
+def _open(folder: Path, trusted: bool) -> Any:
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype="auto", use_safetensors=True, local_files_only=True, trust_remote_code=trusted
+    ).eval()
+
+
+def _in_float32(model: Any) -> Any:
+    # Parameters only: rotary frequencies are buffers in float32, and rounding them would move every position.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.float()
+    return model
+
+
+def _logits(model: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
+    with torch.inference_mode():
+        return torch.stack([model(input_ids=torch.tensor([list(ids)])).logits[0, -1].float() for ids in prompts])
+
+
+def _changes(tuned: Any) -> dict[str, _Change]:
+    """Return what peft would add to each adapted weight, by the module's name."""
+    found = {}
+    for name, layer in tuned.base_model.model.named_modules():
+        if hasattr(layer, "get_delta_weight"):
+            found[f"{name}.weight"] = _Change(layer.base_layer.weight, layer.get_delta_weight("default").detach())
+    return found
+
+
+def _write(base: Path, dest: Path, changes: dict[str, _Change]) -> None:
+    """Copy the base's files with its weights changed: names and configuration stay what every reader knows."""
+    dest.mkdir(parents=True, exist_ok=True)
+    left = set(changes)
+    for path in sorted(base.glob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+        for name, tensor in tensors.items():
+            if module := next((m for m in left if _is(m, name) and _same(changes[m].weight, tensor)), None):
+                tensors[name] = (tensor.float() + changes[module].delta).to(tensor.dtype)
+                left.remove(module)
+        save_file(tensors, dest / path.name, metadata)
+    if left:
+        raise IikataError(
+            f"{base}: {len(left)} of the adapter's weights are not in its files as transformers loads them, the first "
+            f"is {min(left)}. Export the adapter itself, without --merge."
+        )
+    config = named_for_both(parse_json((base / "config.json").read_bytes()))
+    write_text(dest / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
+    for name in (INDEX, "generation_config.json"):
+        if (base / name).is_file():
+            shutil.copyfile(base / name, dest / name)
+
+
+def _is(module: str, name: str) -> bool:
+    """Return whether a tensor may be this module's: composite models' files have other names in front."""
+    ends = [(re.findall(r"\d+", text), text.split(".")[-2:]) for text in (module, name)]
+    return ends[0] == ends[1]
+
+
+def _same(weight: Tensor, tensor: Tensor) -> bool:
+    return weight.shape == tensor.shape and torch.equal(weight, tensor.to(weight.dtype))

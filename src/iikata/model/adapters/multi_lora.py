@@ -1,0 +1,68 @@
+"""Adapters whose tokens mix freely in one call: their factors one below the other, and a mask of whose columns count.
+
+Every token is multiplied with every arm's A; what is not its own arm's is set to zero before B. For the ranks and
+numbers of arms that share a call this costs less than fetching each row's own factors.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from iikata.core.errors import IikataError
+from iikata.model.adapters.flat import Weights
+
+ALIGNED = 8
+"""Each arm has a multiple of so many columns: products on a GPU want it so, and on CPU a sum over columns may be
+taken in several lanes, so that an arm's bits would follow its place."""
+LEAST = 16
+"""Columns of all arms at least: over fewer, float32 products on CPU round otherwise (measured with MKL)."""
+
+
+@dataclass(frozen=True)
+class MultiLora:
+    """The factors of some arms in the model's type: `{module}.lora_A` [n, in], `{module}.lora_B` [out, n]."""
+
+    places: dict[str, int]
+    """Arm -> which of the arms it is."""
+    width: int
+    """Columns an arm."""
+    columns: int
+    """All arms' columns, n."""
+    weights: Weights
+
+    def column_mask(self, who: Tensor) -> Tensor:
+        """Return which columns do not count: who [T], each token's arm's place or -1 for the base -> [T, n] bool."""
+        return torch.arange(self.columns, device=who.device) // self.width != who[:, None]
+
+
+def width(r: int) -> int:
+    """Return the columns that an arm of rank `r` has."""
+    return ALIGNED * math.ceil(r / ALIGNED)
+
+
+def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dtype) -> MultiLora:
+    """Join the arms' weights. Raises IikataError where one is not finite in `kind`.
+
+    A product of zero and infinity would be a NaN in every other arm's tokens.
+    """
+    own = width(r)
+    idle = max(0, LEAST - own * len(arms))
+    joined: Weights = {}
+    for name in weights[0]:
+        is_a = name.endswith("lora_A")
+        parts = [pad(one[name].detach().to(kind), (0, 0, 0, own - r) if is_a else (0, own - r)) for one in weights]
+        whole = torch.cat(parts, dim=0 if is_a else 1)
+        joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
+    _refuse_infinite(arms, weights, kind)
+    return MultiLora({arm: place for place, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
+
+
+def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:
+    finite = torch.stack([torch.stack([x.to(kind).isfinite().all() for x in one.values()]).all() for one in weights])
+    # Asked once, not for every tensor: a GPU would be waited for each time.
+    if bad := [arm for arm, fine in zip(arms, finite.tolist(), strict=True) if not fine]:
+        raise IikataError(f"adapter {bad[0]}: holds numbers that are not finite in {kind}.")

@@ -1,0 +1,1 @@
+"""Which tokens see which, and the code that attends."""

@@ -1,0 +1,150 @@
+"""Attention over sequences packed in one row, without padding, as one operator with its backward.
+
+Sequences that begin with the same tokens hold them once: their queries look at the shared keys too. Where that is a
+second call of a kernel, the two results are merged by their log-sum-exps (Milakov and Gimelshein 2018). The gradient
+follows from the probabilities exp(score - lse), so with the merged lse each call's backward gives its share exactly.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from iikata.model.attention import plain
+from iikata.model.attention.plain import Pair, Three
+from iikata.model.kernels.operators import operator
+
+_LAYOUT = "Tensor own, Tensor tiles, Tensor shared_tiles, Tensor asks, Tensor sees, Tensor places, Tensor most"
+
+
+def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Tensor:
+    """Attend: query [T, heads, D], key and value [T, kv_heads, D] -> output [T, heads, D].
+
+    The layout is, in this order: `own` [n + 1] int32, the ends of the sequences, each causal; `tiles` and
+    `shared_tiles`, the same for the kernels of short_attention; `asks`, `sees` [m + 1] int32: the queries up to
+    `asks[i + 1]` also see the keys `sees[i]` to `sees[i + 1]` of those at `places` [P], shared ones; `most` [3] on CPU,
+    the tokens of a sequence, of a range of `asks`, of one of `sees` at most; the scale; the window, 0 for none.
+    """
+    return _Attend.apply(query, key, value, *layout)
+
+
+class _Attend(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, query, key, value, *layout):  # type: ignore[no-untyped-def, override]
+        *tensors, ctx.scale, ctx.window = layout
+        out, lse = torch.ops.iikata.attend(query, key, value, *layout)
+        ctx.save_for_backward(query, key, value, out, lse, *tensors)
+        return out
+
+    @staticmethod
+    def backward(ctx, grad):  # type: ignore[no-untyped-def, override]
+        found = torch.ops.iikata.attend_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.window)
+        return (*found, *[None] * 9)
+
+
+def _attend(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Pair:
+    own, tiles, _, asks, sees, places, most, scale, window = layout
+    if _tiled(query):
+        from iikata.model.kernels import short_attention
+
+        return short_attention.forward(query, key, value, tiles, scale, window)
+    longest, part, prefix = most.tolist()
+    out, lse = _forward(query, key, value, (own, own), (longest, longest), True, scale, window)
+    if places.numel():
+        shared = (key.index_select(0, places), value.index_select(0, places))
+        out, lse = _merge(out, lse, *_forward(query, *shared, (asks, sees), (part, prefix), False, scale, 0))
+    return out.contiguous(), lse.contiguous()
+
+
+def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
+    kind = torch.float64 if query.dtype == torch.float64 else torch.float32
+    return query.new_empty(query.shape), query.new_empty((query.shape[1], query.shape[0]), dtype=kind)
+
+
+def _attend_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, *layout: Any
+) -> Three:
+    own, tiles, shared_tiles, asks, sees, places, most, scale, window = layout
+    grad = grad.contiguous()
+    whole = (grad, query, key, value, out, lse)
+    if _tiled(query):
+        from iikata.model.kernels import short_attention
+
+        return short_attention.backward(*whole, tiles, shared_tiles, places, scale, window)
+    longest, part, prefix = most.tolist()
+    dq, dk, dv = _backward(*whole, (own, own), (longest, longest), True, scale, window)
+    if places.numel():
+        shared = (key.index_select(0, places), value.index_select(0, places))
+        more = _backward(grad, query, *shared, out, lse, (asks, sees), (part, prefix), False, scale, 0)
+        dq = dq + more[0]
+        dk, dv = (x.index_add(0, places, y) for x, y in ((dk, more[1]), (dv, more[2])))
+    return dq.contiguous(), dk.contiguous(), dv.contiguous()
+
+
+def _attend_backward_fake(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Three:
+    return query.new_empty(query.shape), key.new_empty(key.shape), value.new_empty(value.shape)
+
+
+operator(
+    f"attend(Tensor query, Tensor key, Tensor value, {_LAYOUT}, float scale, int window) -> (Tensor, Tensor)",
+    _attend,
+    _attend_fake,
+)
+operator(
+    "attend_backward(Tensor grad, Tensor query, Tensor key, Tensor value, Tensor out, Tensor lse, "
+    f"{_LAYOUT}, float scale, int window) -> (Tensor, Tensor, Tensor)",
+    _attend_backward,
+    _attend_backward_fake,
+)
+
+
+def _tiled(query: Tensor) -> bool:
+    return query.is_cuda and query.shape[-1] in (16, 32, 64, 128)
+
+
+def _forward(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    ends: Pair,
+    most: tuple[int, int],
+    causal: bool,
+    scale: float,
+    window: int,
+) -> Pair:
+    if not query.is_cuda:
+        return plain.forward(query, key, value, ends, causal, scale, window)
+    out, lse, *_ = torch.ops.aten._flash_attention_forward(
+        query, key, value, *ends, *most, 0.0, causal and not window, False,
+        scale=scale, window_size_left=window - 1 if window else -1, window_size_right=0 if causal else -1,
+    )  # fmt: skip
+    return out, lse
+
+
+def _backward(
+    grad: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    ends: Pair,
+    most: tuple[int, int],
+    causal: bool,
+    scale: float,
+    window: int,
+) -> Three:
+    if not query.is_cuda:
+        return plain.backward(grad, query, key, value, out, lse, ends, causal, scale, window)
+    unused = torch.empty(2, dtype=torch.uint64, device=query.device)  # the random state of a dropout there is not
+    return torch.ops.aten._flash_attention_backward(
+        grad, query, key, value, out, lse, *ends, *most, 0.0, causal and not window, unused, unused,
+        scale=scale, window_size_left=window - 1 if window else -1, window_size_right=0 if causal else -1,
+    )  # fmt: skip
+
+
+def _merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> Pair:
+    """Join two parts of one softmax. Where a query saw no shared key the kernel says inf: a part without weight."""
+    more_lse = more_lse.masked_fill(more_lse.isinf(), float("-inf"))
+    weight = torch.sigmoid(more_lse - lse).t()[..., None]
+    return (out + weight * (more - out)).to(out.dtype), torch.logaddexp(lse, more_lse)

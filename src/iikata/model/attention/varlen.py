@@ -1,0 +1,109 @@
+"""The layout of packed samples for flash kernels: no sample is padded, and tensors alone say who sees whom."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from iikata.model.attention.flash import attend_packed
+from iikata.model.attention.packed import Group
+from iikata.model.attention.registry import Options
+from iikata.model.attention.tiles import Sees, shared_tiles, tiles
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that any buffer of a run holds; torch's flash kernel is launched for these numbers."""
+
+    longest: int
+    """Tokens of the longest sample."""
+    part: int
+    """Tokens that one arm has in one buffer."""
+    longest_prefix: int
+
+    @classmethod
+    def over(cls, longest: int, part: int, longest_prefix: int) -> "Limits":
+        """Return powers of two: layers that have a window are compiled for `longest`, which should seldom change."""
+        return cls(*(1 << max(5, (most - 1).bit_length()) for most in (longest, part, longest_prefix)))
+
+
+@dataclass(frozen=True)
+class Varlen:
+    """Layout of one buffer of T tokens; the words are those of `attend_packed`."""
+
+    own: Tensor
+    tiles: Tensor
+    shared_tiles: Tensor
+    asks: Tensor
+    sees: Tensor
+    places: Tensor
+    most: Tensor
+    """The limits' numbers on CPU: a tensor, since compiled layers would be made anew for other numbers."""
+    limits: Limits
+
+    def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
+        query, key, value = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
+        # A window that is wider than every sample hides nothing.
+        window = options.window if options.window is not None and options.window < self.limits.longest else 0
+        out = attend_packed(
+            # Of a fused product's values a copy: kept as they are, they would keep its queries and keys alive too.
+            query, key, value.contiguous(), self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places,
+            self.most, options.scale, window,
+        )  # fmt: skip
+        return out.transpose(0, 1).unsqueeze(0)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """All that differs in length from buffer to buffer."""
+        return self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places
+
+
+def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.device) -> Varlen:
+    """Return the layout of a buffer of `tokens` tokens; what no group covers is filling, seen by nobody."""
+    sequences = _sequences(groups, tokens, limits.longest)
+    ranges = _ranges(sequences, limits.part)
+    shared = [keys for _, keys in ranges]
+    lists = (
+        [0, *(end for (_, end), _ in sequences)],
+        [*tiles(sequences)],
+        [*shared_tiles(ranges)],
+        [0, *(end for (_, end), _ in ranges)],
+        [0, *accumulate(high - low for low, high in shared)],
+    )
+    places = [place for keys in shared for place in range(*keys)]
+    own, queries, keys, asks, sees = (to_device(values, device, torch.int32) for values in lists)
+    most = torch.tensor([limits.longest, limits.part, limits.longest_prefix])
+    return Varlen(own, queries, keys, asks, sees, to_device(places, device), most, limits)
+
+
+def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]:
+    """Return every sequence and the shared keys it sees, in the buffer's order; filling is cut to `longest` tokens."""
+    found = [(group.prefix, (0, 0)) for group in groups if group.prefix[1] > group.prefix[0]]
+    found += [(suffix, group.prefix) for group in groups for suffix in group.suffixes]
+    at, whole = 0, []
+    for span, shared in [*sorted(found), ((tokens, tokens), (0, 0))]:
+        whole += [((a, min(a + longest, span[0])), (0, 0)) for a in range(at, span[0], longest)]
+        if span[1] > span[0]:
+            whole.append((span, shared if shared[1] > shared[0] else (0, 0)))
+        at = span[1]
+    return whole
+
+
+def _ranges(sequences: Sequence[Sees], part: int) -> list[Sees]:
+    """Join sequences next to each other that see the same shared keys, up to `part` tokens."""
+    joined: list[Sees] = []
+    for (start, end), shared in sequences:
+        if joined and joined[-1][1] == shared and end - joined[-1][0][0] <= part:
+            joined[-1] = ((joined[-1][0][0], end), shared)
+        else:
+            joined.append(((start, end), shared))
+    return joined
+
+
+def to_device(values: Sequence[int], device: torch.device, kind: torch.dtype = torch.long) -> Tensor:
+    """Return `values` as a tensor on `device`, without waiting for the copy."""
+    tensor = torch.from_numpy(np.array(values, dtype=np.int64)).to(kind)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)

@@ -1,0 +1,121 @@
+"""Convert a .gguf file to a folder of safetensors, once, into the cache."""
+
+import contextlib
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.core.io import sha256_of
+from iikata.model.files import gguf_parts, gguf_tokenizer
+from iikata.model.files.cache import make_once
+
+LONGEST_STEM = 60
+"""A file's name may be as long as a folder's, and the folder's name carries a hash too."""
+VERSION = 2
+"""Of what is written: 2 takes tokens and rotary factors from the file itself."""
+
+
+def convert(path: Path, cache: Path) -> Path:
+    """Return the cached folder made from `path`; its name carries the file's sha256.
+
+    Weights are de-quantised to bfloat16. Raises IikataError where transformers cannot read the file.
+    """
+    sha256 = sha256_of(path)
+    return make_once(folder_of(path, sha256, cache), lambda folder: write(path, sha256, folder))
+
+
+def folder_of(path: Path, sha256: str, cache: Path) -> Path:
+    """Return the folder in the cache that belongs to a file of this hash."""
+    return cache / f"{path.stem[:LONGEST_STEM]}-{sha256[:16]}-v{VERSION}"
+
+
+def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
+    """Write config, weights and tokenizer of a .gguf file into `folder`; returns what they came from.
+
+    Raises IikataError where the file holds what the folder would not.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    fields, tensors = _metadata(path)
+    _write_tokenizer(path, fields, folder)
+    loaded, info = _load(path, folder / ".alone")
+    config = loaded.config
+    gguf_parts.refuse_unread(path, fields, config)
+    gguf_parts.refuse_unused(path, fields["general.architecture"], set(tensors), loaded, info)
+    if (listed := len(fields["tokenizer.ggml.tokens"])) > (rows := len(loaded.get_input_embeddings().weight)):
+        raise IikataError(
+            f"{path}: the file lists {listed} tokens, but the embedding has {rows} rows. {gguf_parts.OTHER}"
+        )
+    if gguf_parts.ROPE_FACTORS in tensors:
+        config.rope_parameters = gguf_parts.rope_parameters(path, tensors[gguf_parts.ROPE_FACTORS].data, config)
+    # A model loaded from GGUF refuses to save itself ("quantized with gguf"): its weights go into a fresh one.
+    if hasattr(config, "quantization_config"):
+        del config.quantization_config
+    config.architectures = [type(loaded).__name__]
+    for key, name in (("bos", "bos"), ("eos", "eos"), ("padding", "pad")):
+        setattr(config, f"{name}_token_id", fields.get(f"tokenizer.ggml.{key}_token_id"))
+    fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    fresh.load_state_dict(loaded.state_dict())
+    fresh.generation_config.eos_token_id = gguf_tokenizer.end_ids(path, fields)
+    try:
+        fresh.save_pretrained(folder)
+    except Exception as error:  # safetensors has kinds of its own for a full disk
+        raise OSError(str(error)) from None
+    return {"file": path.name, "sha256": sha256}
+
+
+def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the file's metadata and its tensors, by their names."""
+    import gguf
+
+    try:
+        reader = gguf.GGUFReader(path)
+        fields = {name: field.contents() for name, field in reader.fields.items()}
+        fields["general.architecture"]
+    except Exception as error:  # what a damaged file makes of the reader has no class of its own
+        raise _unreadable(path, error) from None
+    return fields, {tensor.name: tensor for tensor in reader.tensors}
+
+
+def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
+    try:
+        gguf_tokenizer.write(path, fields, folder)
+    except (IikataError, OSError):
+        raise
+    except Exception as error:  # of metadata of other kinds than they are to be
+        raise _unreadable(path, error) from None
+
+
+def _load(path: Path, alone: Path) -> tuple[Any, dict[str, Any]]:
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    _stand_alone(path, alone)
+    try:
+        # The conversion's progress bar ignores transformers' own switch for such bars.
+        with contextlib.redirect_stderr(io.StringIO()):
+            opened: Any = AutoModelForCausalLM.from_pretrained(
+                str(alone), gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+            )
+    except Exception as error:
+        raise _unreadable(path, error) from None
+    shutil.rmtree(alone)
+    return opened
+
+
+def _unreadable(path: Path, error: Exception) -> IikataError:
+    return IikataError(f"{path}: transformers cannot read this .gguf file: {error}")
+
+
+def _stand_alone(path: Path, folder: Path) -> None:
+    # transformers also reads config.json and tokenizer files that happen to lie beside a .gguf file.
+    folder.mkdir()
+    try:
+        (folder / path.name).symlink_to(path.absolute())
+    except OSError:  # Windows lets few users make links
+        shutil.copyfile(path, folder / path.name)

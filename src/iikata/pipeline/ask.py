@@ -1,0 +1,215 @@
+"""One question to every cell of a run, of one adapter or of the bare base: the answers as they are written."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata import tokenize
+from iikata.config import Experiment, parse, read, template_name
+from iikata.core.errors import IikataError
+from iikata.core.lock import refuse_links
+from iikata.core.registry import did_you_mean, lookup
+from iikata.core.rng import stream_seed
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.reopen import whole_adapter
+from iikata.pipeline.stages.train import stopped, trained
+from iikata.templates import BUILT_IN, Template, load, read_saved
+
+if TYPE_CHECKING:
+    from iikata.generate import Request
+    from iikata.model.adapters.flat import LoraShape
+
+Key = tuple[str, int]
+"""A cell's name and a sample."""
+OnEvent = Callable[[Key, str, str], None]
+"""Is told a row's answer so far, and how it ended: "" while it goes on, then "stop" or "length"."""
+BASE = "base"
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+ROWS = 48
+PREFILL_TOKENS = 64
+"""Few, so that the first cells begin to speak while others' prompts are still read."""
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Who can be asked."""
+
+    ctx: RunContext
+    adapters: dict[str, Path | None]
+    """Arm -> its adapter's folder, None for the base."""
+    templates: dict[str, Template]
+
+    def cells(self) -> list[str]:
+        return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
+
+    def ask(self, instruction: str, input: str, samples: int, emit: OnEvent) -> None:
+        """Let every cell answer `samples` times, all of them side by side."""
+        from iikata.generate import Sampling, Shapes, generate
+
+        self._load()
+        settings = self.ctx.experiment.generate
+        requests = [
+            self._request(arm, name, instruction, input, samples) for arm in self.adapters for name in self.templates
+        ]
+        longest = max(len(request.prompt_ids) for request in requests)
+        arms = [arm for arm, folder in self.adapters.items() if folder is not None]
+        rows = min(ROWS, samples * len(requests))
+        shapes = Shapes(rows, longest + settings.max_new_tokens, PREFILL_TOKENS)
+        sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
+
+        def on_token(key: Any, ids: Sequence[int]) -> None:
+            emit(key, self._text(key, ids), "")
+
+        for reply in generate(self.ctx.base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
+            emit(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
+
+    def _load(self) -> None:
+        for arm, folder in self.adapters.items():
+            if folder is not None and arm not in self.ctx.adapters:
+                weights, _ = whole_adapter(self.ctx, folder)
+                try:
+                    self.ctx.adapters.load(arm, weights)
+                except IikataError as error:
+                    raise IikataError(f"{folder}: {error}") from None
+
+    def _request(self, arm: str, name: str, instruction: str, input: str, samples: int) -> "Request":
+        from iikata.generate import Request
+
+        template, tokenizer, cell = self.templates[name], self.ctx.tokenizer, f"{arm}@{name}"
+        seed = self.ctx.experiment.generate.seed
+        return Request(
+            keys=tuple((cell, sample) for sample in range(samples)),
+            prompt_ids=tuple(tokenize.encode_prompt(template, tokenizer, instruction, input)),
+            seeds=tuple(stream_seed("ask", seed, cell, instruction, input, sample) for sample in range(samples)),
+            end_ids=tokenize.stop_ids(template, tokenizer),
+            arm=None if self.adapters[arm] is None else arm,
+            stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
+        )
+
+    def _text(self, key: Key, ids: Sequence[int], finish: str = "") -> str:
+        template, tokenizer = self.templates[key[0].partition("@")[2]], self.ctx.tokenizer
+        text = tokenizer.text(ids) if finish == "stop" else tokenizer.whole_text(ids)
+        if not finish:  # what may become a stop string or a line break is held back
+            marks = [mark for mark in (*template.stop, template.newline) if mark]
+            halves = [n for mark in marks for n in range(1, len(mark)) if text.endswith(mark[:n])]
+            text = text[: len(text) - max(halves, default=0)]
+        return template.answer(text)
+
+
+def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), templates: Sequence[str] = ()) -> Panel:
+    """Return who `target` holds: a run folder, a folder with one adapter, or a base model.
+
+    `arms` and `templates` choose among them; a template that is not the run's may be built in, or a file.
+    """
+    folder = Path(target)
+    if (folder / "experiment.yaml").is_file():
+        whole = _run(folder, overrides)
+    elif any((folder / name).exists() for name in ADAPTER_FILES):
+        whole = _adapter(folder, overrides, needed=not templates)
+    else:
+        _refuse_misspelt(target)
+        whole = _base(target, overrides)
+    asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
+    chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
+    found = [whole.templates.get(name) or _template(name, whole.ctx, Path.cwd()) for name in templates]
+    return Panel(whole.ctx, chosen, {one.name: one for one in found} or whole.templates)
+
+
+def _run(folder: Path, overrides: Sequence[str]) -> Panel:
+    refuse_links(folder)
+    ctx = _lab(read(folder / "experiment.yaml", overrides), folder)
+    if (signed := ctx.signature["model"]["weights"]) != ctx.weights:
+        raise IikataError(
+            f"{ctx.model_folder}: not the model that {folder} was made with (weights {signed} -> {ctx.weights}). "
+            "Put the run's own model back."
+        )
+    arms = [arm for arm in ctx.experiment.arms() if trained(ctx, arm) and not stopped(ctx, arm)]
+    # What an arm was trained on lies beside it; the experiment's file may have moved since.
+    templates = {str(arm.template): read_saved(ctx.store.arm(arm) / "template.json") for arm in reversed(arms)}
+    specs = (*ctx.experiment.templates, *ctx.experiment.prompt_only)
+    names = {template_name(spec): spec for spec in specs}
+    return Panel(
+        ctx,
+        {**{arm.name: ctx.store.arm(arm) for arm in arms}, BASE: None},
+        {name: templates.get(name) or _template(spec, ctx, ctx.experiment.folder) for name, spec in names.items()},
+    )
+
+
+def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
+    from iikata.model.adapters import adapter_file
+
+    shape = adapter_file.read(folder)[1]  # before the base, which may take minutes to load
+    made_by, config = folder / "run" / "experiment.yaml", folder / adapter_file.CONFIG
+    experiment = (
+        read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(folder, shape, overrides), overrides)
+    )
+    if needed and not (folder / "template.json").is_file():
+        raise IikataError(
+            f"{folder}: no template.json, so how this adapter was trained to be prompted is not known. Give --template."
+        )
+    known = [read_saved(path) for path in [folder / "template.json"] if path.is_file()]
+    ctx = _lab(experiment, folder)
+    try:
+        ctx.tokenizer  # noqa: B018 - its base is looked for
+    except IikataError as error:
+        raise IikataError(f'{config}: "base_model_name_or_path": {error} Or: --set model.base=FOLDER') from None
+    adapters: dict[str, Path | None] = {folder.resolve().name: folder, BASE: None}
+    return Panel(ctx, adapters, {template.name: template for template in known})
+
+
+def _refuse_misspelt(target: str) -> None:
+    """Raise IikataError where `target` is meant to lie here and does not: a hub would be asked for it in vain."""
+    from iikata.model.files.locate import HUB_ID
+
+    path = Path(target).expanduser()
+    if path.exists() or target == "smollm2" or path.suffix.lower() == ".gguf":
+        return
+    runs = [file.parent for pattern in ("*", "*/*") for file in Path().glob(f"{pattern}/experiment.yaml")]
+    beside = [file.parent for file in path.parent.glob("*/experiment.yaml")]
+    shelves = {"runs", *(str(run.parent) for run in runs)}
+    shelf = str(path.parent)
+    near = did_you_mean(target, map(str, (*runs, *beside)))
+    if HUB_ID.fullmatch(target) and not beside and shelf not in shelves and not did_you_mean(shelf, shelves):
+        return
+    raise IikataError(
+        f"{target}: no such run folder{near}, nor an adapter's or a model's folder. "
+        'A model of the hub is called owner/name; the embedded one is "smollm2".'
+    )
+
+
+def _base(target: str, overrides: Sequence[str]) -> Panel:
+    ctx = _lab(_stand_in({"model": {"base": target}}, overrides), Path())
+    name = "plain" if ctx.tokenizer.chat_template is None else "native"
+    return Panel(ctx, {BASE: None}, {name: _template(name, ctx, Path())})
+
+
+def _lab(experiment: Experiment, folder: Path) -> RunContext:
+    return RunContext(experiment, folder, lambda event: None)
+
+
+def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of the model and adapter in `folder`, from what PEFT wrote."""
+    from iikata.model.adapters import adapter_config
+    from iikata.model.files import smollm2
+
+    path, config = folder / adapter_config.CONFIG, adapter_config.read_config(folder)
+    if shape.alpha != int(shape.alpha):
+        raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {adapter_config.MERGE}')
+    base = config.base_model_name_or_path
+    if not base and not any(override.startswith("model.base=") for override in overrides):
+        raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
+    model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.revision or None}
+    lora = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
+    return {"model": model if base else {}, "train": {"lora": lora}}
+
+
+def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:
+    """Return an experiment that trains nothing, for its model and sampling."""
+    values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(BUILT_IN))]}
+    return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides)
+
+
+def _template(spec: str, ctx: RunContext, folder: Path) -> Template:
+    return load(spec, folder, ctx.tokenizer.chat_template, ctx.tokenizer.named_tokens)

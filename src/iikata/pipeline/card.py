@@ -1,0 +1,88 @@
+"""The model card of an exported arm: how to prompt it, what it was trained on, and what is known of it."""
+
+import json
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+from iikata.config import local_path
+from iikata.core.errors import IikataError
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.integrity import object_of
+from iikata.report.markup import fenced, markdown
+
+if TYPE_CHECKING:
+    from iikata.pipeline.export import Export
+
+USE = """```python
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER)
+message = MESSAGE
+ids = tokenizer.apply_chat_template([message], add_generation_prompt=True, return_tensors="pt")
+print(tokenizer.decode(model.generate(**ids, max_new_tokens=128)[0]))
+```"""
+MESSAGE = {
+    "alpaca": '{"role": "user", "content": "...", "instruction": "...", "input": ""}',
+    "jinja": '{"role": "user", "content": instruction}  # with an input: instruction + "\\n\\n" + input',
+}
+INPUT = (
+    "`instruction` and `input` choose between the template's two prompts; without them `content` is an instruction "
+    "without an input. A server that drops such fields (vLLM's chat endpoint) can prompt it without an input only; "
+    "for one with an input, send the rendered text to the completions endpoint."
+)
+
+
+def card(ctx: RunContext, made: "Export") -> str:
+    """Return README.md. No path of this machine stands in it."""
+    base = f"base_model: {made.base}\n" if made.base else ""
+    head = f"---\nlibrary_name: {'transformers' if made.merged else 'peft'}\n{base}tags: [iikata, lora]\n---"
+    kind = "Merged weights" if made.merged else "LoRA adapter"
+    over = f"{made.base or ctx.model_folder.name}" + (f" at revision {made.revision}" if made.revision else "")
+    parts = [
+        head,
+        f"# {made.arm.name}",
+        f"{kind} over {over}, trained by iikata in the experiment {ctx.experiment.name}.",
+        "## Prompting",
+        USE.replace("MESSAGE", MESSAGE[made.template.kind]),
+        *([INPUT] if made.template.kind == "alpaca" else []),
+        *(f"- {markdown(remark)}" for remark in made.remarks),
+        f"## Template: {made.arm.template}",
+        fenced(made.template.render("{instruction}").prompt),
+        fenced(made.template.render("{instruction}", "{input}").prompt),
+        "## Data and settings",
+        _data(ctx),
+        fenced(json.dumps(ctx.experiment.resolved()["train"] | {"seeds": [made.arm.seed]}, indent=1)),
+        "## Verdict of the experiment",
+        *_verdict(ctx),
+        "## What was checked",
+        *_checked(ctx, made),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _data(ctx: RunContext) -> str:
+    folder = ctx.experiment.folder
+    names = [PurePath(spec).name if local_path(spec, folder, "data") else spec for spec in ctx.experiment.data.train]
+    rows = f"{len(ctx.data.train):,} rows trained on, {len(ctx.data.validation):,} held out"
+    return f"{markdown(', '.join(names))}: {rows} (hash {ctx.signature['data']['train']})."
+
+
+def _verdict(ctx: RunContext) -> list[str]:
+    if not ctx.store.comparisons.exists():
+        return ["Nothing has been compared yet."]
+    verdict = object_of(ctx.store.comparisons, {"verdict": dict})["verdict"]
+    if not {"sentence_en", "sentence_ja"} <= verdict.keys():
+        raise IikataError(f"{ctx.store.comparisons}: the verdict is not whole. iikata compare makes it anew.")
+    return [str(verdict["sentence_en"]), str(verdict["sentence_ja"])]
+
+
+def _checked(ctx: RunContext, made: "Export") -> list[str]:
+    gates = [gate for gate in ctx.store.read_gates() if gate.subject in (made.arm.name, made.arm.template)]
+    found = [f for f in ctx.store.read_findings() if f.template in (None, made.arm.template)]
+    lines = [f"- {gate.name}: {'passed' if gate.passed else 'FAILED'} ({markdown(gate.detail)})" for gate in gates]
+    lines += [f"- {finding.severity}, {finding.rule}: {markdown(finding.message)}" for finding in found]
+    if not lines:
+        looked = ctx.store.findings.is_file()
+        lines = ["The template doctor found nothing." if looked else "The template doctor has not looked at it."]
+    return ["\n".join(lines)]

@@ -1,0 +1,253 @@
+"""What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata import data, tokenize
+from iikata.config import Experiment, local_path, template_name, wide
+from iikata.core.errors import IikataError
+from iikata.core.io import write_text
+from iikata.core.records import Cell, Encoded, Probe
+from iikata.pipeline import declaring, shapes, signature
+from iikata.pipeline.events import OnEvent, Warned
+from iikata.run_folder import RunFolder, write_json
+from iikata.templates import Template, load
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.lora import Adapters
+    from iikata.model.base import Base
+
+
+class RunContext:
+    """An experiment and its run folder, and what both lead to."""
+
+    def __init__(self, experiment: Experiment, out: Path, emit: OnEvent) -> None:
+        self.experiment = experiment
+        self.store = RunFolder(out)
+        self.emit = emit
+        self.force = False
+        """Go on although the template doctor found an error."""
+        self.keep_states = False
+        """Keep a finished arm's last state, so that it can be trained for more epochs."""
+        self.measures = True
+        """False for an adapter that is only trained: then nothing needs to decide."""
+        self._aside = False
+        self._encoded: dict[str, list[Encoded]] = {}
+
+    @cached_property
+    def model_folder(self) -> Path:
+        from iikata.model.files.locate import locate
+
+        model = self.experiment.model
+        return locate(model.base, model.revision, self.experiment.folder, self.trusted)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the experiment says, by name, that the model's own Python files may run."""
+        return self.experiment.model.trust_remote_code is not None
+
+    @cached_property
+    def tokenizer(self) -> tokenize.Tokenizer:
+        return tokenize.load_tokenizer(self.model_folder)
+
+    @cached_property
+    def base(self) -> "Base":
+        """The frozen model with empty adapter slots."""
+        from iikata.model import base
+
+        model, lora = self.experiment.model, self.experiment.train.lora
+        signed = self.weights
+        loaded = base.load(
+            self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted, weights=signed
+        )
+        if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:
+            raise IikataError(
+                f"{self.model_folder}: the files changed (weights {signed} -> {seen}) after they were signed and "
+                "before they were loaded. Wait until all of them are in place and run the same command again."
+            )
+        if model.compute == "fp8":
+            self.emit(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
+        loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
+        return loaded
+
+    @cached_property
+    def weights(self) -> str:
+        """The fingerprint of the model's files as they were when first asked for, which signing does."""
+        return signature.model_fingerprint(self.model_folder, self.trusted)
+
+    @property
+    def adapters(self) -> "Adapters":
+        assert self.base.adapters is not None
+        return self.base.adapters
+
+    @cached_property
+    def templates(self) -> dict[str, Template]:
+        """Every template that anything is prompted with, by name; those trained on come first."""
+        specs = (*self.experiment.templates, *self.experiment.prompt_only)
+        return {template_name(spec): self.template(spec) for spec in specs}
+
+    def template(self, spec: str) -> Template:
+        """Return the template that the experiment calls `spec`; one that is not there is told with its line."""
+        tokenizer, folder = self.tokenizer, self.experiment.folder
+        try:
+            return load(spec, folder, tokenizer.chat_template, tokenizer.named_tokens)
+        except IikataError as error:
+            if (path := local_path(spec, folder, "template")) and path.is_file():
+                raise  # the file's own line is named
+            section = "templates" if spec in self.experiment.templates else "prompt_only"
+            place = self.experiment.at(section, getattr(self.experiment, section).index(spec))
+            raise IikataError(f"{place}{error}{wide(spec)}") from None
+
+    @cached_property
+    def prefixes(self) -> dict[str, list[tuple[int, ...]]]:
+        return {name: tokenize.prefixes(template, self.tokenizer) for name, template in self.templates.items()}
+
+    @cached_property
+    def data(self) -> data.Dataset:
+        return data.read(self.experiment.data, self.experiment.folder)
+
+    @cached_property
+    def probes(self) -> list[Probe]:
+        if self.experiment.probes is None:
+            return []
+        return data.read_probes(self.experiment.folder / self.experiment.probes)
+
+    @cached_property
+    def encoded(self) -> dict[str, list[Encoded]]:
+        """The training rows under every template that is trained on."""
+        names = [template_name(spec) for spec in self.experiment.templates]
+        return {name: self.encoded_with(self.templates[name]) for name in names}
+
+    def encoded_with(self, template: Template) -> list[Encoded]:
+        """Return the training rows under `template`; tokenized once a template."""
+        train = self.experiment.train
+        if template.hash not in self._encoded:
+            self._encoded[template.hash] = [
+                tokenize.encode(row, template, self.tokenizer, train.cutoff_len, train.loss_on)
+                for row in self.data.train
+            ]
+        return self._encoded[template.hash]
+
+    def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
+        return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
+
+    @cached_property
+    def shapes(self) -> dict[str, int]:
+        """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
+        return shapes.choose(self)
+
+    def step_tokens(self, template: str) -> float:
+        """Return the tokens that a mean step of an arm of this template computes."""
+        rows = sum(not row.truncated for row in self.encoded[template])
+        return self.computed_tokens(template) / max(1, rows) * min(self.experiment.train.batch_size, max(1, rows))
+
+    def computed_tokens(self, template: str) -> int:
+        """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
+        from iikata.model.buffers import computed
+
+        prefixes = () if self.experiment.train.lora.dropout else self.prefixes[template]
+        return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
+
+    @cached_property
+    def longest_prompt(self) -> int:
+        """Tokens of the longest probe under any template."""
+        return max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
+
+    def cells_of(self, arm: Any) -> list[Cell]:
+        return [Cell(arm, name) for name in self.templates]
+
+    def sign(self) -> None:
+        """Store the frozen experiment and its signature; refuse a run folder made from something else."""
+        from iikata.config import dump
+
+        now = self.signature_now()
+        stored = signature.read_signature(self.store.signature)
+        untrained = [name for name in self.templates if not self.store.arms_of(name)]
+        merged, warnings, changed = signature.extend(stored, now, str(self.store.path), untrained)
+        for warning in warnings:
+            self.emit(Warned(warning))
+        history = (stored or {}).get("declared", [])
+        merged = self._declared(merged, stored or {})
+        changed += [
+            f"{setting['setting']} {setting['first']} -> {setting['now']}"
+            for setting in (declaring.changes(history[-1], merged["declared"][-1]) if history else ())
+            if setting["setting"] in declaring.LISTS
+        ]
+        if changed:
+            self.put_aside(signature.listed(changed))
+        write_text(self.store.experiment, dump(self.experiment))
+        write_json(self.store.signature, merged)
+
+    def _declared(self, signed: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the signature with what is declared now added to its history."""
+        # A score file that was deleted was there all the same.
+        scored = bool(stored.get("scored")) or any(self.store.path.glob("score/*.jsonl"))
+        now = declaring.declaration(self.experiment, signed)
+        return {**signed, "scored": scored, "declared": declaring.declared(stored.get("declared", []), now, scored)}
+
+    def declare(self, scored: bool = False) -> list[dict[str, Any]]:
+        """Sign what is declared now, where no stage does that before; return the history. `scored`: from now on."""
+        stored = self.signature
+        signed = self._declared(stored, stored)
+        signed["scored"] |= scored
+        if signed != stored:
+            write_json(self.store.signature, signed)
+            vars(self).pop("signature")
+        return list(signed["declared"])
+
+    def put_aside(self, why: str) -> None:
+        """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""
+        if not self._aside and (folder := self.store.put_aside()):
+            self._aside = True
+            self.emit(
+                Warned(
+                    f"{why}: the adapters stay, and the answers and scores that follow from it are made again. "
+                    f"The earlier ones are kept in {folder}, which is not read."
+                )
+            )
+
+    @cached_property
+    def signature(self) -> dict[str, Any]:
+        """The run's signature as stored."""
+        found = signature.read_signature(self.store.signature)
+        if found is None:
+            raise IikataError(f"{self.store.signature}: no such file: nothing here is signed. First: iikata run EXP.")
+        return found
+
+    def signature_now(self) -> dict[str, Any]:
+        import torch
+
+        settings = self.experiment.resolved()
+        train = {key: value for key, value in settings["train"].items() if key not in ("seeds", "checkpoint_seconds")}
+        sampling = {key: value for key, value in settings["generate"].items() if key != "samples"}
+        return {
+            "name": self.experiment.name,
+            "model": {
+                "base": self.experiment.model.base,
+                "revision": self.experiment.model.revision,
+                "weights": self.weights,
+                "tokenizer": self.tokenizer.hash[:16],
+                "dtype": str(self.base.dtype).removeprefix("torch."),
+                "quantize": self.experiment.model.quantize,
+                **({"compute": "fp8"} if self.experiment.model.compute == "fp8" else {}),
+                **({"trust_remote_code": self.experiment.model.base} if self.trusted else {}),
+            },
+            "data": {
+                "train": signature.rows_hash(self.data.train),
+                "validation": signature.rows_hash(self.data.validation),
+            },
+            "train": train,
+            "generate": sampling,
+            "templates": {name: template.hash[:16] for name, template in self.templates.items()},
+            "probes": signature.probe_hashes(self.probes),
+            "software": signature.software(self._device_name(), torch.get_num_threads()),
+        }
+
+    def _device_name(self) -> str:
+        import platform
+
+        import torch
+
+        return torch.cuda.get_device_name() if self.base.device.type == "cuda" else f"cpu {platform.machine()}"

@@ -1,0 +1,49 @@
+"""What a run tells while it works; the faces (terminal, page) decide how to show it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from iikata.core.records import TrainStep
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage begins; `todo` is what is not there yet."""
+
+    name: str
+    todo: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of the stage's `todo` are finished."""
+
+    stage: str
+    done: int
+    todo: int
+    note: str = ""
+    before: int = 0
+    """How many of them an earlier process did; they say nothing of this one's speed."""
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """An arm has done an optimizer step."""
+
+    step: TrainStep
+    steps: int
+    """Steps of the arm's whole training."""
+    tokens_per_second: float
+    """Real tokens of all arms, since the one before this turn; a speed, so never part of a run's stored numbers."""
+
+
+@dataclass(frozen=True)
+class Warned:
+    """Something the user should know; the run goes on."""
+
+    message: str
+
+
+Event = Stage | Progress | Stepped | Warned
+OnEvent = Callable[[Event], None]

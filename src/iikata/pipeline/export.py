@@ -1,0 +1,169 @@
+"""Hand an arm on: a folder that transformers, peft and vLLM load as it is, its tokens proved the same."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iikata import tokenize
+from iikata.core.errors import IikataError
+from iikata.core.io import write_text
+from iikata.core.lock import refuse_links
+from iikata.core.records import Arm, Example
+from iikata.core.registry import lookup
+from iikata.pipeline.card import card
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.reopen import whole_adapter
+from iikata.pipeline.stages.train import stopped, trained
+from iikata.run_folder import write_json
+from iikata.templates import Template, read_saved, saved, user_message
+
+MERGE_PROMPTS = 3
+
+
+@dataclass(frozen=True)
+class Export:
+    """What is written where, and what is to be known of it."""
+
+    arm: Arm
+    template: Template
+    base: str | None
+    """The base's hub id; None only for merged weights."""
+    revision: str | None
+    merged: bool
+    remarks: list[str] = field(default_factory=list)
+
+
+def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None) -> Export:
+    """Write the arm to `dest`, which must not be there yet; `base` is the base's hub id where the run cannot know it.
+
+    Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
+    """
+    refuse_links(ctx.store.path)
+    arm = lookup(arm_name, {arm.name: arm for arm in ctx.experiment.arms()}, "arm")
+    source = ctx.store.arm(arm)
+    if not trained(ctx, arm) or stopped(ctx, arm):
+        raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
+    if dest.exists():
+        raise IikataError(f"{dest} is there already and is not overwritten.")
+    whole_adapter(ctx, source)
+    made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge))
+    dest.parent.mkdir(parents=True, exist_ok=True)
+    folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        write_tokenizer(ctx, made.template, folder)
+        made.remarks.extend(check_tokens(folder, made.template, ctx.tokenizer, rows_of(ctx)))
+        if merge:
+            _write_merged(ctx, made, source, folder)
+        else:
+            _write_adapter(made, source, folder)
+        write_text(folder / "template.json", saved(made.template))
+        write_text(folder / "README.md", card(ctx, made))
+        os.replace(folder, dest)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    return made
+
+
+def _named(ctx: RunContext, made: Export) -> Export:
+    """Return `made` with the base's hub id and revision. Raises IikataError where an adapter would name neither."""
+    from iikata.model.files.locate import hub_name
+
+    model = ctx.experiment.model
+    known, commit = hub_name(model.base, ctx.model_folder)
+    base, revision = made.base or known, None if made.base else commit or model.revision
+    if base is None and not made.merged:
+        raise IikataError(
+            f"the run was made on a local model ({ctx.model_folder.name}), and an adapter must name its base as others "
+            "find it. Give the base's hub id with --base OWNER/NAME, or a path that is right where the adapter will be "
+            "used (--base ./folder works); or merge the adapter with --merge."
+        )
+    if model.base == "smollm2":
+        over = "Merged into it." if made.merged else "Over the hub's own weights the logits are near, not the same."
+        made.remarks.append(f"Trained over a 4-bit file (Q4_1) of {base}. {over}")
+    if model.quantize != "none":
+        made.remarks.append(f"Trained over the base in {model.quantize}; over unquantized weights the logits differ.")
+    return Export(made.arm, made.template, base, revision, made.merged, made.remarks)
+
+
+def rows_of(ctx: RunContext) -> list[Example]:
+    """Return all that the run trains on or asks."""
+    probes = [Example(p.id, p.instruction, p.input, "".join(p.references[:1])) for p in ctx.probes]
+    return [*ctx.data.train, *ctx.data.validation, *probes]
+
+
+def check_tokens(folder: Path, template: Template, tokenizer: tokenize.Tokenizer, rows: Sequence[Example]) -> list[str]:
+    """Compare transformers' tokens in `folder` with ours on `rows`; return what is not the same and may differ.
+
+    Raises IikataError with the first text whose tokens, or prompt tokens, differ.
+    """
+    from transformers import AutoTokenizer
+
+    reloaded: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    apart: list[str] = []
+    ends: set[tuple[str, str]] = set()
+    for row in rows:
+        ours = tokenize.encode(row, template, tokenizer, sys.maxsize)
+        text, user = ours.prompt + ours.completion, user_message(row.instruction, row.input)
+        prompt = reloaded.apply_chat_template([user], add_generation_prompt=True, return_dict=False)
+        _same(text, reloaded(text, add_special_tokens=False).input_ids, tokenizer.ids(text))
+        _same(ours.prompt, prompt, tokenize.encode_prompt(template, tokenizer, row.instruction, row.input))
+        answered = [user, {"role": "assistant", "content": row.output}]
+        whole = reloaded.apply_chat_template(answered, return_dict=False)
+        *body, end = ours.input_ids
+        if whole[: len(body)] != body:
+            apart.append(ours.completion)
+        elif whole[len(body) :] != [end]:
+            ends.add((tokenizer.token(end), reloaded.decode(whole[len(body) :])))
+    return _remarks(apart, ends, len(rows))
+
+
+def _remarks(apart: list[str], ends: set[tuple[str, str]], rows: int) -> list[str]:
+    said = [
+        f"Answers were trained to end with {end!r} alone; there the chat template writes {text!r}."
+        for end, text in ends
+    ]
+    if apart:
+        said.append(
+            f"In {len(apart)} of {rows} rows a token would span the border of prompt and answer, or the answer quotes "
+            "a special token. There the answer was tokenized apart, as it is when the model generates, and "
+            "apply_chat_template of the finished conversation gives other ids than were trained. "
+            f"Prompts are exact in every row. First such answer: {apart[0][:60]!r}."
+        )
+    return said
+
+
+def _same(text: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
+    if list(theirs) != list(ours):
+        at = next((i for i, pair in enumerate(zip(theirs, ours, strict=False)) if pair[0] != pair[1]), -1)
+        raise IikataError(
+            f"transformers would give other tokens than were trained, so nothing is exported. First text that differs "
+            f"(at token {at}: {list(theirs)[at : at + 3]}, not {list(ours)[at : at + 3]}): {text[:200]!r}"
+        )
+
+
+def write_tokenizer(ctx: RunContext, template: Template, folder: Path) -> None:
+    """Write the tokenizer and the template as transformers loads them. Raises IikataError where it cannot be."""
+    write_text(folder / "tokenizer.json", tokenize.tokenizer_json(ctx.tokenizer))
+    write_json(folder / "tokenizer_config.json", tokenize.tokenizer_config(ctx.tokenizer))
+    write_text(folder / "chat_template.jinja", tokenize.chat_template_for(template, ctx.tokenizer))
+
+
+def _write_adapter(made: Export, source: Path, folder: Path) -> None:
+    from iikata.model.adapters import adapter_file
+
+    weights, shape = adapter_file.read(source)
+    adapter_file.save(folder, weights, shape, base=str(made.base), revision=made.revision)
+
+
+def _write_merged(ctx: RunContext, made: Export, source: Path, folder: Path) -> None:
+    from iikata.model.adapters.merge import merge
+
+    rows = rows_of(ctx)[:MERGE_PROMPTS]
+    prompts = [tokenize.encode_prompt(made.template, ctx.tokenizer, row.instruction, row.input) for row in rows]
+    moved = merge(ctx.model_folder, source, folder, prompts, ctx.trusted)
+    made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")

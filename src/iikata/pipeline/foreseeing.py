@@ -1,0 +1,108 @@
+"""What can be known before training: what the primary metric is measured on, and which questions it can answer."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from iikata.core.records import Finding
+from iikata.metrics import HELD_OUT, get
+from iikata.pipeline.context import RunContext
+from iikata.stats import answerable, tested_clusters
+from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
+
+NEED_REFERENCES = ("contains", "exact", "numeric", "chrf", "rouge_l", "nll_reference")
+ASKED = {"matched": "whether the template matters", "tuned_vs_best_base": "whether LoRA was needed"}
+
+
+@dataclass(frozen=True)
+class Design:
+    """How many seeds and clusters one question has, and what they can answer."""
+
+    question: str
+    seeds: int
+    clusters: int
+    choosing: int
+    """Clusters beside those that choose the base's template."""
+    scope: str | None
+    """"recipe", "these_adapters", "these_probes"; None where too few for any claim."""
+    things: str
+    """What the clusters are: "held-out rows" or "probe clusters"."""
+
+    @property
+    def said(self) -> str:
+        """What the question can be answered for, as the end of a sentence."""
+        spent = f" (and {self.choosing} to choose the base's template on)" if self.choosing else ""
+        counts = f"{self.seeds} seed{'s' * (self.seeds != 1)} and {self.clusters} {self.things}{spent}"
+        if not self.clusters:
+            return f"cannot be answered: of {self.choosing} {self.things} none is left beside those that choose"
+        if self.scope is None:
+            return (
+                f"cannot be answered: {counts} are too few for any claim; "
+                f"{MIN_SEEDS} seeds or {MIN_CLUSTERS} {self.things} are the least"
+            )
+        if self.scope == "these_adapters":
+            return f"can be answered for these adapters only, not for training again: {counts}"
+        if self.scope == "these_probes":
+            return f"can be answered on these {self.things} only, not on others: {counts}"
+        return f"can be answered for the training recipe: {counts}"
+
+
+def designs(ctx: RunContext) -> list[Design]:
+    """Return what the primary metric can answer of the questions that the verdict is made of."""
+    primary, seeds, every = get(ctx.experiment.score.primary).name, len(ctx.experiment.train.seeds), clusters(ctx)
+    things = "held-out rows" if primary in HELD_OUT else "probe clusters"
+    tested = tested_clusters(every) if every else 0
+    asked = [("matched", every)] if len(ctx.experiment.templates) > 1 else []
+    return [
+        Design(question, seeds, count, every - count, answerable(seeds, count), things)
+        for question, count in [*asked, ("tuned_vs_best_base", tested)]
+    ]
+
+
+def clusters(ctx: RunContext) -> int:
+    """Return how many clusters the primary metric has."""
+    on_rows = get(ctx.experiment.score.primary).name in HELD_OUT
+    return len(ctx.data.validation) if on_rows else len({probe.cluster for probe in ctx.probes})
+
+
+def foresee(ctx: RunContext) -> Iterator[Finding]:
+    """Yield a primary metric that would have nothing to measure, then what cannot be answered for the recipe."""
+    if fault := _unmeasured(ctx):
+        yield fault
+        return
+    for one in designs(ctx):
+        if one.scope != "recipe":
+            severity = "info" if one.scope else "warning"
+            cure = (
+                f"For the recipe: {MIN_SEEDS} seeds or more (train.seeds) and {MIN_CLUSTERS} {one.things} or more"
+                + (", besides the third of them that chooses." if one.choosing else ".")
+            )
+            yield Finding("design", severity, None, f"{ASKED[one.question]} {one.said}", cure=cure)
+
+
+def _unmeasured(ctx: RunContext) -> Finding | None:
+    settings = ctx.experiment
+    primary = get(settings.score.primary).name
+    key: tuple[str, ...]
+    if primary in HELD_OUT:
+        key = ("data", "validation")
+        missing = "data.validation is 0" if not ctx.data.validation else ""
+        cure = "Hold rows out (data.validation: 500, or 0.1), or name a primary metric that is measured on probes."
+        on = "held-out rows"
+    else:
+        key, on = ("probes",), "probes"
+        cure = "Give probes what it needs, or name another primary metric: score.primary: nll needs held-out rows only."
+        missing = _missing_in_probes(ctx, primary)
+    if not missing:
+        return None
+    message = (
+        f"{settings.at(*key)}the primary metric {primary} is measured on {on}, and {missing}: nothing would decide"
+    )
+    return Finding("primary", "error", None, message, cure=cure)
+
+
+def _missing_in_probes(ctx: RunContext, primary: str) -> str:
+    if not ctx.probes:
+        return "there are none"
+    if primary in NEED_REFERENCES and not any(probe.references for probe in ctx.probes):
+        return "none of them has references"
+    return "none of them has a pattern" if primary == "pattern" and not any(p.pattern for p in ctx.probes) else ""

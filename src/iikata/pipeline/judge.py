@@ -1,0 +1,56 @@
+"""Let a judge compare every answer with the base's, and keep how far the judge is to be believed."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+
+from iikata.core.records import Answer, Probe
+from iikata.metrics import Context
+from iikata.metrics.judge import Judge, Judged
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Stage, Warned
+from iikata.run_folder import write_json
+
+KEY = "IIKATA_JUDGE_KEY"
+"""Environment variable of the endpoint's key, which is never written anywhere."""
+MOST_FLIPS = 0.3
+"""Above this share of pairs whose winner changes with their order, it is the order that is judged."""
+
+
+def judge_of(ctx: RunContext) -> Judge | None:
+    """Return the experiment's judge, where it names one; nothing is asked yet."""
+    settings = ctx.experiment.score.judge
+    if settings is None:
+        return None
+    return Judge(settings.url, settings.model, ctx.store.judge_cache, os.environ.get(KEY))
+
+
+def judge(ctx: RunContext, answers: Sequence[Answer], probes: Mapping[str, Probe], about: Context) -> None:
+    """Write judge.jsonl and judge.json where the experiment names a judge and there are answers.
+
+    Replies are kept as they come, so that a killed run asks for none twice.
+    """
+    asker = judge_of(ctx)
+    if asker is None or not answers:
+        return
+    ctx.emit(Stage("score", sum(answer.trained_on is not None for answer in answers), "answers for the judge"))
+    judged = asker.against_base(answers, probes, about)
+    ctx.store.write_scores(Judge.name, judged.scores)
+    flip_rate = None if math.isnan(judged.flip_rate) else judged.flip_rate
+    found = {
+        "model": asker.endpoint.model,
+        "signature": asker.signature,
+        "flip_rate": flip_rate,
+        "unread": judged.unread,
+    }
+    write_json(ctx.store.judge, found)
+    ctx.emit(Warned(_told(judged)))
+
+
+def _told(judged: Judged) -> str:
+    if math.isnan(judged.flip_rate):
+        flips = "no pair of different answers was judged"
+    else:
+        flips = f"in {judged.flip_rate:.0%} of the pairs the two orders disagree, which counts as a tie"
+    doubt = "; the order is being judged, not the answers: do not believe it" if judged.flip_rate > MOST_FLIPS else ""
+    return f"judge: {flips}{doubt}; {judged.unread} pairs without a readable reply have no score"

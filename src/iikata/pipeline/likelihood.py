@@ -1,0 +1,172 @@
+"""How likely each cell finds given texts: the held-out rows' answers and the probes' references."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm, Cell, Example, Score
+from iikata.metrics import get
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Progress, Stage, Warned
+from iikata.pipeline.gates import reopen
+from iikata.pipeline.oom_retry import note_halving
+from iikata.pipeline.signature import digest
+from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
+from iikata.run_folder import read_object, write_json
+
+if TYPE_CHECKING:
+    from iikata.score.nll import HeldOut
+
+LEAST_TOKENS = 128
+"""A buffer that is not halved any more."""
+Found = dict[str, dict[str, list[Score]]]
+"""Metric -> cell -> scores."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Texts whose likelihood is asked for in every cell, and where the scores go."""
+
+    fields: Mapping[str, str]
+    """Metric -> its field in score.nll.HeldOut."""
+    rows: list[Example]
+    clusters: Mapping[str, str]
+    """Row -> cluster; a row that is not there is its own."""
+    content: str
+    """A hash of the rows."""
+    sources: Path
+    """What each cell's scores follow from."""
+    what: str
+
+
+def held_out(ctx: RunContext) -> Asked:
+    """Return the held-out rows; probe and cluster are the row's id."""
+    from iikata.tokenize import writes
+
+    fields = {"nll": "nll", "nll_end": "nll_end"}
+    if any(writes(template, ctx.tokenizer) for template in ctx.templates.values()):
+        fields["nll_template"] = "nll_template"
+    content = ctx.signature["data"]["validation"]
+    return Asked(fields, ctx.data.validation, {}, content, ctx.store.scored_from, "cells' held-out rows")
+
+
+def references(ctx: RunContext) -> Asked:
+    """Return every probe with its first reference as the answer; without one the row is empty and scores NaN."""
+    rows = [Example(p.id, p.instruction, p.input, p.references[0] if p.references else "") for p in ctx.probes]
+    clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
+    content = digest([[row.id, row.instruction, row.input, row.output, clusters[row.id]] for row in rows])
+    fields = {"nll_reference": "nll"}
+    return Asked(fields, rows, clusters, content, ctx.store.references_from, "cells' probe references")
+
+
+def score_likelihood(ctx: RunContext, asked: Asked) -> int:
+    """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
+    arms = [arm for arm in (*ctx.experiment.arms(), Arm()) if not stopped(ctx, arm)]
+    sources = {cell.name: _source(ctx, cell, asked) for arm in arms for cell in ctx.cells_of(arm)}
+    before = read_object(asked.sources)
+    kept = {name for name, source in sources.items() if before.get(name) == source}
+    have: Found = {name: _by_cell(_kept_scores(ctx, name), kept, asked) for name in asked.fields}
+    whole = set.intersection(*(set(found) for found in have.values()))
+    todo = [cell for arm in arms for cell in ctx.cells_of(arm) if cell.name not in whole]
+    ctx.emit(Stage("score", len(todo), asked.what))
+    if todo:
+        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(todo)
+        ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
+    done, buffers = 0, _Buffers(ctx)
+    for arm in arms:
+        cells = [cell for cell in todo if cell.arm == arm]
+        if not cells or not _speaks(ctx, arm):
+            continue
+        for cell in cells:
+            for name, scores in _scores(cell, asked, buffers.rows(cell, asked)).items():
+                have[name][cell.name] = scores
+            done += 1
+            ctx.emit(Progress("score", done, len(todo), cell.name))
+        _keep(ctx, asked, have, sources)
+    return done * len(asked.rows)
+
+
+def _kept_scores(ctx: RunContext, metric: str) -> list[Score]:
+    """Return the scores that are there; of a damaged file none, so that they are made again."""
+    try:
+        return ctx.store.read_scores(metric)
+    except IikataError as error:
+        ctx.emit(Warned(f"{error} Scored anew."))
+        return []
+
+
+def _speaks(ctx: RunContext, arm: Arm) -> bool:
+    return arm.template is None or reopen(ctx, arm)
+
+
+def _keep(ctx: RunContext, asked: Asked, have: Found, sources: Mapping[str, str]) -> None:
+    # The sources go last: a kill in between makes cells be scored again, never taken for what they are not.
+    for name, found in have.items():
+        ctx.store.write_scores(name, (score for cell in sources for score in found.get(cell, [])))
+    write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
+
+
+class _Buffers:
+    """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self.ctx, self.tokens = ctx, ctx.shapes["buffer_tokens"]
+
+    def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut]":
+        from iikata.model import memory
+
+        while True:
+            try:
+                return _rows(self.ctx, cell, asked, self.tokens)
+            except (RuntimeError, MemoryError) as error:
+                if not memory.is_oom(error) or self.tokens <= LEAST_TOKENS:
+                    raise
+            memory.free_memory()  # behind the clause: the error is gone, and with it what its frames held
+            self.tokens //= 2
+            note_halving(self.ctx, "score", self.tokens, "tokens a buffer")
+
+
+def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
+    from iikata.score import nll
+
+    found = nll.held_out_nll(
+        ctx.base,
+        cell.arm.name if cell.arm.template else None,
+        [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
+        ctx.templates[cell.prompted_with],
+        ctx.tokenizer,
+        ctx.prefixes[cell.prompted_with],
+        ctx.experiment.train.cutoff_len,
+        tokens,
+    )
+    return list(found)
+
+
+def _scores(cell: Cell, asked: Asked, rows: "list[HeldOut]") -> dict[str, list[Score]]:
+    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
+    found = {row.id: row for row in rows}
+    for row in asked.rows:
+        where = (*who, row.id, asked.clusters.get(row.id, row.id), 0)
+        for name, field in asked.fields.items():
+            value = getattr(found[row.id], field) if row.id in found else math.nan
+            scored[name].append(Score(*where, name, value, get(name).signature))
+    return scored
+
+
+def _by_cell(scores: list[Score], kept: set[str], asked: Asked) -> dict[str, list[Score]]:
+    """Return the scores of the cells that are kept and have every row once."""
+    found: dict[str, list[Score]] = {}
+    for one in scores:
+        name = Cell(Arm(one.trained_on, one.seed), one.prompted_with).name
+        if name in kept:
+            found.setdefault(name, []).append(one)
+    rows = [row.id for row in asked.rows]
+    return {name: own for name, own in found.items() if [one.probe for one in own] == rows}
+
+
+def _source(ctx: RunContext, cell: Cell, asked: Asked) -> str:
+    return digest([arm_signature(ctx, cell.arm), ctx.templates[cell.prompted_with].hash, asked.content])

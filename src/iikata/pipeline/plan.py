@@ -1,0 +1,141 @@
+"""What an experiment will do and what it could find, before anything is trained; loads no weights."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.metrics import get
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.estimate import estimate
+from iikata.pipeline.foreseeing import ASKED, clusters, designs, foresee
+from iikata.pipeline.stages.check import look_up_metrics
+from iikata.run_folder import RunFolder, read_lines
+from iikata.stats import Components, power, variance_components
+
+ASSUMED = {
+    "likelihood": Components(seed_template=0.01, probe_template=0.10, sample=0.0, residual=0.03),
+    "content": Components(seed_template=0.05, probe_template=0.15, sample=0.40),
+    "form": Components(seed_template=0.05, probe_template=0.15, sample=0.40),
+}
+"""Standard deviations by kind of metric where none are stated: in bits per byte, and in shares of answers.
+
+Of the size seen on small models (seed noise of held-out likelihood near 1% of a bit per byte, of rates near 5 points);
+a pilot run on one's own data is the better source.
+"""
+ASSUMED_FROM = "what small models showed on other data (docs/statistics.md); a finished run of yours says better"
+TRAIN_SHARE = 0.5
+"""Part of the compute that training takes, where no pilot says it."""
+
+
+def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None) -> dict[str, Any]:
+    """Return counts, and for the primary metric what these seeds, probes and samples can detect with 80% power.
+
+    `stated` are standard deviations by their names in `Components`; they go before the pilot's, those before the
+    assumed ones.
+    """
+    look_up_metrics(ctx)
+    if (fault := next(foresee(ctx), None)) and fault.severity == "error":
+        raise IikataError(f"{fault.message}. {fault.cure}")
+    work = _work(ctx)
+    primary = ctx.experiment.score.primary
+    components, source = _components(ctx, stated, pilot)
+    seeds, probes, samples = _design(ctx, primary)
+    rate = _rates(pilot) if pilot else {}
+    found = power(
+        components,
+        seeds,
+        probes,
+        samples,
+        templates=len(ctx.experiment.templates),
+        alpha=ctx.experiment.compare.alpha,
+        train_share=_train_share(work, rate),
+    )
+    seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
+    return {
+        **work,
+        "primary": primary,
+        "unit": get(primary).unit,
+        "margin": ctx.experiment.margins.get(primary),
+        "components": asdict(components),
+        "components_from": source,
+        "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
+        "questions": [{**asdict(one), "said": f"{ASKED[one.question]} {one.said}"} for one in designs(ctx)],
+        "power": {name: _finite(value) for name, value in asdict(found).items()},
+        "seconds": seconds,
+        "estimate": estimate(ctx),
+    }
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_rows"}
+"""Stage -> the count that its time follows."""
+
+
+def _work(ctx: RunContext) -> dict[str, int]:
+    """Return how much there is to do."""
+    train = ctx.experiment.train
+    per_epoch = {name: _kept_tokens(rows) for name, rows in ctx.encoded.items()}
+    rows = {name: sum(not row.truncated for row in encoded) for name, encoded in ctx.encoded.items()}
+    steps = {name: math.ceil(train.epochs * math.ceil(count / train.batch_size)) for name, count in rows.items()}
+    cells = len(ctx.experiment.cells())
+    return {
+        "arms": len(ctx.experiment.arms()),
+        "cells": cells,
+        "steps": sum(steps.values()) * len(train.seeds),
+        "train_tokens": sum(per_epoch.values()) * train.epochs * len(train.seeds),
+        "answers": cells * len(ctx.probes) * ctx.experiment.generate.samples,
+        "held_out_rows": cells * len(ctx.data.validation),
+    }
+
+
+def _kept_tokens(rows: list) -> int:  # type: ignore[type-arg]
+    return sum(len(row.input_ids) for row in rows if not row.truncated)
+
+
+def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None) -> tuple[Components, str]:
+    primary = get(ctx.experiment.score.primary)
+    if pilot is None:
+        found, source = ASSUMED[primary.kind], "assumed"
+    else:
+        scores = RunFolder(pilot).read_scores(primary.name)
+        if not scores:
+            raise IikataError(f"{pilot}: no scores of {primary.name}, so it cannot be the pilot. Give a finished run.")
+        found, source = variance_components(scores, primary.name), f"pilot {pilot}"
+    if any(value < 0 for value in stated.values()):
+        raise IikataError(f"a standard deviation is 0 or more, saw {dict(stated)}.")
+    if stated:
+        source += f"; stated: {', '.join(stated)}"
+    return Components(**{**asdict(found), **stated}), source
+
+
+def _design(ctx: RunContext, primary: str) -> tuple[int, int, int]:
+    """Return (seeds, clusters, samples) behind the primary metric."""
+    samples = 1 if get(primary).kind == "likelihood" else ctx.experiment.generate.samples
+    return len(ctx.experiment.train.seeds), max(1, clusters(ctx)), samples
+
+
+def _rates(pilot: Path) -> dict[str, float]:
+    """Return tokens, answers or rows a second of the pilot's stages, on the machine it ran on."""
+    counted = {"train": "tokens", "generate": "answers", "score": "rows"}
+    done: dict[str, list[float]] = {}
+    for line in read_lines(RunFolder(pilot).timing):
+        stage, seconds = str(line.get("stage")), line.get("seconds")
+        count = line.get(counted.get(stage, ""), 0)
+        if isinstance(count, int) and isinstance(seconds, int | float) and count:
+            one = done.setdefault(stage, [0.0, 0.0])
+            one[0] += count
+            one[1] += seconds
+    return {stage: count / seconds for stage, (count, seconds) in done.items() if seconds}
+
+
+def _train_share(work: Mapping[str, int], rate: Mapping[str, float]) -> float:
+    if not {"train", "generate"} <= rate.keys():
+        return TRAIN_SHARE
+    training, answering = work["train_tokens"] / rate["train"], work["answers"] / rate["generate"]
+    return min(0.99, training / (training + answering)) if training + answering else TRAIN_SHARE

@@ -1,0 +1,146 @@
+"""What a run is made of, as hashes: additions extend a run, edits are refused by name."""
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Collection, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.core.io import parse_json
+from iikata.core.records import Example, Probe, plain
+
+PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
+FROZEN = ("model", "data", "train")
+"""Parts in which nothing may change between two calls on one run folder: adapters follow from them."""
+ASKED = ("generate", "probes")
+"""Parts that may change: no adapter follows from them, only answers."""
+PARTS = (*FROZEN, "templates", *ASKED)
+SAMPLED_BYTES = 1 << 16
+
+
+def digest(value: Any) -> str:
+    """Return 16 hex digits of the sha256 of a value's canonical JSON."""
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def model_fingerprint(folder: Path, trusted: bool = False) -> str:
+    """Return a hash of the model's configuration and of 64 places in each weights file; `trusted`: of its code too.
+
+    Whole files would take a minute a run at 7B; a fine-tune changes every place.
+    """
+    hashed = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        size = path.stat().st_size
+        hashed.update(f"{path.name}:{size}".encode())
+        with path.open("rb") as file:
+            for place in range(64):
+                file.seek(place * size // 64)
+                hashed.update(file.read(SAMPLED_BYTES))
+    for path in sorted(folder.rglob("*.py")) if trusted else ():
+        content = path.read_bytes()
+        hashed.update(f"{path.relative_to(folder).as_posix()}:{len(content)}".encode() + content)
+    return hashed.hexdigest()[:16]
+
+
+def rows_hash(rows: Sequence[Example]) -> str:
+    """Return a hash of the rows' contents, in order."""
+    return digest([row.id for row in rows])
+
+
+def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
+    """Return each probe's hash by its id."""
+    return {probe.id: digest(plain(probe)) for probe in probes}
+
+
+def software(device: str, threads: int) -> dict[str, Any]:
+    """Return versions and machine: recorded and warned of where they change, never refused."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return {
+        **found,
+        "python": platform.python_version(),
+        "device": device,
+        "threads": threads,
+        "cpus": os.cpu_count(),
+    }
+
+
+def read_signature(path: Path) -> dict[str, Any] | None:
+    """Return what was signed, None where nothing was. Raises IikataError where the file does not say it."""
+    try:
+        found = parse_json(path.read_bytes().decode())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        found = error
+    if isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in PARTS):
+        return found
+    raise IikataError(
+        f"{path}: this does not say what the run was made with. Put it back from a copy; or delete it to have the "
+        "folder signed as it is now: what was edited before could then not be noticed."
+    )
+
+
+def extend(
+    stored: Mapping[str, Any] | None, now: Mapping[str, Any], where: str, untrained: Collection[str] = ()
+) -> tuple[dict[str, Any], list[str], list[str]]:
+    """Return the signature to store, warnings, and what changed of that which answers alone follow from.
+
+    `untrained` are the templates that no arm was trained on. Raises IikataError naming all else that was edited.
+    """
+    if stored is None:
+        return dict(now), [], []
+    faults = [fault for part in FROZEN for fault in _changes(part, stored[part], now[part])]
+    both = stored["templates"].keys() & now["templates"].keys()
+    was, new = ({name: one["templates"][name] for name in both} for one in (stored, now))
+    edited = [name for name in sorted(both) if was[name] != new[name]]
+    faults += _changes("templates", was, {**new, **{name: was[name] for name in edited if name in untrained}})
+    if faults:
+        raise IikataError(
+            f"{where}: this run was made with something else: {'; '.join(faults)}. "
+            "Undo the change, or start another run with --out DIR."
+        )
+    merged = {**now, "templates": {**stored["templates"], **now["templates"]}}
+    software = _changes("software", stored.get("software", {}), now["software"])
+    return (
+        merged,
+        [f"{change}; bytes may differ from the earlier ones" for change in software],
+        [f"template {name} edited" for name in edited] + _asked_otherwise(stored, now),
+    )
+
+
+def _asked_otherwise(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return what answers or their scores no longer follow from; probes that were added are nothing of the kind."""
+    before, probes = stored["probes"], now["probes"]
+    told = _changes("generate", stored["generate"], now["generate"])
+    told += [f"probe {id} edited" for id in before if id in probes and before[id] != probes[id]]
+    return told + [f"probe {id} removed" for id in before if id not in probes]
+
+
+def _changes(part: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    keys = stored.keys() | now.keys()
+    return [
+        f"{part}.{key} changed ({_short(stored.get(key))} -> {_short(now.get(key))})"
+        for key in sorted(keys)
+        if stored.get(key) != now.get(key)
+    ]
+
+
+def listed(changes: Sequence[str], most: int = 8) -> str:
+    """Return the changes as one text, the first of many."""
+    more = f" and {len(changes) - most} more" if len(changes) > most else ""
+    return "; ".join(changes[:most]) + more
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 24 else text[:24] + "..."

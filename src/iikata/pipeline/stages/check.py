@@ -1,0 +1,142 @@
+"""Stage check: the template doctor before anything is trained; an error stops the run, --force goes on."""
+
+from collections.abc import Sequence
+
+from iikata import doctor
+from iikata.config import local_path, template_name
+from iikata.core.errors import IikataError
+from iikata.core.records import Encoded, Finding, plain
+from iikata.metrics import get
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Stage, Warned
+from iikata.pipeline.foreseeing import foresee
+from iikata.run_folder import write_json
+from iikata.templates import Template, read_unchecked
+
+LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap")
+
+
+def check(ctx: RunContext) -> dict[str, int]:
+    """Examine, then sign the run folder and write the findings.
+
+    Raises IikataError with every error found, unless `ctx.force`. The folder is signed only after that, so that a
+    template cured after an error is no edit of the run.
+    """
+    ctx.emit(Stage("check", len(doctor.RULES), "rules"))
+    findings = examine(ctx)
+    errors = [finding for finding in findings if finding.severity == "error"]
+    hopeless = any(finding.rule == "primary" for finding in errors)
+    if errors and (hopeless or not ctx.force):
+        if not ctx.store.signature.is_file():
+            _write(ctx, findings)
+        raise IikataError(
+            f"the template doctor found {len(errors)} error{'s' * (len(errors) > 1)}:\n\n"
+            + "\n\n".join(map(shown, errors))
+            + ("" if hopeless else "\n\nTo go on all the same (the report will show it): --force")
+        )
+    ctx.sign()
+    _write(ctx, findings)
+    for finding in findings:
+        if finding.severity != "info":
+            forced = " (forced)" if finding.severity == "error" else ""
+            ctx.emit(Warned(f"{finding.rule}{forced}: {_of(finding)}{finding.message} (iikata check says more)"))
+    return {}
+
+
+def examine(ctx: RunContext) -> list[Finding]:
+    """Return what the doctor finds; opens tokenizer, templates and data, never the model's weights."""
+    look_up_metrics(ctx)
+    found = [*doctor.examine(case(ctx)), *(foresee(ctx) if ctx.measures else ())]
+    return sorted(found, key=lambda finding: doctor.SEVERITIES.index(finding.severity))
+
+
+def look_up_metrics(ctx: RunContext) -> None:
+    """Raise IikataError for a metric that there is not; found out after the training, it would cost the training."""
+    score = ctx.experiment.score
+    for name in score.metrics:
+        try:
+            get(name)
+        except IikataError as error:
+            raise IikataError(f"{ctx.experiment.at('score', 'metrics')}score.metrics: {error}") from None
+    if score.primary not in score.metrics:
+        raise IikataError(
+            f"score.primary: {score.primary} decides where no other metric is named, and is not among score.metrics: "
+            f"{', '.join(score.metrics)}. Add it there, or name one of these as score.primary."
+        )
+
+
+def case(ctx: RunContext) -> doctor.DoctorInput:
+    """Return the experiment's inputs, a template that cannot be used with the reason why."""
+    data, probes = ctx.data, ctx.probes  # broken, they are no template's fault
+    templates: dict[str, Template] = {}
+    encoded: dict[str, Sequence[Encoded]] = {}
+    broken: dict[str, str] = {}
+    trained = ctx.experiment.templates
+    for spec in (*trained, *ctx.experiment.prompt_only):
+        name = template_name(spec)
+        try:
+            template = _open(ctx, spec)
+            for probe in probes:
+                template.render(probe.instruction, probe.input)
+            for row in data.validation:
+                template.render(row.instruction, row.input, row.output)
+            if spec in trained and not list(template.faults()):
+                encoded[name] = ctx.encoded_with(template)
+            templates[name] = template
+        except IikataError as error:
+            broken[name] = str(error)
+    return doctor.DoctorInput(ctx.experiment, templates, broken, encoded, ctx.tokenizer, ctx.model_folder, data, probes)
+
+
+def left_out(ctx: RunContext) -> str:
+    """Return a line for each reason for which rows are left out, with the first places."""
+    kinds = {kind: getattr(ctx.data.counts, kind) for kind in LEFT_OUT}
+    return "".join(
+        f"\nleft out, {kind}: {found.rows:,} ({', '.join(found.examples)})"
+        for kind, found in kinds.items()
+        if found.rows
+    )
+
+
+def summary(ctx: RunContext) -> str:
+    """Return what was read, in a line a kind: rows, templates, probes."""
+    experiment, counts = ctx.experiment, ctx.data.counts
+    left = sum(getattr(counts, kind).rows for kind in LEFT_OUT)
+    files = ", ".join(experiment.data.train)
+    columns = ", ".join(
+        name for _, name in experiment.data.columns if name != "input" or counts.without_input < counts.train
+    )
+    lines = [
+        f"read {counts.rows:,} rows of {files:.300}: columns {columns}",
+        f"{counts.train:,} rows to train on, {counts.validation:,} held out" + f", {left:,} left out" * bool(left),
+    ]
+    specs = (*experiment.templates, *experiment.prompt_only)
+    found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}
+    lines.append("templates: " + ", ".join(f"{name} ({path.name})" if path else name for name, path in found.items()))
+    if ctx.probes:
+        answered = sum(bool(probe.references or probe.pattern) for probe in ctx.probes)
+        lines.append(f"{len(ctx.probes):,} probes, {answered:,} with a reference or a pattern")
+    return "\n".join(lines)
+
+
+def shown(finding: Finding) -> str:
+    """Return a finding as lines for a terminal."""
+    lines = [f"{finding.severity} {finding.rule}", f"  {_of(finding)}{finding.message}"]
+    parts = {"evidence": finding.evidence, "cure": finding.cure}
+    lines += [f"  {name}: {text}".replace("\n", "\n    ") for name, text in parts.items() if text]
+    return "\n".join(lines)
+
+
+def _of(finding: Finding) -> str:
+    return f"template {finding.template}: " if finding.template else ""
+
+
+def _open(ctx: RunContext, spec: str) -> Template:
+    path = local_path(spec, ctx.experiment.folder, "template")
+    if path is not None and path.suffix == ".json" and path.is_file():  # with faults too: the doctor tells of them
+        return read_unchecked(path)
+    return ctx.template(spec)
+
+
+def _write(ctx: RunContext, findings: Sequence[Finding]) -> None:
+    write_json(ctx.store.findings, [plain(finding) for finding in findings])

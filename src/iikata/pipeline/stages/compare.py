@@ -1,0 +1,130 @@
+"""Stage compare: score files and gates to comparisons and a verdict; needs no model."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Score
+from iikata.metrics import HELD_OUT, RATED, get
+from iikata.metrics.judge import Judge
+from iikata.pipeline import declaring
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Stage, Warned
+from iikata.pipeline.integrity import gates, missing_scores, nothing_to_score, same_experiment, whole_scores
+from iikata.pipeline.judge import judge_of
+from iikata.pipeline.rating import averaged
+from iikata.run_folder import read_object, write_json
+from iikata.stats import MetricInfo, Result
+from iikata.stats import compare as compared
+
+
+def compare(ctx: RunContext) -> dict[str, int]:
+    """Write comparisons.json."""
+    result = comparisons(ctx)
+    ctx.emit(Stage("compare", len(result.comparisons), "comparisons"))
+    for warning in result.warnings:
+        ctx.emit(Warned(warning))
+    write_json(ctx.store.comparisons, result.to_json())
+    return {"comparisons": len(result.comparisons)}
+
+
+def comparisons(ctx: RunContext) -> Result:
+    """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
+    same_experiment(ctx)
+    names, history = score_names(ctx), ctx.declare()
+    first, now = history[0], declaring.declaration(ctx.experiment, ctx.signature)
+    result = _compared(ctx, names, now)
+    if first["after_scores"]:
+        result = declaring.late(result)
+    if not (changed := list(declaring.changes(first, now))):
+        return result
+    return declaring.shown(result, _first(ctx, names, first, changed), history[-1]["at"], changed)
+
+
+def _first(
+    ctx: RunContext, names: list[str], first: Mapping[str, Any], changed: Sequence[Mapping[str, str]]
+) -> Mapping[str, Any] | None:
+    """Return the result under the first declaration: from the scores, or as stored where those are others now."""
+    if declaring.recomputable(changed) and ctx.store.scores(first["primary"]).is_file():
+        return _compared(ctx, list(dict.fromkeys((first["primary"], *names))), first).to_json()
+    stored = read_object(ctx.store.comparisons)
+    if not isinstance(stored.get("verdict"), dict):
+        return None
+    if "changed" not in stored["verdict"]:
+        return stored
+    before = [{**one, "verdict": one["detail"].get("first_verdict")} for one in stored["comparisons"]]
+    kept = stored["verdict"].get("first")
+    return kept and {"verdict": kept, "comparisons": before}
+
+
+def _compared(ctx: RunContext, names: list[str], declared: Mapping[str, Any]) -> Result:
+    scores, notes = [], []
+    for name in names:
+        found = known_cells(ctx, ctx.store.read_scores(name))
+        whole_scores(ctx, name, found, gates(ctx))
+        used, note = averaged(found) if name in RATED else (found, None)
+        scores += used
+        notes += [note] if note else []
+    if not scores:
+        raise IikataError(f"{ctx.store.path}: no scores yet. First: iikata run EXP --to score.")
+    result = compared(
+        scores,
+        {name: metric_info(ctx, name) for name in names},
+        declared["primary"],
+        {name: margin for name, margin in declared["margins"].items() if name in names},
+        declared["alpha"],
+        gates(ctx),
+    )
+    return replace(result, warnings=result.warnings + notes)
+
+
+def score_names(ctx: RunContext) -> list[str]:
+    """Return the metrics that the run has scores of, the primary first."""
+    asked = dict.fromkeys((ctx.experiment.score.primary, *ctx.experiment.score.metrics))
+    names = [get(name).name for name in asked] + ([Judge.name] if ctx.experiment.score.judge else [])
+    more = {"nll": ("nll", "nll_end", "nll_template")}
+    every = [one for name in names for one in more.get(name, (name,))]
+    there = [name for name in dict.fromkeys((*every, *RATED)) if ctx.store.scores(name).is_file()]
+    if there and names[0] in RATED and names[0] not in there:
+        raise IikataError(
+            f"{ctx.store.ratings}: no ratings that make a score, and {names[0]} is the primary metric. "
+            f"Rate answers first: iikata serve {ctx.store.path}; then: iikata score {ctx.store.path}"
+        )
+    if there and names[0] not in there:
+        raise IikataError(
+            f"{ctx.store.scores(names[0])}: no such file, and it holds the primary metric. {_made_how(ctx, names[0])}"
+        )
+    if there and (gone := missing_scores(ctx, there)):
+        raise IikataError(
+            f"{ctx.store.scores(gone)}: no such file, and the experiment asks for {gone}. {_made_how(ctx, gone)}"
+        )
+    return there
+
+
+def _made_how(ctx: RunContext, metric: str) -> str:
+    if nothing_to_score(ctx, metric):
+        return (
+            f"There is nothing to score {metric} on: {'data.validation' if metric in HELD_OUT else 'probes'} is none."
+        )
+    return f"To have it scored: iikata score EXP --out {ctx.store.path}, with the EXP that asks for it."
+
+
+def declared(ctx: RunContext, name: str) -> Any:
+    """Return the metric's declaration; the judge, which is made of the run's settings, is not on the shelf."""
+    return judge_of(ctx) if name == Judge.name else get(name)
+
+
+def metric_info(ctx: RunContext, name: str) -> MetricInfo:
+    metric = declared(ctx, name)
+    alike = getattr(metric, "within_template", False)
+    return MetricInfo(
+        metric.name, metric.better, metric.bounds, metric.unit, metric.kind, alike, metric.name in HELD_OUT
+    )
+
+
+def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
+    """Return the scores of the experiment's own cells."""
+    # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
+    cells = {(c.arm.template, c.arm.seed, c.prompted_with) for c in ctx.experiment.cells()}
+    return [s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells]

@@ -1,0 +1,41 @@
+"""Stage score: answers, held-out rows and probe references to numbers."""
+
+from iikata.core.records import Answer, Cell
+from iikata.metrics import Context, get
+from iikata.metrics.pattern import Pattern
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Warned
+from iikata.pipeline.integrity import asked_for
+from iikata.pipeline.judge import judge
+from iikata.pipeline.likelihood import Asked, held_out, references, score_likelihood
+from iikata.pipeline.rating import score_ratings
+from iikata.score import score_answers
+
+
+def score(ctx: RunContext) -> dict[str, int]:
+    """Write one score file a metric."""
+    ctx.declare(scored=True)
+    answers = _answers(ctx)
+    probes = {probe.id: probe for probe in ctx.probes}
+    about = Context(template_literals={name: template.template_literals() for name, template in ctx.templates.items()})
+    rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
+    for name in ctx.experiment.score.metrics:
+        metric = get(name)
+        if callable(metric) or hasattr(metric, "over"):  # likelihood and ratings do not come from an answer alone
+            scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
+            ctx.store.write_scores(metric.name, scores)
+            for remark in metric.remarks() if isinstance(metric, Pattern) else ():
+                ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
+    every = [answer for given in answers.values() for answer in given]
+    judge(ctx, every, probes, about)
+    score_ratings(ctx, every, about)
+    return {"answers": sum(map(len, answers.values())), "rows": rows}
+
+
+def _asked(ctx: RunContext) -> list[Asked]:
+    of_metric = {"nll": held_out, "nll_reference": references}
+    return [ask(ctx) for name, ask in of_metric.items() if name in ctx.experiment.score.metrics]
+
+
+def _answers(ctx: RunContext) -> dict[Cell, list[Answer]]:
+    return {cell: asked_for(ctx, ctx.store.read_answers(ctx.store.answers(cell))) for cell in ctx.experiment.cells()}

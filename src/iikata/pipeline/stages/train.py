@@ -1,0 +1,234 @@
+"""Stage train: every arm that is not trained yet, all over one base, saved as it finishes."""
+
+import shutil
+import time
+from collections import deque
+from contextlib import ExitStack, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata.core import signals
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender, sha256_of, write_text
+from iikata.core.records import Arm, TrainStep, plain
+from iikata.pipeline import signature
+from iikata.pipeline.checkpoints import Checkpoints, restore
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Progress, Stage, Stepped, Warned
+from iikata.pipeline.oom_retry import note_halving
+from iikata.pipeline.signature import digest
+from iikata.run_folder import read_lines, read_object, write_json, write_lines
+from iikata.templates import saved
+from iikata.tokenize import chat_template_for
+
+if TYPE_CHECKING:
+    from iikata.train import ArmRun
+
+COMPILE_FROM = 2_000_000
+"""Tokens from which on compiling the layers, some 20 s, is sooner paid back."""
+
+
+def train(ctx: RunContext) -> dict[str, int]:
+    """Train what is missing. A killed run goes on from the last saved state and ends with the same bytes."""
+    from iikata.train import train as steps_of
+
+    waiting = [arm for arm in ctx.experiment.arms() if not _whole(ctx, arm)]
+    ctx.emit(Stage("train", len(waiting), "arms"))
+    if not waiting:
+        return {"tokens": 0}
+    _lay_side_by_side(ctx, waiting)
+    runs = {arm.name: _open(ctx, arm) for arm in waiting}
+    total, tokens = sum(run.steps for run in runs.values()), 0
+    work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * ctx.experiment.train.epochs
+    ctx.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(ctx.shapes["checkpoint"]))
+    before = sum(run.step for run in runs.values())
+    speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
+    with ExitStack() as stack:
+        files = {name: stack.enter_context(Appender(ctx.store.steps(run.arm))) for name, run in runs.items()}
+        checkpoints = stack.enter_context(Checkpoints(ctx, list(runs.values()), files))
+        stop_asked = stack.enter_context(signals.deferred())
+        for name, run in runs.items():
+            _finish_if_done(ctx, run, files[name])
+        for step in steps_of(list(runs.values()), partial(_halved, ctx)):
+            tokens += step.tokens
+            files[step.arm].add(plain(step))
+            logged[step.arm] = step.step
+            run = runs[step.arm]
+            ctx.emit(Stepped(step, run.steps, speed(step.tokens)))
+            ctx.emit(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
+            if run.done:
+                checkpoints.wait()
+                if ctx.keep_states and not run.stopped:
+                    checkpoints.keep(run)
+                _finish_if_done(ctx, run, files[step.arm])
+            # Arms side by side have all done their step before the first is told; a state never outruns the log.
+            if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
+                checkpoints.save()
+                if stop_asked():
+                    break
+        checkpoints.wait()
+    return {"tokens": tokens}
+
+
+def _halved(ctx: RunContext, tokens: int) -> None:
+    note_halving(ctx, "train", tokens, "tokens a buffer")
+
+
+class _Speed:
+    """Tokens a second over the last steps, as the user's clock sees them."""
+
+    def __init__(self) -> None:
+        self.seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=64)
+
+    def __call__(self, tokens: int) -> float:
+        self.seen.append((time.monotonic(), tokens))
+        seconds = self.seen[-1][0] - self.seen[0][0]
+        return sum(count for _, count in list(self.seen)[1:]) / seconds if seconds else 0.0
+
+
+def _lay_side_by_side(ctx: RunContext, arms: list[Arm]) -> None:
+    """Let small models' arms share buffers, as many as the run's shapes say."""
+    size = ctx.shapes["mixed_arms"]
+    for start in range(0, len(arms), size) if size > 1 else ():
+        names = []
+        for arm in arms[start : start + size]:
+            ctx.adapters.initialise(arm.name, int(arm.seed or 0))
+            names.append(arm.name)
+        ctx.adapters.stack(names)
+
+
+def trained(ctx: RunContext, arm: Arm) -> bool:
+    """Return whether the arm is finished, or was given up."""
+    return bool(_done(ctx, arm))
+
+
+def stopped(ctx: RunContext, arm: Arm) -> str:
+    """Return why the arm was given up, "" where it was not."""
+    return str(_done(ctx, arm).get("stopped", ""))
+
+
+def _done(ctx: RunContext, arm: Arm) -> dict[str, Any]:
+    """Return what DONE says; nothing where it is not there or torn, for then the arm is trained again."""
+    return read_object(ctx.store.arm(arm) / "DONE")
+
+
+def _whole(ctx: RunContext, arm: Arm) -> bool:
+    """Return whether the arm is finished and its files are those that were written then."""
+    done, folder = _done(ctx, arm), ctx.store.arm(arm)
+    files = done.get("files")
+    if not isinstance(files, dict):
+        if done:
+            ctx.emit(Warned(f"{folder / 'DONE'}: no hashes of the arm's files in it; the arm is trained anew"))
+        return False
+    for name, wanted in files.items():
+        path = folder / name
+        if not path.is_file() or sha256_of(path) != wanted:
+            ctx.emit(Warned(f"{path}: missing or not as it was written (damaged or edited); the arm is trained anew"))
+            (folder / "DONE").unlink()
+            return False
+    return True
+
+
+def arm_signature(ctx: RunContext, arm: Arm) -> str:
+    """Return a hash of all that the arm's weights follow from."""
+    if arm.template is None:
+        return digest(ctx.signature["model"])
+    parts = {key: ctx.signature[key] for key in ("model", "data", "train")}
+    return digest([parts, ctx.templates[arm.template].hash, arm.seed, ctx.shapes["buffer_tokens"]])
+
+
+def prolong(ctx: RunContext) -> None:
+    """Let the run's arms, finished or not, go on to the experiment's epochs; IikataError where more than they differ.
+
+    The rate goes on as if all epochs had been asked for from the beginning, as transformers' Trainer resumes.
+    """
+    stored = signature.read_signature(ctx.store.signature) or {}
+    longer = {**stored, "train": {**stored["train"], "epochs": ctx.experiment.train.epochs}}
+    signature.extend(longer, ctx.signature_now(), str(ctx.store.path))
+    for arm in ctx.experiment.arms():
+        if not any(ctx.store.state(arm).glob("*.json")):
+            raise IikataError(
+                f"{ctx.store.state(arm)}: no state of the optimizer was kept, so {arm.name} cannot go on. "
+                "Train it from the beginning in another folder: --out DIR."
+            )
+        (ctx.store.arm(arm) / "DONE").unlink(missing_ok=True)
+    write_json(ctx.store.signature, longer)
+
+
+def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
+    """Return the arm at its last saved state, its step log cut back to it."""
+    from iikata.train import ArmRun, Recipe
+
+    settings = ctx.experiment.train
+    assert arm.template is not None
+    recipe = Recipe(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup_steps=settings.warmup_steps,
+        schedule=settings.schedule,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        buffer_tokens=ctx.shapes["buffer_tokens"],
+    )
+    samples = [row for row in ctx.encoded[arm.template] if not row.truncated]
+    run = ArmRun(arm, samples, ctx.prefixes[arm.template], recipe, ctx.base)
+    steps = list(read_lines(ctx.store.steps(arm)))
+    restore(ctx, run, len(steps))
+    write_lines(ctx.store.steps(arm), steps[: run.step])
+    return run
+
+
+def _finish_if_done(ctx: RunContext, run: "ArmRun", log: Appender) -> None:
+    """Save a finished arm: its adapter, its template's whole text, and last of all DONE with their hashes."""
+    if not run.done:
+        return
+    log.sync()
+    folder = ctx.store.arm(run.arm)
+    if run.stopped:
+        ctx.emit(Warned(f"arm {run.arm.name} was given up at {run.stopped}; nothing is concluded from it"))
+    else:
+        _save_adapter(ctx, run, folder)
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
+    done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(ctx, run.arm), "files": files}
+    write_json(folder / "DONE", done)
+    if not ctx.keep_states:
+        shutil.rmtree(ctx.store.state(run.arm), ignore_errors=True)
+    ctx.adapters.drop(run.arm.name)
+
+
+def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
+    from iikata.model.adapters import adapter_file
+    from iikata.model.files.locate import hub_name
+
+    template = ctx.templates[str(run.arm.template)]
+    base, commit = hub_name(ctx.experiment.model.base, ctx.model_folder)
+    base = base or ctx.model_folder.name
+    folder.mkdir(parents=True, exist_ok=True)
+    adapter_file.save(
+        folder,
+        ctx.adapters.weights(run.arm.name),
+        ctx.adapters.shape,
+        base=base,
+        revision=commit or ctx.experiment.model.revision,
+    )
+    write_text(folder / "template.json", saved(template))
+    with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
+        write_text(folder / "chat_template.jinja", chat_template_for(template, ctx.tokenizer))
+    write_text(folder / "README.md", _card(ctx, run.arm, base))
+
+
+def _card(ctx: RunContext, arm: Arm, base: str) -> str:
+    train = ctx.experiment.train
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n"
+        f"# {arm.name}\n\nLoRA adapter trained by iikata in the experiment {ctx.experiment.name}: template "
+        f"`{arm.template}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
+        f"{len(ctx.data.train)} rows, {train.epochs} epochs of batches of {train.batch_size}, "
+        f"learning rate {train.learning_rate:g}, loss on {train.loss_on}.\n"
+    )
+
+
+def _note(step: TrainStep, run: "ArmRun") -> str:
+    return f"{step.arm} {step.step}/{run.steps} loss {step.loss:.3f}"

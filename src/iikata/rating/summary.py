@@ -1,0 +1,121 @@
+"""What all ratings say together: win rates, strengths, agreement."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from iikata.core.records import Cell, Probe
+from iikata.rating.agreement import krippendorff_alpha
+from iikata.rating.ratings import Rating
+from iikata.rating.scores import WON, clusters_of
+from iikata.rating.strengths import bradley_terry, intervals
+
+Who = tuple[str | None, str]
+"""trained_on and prompted_with of a cell, all seeds together."""
+
+
+@dataclass(frozen=True)
+class WinRate:
+    """How one cell did against another, over all seeds."""
+
+    first: Who
+    second: Who
+    wins: int
+    """Of the first."""
+    ties: int
+    losses: int
+    rate: float
+    """The first one's, a tie half a win: the mean over clusters, each of which counts once."""
+    by_cluster: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Strength:
+    """A cell's Bradley-Terry strength, over all seeds."""
+
+    trained_on: str | None
+    prompted_with: str
+    strength: float
+    """In log-odds; the cells' mean is 0."""
+    interval: tuple[float, float] | None
+    """At 95%; None with fewer than ten clusters."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All ratings together."""
+
+    ratings: int
+    """Choices made, skips not counted."""
+    raters: dict[str, int]
+    """Rater -> choices, skips not counted."""
+    skipped: int
+    same: int
+    """Ties of equal texts that nobody was asked for; in win rates and strengths, not in agreement."""
+    win_rates: tuple[WinRate, ...]
+    strengths: tuple[Strength, ...]
+    """The strongest first."""
+    shared: int
+    """Pairs that two raters or more chose in."""
+    agreement: float | None
+    """Krippendorff's alpha over them; None where there are none."""
+
+
+def summary(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Summary:
+    """Sum up ratings; those of probes that are no longer there are left out."""
+    clusters = clusters_of(probes)
+    known = [rating for rating in ratings if rating.probe in clusters]
+    chosen = [rating for rating in known if rating.choice in WON]
+    asked = [rating for rating in chosen if rating.asked]
+    raters = {rating.rater: 0 for rating in known if rating.asked}
+    units: dict[str, list[str]] = {}
+    for rating in asked:
+        raters[rating.rater] += 1
+        units.setdefault(rating.pair, []).append(rating.choice)
+    return Summary(
+        ratings=len(asked),
+        raters=raters,
+        skipped=sum(rating.choice == "skip" for rating in known),
+        same=len(chosen) - len(asked),
+        win_rates=_win_rates(chosen, clusters),
+        strengths=_strengths(chosen, clusters),
+        shared=sum(len(said) > 1 for said in units.values()),
+        agreement=krippendorff_alpha(units.values()),
+    )
+
+
+def _who(cell: Cell) -> Who:
+    return cell.arm.template, cell.prompted_with
+
+
+def _win_rates(chosen: Sequence[Rating], clusters: dict[str, str]) -> tuple[WinRate, ...]:
+    games: dict[tuple[Who, Who], dict[str, list[float]]] = {}
+    for rating in chosen:
+        of_pair = games.setdefault((_who(rating.first), _who(rating.second)), {})
+        of_pair.setdefault(clusters[rating.probe], []).append(WON[rating.choice])
+    return tuple(_win_rate(*games_of) for games_of in sorted(games.items(), key=lambda item: str(item[0])))
+
+
+def _win_rate(couple: tuple[Who, Who], games: dict[str, list[float]]) -> WinRate:
+    by_cluster = {cluster: sum(won) / len(won) for cluster, won in sorted(games.items())}
+    won = [value for values in games.values() for value in values]
+    counts = (won.count(1.0), won.count(0.5), won.count(0.0))
+    return WinRate(*couple, *counts, sum(by_cluster.values()) / len(by_cluster), by_cluster)
+
+
+def _strengths(chosen: Sequence[Rating], clusters: dict[str, str]) -> tuple[Strength, ...]:
+    import numpy as np
+
+    if not chosen:
+        return ()
+    players = sorted({_who(cell) for rating in chosen for cell in (rating.first, rating.second)}, key=str)
+    place = {who: i for i, who in enumerate(players)}
+    known = {cluster: i for i, cluster in enumerate(sorted({clusters[rating.probe] for rating in chosen}))}
+    wins = np.zeros((len(known), len(players), len(players)))
+    for rating in chosen:
+        cluster, i, j = known[clusters[rating.probe]], place[_who(rating.first)], place[_who(rating.second)]
+        wins[cluster, i, j] += WON[rating.choice]
+        wins[cluster, j, i] += 1 - WON[rating.choice]
+    found, around = bradley_terry(wins.sum(axis=0)), intervals(wins)
+    spans = [None] * len(players) if around is None else [(float(low), float(high)) for low, high in around]
+    made = [Strength(*who, float(s), span) for who, s, span in zip(players, found, spans, strict=True)]
+    return tuple(sorted(made, key=lambda one: -one.strength))

@@ -1,0 +1,151 @@
+"""Turn scores into comparisons with intervals and verdicts; needs numpy and scipy, never torch."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Comparison, Gate, Score
+from iikata.core.registry import did_you_mean
+from iikata.stats.estimate import Draft, draft, judge, noise_comparison
+from iikata.stats.metric import MetricInfo, assumed_metric
+from iikata.stats.overview import cell_means, left_out, remarks
+from iikata.stats.pairing import common_rows
+from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
+from iikata.stats.questions import contrasts, noise_floor, templates
+from iikata.stats.reading import read_table
+from iikata.stats.sentence import sentences
+from iikata.stats.table import Panel, ScoreTable, panels, tabulate
+from iikata.stats.verdict import benjamini_hochberg, holm
+
+__all__ = [
+    "Components",
+    "MetricInfo",
+    "Power",
+    "Result",
+    "ScoreTable",
+    "answerable",
+    "assumed_metric",
+    "compare",
+    "power",
+    "read_table",
+    "tested_clusters",
+    "variance_components",
+]
+
+
+@dataclass(frozen=True)
+class Result:
+    """All comparisons of an experiment and what follows from them; docs/statistics.md explains every field."""
+
+    comparisons: list[Comparison]
+    """Those of the primary metric first."""
+    verdict: dict[str, Any]
+    """template_matters, lora_needed, sentence_en, sentence_ja, and the metric and templates they are about."""
+    left_out: dict[str, Any]
+    """What no comparison uses: answers without a number, held-out rows, cells without scores."""
+    warnings: list[str]
+    cells: list[dict[str, Any]]
+    """Mean score of every cell and metric over all seeds and probes that it has."""
+    settings: dict[str, Any]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what comparisons.json holds."""
+        return asdict(self)
+
+
+def compare(
+    scores: ScoreTable | Iterable[Score],
+    metrics: Mapping[str, MetricInfo],
+    primary: str,
+    margins: Mapping[str, float] | None = None,
+    alpha: float = 0.05,
+    gates: Sequence[Gate] = (),
+    better: Mapping[str, str] | None = None,
+) -> Result:
+    """Compare all cells that the scores hold; `primary` is the one metric that the verdict stands on.
+
+    `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand; without
+    one a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
+    warnings; `better` tells the direction of such ones ("higher" where it does not). Raises IikataError for a primary
+    metric without scores or direction, a margin or alpha out of range, values outside a metric's bounds.
+    """
+    table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
+    margins = dict(margins or {})
+    found = panels(table)
+    infos, warnings = _infos(found, metrics, better or {})
+    _check({**metrics, **infos}, primary, margins, alpha)
+    if primary not in infos:
+        raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
+    drafts: list[Draft] = []
+    noises: list[Comparison] = []
+    rows_lost: dict[str, int] = {}
+    for name, panel in found.items():
+        panel, rows_lost[name] = common_rows(panel) if infos[name].kind == "likelihood" else (panel, 0)
+        share = rows_lost[name] / panel.mean.shape[1]
+        floors = {t: noise_floor(panel, t) for t in templates(panel)}
+        drafts += [
+            draft(contrast, infos[name], panel, found.get("finish"), gates, share, floors, alpha)
+            for contrast in contrasts(panel, infos[name])
+        ]
+        noises += [noise_comparison(f, infos[name], alpha, " ".join(panel.signatures)) for f in floors.values()]
+    comparisons = sorted(_judged(drafts, primary, margins, alpha) + noises, key=lambda c: c.metric != primary)
+    return Result(
+        comparisons=comparisons,
+        verdict=sentences([c for c in comparisons if c.metric == primary], infos[primary], margins.get(primary)),
+        left_out=left_out(found, table, rows_lost),
+        warnings=warnings + remarks(found, infos, primary, table),
+        cells=[row for panel in found.values() for row in cell_means(panel)],
+        settings={
+            "primary": primary,
+            "margins": margins,
+            "alpha": alpha,
+            "metrics": [asdict(i) for i in infos.values()],
+        },
+    )
+
+
+def _infos(
+    found: Mapping[str, Panel], metrics: Mapping[str, MetricInfo], better: Mapping[str, str]
+) -> tuple[dict[str, MetricInfo], list[str]]:
+    """Return what is known of each metric that has scores, and what had to be assumed."""
+    assumed = {
+        name: assumed_metric(name, panel.mean, better.get(name)) for name, panel in found.items() if name not in metrics
+    }
+    infos = {name: metrics[name] if name in metrics else assumed[name][0] for name in found}
+    return infos, [note for _, note in assumed.values()]
+
+
+def _check(known: Mapping[str, MetricInfo], primary: str, margins: Mapping[str, float], alpha: float) -> None:
+    """Raise IikataError for a question that has no answer; `known`: the metrics declared or scored."""
+    for name in (primary, *margins):
+        if name not in known:
+            raise IikataError(f'metric "{name}" is unknown{did_you_mean(name, known)}. Known: {", ".join(known)}.')
+    if known[primary].better == "none":
+        raise IikataError(f'metric "{primary}" knows no better or worse and cannot be the primary one; name another.')
+    for name, margin in margins.items():
+        info = known[name]
+        if not (np.isfinite(margin) and margin > 0):
+            raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
+        if info.bounds and margin >= (info.span or 0.0):
+            points = " Percentage points are hundredths: 10 are 0.10." if info.is_share else ""
+            raise IikataError(f"the margin of {name}, {margin:g}, covers all of its range {info.bounds}.{points}")
+    if not 0 < alpha < 0.5:
+        raise IikataError(f"alpha must lie between 0 and 0.5, saw {alpha}.")
+
+
+def _judged(drafts: Sequence[Draft], primary: str, margins: Mapping[str, float], alpha: float) -> list[Comparison]:
+    """Adjust p within each family: a question on the primary metric by Holm, on all the others together by BH."""
+    families: dict[tuple[str, bool], list[int]] = {}
+    for i, d in enumerate(drafts):
+        if d.p is not None:
+            families.setdefault((d.contrast.question, d.info.name == primary), []).append(i)
+    adjusted: dict[int, float] = {}
+    for (_, is_primary), family in families.items():
+        values = (holm if is_primary else benjamini_hochberg)([drafts[i].p or 0.0 for i in family])
+        adjusted |= dict(zip(family, values.tolist(), strict=True))
+    return [
+        judge(d, adjusted.get(i), d.info.name != primary, margins.get(d.info.name), alpha) for i, d in enumerate(drafts)
+    ]

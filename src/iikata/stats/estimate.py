@@ -1,0 +1,224 @@
+"""Turn one contrast into an effect with its gates and warnings, and then into a Comparison."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from iikata.core.records import Comparison, Gate
+from iikata.stats.gates import failed, finish_fault, handed_in, score_gates, shapes
+from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, estimate, scope_of
+from iikata.stats.metric import MetricInfo
+from iikata.stats.pairing import Side
+from iikata.stats.permutation import sign_flip_p
+from iikata.stats.phrases import COUNTED, SHAPES
+from iikata.stats.questions import Contrast, NoiseFloor
+from iikata.stats.table import Panel
+from iikata.stats.verdict import needed, verdict
+
+
+@dataclass
+class Draft:
+    """A contrast and what was found, before the correction for many comparisons."""
+
+    contrast: Contrast
+    info: MetricInfo
+    signature: str
+    noise_floor: float | None
+    found: Estimate | None
+    """None where there is nothing to pair."""
+    p_permutation: float | None = None
+    gates: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    shapes: list[str] = field(default_factory=list)
+
+    @property
+    def p(self) -> float | None:
+        return None if self.found is None else finite(self.found.p)
+
+
+def finite(value: Any) -> float | None:
+    """Return a float, or None for what json cannot write."""
+    return float(value) if np.isfinite(value) else None
+
+
+def draft(
+    contrast: Contrast,
+    info: MetricInfo,
+    panel: Panel,
+    finish: Panel | None,
+    gates: Iterable[Gate],
+    rows_left_out: float,
+    noise: Mapping[str, NoiseFloor],
+    alpha: float,
+) -> Draft:
+    """Estimate a contrast and look at its gates; `rows_left_out` is a share of the metric's rows."""
+    pair, sides = contrast.pair, (contrast.treatment, contrast.control)
+    found = estimate(pair.d, alpha, info.span) if pair.d.size else None
+    made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
+    made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out)
+    if info.kind == "content" and (fault := finish_fault(finish, sides, pair.seeds)):
+        if contrast.question == "matched":
+            made.gates.append(failed("finish_rate", fault))
+        else:
+            made.warnings.append(fault)
+    if found is not None:
+        _cross_check(made, found, alpha)
+    return made
+
+
+def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
+    """Hold the interval against the sign flips and look at the shape of the differences."""
+    d = made.contrast.pair.d
+    made.shapes = shapes(d)
+    things = COUNTED["en"]["rows" if made.info.on_rows else "probes"][1]
+    made.warnings += [SHAPES["en"][shape].format(things=things) for shape in made.shapes]
+    if found.identical:
+        made.warnings.append("all clusters have the same difference; the interval follows the rule for that case")
+    # Fewer clusters are taken as they are: flipping their signs would speak about others.
+    if d.shape[1] < MIN_CLUSTERS:
+        return
+    made.p_permutation = float(sign_flip_p(d.mean(axis=0)))
+    if found.p < alpha <= made.p_permutation:
+        detail = f"the interval excludes 0 (p = {found.p:.3g}), the sign flips do not (p = {made.p_permutation:.3g})"
+        made.gates.append(failed("permutation_disagrees", detail))
+
+
+def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
+    """Return how far two seeds of one recipe lie apart: the root mean square over the templates trained on."""
+    trained = [side.trained_on for side in (contrast.treatment, contrast.control) if side.trained_on is not None]
+    sizes = [noise[template].size for template in trained]
+    return math.sqrt(sum(s**2 for s in sizes if s is not None) / len(sizes)) if None not in sizes else None
+
+
+def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: float | None, alpha: float) -> Comparison:
+    """Apply the verdict rules and write the comparison down."""
+    contrast, pair, found = made.contrast, made.contrast.pair, made.found
+    S, C = pair.d.shape
+    both_few = S < MIN_SEEDS and C < MIN_CLUSTERS
+    interval, interval_90 = (
+        (_within(found, half, made.info.span) for half in (found.half, found.half_90)) if found else (None, None)
+    )
+    word, beyond = verdict(made.gates, interval, interval_90, margin, p_adjusted, made.p_permutation, both_few, alpha)
+    return Comparison(
+        question=contrast.question,
+        treatment=_side(contrast.treatment, pair.treatment, pair.seeds),
+        control=_side(contrast.control, pair.control, pair.seeds),
+        metric=made.info.name,
+        difference=None if found is None else float(found.difference),
+        interval=interval,
+        level=1 - alpha,
+        interval_90=interval_90,
+        p=made.p,
+        p_holm=p_adjusted,
+        verdict=word,
+        beyond_margin=beyond,
+        scope=scope_of(S, C),
+        n_seeds=S,
+        n_probes=pair.n_probes,
+        n_clusters=C,
+        n_samples=pair.n_samples,
+        mde=None if found is None else finite(found.mde),
+        needed=_needed(made, found, margin, alpha) if word == "INCONCLUSIVE" and found else None,
+        gates=tuple(made.gates),
+        signature=made.signature,
+        detail={**_detail(made, exploratory), "margin": margin, "both_few": both_few, **contrast.detail},
+    )
+
+
+def _within(found: Estimate, half: np.ndarray, span: float | None) -> tuple[float, float] | None:
+    """Return difference -+ half, cut at the largest difference that a bounded metric can show."""
+    most = np.inf if span is None else span
+    low, high = max(-most, float(found.difference - half)), min(most, float(found.difference + half))
+    return (low, high) if np.isfinite(half) else None
+
+
+def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, Any]:
+    mean = float(values.mean()) if values.size else None
+    own = seeds if side.trained_on is not None else []
+    return {"trained_on": side.trained_on, "prompted_with": side.prompted_with, "seeds": own, "mean": mean}
+
+
+def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:
+    pair = made.contrast.pair
+    variances: tuple[Any, ...] = (
+        made.found.squares.components if made.found and min(pair.d.shape) > 1 else (np.nan,) * 3
+    )
+    return {
+        "better": made.info.better,
+        "unit": made.info.unit,
+        "exploratory": exploratory,
+        "adjustment": "benjamini_hochberg" if exploratory else "holm",
+        "p_permutation": made.p_permutation,
+        "noise_floor": made.noise_floor,
+        "sd": {n: finite(np.sqrt(v)) for n, v in zip(("seed", "cluster", "residual"), variances, strict=True)},
+        "missing": dict(zip(("treatment", "control"), pair.missing, strict=True)),
+        "left_out": pair.left_out,
+        "warnings": made.warnings,
+        "shapes": made.shapes,
+    }
+
+
+def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) -> dict[str, Any]:
+    """Return the seeds and probes that would settle it; None for each where no reasonable number would.
+
+    The goal is the margin, and without one the difference that was seen. With a single seed the spread over seeds
+    is unknown and `lower_bound` is true.
+    """
+    pair = made.contrast.pair
+    S, C = pair.d.shape
+    size, span = abs(float(found.difference)), made.info.span
+    goal = size if margin is None else margin
+    if found.identical and span:
+        enough = _needed_identical(size, span, margin, alpha)
+        settled = {"seeds": max(S, MIN_SEEDS), "clusters": max(C, enough)} if enough else None
+    else:
+        settled = needed(found.squares, goal, alpha, equivalence=margin is not None) if goal > 0 else None
+    if settled is None:
+        return {"seeds": None, "probes": None, "clusters": None, "tested": None, "lower_bound": False}
+    # A third of the clusters goes to choosing the base's template and must be there, too.
+    clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail.get("choosing_clusters", 0)) / C)
+    probes = math.ceil(clusters * pair.n_probes / C)
+    counts = {"probes": probes, "clusters": clusters, "tested": settled["clusters"]}
+    return {"seeds": settled["seeds"], **counts, "lower_bound": S < 2}
+
+
+def _needed_identical(size: float, span: float, margin: float | None, alpha: float) -> int | None:
+    """Solve (1 - level^(1/C)) x span = room for C: the rule for identical clusters turned round."""
+    room, level = (margin - size, 2 * alpha) if margin is not None and size < margin else (size, alpha)
+    if room <= 0:
+        return None
+    return (
+        MIN_CLUSTERS if room >= span else max(MIN_CLUSTERS, math.ceil(math.log(level) / math.log1p(-room / span)) + 1)
+    )
+
+
+def noise_comparison(floor: NoiseFloor, info: MetricInfo, alpha: float, signature: str) -> Comparison:
+    """Write a noise floor down; p and verdict are None, for it decides nothing."""
+    side = _side(floor.side, floor.values, floor.seeds)
+    S, C = floor.values.shape
+    return Comparison(
+        question="noise_floor",
+        treatment=side,
+        control=side,
+        metric=info.name,
+        difference=floor.size,
+        interval=floor.interval(alpha),
+        level=1 - alpha,
+        interval_90=floor.interval(2 * alpha),
+        p=None,
+        p_holm=None,
+        verdict=None,
+        beyond_margin=None,
+        scope=scope_of(S, C),
+        n_seeds=S,
+        n_probes=floor.n_probes,
+        n_clusters=C,
+        n_samples=floor.n_samples,
+        mde=None,
+        needed=None,
+        signature=signature,
+        detail={"better": info.better, "unit": info.unit, "left_out": floor.left_out},
+    )

@@ -1,0 +1,98 @@
+"""The checks that must hold before a comparison may be believed, and the shapes to warn of."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from iikata.core.records import Gate
+from iikata.stats.metric import MetricInfo
+from iikata.stats.pairing import Pair, Side
+from iikata.stats.table import Panel
+
+FLOOR = 0.05
+MOST_MISSING_APART = 0.05
+MOST_ROWS_LEFT_OUT = 0.2
+LEAST_FINISH = 0.5
+
+
+def failed(name: str, detail: str, subject: str = "") -> dict[str, Any]:
+    """Return a failed gate as it stands in comparisons.json."""
+    return {"name": name, "subject": subject, "passed": False, "detail": detail}
+
+
+def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> list[dict[str, Any]]:
+    """Return the failed gates whose subject has part in the comparison.
+
+    An arm counts under every seed, scored or not: to leave out the seeds that went wrong and to go on with the
+    rest would be to choose the sample by its outcome. A pair `a|b` of templates concerns the questions in which
+    one template is held against the other.
+    """
+    subjects: set[str | None] = set()
+    for side in sides:
+        arm = "base" if side.trained_on is None else f"{side.trained_on}.s"
+        subjects |= {side.trained_on, side.prompted_with, arm, f"{arm}@{side.prompted_with}"}
+    if question in ("matched", "mismatch"):
+        one, two = (side.prompted_with for side in sides)
+        subjects |= {f"{one}|{two}", f"{two}|{one}"}
+    return [failed(g.name, g.detail, g.subject) for g in gates if not g.passed and _any_seed(g.subject) in subjects]
+
+
+def _any_seed(subject: str) -> str:
+    """Return the subject with an arm's seed left out: `alpaca.s2@rinna` is `alpaca.s@rinna`."""
+    return re.sub(r"\.s-?\d+(?=@|$)", ".s", subject)
+
+
+def score_gates(pair: Pair, info: MetricInfo, rows_left_out: float) -> list[dict[str, Any]]:
+    """Return the failed gates that the compared scores themselves show; `rows_left_out` is a share."""
+    gates = []
+    one, two = pair.missing
+    if info.kind == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
+        gates.append(failed("rows_left_out", f"{rows_left_out:.0%} of the rows are not scored in every cell"))
+    if info.kind != "likelihood" and abs(one - two) > MOST_MISSING_APART:
+        gates.append(
+            failed("missing_scores", f"without a score are {one:.1%} of the treatment, {two:.1%} of the control")
+        )
+    if not pair.d.size:
+        gates.append(failed("nothing_to_pair", "the cells share no seed or no complete cluster"))
+    elif info.is_rate:
+        low, high = sorted((pair.treatment.mean(), pair.control.mean()))
+        if high <= FLOOR or low >= 1 - FLOOR:
+            name = "floor" if high <= FLOOR else "ceiling"
+            gates.append(failed(name, f"rates of {low:.1%} and {high:.1%} leave no room for a difference"))
+    return gates
+
+
+def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> str:
+    """Return which cell ends fewer than half of its answers, or nothing."""
+    for side in sides:
+        rows = finish.rows(side.trained_on, side.prompted_with) if finish else {}
+        # No seed stands for all of them: scores that were averaged over seeds.
+        of_these = [row for seed, row in rows.items() if seed is None or None in seeds or seed in seeds]
+        means = finish.mean[of_these] if finish else np.zeros(0)
+        rate = means[np.isfinite(means)].mean() if np.isfinite(means).any() else 1.0
+        if rate < LEAST_FINISH:
+            return f"only {rate:.1%} of the answers of {side.name} end by themselves: content scores are truncated"
+    return ""
+
+
+def shapes(d: np.ndarray) -> list[str]:
+    """Return what in d[S, C] the interval does not promise to cover: rare failures, skew, a seed far off."""
+    S, C = d.shape
+    told = []
+    means, seeds = d.mean(axis=0), d.mean(axis=1)
+    off = np.sort(np.abs(means - np.median(means)))[::-1]
+    if C >= 10 and off[0] > 0:
+        spread = means - means.mean()
+        skewness = abs((spread**3).mean()) / (spread**2).mean() ** 1.5
+        if off[: max(1, C // 10)].sum() > 0.6 * off.sum():
+            told.append("rare_large")
+        elif skewness > max(0.7, 2.6 * np.sqrt(6 / C)):  # a normal sample goes beyond once in a hundred times
+            told.append("skewed")
+    if S >= 3:
+        apart = np.sort(np.abs(seeds - np.median(seeds)))
+        noise = (d - means).std() / np.sqrt(C)
+        if apart[-1] > (8 if S < 5 else 5) * apart[S // 2] + 4 * noise:
+            told.append("odd_seed")
+    return told

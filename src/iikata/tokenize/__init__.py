@@ -1,0 +1,26 @@
+"""Templates and rows to tokens and masks."""
+
+from iikata.tokenize.convert import chat_template_for, other_tokens, tokenizer_config, tokenizer_json
+from iikata.tokenize.encode import encode, encode_prompt, end_id, stop_ids, writes
+from iikata.tokenize.load import disagreement, load_tokenizer
+from iikata.tokenize.prefix import prefixes
+from iikata.tokenize.show import pieces, show
+from iikata.tokenize.tokenizer import Tokenizer
+
+__all__ = [
+    "Tokenizer",
+    "chat_template_for",
+    "disagreement",
+    "encode",
+    "encode_prompt",
+    "end_id",
+    "load_tokenizer",
+    "other_tokens",
+    "pieces",
+    "prefixes",
+    "show",
+    "stop_ids",
+    "tokenizer_config",
+    "tokenizer_json",
+    "writes",
+]

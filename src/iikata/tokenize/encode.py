@@ -1,0 +1,114 @@
+"""Turn one example into tokens and a mask that says exactly where the loss counts."""
+
+import re
+from typing import Literal
+
+from iikata.core.records import Encoded, Example, Rendered, Role
+from iikata.templates import Template
+from iikata.tokenize.tokenizer import Tokenizer
+
+
+def encode_prompt(template: Template, tokenizer: Tokenizer, instruction: str, input: str = "") -> list[int]:
+    """Return a prompt's tokens, the same in training and at inference."""
+    return _prompt_ids(tokenizer, template.render(instruction, input).prompt)
+
+
+def encode(
+    example: Example,
+    template: Template,
+    tokenizer: Tokenizer,
+    cutoff_len: int,
+    loss_on: Literal["completion", "all"] = "completion",
+) -> Encoded:
+    """Return the example's tokens: prompt, completion, one end token; the mask is true on the last two.
+
+    With `loss_on="all"` it is true everywhere, BOS too, as in Alpaca-LoRA's `train_on_inputs`. More than
+    `cutoff_len` tokens are cut off and `truncated` is set: such a row is shown and counted, never trained on.
+    """
+    rendered = template.render(example.instruction, example.input, example.output)
+    prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
+    behind, end = _end(template, tokenizer, rendered.end)
+    ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
+    lengths: dict[Role, int] = {"prompt": len(prompt_ids), "written": start, "answer": stop - start}
+    roles: list[Role] = [role for role, length in lengths.items() for _ in range(length)]
+    roles.extend("written" for _ in ids[stop:])
+    roles.append("end")
+    return Encoded(
+        id=example.id,
+        prompt=rendered.prompt,
+        completion=rendered.completion + behind,
+        input_ids=(*prompt_ids, *ids, end)[:cutoff_len],
+        completion_mask=tuple(loss_on == "all" or role != "prompt" for role in roles[:cutoff_len]),
+        truncated=len(roles) > cutoff_len,
+        answer=rendered.of("answer"),
+        roles=tuple(roles[:cutoff_len]),
+        straddles=straddles,
+    )
+
+
+def writes(template: Template, tokenizer: Tokenizer) -> bool:
+    """Return whether the template makes the model write more than the answer and its end token."""
+    return bool(template.around[0] or _end(template, tokenizer, template.ending)[0])
+
+
+def end_id(template: Template, tokenizer: Tokenizer) -> int:
+    """Return the token that ends an answer: the one that the template writes behind it, else EOS."""
+    return _end(template, tokenizer, template.ending)[1]
+
+
+def stop_ids(template: Template, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the tokens at which every arm stops answering: the template's end and all that the model declares."""
+    return tokenizer.end_ids | {end_id(template, tokenizer)}
+
+
+def _prompt_ids(tokenizer: Tokenizer, text: str, special: bool = True) -> list[int]:
+    ids = tokenizer.ids(text, special)
+    # Many chat templates write the BOS themselves, and a second one costs quality without a word.
+    if tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
+        return ids
+    return [tokenizer.bos_id, *ids]
+
+
+def _completion(
+    tokenizer: Tokenizer, prompt_ids: list[int], rendered: Rendered, behind: str
+) -> tuple[list[int], int, int, bool]:
+    """Return the tokens behind the prompt's, where the answer's own start and stop, and whether one straddles that."""
+    before, answer = rendered.of("written"), rendered.of("answer")
+    # An answer may quote a special token's text, which must not end it; the template's own are meant.
+    quotes = tokenizer.has_special(answer)
+    if quotes and tokenizer.has_special(before):
+        first, own = tokenizer.ids(before, start=False), tokenizer.ids(answer, special=False, start=False)
+        return [*first, *own, *tokenizer.ids(behind, start=False)], len(first), len(first) + len(own), False
+
+    def after_prompt(text: str) -> list[int]:
+        if not (quotes and tokenizer.has_special(rendered.prompt)):
+            joint = _prompt_ids(tokenizer, rendered.prompt + text, special=not quotes)
+            if joint[: len(prompt_ids)] == prompt_ids:
+                return joint[len(prompt_ids) :]
+        # Here tokens merge across the border, or both texts hold special ones. At inference the model goes on from
+        # the prompt's own tokens, so the answer is tokenized apart, as a text that goes on.
+        return tokenizer.ids(text, special=not quotes, start=False)
+
+    ids = after_prompt(before + answer + behind)
+    lead = after_prompt(before) if before else []
+    tail = tokenizer.ids(behind, start=False) if behind else []
+    start = _alike(lead, ids)
+    stop = len(ids) - _alike(tail[::-1], ids[start:][::-1])
+    straddles = start < len(lead) or len(ids) - stop < len(tail)
+    # Two blanks alone are one token, before a word a blank and a word with one: the first is the template's.
+    while lead and answer and tokenizer.text(ids[start + 1 :]).endswith(answer + behind):
+        start += 1
+    return ids, start, stop, straddles
+
+
+def _alike(one: list[int], other: list[int]) -> int:
+    """Return how many tokens both begin with."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
+
+
+def _end(template: Template, tokenizer: Tokenizer, after: str) -> tuple[str, int]:
+    """Return what stands between an answer and its end token, and that token: EOS where the template writes none."""
+    # A break may be an added token itself: <NL> is one of rinna's, and dolly_ja_rinna writes it without declaring it.
+    breaks = re.match(rf"(\s|<NL>|{re.escape(template.newline or '<NL>')})*", after)
+    found = tokenizer.end_in(after, breaks.end() if breaks else 0)
+    return ("", tokenizer.eos_id) if found is None else (after[: found[0]], found[1])

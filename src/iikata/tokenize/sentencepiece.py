@@ -1,0 +1,103 @@
+"""A tokenizer that runs SentencePiece itself, so that its ids are SentencePiece's own.
+
+transformers 5 converts such a vocabulary instead: it takes the unknown token to be number 2, which in rinna's
+vocabulary is </s>, and `T5Tokenizer(vocab_file=...)` silently ignores the file.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import groupby
+from typing import Any
+
+from iikata.tokenize.tokenizer import Tokenizer, any_of
+
+CONTROL, USER_DEFINED = 3, 4
+"""Piece types of sentencepiece_model.proto: never read from a text; always read from a text, and whole."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PieceTokenizer(Tokenizer):
+    """SentencePiece over the bytes of a .model file, with special tokens set apart."""
+
+    model: bytes = field(repr=False)
+    blank_after_special: bool
+    """Whether a text after a special token begins like a new one (transformers' `legacy`)."""
+
+    def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
+        ids: list[int] = []
+        position = 0
+        for found in self._split[special].finditer(text):
+            ids += self._processors[special, start].encode(text[position : found.start()])
+            ids.append(self.read_whole[found[0]])
+            start, position = self.blank_after_special, found.end()
+        return ids + self._processors[special, start].encode(text[position:])
+
+    def text(self, ids: Iterable[int]) -> str:
+        # SentencePiece decodes control tokens to nothing and does not know added ones.
+        runs = [(text, list(run)) for text, run in groupby(ids, key=self._shown)]
+        decode = self._processors[True, True].decode
+        return "".join(decode(run) if text is None else text * len(run) for text, run in runs)
+
+    def token(self, id: int) -> str:
+        return self._whole_by_id.get(id) or self._processors[True, True].id_to_piece(id)
+
+    def _shown(self, id: int) -> str | None:
+        """Return what stands for a token that SentencePiece cannot decode."""
+        # Many models have more outputs than their tokenizer has tokens, and can draw one of the rest.
+        return self._whole_by_id.get(id) or (None if id < len(self._processors[True, True]) else "\ufffd")
+
+    @cached_property
+    def _whole_by_id(self) -> dict[int, str]:
+        shown = ((text, id) for text, id in self.read_whole.items() if id not in self.user_defined or id in self.own)
+        return {id: text for text, id in shown}
+
+    @cached_property
+    def user_defined(self) -> set[int]:
+        """Pieces that SentencePiece itself keeps whole in every text."""
+        return {id for id, piece in enumerate(parsed(self.model).pieces) if piece.type == USER_DEFINED}
+
+    @cached_property
+    def own(self) -> set[int]:
+        """Special tokens that SentencePiece itself reads from a text; the others are split off before it."""
+        return self.user_defined & set(self.special_tokens.values())
+
+    @cached_property
+    def _split(self) -> dict[bool, Any]:
+        """special -> what is split off before SentencePiece."""
+        apart = {text for text, id in self.read_whole.items() if id not in self.user_defined}
+        return {True: any_of(apart), False: any_of(apart - self.special_tokens.keys())}
+
+    @cached_property
+    def _processors(self) -> dict[tuple[bool, bool], Any]:
+        """(special, start) -> SentencePiece's processor."""
+        return {
+            (special, start): processor(edited(self.model, start, set() if special else self.own))
+            for special in (True, False)
+            for start in (True, False)
+        }
+
+
+def processor(model: bytes) -> Any:
+    """Return SentencePiece's own processor. Raises RuntimeError where `model` is no SentencePiece model."""
+    import sentencepiece
+
+    return sentencepiece.SentencePieceProcessor(model_proto=model)
+
+
+def edited(model: bytes, dummy_prefix: bool, control: set[int]) -> bytes:
+    """Return the model with `control` made control pieces, and no dummy prefix if `dummy_prefix` is false."""
+    proto = parsed(model)
+    proto.normalizer_spec.add_dummy_prefix &= dummy_prefix
+    for id in control:
+        proto.pieces[id].type = CONTROL
+    return proto.SerializeToString()
+
+
+def parsed(model: bytes) -> Any:
+    """Return the model as a protobuf message."""
+    from sentencepiece import sentencepiece_model_pb2
+
+    proto = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined]
+    proto.ParseFromString(model)
+    return proto

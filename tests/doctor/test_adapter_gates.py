@@ -1,0 +1,104 @@
+"""No adapter is believed before it is proved live: each way to lose one is caught by name."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from iikata.core.records import Arm
+from iikata.pipeline import Pipeline
+from iikata.pipeline.gates import check_arms, prove
+from iikata.templates import BUILT_IN, saved
+from tiny_experiment import experiment, values
+
+ARM = Arm("plain", 0)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, llama_folder) -> Path:
+    """A folder with one trained arm in run/; tests copy it."""
+    folder = tmp_path_factory.mktemp("trained")
+    train = {**values(llama_folder)["train"], "seeds": [0]}
+    Pipeline(experiment(folder, llama_folder, templates=["plain"], train=train), folder / "run").run("train")
+    return folder
+
+
+@pytest.fixture
+def pipeline(trained, tmp_path, llama_folder):
+    """The materials of a copy, and the arm's folder to do harm in."""
+    shutil.copytree(trained, tmp_path / "copy")
+    train = {**values(llama_folder)["train"], "seeds": [0]}
+    declared = experiment(tmp_path / "copy", llama_folder, templates=["plain"], train=train)
+    context = Pipeline(declared, tmp_path / "copy" / "run").context
+    return context, context.store.arm(ARM)
+
+
+def kept(context):
+    return next(gate for gate in check_arms(context) if gate.name == "template_kept")
+
+
+def test_a_trained_adapter_is_live_and_the_evidence_is_printed(pipeline):
+    context, _ = pipeline
+    gate = prove(context, ARM)
+    assert gate.passed
+    assert "||B|| = " in gate.detail
+    assert "KL to the base" in gate.detail
+    assert kept(context).passed
+
+
+def test_an_emptied_adapter_is_caught_by_name(pipeline):
+    """The post's script saved no tensors, and nothing complained."""
+    context, folder = pipeline
+    save_file({}, folder / "adapter_model.safetensors")
+    gate = prove(context, ARM)
+    assert (gate.name, gate.subject, gate.passed) == ("live_adapter", "plain.s0", False)
+    assert "adapter_model.safetensors" in gate.detail
+    assert "empty" in gate.detail
+
+
+def test_an_adapter_whose_b_is_zero_is_caught(pipeline):
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    dead = {name: torch.zeros_like(w) if "lora_B" in name else w for name, w in load_file(path).items()}
+    save_file(dead, path)
+    gate = prove(context, ARM)
+    assert not gate.passed
+    assert "||B|| = 0" in gate.detail
+
+
+def test_an_adapter_that_lacks_a_module_is_caught(pipeline):
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    weights = load_file(path)
+    gone = next(name for name in weights if "lora_B" in name)
+    save_file({name: w for name, w in weights.items() if name != gone}, path)
+    assert not prove(context, ARM).passed
+
+
+def test_a_truncated_file_is_caught_by_name(pipeline):
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    gate = prove(context, ARM)
+    assert not gate.passed
+    assert "adapter_model.safetensors: truncated" in gate.detail
+
+
+def test_a_swapped_template_is_caught_by_name(pipeline):
+    context, folder = pipeline
+    (folder / "template.json").write_text(saved(BUILT_IN["alpaca"]), encoding="utf-8")
+    gate = kept(context)
+    assert (gate.subject, gate.passed) == ("plain.s0", False)
+    assert BUILT_IN["alpaca"].hash[:12] in gate.detail
+    assert BUILT_IN["plain"].hash[:12] in gate.detail
+
+
+def test_a_stored_template_edited_by_one_letter_is_caught(pipeline):
+    context, folder = pipeline
+    path = folder / "template.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({**content, "prompt_no_input": content["prompt_no_input"] + " "}), encoding="utf-8")
+    assert not kept(context).passed

@@ -1,0 +1,331 @@
+"""Each rule of the template doctor: a case that it finds and a near one that it leaves alone."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from examined import ROWS, examined, of, opened, template, write_lines
+
+from iikata.doctor import RULES, examine
+from iikata.templates import AlpacaTemplate, JinjaTemplate
+from tokenizer_folders import sp_nfkc
+
+
+@pytest.fixture(scope="session")
+def nl_folder(tmp_path_factory) -> Path:
+    """SentencePiece that folds white space and has the piece <NL>, as rinna's 3.6B."""
+    return sp_nfkc(tmp_path_factory.mktemp("nl"), newline=True)
+
+
+def row(output: str, instruction: str = "Name it.", **more: str) -> dict[str, str]:
+    return {"instruction": instruction, "output": output, **more}
+
+
+def only(findings, rule):
+    (finding,) = of(findings, rule)
+    return finding
+
+
+def test_a_plain_template_on_a_faithful_tokenizer_has_no_findings(tmp_path, sp_bytes_folder):
+    assert examined(tmp_path, sp_bytes_folder) == []
+
+
+def test_docs_list_every_rule_and_no_other():
+    text = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+    rules = text.partition("### The rules")[2].partition("## Gates")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", rules, re.MULTILINE)) == set(RULES)
+
+
+def test_lost_line_breaks_are_found_with_tokens_and_the_cure_is_nl(tmp_path, nl_folder):
+    rows = [*ROWS, row("two\nlines")]
+    found = only(examined(tmp_path, nl_folder, [template(prompt_no_input="In: {instruction}\nA:")], rows), "newline")
+    assert found.severity == "warning"
+    assert "1 in the template" in found.message
+    assert "1 of 5" in found.message
+    assert "'▁A'" in found.evidence
+    assert '"newline": "<NL>"' in found.cure
+
+
+def test_the_cure_of_a_built_in_template_is_a_file_that_passes(tmp_path, nl_folder):
+    cure = only(examined(tmp_path, nl_folder, ["alpaca_short"]), "newline").cure
+    cured = json.loads(cure[cure.index('{"') :])
+    assert of(examined(tmp_path, nl_folder, [cured]), "newline") == []
+
+
+def test_where_nl_would_be_unknown_the_cure_is_a_template_without_line_breaks(tmp_path, sp_nfkc_folder):
+    cure = only(examined(tmp_path, sp_nfkc_folder, ["alpaca_short"]), "newline").cure
+    assert "<NL>" not in cure
+    cured = json.loads(cure[cure.index('{"') :])
+    assert of(examined(tmp_path, sp_nfkc_folder, [cured]), "newline") == []
+
+
+def test_a_newline_convention_that_does_not_come_back_is_found(tmp_path, sp_nfkc_folder, nl_folder):
+    rows = [row("two\nlines")]
+    assert of(examined(tmp_path, sp_nfkc_folder, [template(newline="<NL>")], rows), "newline")
+    assert not of(examined(tmp_path / "nl", nl_folder, [template(newline="<NL>")], rows), "newline")
+
+
+def test_line_breaks_that_come_back_are_no_finding(tmp_path, any_tokenizer_folder):
+    found = of(examined(tmp_path, any_tokenizer_folder, ["alpaca"], [row("two\nlines")]), "newline")
+    assert bool(found) == (any_tokenizer_folder.name.startswith("sp_nfkc"))
+
+
+def test_white_space_that_is_folded_is_found_in_templates_and_answers(tmp_path, sp_nfkc_folder, sp_bytes_folder):
+    given = [template(prompt_no_input="In:  {instruction}\tA:")], [row("red   blue"), row("green")]
+    in_template, in_answers = of(examined(tmp_path, sp_nfkc_folder, *given), "whitespace")
+    assert in_template.template == "t0"
+    assert "'  '" in in_template.message
+    assert in_answers.template is None
+    assert "1 of 2" in in_answers.message
+    assert not of(examined(tmp_path / "kept", sp_bytes_folder, *given), "whitespace")
+
+
+def test_a_blank_at_the_end_that_changes_the_first_token_is_found_and_cured(tmp_path, byte_bpe_folder):
+    blank = template(prompt_no_input="In: {instruction} A: ", prompt_input="In: {instruction} {input} A: ")
+    rows = [row("the sea"), row("the sum")]
+    found = only(examined(tmp_path, byte_bpe_folder, [blank], rows), "trailing_space")
+    assert "2 of 2" in found.message
+    assert "' the'" in found.evidence
+    cured = template(**json.loads(f"{{{found.cure}}}"))
+    assert not of(examined(tmp_path, byte_bpe_folder, [cured], rows), "trailing_space")
+
+
+def test_letters_that_the_vocabulary_lacks_are_an_error_with_tokens(tmp_path, sp_nfkc_folder):
+    found = only(
+        examined(tmp_path, sp_nfkc_folder, [template(prompt_no_input="In: {instruction}<NL>A:")]), "unknown_token"
+    )
+    assert found.severity == "error"
+    assert "<unk>" in found.evidence
+    assert "plain" in found.cure
+
+
+def test_unknown_letters_in_answers_are_counted_apart(tmp_path, sp_nfkc_folder):
+    found = only(examined(tmp_path, sp_nfkc_folder, rows=[row("鬱"), row("red")]), "unknown_token")
+    assert (found.severity, found.template) == ("warning", None)
+    assert "1 of 2" in found.message
+
+
+def test_vocabularies_with_bytes_know_every_letter(tmp_path, byte_bpe_folder):
+    assert not of(examined(tmp_path, byte_bpe_folder, ["dolly_ja_rinna"], [row("鬱")]), "unknown_token")
+
+
+def test_a_converted_tokenizer_that_gives_other_ids_is_an_error(tmp_path, byte_bpe_folder, sp_nfkc_folder):
+    assert not of(examined(tmp_path, sp_nfkc_folder), "sentencepiece")
+    (tmp_path / "model" / "tokenizer.json").write_bytes((byte_bpe_folder / "tokenizer.json").read_bytes())
+    names = {"eos_token": "<|im_end|>", "bos_token": None, "pad_token": None, "unk_token": None}
+    found = only(examined(tmp_path, sp_nfkc_folder, settings=names), "sentencepiece")
+    assert found.severity == "error"
+    assert found.cure.startswith("mv ")
+
+
+def test_an_end_that_is_also_the_pad_is_information_only(tmp_path, byte_bpe_folder, sp_nfkc_folder):
+    assert only(examined(tmp_path, byte_bpe_folder), "ids_coincide").severity == "info"
+    assert not of(examined(tmp_path / "apart", sp_nfkc_folder), "ids_coincide")
+
+
+def test_an_end_that_unknown_letters_become_is_an_error(tmp_path, sp_nfkc_folder):
+    one = opened(tmp_path, sp_nfkc_folder)
+    ending = replace(one, tokenizer=replace(one.tokenizer, eos_id=one.tokenizer.unk_id))
+    assert only(list(RULES["ids_coincide"](ending)), "ids_coincide").severity == "error"
+
+
+ENDS_WITH = "{{{{ messages[0].content }}}} A:{{% if messages[1] %}}{{{{ messages[1].content }}}}{0}{{% endif %}}"
+
+
+def jinja(end: str) -> dict[str, str]:
+    return {"kind": "jinja", "chat_template": ENDS_WITH.format(end)}
+
+
+def test_an_end_token_added_after_the_base_vocabulary_is_found(tmp_path, sp_bytes_folder):
+    added = {"added_tokens_decoder": {"552": {"content": "<|eot|>"}}}
+    found = only(
+        examined(tmp_path, sp_bytes_folder, [jinja("<|eot|>"), jinja("</s>")], settings=added), "untrained_stop"
+    )
+    assert (found.template, found.severity) == ("t0", "warning")
+    assert "judged by" in found.message
+    assert "</s>" in found.cure
+    declared = {"eos_token_id": [2, 552]}
+    assert not of(examined(tmp_path, sp_bytes_folder, [jinja("<|eot|>")], config=declared), "untrained_stop")
+
+
+def test_an_end_token_without_an_embedding_row_is_an_error(tmp_path, sp_bytes_folder):
+    added = {"added_tokens_decoder": {"552": {"content": "<|eot|>"}}}
+    config = {"vocab_size": 552}
+    found = examined(tmp_path, sp_bytes_folder, [jinja("<|eot|>")], settings=added, config=config)
+    assert only(found, "untrained_stop").severity == "error"
+
+
+def test_prompts_whose_tokens_merge_with_the_answer_are_counted(tmp_path, byte_bpe_folder):
+    merging, apart = template(prompt_no_input="{instruction} A: "), template(prompt_no_input="{instruction} A:\n")
+    found = of(examined(tmp_path, byte_bpe_folder, [merging, apart], [row("the sea"), row("zzz")]), "prefix")
+    assert [finding.template for finding in found] == ["t0"]
+    assert "1 of 2" in found[0].message
+    assert "' the'" in found[0].evidence
+
+
+def test_rows_that_do_not_train_the_end_token_are_an_error(tmp_path, byte_bpe_folder):
+    one = opened(tmp_path, byte_bpe_folder)
+    assert not list(RULES["end_token"](one))
+    first, *rest = one.encoded["t0"]
+    unended = replace(first, input_ids=first.input_ids[:-1], completion_mask=first.completion_mask[:-1])
+    masked = replace(first, completion_mask=(*first.completion_mask[:-1], False))
+    for bad in (unended, masked):
+        found = only(list(RULES["end_token"](replace(one, encoded={"t0": [bad, *rest]}))), "end_token")
+        assert found.severity == "error"
+        assert f"1 of {len(ROWS)}" in found.message
+
+
+def test_a_doubled_bos_is_found_and_a_written_one_is_not(tmp_path, sp_bytes_folder):
+    twice, once = (template(prompt_no_input=start + "{instruction} A:") for start in ("<s><s>", "<s>"))
+    found = of(examined(tmp_path, sp_bytes_folder, [twice, once]), "bos")
+    assert [finding.template for finding in found] == ["t0"]
+    assert "twice" in found[0].message
+
+
+def test_a_bos_that_only_the_models_own_prompts_have_is_missed(tmp_path, sp_bytes_folder):
+    own = {"add_bos_token": False, "chat_template": "{{ bos_token }}{{ messages[0].content }}"}
+    found = only(examined(tmp_path, sp_bytes_folder, settings=own), "bos")
+    assert "do not begin with <s>" in found.message
+
+
+def test_rows_beyond_cutoff_len_are_counted_and_the_cure_fits_them(tmp_path, byte_bpe_folder):
+    rows = [row("red"), row("a very long answer " * 20)]
+    found = only(examined(tmp_path, byte_bpe_folder, rows=rows, train={"cutoff_len": 40}), "cutoff")
+    assert found.severity == "warning"
+    assert "1 of 2 (50.0%)" in found.message
+    needed = int(found.cure.rpartition("=")[2])
+    assert not of(examined(tmp_path, byte_bpe_folder, rows=rows, train={"cutoff_len": needed}), "cutoff")
+
+
+def test_where_no_row_fits_it_is_an_error(tmp_path, byte_bpe_folder):
+    assert only(examined(tmp_path, byte_bpe_folder, train={"cutoff_len": 3}), "cutoff").severity == "error"
+
+
+@pytest.mark.parametrize(
+    ("keys", "severity", "said"),
+    [
+        ({"prompt_input": "{instrution} {input} A:"}, "error", 'did you mean "instruction"?'),
+        ({"prompt_no_input": "Answer:"}, "error", "has no {instruction}"),
+        ({"prompt_no_input": "{instruction} {input}:"}, "error", "for rows without an input"),
+        ({"prompt_no_input": "{instruction} {persona}:"}, "warning", "{persona} is no placeholder"),
+        ({"prompt_no_input": '{instruction} as {"a": 1}:'}, "info", "as they are"),
+    ],
+)
+def test_placeholders_that_cannot_be_meant_are_found(tmp_path, byte_bpe_folder, keys, severity, said):
+    found = of(examined(tmp_path, byte_bpe_folder, [template(**keys)]), "placeholder")
+    assert [finding.severity for finding in found] == [severity]
+    assert said in found[0].message
+    assert found[0].template == "t0"
+
+
+def test_a_chat_template_that_never_writes_the_instruction_is_found(tmp_path, byte_bpe_folder):
+    deaf = {"kind": "jinja", "chat_template": "Hello:{% if messages[1] %}{{ messages[1].content }}{% endif %}"}
+    found = of(examined(tmp_path, byte_bpe_folder, [deaf, jinja("")]), "placeholder")
+    assert {finding.template for finding in found} == {"t0"}
+
+
+def test_a_template_that_cannot_be_read_or_refuses_rows_is_an_error(tmp_path, byte_bpe_folder):
+    shouting = {"kind": "jinja", "chat_template": "{% for m in messages %}{{ m.content | upper }}{% endfor %}"}
+    unreadable = template(prompt_input=None)
+    found = of(examined(tmp_path, byte_bpe_folder, [shouting, unreadable, template()]), "template")
+    assert [(finding.template, finding.severity) for finding in found] == [("t0", "error"), ("t1", "error")]
+    assert '"prompt_input" is missing' in found[1].message
+
+
+def test_prompts_that_end_differently_are_found_and_cured(tmp_path, sp_bytes_folder):
+    assert not of(examined(tmp_path, sp_bytes_folder, ["rinna"]), "variants")
+    found = only(examined(tmp_path, sp_bytes_folder, ["dolly_ja_rinna"]), "variants")
+    assert "'<NL><NL>システム: <NL>'" in found.evidence
+    cured = template(**json.loads(f"{{{found.cure}}}"), prompt_input="{instruction}{input}<NL><NL>システム: ")
+    assert not of(examined(tmp_path, sp_bytes_folder, [cured]), "variants")
+
+
+def test_a_marker_that_a_prompt_lacks_is_found(tmp_path, byte_bpe_folder):
+    lacking, right = template(response_split="### Response:"), template(response_split="A:")
+    found = of(examined(tmp_path, byte_bpe_folder, [lacking, right]), "response_split")
+    assert [finding.template for finding in found] == ["t0"]
+    assert "prompt_no_input and prompt_input" in found[0].message
+
+
+def test_rows_that_hold_the_marker_are_counted_with_their_places(tmp_path, byte_bpe_folder):
+    rows = [row("red"), row("Q and A: yes")]
+    found = only(examined(tmp_path, byte_bpe_folder, [template(response_split="A:")], rows), "response_split")
+    assert "1 of 2" in found.message
+    assert "train.jsonl:2" in found.evidence
+
+
+def test_what_differs_from_the_models_own_format_is_shown_as_a_diff(tmp_path, byte_bpe_folder):
+    found = only(examined(tmp_path, byte_bpe_folder, ["native", template()]), "native_differs")
+    assert (found.template, found.severity) == ("t0" if found.template == "t0" else "t1", "info")
+    assert "-<|im_start|>user" in found.evidence
+    assert "+In: {instruction} A:" in found.evidence
+
+
+def test_templates_that_become_the_same_tokens_are_an_error(tmp_path, sp_nfkc_folder, byte_bpe_folder):
+    folded = [
+        template(),
+        template(prompt_no_input="In:\n{instruction}\nA:", prompt_input="In:\n{instruction} {input}\nA:"),
+    ]
+    assert only(examined(tmp_path, sp_nfkc_folder, folded), "same_tokens").severity == "error"
+    assert not of(examined(tmp_path / "kept", byte_bpe_folder, folded), "same_tokens")
+
+
+def test_empty_and_doubled_rows_are_counted_with_their_places(tmp_path, byte_bpe_folder):
+    found = examined(tmp_path, byte_bpe_folder, rows=[*ROWS, ROWS[0], row(" ")])
+    assert only(found, "empty_rows").evidence.endswith("train.jsonl:6")
+    assert only(found, "duplicate_rows").evidence.endswith("train.jsonl:5")
+    assert "1 of 6" in only(found, "duplicate_rows").message
+
+
+def test_validation_rows_that_are_trained_on_are_found(tmp_path, byte_bpe_folder):
+    write_lines(tmp_path / "held.jsonl", [ROWS[0], {**ROWS[1], "output": "other"}, row("new", "Something else.")])
+    data = {"train": "train.jsonl", "validation": "held.jsonl"}
+    word_for_word, asked_again = of(examined(tmp_path, byte_bpe_folder, data=data), "validation_in_train")
+    assert word_for_word.evidence.endswith("train.jsonl:1")
+    assert "1 of 3" in asked_again.message
+    assert "train.jsonl:2" in asked_again.cure
+
+
+def test_probes_that_are_trained_on_are_found(tmp_path, byte_bpe_folder):
+    again, new = {"id": "p1", "instruction": "Name colour 0. "}, {"id": "p2", "instruction": "Name a fruit."}
+    write_lines(tmp_path / "probes.jsonl", [again, new])
+    found = only(examined(tmp_path, byte_bpe_folder, probes="probes.jsonl"), "probe_in_train")
+    assert found.severity == "warning"
+    assert "1 of 2" in found.message
+    assert "p1 is" in found.evidence
+    write_lines(tmp_path / "probes.jsonl", [again])
+    assert only(examined(tmp_path, byte_bpe_folder, probes="probes.jsonl"), "probe_in_train").severity == "error"
+    write_lines(tmp_path / "probes.jsonl", [new])
+    assert not of(examined(tmp_path, byte_bpe_folder, probes="probes.jsonl"), "probe_in_train")
+
+
+def test_the_posts_two_templates_get_the_findings_that_fit_them(tmp_path, sp_nfkc_folder):
+    found = examined(tmp_path, sp_nfkc_folder, ["dolly_ja", "dolly_ja_rinna"])
+    rules = {name: {f.rule for f in found if f.template == name} for name in ("dolly_ja", "dolly_ja_rinna")}
+    assert "newline" in rules["dolly_ja"]
+    assert {"unknown_token", "trailing_space", "variants"} <= rules["dolly_ja_rinna"]
+    assert "variants" not in rules["dolly_ja"]
+    assert "newline" not in rules["dolly_ja_rinna"]
+
+
+def test_errors_come_first_and_each_finding_carries_its_rules_id(tmp_path, sp_nfkc_folder):
+    one = opened(tmp_path, sp_nfkc_folder, ["dolly_ja_rinna", "alpaca"], [row("two\nlines"), row("")])
+    for id, rule in RULES.items():
+        assert {finding.rule for finding in rule(one)} <= {id}
+    severities = [finding.severity for finding in examine(one)]
+    assert severities == sorted(severities, key=["error", "warning", "info"].index)
+    assert {"error", "warning"} <= set(severities)
+
+
+def test_day_that_a_template_is_told_is_shown(tmp_path, byte_bpe_folder):
+    asks = jinja("") | {"date": "2025-01-31"}
+    asks["chat_template"] += "{% set year = strftime_now('%Y') %}"
+    (found,) = of(examined(tmp_path, byte_bpe_folder, [asks, template()]), "dated")
+    assert (found.severity, found.template, found.evidence) == ("info", "t0", "2025-01-31")
+
+
+def test_both_kinds_of_template_are_taken(tmp_path, byte_bpe_folder):
+    one = opened(tmp_path, byte_bpe_folder, ["native", "alpaca"])
+    assert {type(each) for each in one.templates.values()} == {JinjaTemplate, AlpacaTemplate}

@@ -1,0 +1,134 @@
+"""What was declared before scores existed is signed; a later change is said everywhere, beside the first verdict."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from iikata.cli import main
+from iikata.pipeline import Pipeline
+from tiny_experiment import experiment, values, write_files
+
+METRICS = ["nll", "contains", "finish", "length", "distinct", "leakage"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, llama_folder) -> Path:
+    folder = tmp_path_factory.mktemp("declared")
+    write_files(folder)
+    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
+    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    return folder
+
+
+@pytest.fixture
+def own(finished, tmp_path) -> Path:
+    for path in finished.rglob("*"):
+        if path.is_file() and path.name != "lock":
+            (tmp_path / path.relative_to(finished)).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / path.relative_to(finished)).write_bytes(path.read_bytes())
+    return tmp_path
+
+
+def compared(folder: Path) -> dict:
+    return json.loads((folder / "run" / "compare" / "comparisons.json").read_text())
+
+
+def again(folder: Path, verb: str, *settings: str) -> dict:
+    given = [part for setting in settings for part in ("--set", setting)]
+    assert main([verb, str(folder / "tiny.yaml"), "--out", str(folder / "run"), *given]) == 0
+    return compared(folder)
+
+
+CHANGES = [
+    ("run", "compare.margin.nll=5", "compare.margin.nll 0.02 -> 5"),
+    ("compare", "compare.margin={}", "compare.margin.nll 0.02 -> none"),
+    ("compare", "compare.alpha=0.3", "compare.alpha 0.05 -> 0.3"),
+    ("compare", "score.primary=leakage", "score.primary nll -> leakage"),
+    ("compare", "train.seeds=[1]", "train.seeds 0, 1 -> 1"),
+    ("run", "templates=[plain]", "templates alpaca_short, plain -> plain"),
+]
+
+
+@pytest.mark.parametrize(("verb", "setting", "said"), CHANGES)
+def test_a_change_after_scores_is_said_in_every_text_beside_the_first_verdict(own, capsys, verb, setting, said):
+    first = compared(own)
+    made = again(own, verb, setting)
+    terminal = capsys.readouterr().out
+    assert main(["report", str(own / "run")]) == 0
+    verdict = made["verdict"]
+    assert f"Changed after scores existed ({verdict['changed'][0]['at']}): {said}." in verdict["sentence_en"]
+    assert f":{said}。" in verdict["sentence_ja"]
+    assert verdict["first"]["sentence_en"] == first["verdict"]["sentence_en"]
+    for language in ("en", "ja"):
+        assert first["verdict"][f"sentence_{language}"] in verdict[f"sentence_{language}"]
+    for language, beforehand in (
+        ()
+        if "margin" not in said and "primary" not in said
+        else (("en", "declared margin"), ("ja", "事前に宣言した許容差"))
+    ):
+        then = verdict["first"][f"sentence_{language}"]
+        assert beforehand not in verdict[f"sentence_{language}"].rpartition(then)[2]
+    assert said in terminal
+    assert first["verdict"]["sentence_en"] in terminal
+    for page in ("index.html", "report.md", "report.zenn.md"):
+        text = (own / "run" / "report" / page).read_text().replace("\\", "").replace("&gt;", ">")
+        assert re.sub(r"[`_]", "", said) in re.sub(r"[`_]", "", text), page
+        assert "As first declared" in text
+    before = {_of(one): one["verdict"] for one in first["comparisons"]}
+    mine = [one for one in made["comparisons"] if one["metric"] == made["verdict"]["metric"]]
+    assert mine
+    for one in mine:
+        assert one["detail"]["changed"] == [said]
+        assert one["detail"]["first_verdict"] == before.get(_of(one))
+
+
+def _of(one: dict) -> tuple:
+    sides = [(one[side]["trained_on"], one[side]["prompted_with"]) for side in ("treatment", "control")]
+    return (one["question"], one["metric"], *sides)
+
+
+def test_a_change_back_to_what_was_declared_first_leaves_the_first_verdict(own):
+    first = compared(own)
+    again(own, "compare", "compare.margin.nll=5")
+    assert again(own, "compare") == first
+    history = json.loads((own / "run" / "signature.json").read_text())["declared"]
+    assert [entry["margins"]["nll"] for entry in history] == [0.02, 5, 0.02]
+    assert [entry["after_scores"] for entry in history] == [False, True, True]
+
+
+def test_editing_the_runs_own_file_moves_nothing_unseen(own):
+    path = own / "run" / "experiment.yaml"
+    path.write_text(path.read_text().replace("nll: 0.02", "nll: 5"), encoding="utf-8")
+    assert main(["compare", str(own / "run")]) == 0
+    assert "compare.margin.nll 0.02 -> 5" in compared(own)["verdict"]["sentence_en"]
+
+
+@pytest.mark.parametrize("lost", ["score", "compare", "timing.jsonl"])
+def test_deleting_scores_does_not_make_a_change_a_first_declaration(own, lost):
+    for path in sorted((own / "run" / lost).rglob("*"), reverse=True) or [own / "run" / lost]:
+        path.unlink() if path.is_file() else path.rmdir()
+    assert "Changed after scores existed" in again(own, "run", "compare.alpha=0.3")["verdict"]["sentence_en"]
+
+
+def test_before_any_score_a_change_is_simply_the_declaration(tmp_path, llama_folder):
+    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
+    changed = experiment(tmp_path, llama_folder, compare={"margin": {"nll": 5.0}})
+    Pipeline(changed, tmp_path / "run").run()
+    made = compared(tmp_path)
+    assert "changed" not in made["verdict"]
+    assert made["settings"]["margins"]["nll"] == 5.0
+    (entry,) = json.loads((tmp_path / "run" / "signature.json").read_text())["declared"]
+    assert (entry["margins"]["nll"], entry["after_scores"]) == (5.0, False)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", entry["at"])
+    assert f"declared before any score ({entry['at']})" in (tmp_path / "run" / "report" / "report.md").read_text()
+
+
+def test_what_cannot_move_the_primary_verdict_is_a_warning_and_not_its_sentence(own):
+    first = compared(own)["verdict"]
+    made = again(own, "run", "generate.max_new_tokens=9")
+    assert made["verdict"]["sentence_en"] == first["sentence_en"]
+    assert "generate.max_new_tokens 6 -> 9" in made["warnings"][0]
+    changed = {one["metric"] for one in made["comparisons"] if "changed" in one["detail"]}
+    assert changed == {"contains", "finish", "length", "distinct", "leakage"}

@@ -1,0 +1,108 @@
+"""What training takes is estimated from counts of tokens and bytes and from speeds that are measured on the spot."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from iikata.model import memory, speed
+from iikata.pipeline import Pipeline, Progress, Stepped, shapes
+from iikata.pipeline.estimate import estimate
+from tiny_experiment import experiment
+
+
+def context(folder, model, **changes):
+    return Pipeline(experiment(folder, model, **changes), folder / "run").context
+
+
+@pytest.fixture
+def known_speeds(monkeypatch):
+    """A device of 1e9 operations and 1e8 bytes a second."""
+    monkeypatch.setattr(speed, "_products", lambda *_: 1e9)
+    monkeypatch.setattr(speed, "_bandwidth", lambda *_: 1e8)
+
+
+@pytest.mark.usefixtures("known_speeds")
+def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
+    pipeline = context(tmp_path, llama_folder)
+    found = estimate(pipeline)
+    need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
+    a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + speed.PASSES["cpu"] * need.kept / 1e8
+    tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * 2  # seeds, epochs
+    assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
+    assert not found["checkpointed"]
+    weights = sum(p.numel() for p in pipeline.base.model.parameters()) * 4
+    assert found["train_bytes"] > weights + need.peak(found["buffer_tokens"])
+
+
+def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):
+    pipeline = context(tmp_path, llama_folder)
+    for name, rows in pipeline.encoded.items():
+        shared = max(pipeline.prefixes[name], key=len, default=())
+        assert pipeline.computed_tokens(name) == sum(len(row.input_ids) - len(shared) for row in rows)
+        assert pipeline.step_tokens(name) == pipeline.computed_tokens(name) / 12 * 4
+
+
+def test_measured_speeds_are_of_this_world():
+    cpu = torch.device("cpu")
+    assert 1e8 < speed._products(64, 256, 512, torch.float32, cpu) < 1e13
+    assert 1e8 < speed._bandwidth(cpu) < 1e12
+
+
+@pytest.mark.parametrize(("free", "checkpoint"), [(40e9, 0), (3e6, 1)])
+def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monkeypatch, free, checkpoint):
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
+    pipeline = context(tmp_path, llama_folder)
+    chosen = shapes.gpu_buffers(pipeline)
+    need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
+    assert (chosen["buffer_tokens"], bool(chosen["checkpoint"])) == need.fit(int(free), 131_072)
+    assert chosen["checkpoint"] == checkpoint
+    assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
+    pipeline.base.runners = [object()]
+    assert shapes.gpu_buffers(pipeline)["mixed_arms"] == (1 if checkpoint else 8)
+
+
+@pytest.mark.parametrize(("free", "most"), [(40e9, True), (5e6, False), (1e6, False)])
+def test_rows_in_flight_fit_a_gpus_free_memory_and_are_no_more_than_there_are(
+    tmp_path, llama_folder, monkeypatch, free, most
+):
+    pipeline = context(tmp_path, llama_folder, generate={"samples": 8, "max_new_tokens": 6})
+    pipeline.base.device = SimpleNamespace(type="cuda")
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
+    chosen = shapes.choose(pipeline)
+    need = memory.decoding(pipeline.base, chosen["kv_length"], chosen["prefill_tokens"])
+    # Three probes, two templates and eight samples, of an arm a template and of the base, make 144 answers.
+    assert (chosen["decode_rows"], chosen["prefill_tokens"]) == (144, 8192) if most else chosen["decode_rows"] < 144
+    assert need.peak(chosen["decode_rows"]) <= free or chosen["decode_rows"] == 8
+    assert shapes.choose(pipeline) == chosen
+    monkeypatch.setattr(memory, "free_bytes", lambda device: int(free) // 2)
+    assert shapes.choose(pipeline) == chosen  # stored: what is free later changes no shape of the run
+
+
+def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):
+    told = []
+    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("train")
+    steps = [event for event in told if isinstance(event, Stepped)]
+    assert len(steps) == 4 * 2 * 3
+    assert all(event.tokens_per_second > 0 and event.steps == 6 for event in steps)
+    assert [event.step.step for event in steps if event.step.arm == "plain.s1"] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_resumed_training_tells_what_was_there_before(tmp_path, llama_folder):
+    class KilledError(Exception):
+        pass
+
+    def killer(event):
+        if isinstance(event, Progress) and event.stage == "train" and event.done == 9:
+            raise KilledError
+
+    told = []
+    with pytest.raises(KilledError):
+        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", killer).run("train")
+    saved = [sorted(arm.glob("state/*.json")) for arm in (tmp_path / "run" / "train").iterdir()]
+    steps = sum(int(states[-1].stem) for states in saved if states)
+    assert 0 < steps <= 8
+    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("train")
+    progress = [event for event in told if isinstance(event, Progress) and event.stage == "train"]
+    assert {event.before for event in progress} == {progress[0].done - 1}
+    assert progress[0].before == steps

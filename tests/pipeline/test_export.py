@@ -1,0 +1,287 @@
+"""An exported arm prompts, answers and tokenizes elsewhere exactly as it was trained here."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Example
+from iikata.model import base as bases
+from iikata.pipeline import Pipeline
+from iikata.pipeline.export import check_tokens, export
+from iikata.templates import BUILT_IN, AlpacaTemplate, native, to_jinja, user_message
+from iikata.tokenize import chat_template_for, encode, encode_prompt, load_tokenizer, tokenizer_config, tokenizer_json
+from tiny_experiment import experiment, write_files
+from tokenizer_folders import CHATML, byte_bpe
+
+# peft asks the model by a name that transformers renamed.
+pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+
+ROWS = [
+    Example("a", "日本で一番高い山は?", "", "富士山です。\n高さは3776メートルです。"),
+    Example("b", "Name the animals.", "A cat eats fish and meat.", "cat and fish"),
+    Example("c", "  次の文を\n要約してください。 ", "猫は魚を食べる。\n", "猫は魚。"),
+    Example("d", "ｶﾞﾗｽ の <unk> \u3000と\tか\u3099", " ", "①と🐟 "),
+]
+
+
+EXPORTED: dict[str, object] = {}
+"""Tokenizers that a property has exported already, by hash."""
+
+
+def reloaded(tokenizer, template, folder: Path):
+    from transformers import AutoTokenizer
+
+    folder.mkdir(exist_ok=True)
+    (folder / "tokenizer.json").write_text(tokenizer_json(tokenizer), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer_config(tokenizer)), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(chat_template_for(template, tokenizer), encoding="utf-8")
+    return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+
+
+@pytest.mark.parametrize("name", [*BUILT_IN, "native"])
+def test_chat_template_gives_the_very_tokens_that_are_trained(any_tokenizer, name, tmp_path):
+    template = {**BUILT_IN, "native": native(CHATML, {})}[name]
+    theirs = reloaded(any_tokenizer, template, tmp_path)
+    apart = 0
+    for row in ROWS:  # real rows; a tie between two segmentations is another test's
+        user, assistant = user_message(row.instruction, row.input), {"role": "assistant", "content": row.output}
+        prompt = theirs.apply_chat_template([user], add_generation_prompt=True, return_dict=False)
+        assert prompt == encode_prompt(template, any_tokenizer, row.instruction, row.input)
+        trained = encode(row, template, any_tokenizer, sys.maxsize)
+        whole = theirs.apply_chat_template([user, assistant], return_dict=False)
+        bare = prompt if any_tokenizer.bos_id is None else prompt[1:]
+        if any_tokenizer.ids(trained.prompt + trained.completion)[: len(bare)] != bare:
+            apart += 1  # a prompt that ends in a blank merges with the answer's first word
+        elif isinstance(template, AlpacaTemplate):
+            assert tuple(whole) == trained.input_ids
+        else:  # a chat template goes on after the end token, or writes an end that this vocabulary has not
+            assert tuple(whole[: len(trained.input_ids) - 1]) == trained.input_ids[:-1]
+    remarks = " ".join(check_tokens(tmp_path, template, any_tokenizer, ROWS))
+    assert (f"In {apart} of 4 rows" in remarks) == bool(apart)
+    assert ("trained to end with" in remarks) == (name == "native")
+
+
+PIECES = [
+    "富士山",
+    "です。",
+    "鯖",
+    "の",
+    "a",
+    "The",
+    " ",
+    "  ",
+    "\n",
+    "🐟",
+    "か\u3099",
+    "ﾃﾞｰﾀ",
+    "ﾊﾟ",
+    "①",
+    "㍿",
+    "\u3000",
+    "▁",
+    "\t",
+]
+SPECIAL = ["<|im_end|>", "</s>", "<s>", "<NL>", "<unk>", "[PAD]", "ＡＢ", "\u200b", "…", "é"]
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from([*PIECES, *SPECIAL]), max_size=8).map("".join))
+def test_any_text_has_our_ids_in_the_exported_tokenizer(any_tokenizer, tmp_path_factory, text):
+    folder = tmp_path_factory.getbasetemp() / any_tokenizer.hash
+    if any_tokenizer.hash not in EXPORTED:
+        EXPORTED[any_tokenizer.hash] = reloaded(any_tokenizer, BUILT_IN["plain"], folder)
+    theirs = EXPORTED[any_tokenizer.hash]
+    assert theirs(text, add_special_tokens=False).input_ids == any_tokenizer.ids(text)
+
+
+def test_bos_stands_once_in_front_where_the_model_has_one(sp_bytes_folder, tmp_path):
+    tokenizer = load_tokenizer(sp_bytes_folder)
+    for template in (BUILT_IN["alpaca"], native("{{ bos_token }}{{ messages[0].content }}", {"bos_token": "<s>"})):
+        theirs = reloaded(tokenizer, template, tmp_path)
+        ids = theirs.apply_chat_template([user_message("q", "")], add_generation_prompt=True, return_dict=False)
+        assert ids[0] == tokenizer.bos_id
+        assert ids.count(tokenizer.bos_id) == 1
+    assert theirs("q").input_ids[0] == tokenizer.bos_id
+
+
+def test_unknown_text_decodes_as_sentencepiece_decodes_it(sp_nfkc_folder, tmp_path):
+    tokenizer = load_tokenizer(sp_nfkc_folder)
+    theirs = reloaded(tokenizer, BUILT_IN["plain"], tmp_path)
+    ids = tokenizer.ids("a🐟b")
+    assert theirs.decode(ids) == tokenizer.text(ids)
+
+
+def test_first_text_with_other_tokens_is_named_and_nothing_is_believed(byte_bpe_folder, tmp_path):
+    tokenizer = load_tokenizer(byte_bpe_folder)
+    template = BUILT_IN["alpaca_short"]
+    reloaded(load_tokenizer(byte_bpe(tmp_path / "other", vocab_size=400)), template, tmp_path / "folder")
+    with pytest.raises(IikataError, match=r"First text that differs .*### Instruction"):
+        check_tokens(tmp_path / "folder", template, tokenizer, ROWS)
+
+
+def test_answer_that_quotes_an_end_token_is_told_apart(byte_bpe_folder, tmp_path):
+    tokenizer, template = load_tokenizer(byte_bpe_folder), BUILT_IN["alpaca"]
+    reloaded(tokenizer, template, tmp_path)
+    quotes = Example("q", "x", "", "It ends with <|im_end|> always.")
+    (remark,) = check_tokens(tmp_path, template, tokenizer, [*ROWS, quotes])
+    assert remark.startswith("In 1 of 5 rows")
+
+
+def test_what_a_chat_template_writes_after_the_end_token_is_told(byte_bpe_folder, tmp_path):
+    tokenizer, template = load_tokenizer(byte_bpe_folder), native(CHATML, {})
+    reloaded(tokenizer, template, tmp_path)
+    (remark,) = check_tokens(tmp_path, template, tokenizer, ROWS[:1])
+    assert "trained to end with '<|im_end|>' alone; there the chat template writes '<|im_end|>\\n'" in remark
+
+
+def test_jinja_template_with_a_declared_newline_keeps_it(sp_bytes_folder, tmp_path):
+    tokenizer = load_tokenizer(sp_bytes_folder)
+    template = replace(native("{% for m in messages %}{{ m.content }}\n{% endfor %}", {}), newline="<NL>")
+    reloaded(tokenizer, template, tmp_path)
+    (remark,) = check_tokens(tmp_path, template, tokenizer, ROWS)
+    assert "trained to end with '</s>' alone; there the chat template writes '<NL>'" in remark
+
+
+@pytest.fixture(scope="module", params=["llama", "neox_sequential"])
+def run(request, tmp_path_factory, model_folder):
+    folder = tmp_path_factory.mktemp("export")
+    declared = experiment(folder, model_folder(request.param), templates=["alpaca_short", "rinna"])
+    pipeline = Pipeline(declared, folder / "run")
+    pipeline.run("train", True)
+    return pipeline
+
+
+def our_logits(pipeline, arm, ids):
+    from iikata.model.adapters import adapter_file
+
+    base = pipeline.context.base
+    base.adapters.load(arm, adapter_file.read(pipeline.context.store.path / "train" / arm)[0])
+    base.set_adapter(arm)
+    with torch.inference_mode():
+        logits = base.logits(base.hidden(torch.tensor([ids]), torch.arange(len(ids))[None]))[0]
+    base.adapters.drop(arm)
+    return logits
+
+
+def test_exported_adapter_loads_in_plain_peft_with_the_same_logits(run, tmp_path):
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    made = export(run.context, "alpaca_short.s0", tmp_path / "out", base="owner/name")
+    assert (made.base, made.revision) == ("owner/name", None)
+    plain = AutoModelForCausalLM.from_pretrained(run.context.model_folder, dtype=torch.float32)
+    tuned = PeftModel.from_pretrained(plain, tmp_path / "out").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "out")
+    ids = tokenizer.apply_chat_template([user_message("Say red.", "")], add_generation_prompt=True, return_dict=False)
+    with torch.inference_mode():
+        theirs = tuned(torch.tensor([ids])).logits[0]
+    torch.testing.assert_close(theirs, our_logits(run, "alpaca_short.s0", ids), rtol=1e-4, atol=1e-4)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == "owner/name"
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_merged_weights_give_the_adapters_logits(run, tmp_path, dtype):
+    from transformers import AutoModelForCausalLM
+
+    from iikata.model.adapters.merge import TOLERANCE, merge
+
+    kind = getattr(torch, dtype)
+    source = run.context.store.path / "train" / "alpaca_short.s0"
+    folder = tmp_path / "base"
+    AutoModelForCausalLM.from_pretrained(run.context.model_folder, dtype=kind).save_pretrained(folder)
+    ids = run.context.encoded["alpaca_short"][0].input_ids
+    assert merge(folder, source, tmp_path / "merged", [ids]) <= TOLERANCE[kind]
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
+    assert merged.dtype == kind
+    if kind == torch.float32:
+        with torch.inference_mode():
+            theirs = merged(torch.tensor([ids])).logits[0]
+        torch.testing.assert_close(theirs, our_logits(run, "alpaca_short.s0", list(ids)), rtol=1e-4, atol=1e-4)
+        untuned = bases.load(folder, "float32").model(torch.tensor([ids])).logits[0]
+        assert (theirs - untuned).norm() > 100 * 1e-4 * theirs.norm()
+
+
+def test_merged_folder_needs_no_base_and_loads_whole(run, tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    export(run.context, "rinna.s1", tmp_path / "out", merge=True)
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+    AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").chat_template
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "Merging moved the logits by" in card
+    assert "base_model:" not in card
+
+
+def test_card_tells_template_data_settings_verdict_and_findings_and_no_path(run, tmp_path):
+    store = run.context.store
+    store.comparisons.parent.mkdir(exist_ok=True)
+    verdict = {"sentence_en": "No difference was found.", "sentence_ja": "差は見つからなかった。"}
+    store.comparisons.write_text(json.dumps({"comparisons": [], "verdict": verdict}), encoding="utf-8")
+    finding = {"rule": "short_marker", "severity": "warning", "template": "rinna", "message": "Seen *twice*."}
+    store.findings.parent.mkdir(exist_ok=True)
+    store.findings.write_text(json.dumps([finding, finding | {"template": "plain", "message": "Elsewhere."}]))
+    export(run.context, "rinna.s0", tmp_path / "out", base="owner/name")
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    for part in ("base_model: owner/name", "ユーザー: {instruction}<NL>", "train.jsonl", '"learning_rate": 0.01'):
+        assert part in card
+    assert "No difference was found." in card
+    assert r"short\_marker" in card or "short_marker" in card
+    assert "Elsewhere" not in card
+    assert str(store.path.parent) not in card
+    assert str(run.context.model_folder) not in card
+
+
+def test_adapter_that_cannot_name_its_base_is_refused(run, tmp_path):
+    with pytest.raises(IikataError, match=r"--base OWNER/NAME.*--base \./folder works"):
+        export(run.context, "rinna.s0", tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    export(run.context, "rinna.s0", tmp_path / "out", base="./folder")
+    assert '"base_model_name_or_path": "./folder"' in (tmp_path / "out" / "adapter_config.json").read_text()
+
+
+def test_unknown_arm_and_a_folder_that_is_there_are_refused(run, tmp_path):
+    with pytest.raises(IikataError, match=r'arm "rinna\.s00" is unknown \(did you mean "rinna\.s0"'):
+        export(run.context, "rinna.s00", tmp_path / "out", base="o/n")
+    with pytest.raises(IikataError, match="is there already"):
+        export(run.context, "rinna.s0", tmp_path, base="o/n")
+
+
+def test_what_a_killed_export_left_is_no_part_of_the_next(run, tmp_path):
+    left = tmp_path / ".out.part"
+    left.mkdir()
+    (left / "half.safetensors").write_bytes(b"half")
+    export(run.context, "rinna.s0", tmp_path / "out", base="owner/name")
+    assert not (tmp_path / "out" / "half.safetensors").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_untrained_arm_is_refused(tmp_path, llama_folder):
+    write_files(tmp_path)
+    pipeline = Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run")
+    with pytest.raises(IikataError, match="not trained yet"):
+        export(pipeline.context, "plain.s0", tmp_path / "out", base="o/n")
+
+
+def test_base_is_named_by_its_hub_id_and_commit(tmp_path):
+    from iikata.model.files.locate import hub_name
+
+    assert hub_name("smollm2", tmp_path) == ("HuggingFaceTB/SmolLM2-135M-Instruct", None)
+    cached = tmp_path / "models--rinna--a-b" / "snapshots" / "0123abc"
+    assert hub_name("rinna/a-b", cached) == ("rinna/a-b", "0123abc")
+    for named, known in (("rinna/a-b", "rinna/a-b"), ("/home/me/model", None), ("", None)):
+        (tmp_path / "config.json").write_text(json.dumps({"_name_or_path": named}))
+        assert hub_name(str(tmp_path), tmp_path) == (known, None)
+
+
+def test_each_adapter_lies_beside_its_chat_template(run):
+    text = (run.context.store.path / "train" / "rinna.s0" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert text == to_jinja(BUILT_IN["rinna"]).chat_template.removesuffix("\n")

@@ -1,0 +1,280 @@
+"""A run goes from rows to a verdict, goes on where it was killed, grows, and refuses what was edited."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from iikata.core.errors import IikataError
+from iikata.core.io import sha256_of
+from iikata.generate.decoder import Decoder
+from iikata.pipeline import Pipeline, Progress, shapes
+from iikata.pipeline.events import Warned
+from tiny_experiment import contents, experiment, values
+
+
+class KilledError(Exception):
+    """Stands in for a kill: raised in the middle of the lab's work."""
+
+
+def killer(stage: str, after: int):
+    """Return a listener that raises once `stage` has told of `after` pieces of progress."""
+    seen = 0
+
+    def emit(event):
+        nonlocal seen
+        if isinstance(event, Progress) and event.stage == stage:
+            seen += 1
+            if seen == after:
+                raise KilledError
+
+    return emit
+
+
+def lines_of(run):
+    files = sorted((run / "generate").glob("*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def tokens_told(run):
+    """Return the tokens of every stage as the report tells them."""
+    lines = [line.split(" | ") for line in (run / "report" / "report.md").read_text().splitlines()]
+    return {line[0]: line[2] for line in lines if line[0].strip("| `") in ("encode", "train", "generate")}
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory, llama_folder) -> Path:
+    """An uninterrupted run; tests read it and never write to it."""
+    folder = tmp_path_factory.mktemp("whole")
+    Pipeline(experiment(folder, llama_folder), folder / "run").run()
+    return folder / "run"
+
+
+def test_a_run_ends_with_comparisons_a_verdict_and_a_report(whole_run):
+    made = json.loads((whole_run / "compare" / "comparisons.json").read_text())
+    assert {c["question"] for c in made["comparisons"]} >= {"matched", "tuned_vs_base", "mismatch", "noise_floor"}
+    assert made["verdict"]["sentence_en"]
+    assert made["verdict"]["sentence_ja"]
+    assert (whole_run / "report" / "index.html").stat().st_size > 10_000
+    assert (whole_run / "report" / "report.md").is_file()
+
+
+def test_every_cell_answers_every_probe_in_order(whole_run):
+    cells = sorted(path.stem for path in (whole_run / "generate").glob("*.jsonl"))
+    arms = ["alpaca_short.s0", "alpaca_short.s1", "plain.s0", "plain.s1", "base"]
+    assert cells == sorted(f"{arm}@{template}" for arm in arms for template in ("alpaca_short", "plain"))
+    for path in (whole_run / "generate").glob("*.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        assert [(line["probe"], line["sample"]) for line in lines] == [(f"p{i}", s) for i in range(3) for s in range(2)]
+
+
+def test_each_adapter_carries_its_template(whole_run):
+    stored = json.loads((whole_run / "train" / "plain.s0" / "template.json").read_text())
+    assert stored["name"] == "plain"
+    assert json.loads((whole_run / "train" / "plain.s0" / "adapter_config.json").read_text())["r"] == 4
+
+
+def test_every_gate_of_the_sound_run_passes_for_arms_that_learned(whole_run):
+    gates = json.loads((whole_run / "check" / "gates.json").read_text())
+    live = [gate for gate in gates if gate["name"] == "live_adapter"]
+    assert len(live) == 4
+    assert all(gate["passed"] for gate in live)
+
+
+@pytest.mark.parametrize(
+    ("stage", "after"), [("train", 1), ("train", 9), ("generate", 1), ("generate", 17), ("score", 3)]
+)
+def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folder, whole_run, stage, after):
+    declared = experiment(whole_run.parent, llama_folder)
+    with pytest.raises(KilledError):
+        Pipeline(declared, tmp_path / "run", killer(stage, after)).run()
+    Pipeline(declared, tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+    assert tokens_told(tmp_path / "run") == tokens_told(whole_run) != {}
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
+def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama_folder, whole_run, monkeypatch, error):
+    step, calls, told = Decoder.step, [], []
+
+    def starved(self):
+        calls.append(len(self.who))
+        if len(self.who) > 8 and len(calls) > 3:
+            raise error
+        return step(self)
+
+    monkeypatch.setattr(Decoder, "step", starved)
+    many = values(llama_folder)["generate"] | {"samples": 4}
+    declared = experiment(whole_run.parent, llama_folder, generate=many)
+    Pipeline(declared, tmp_path / "run", told.append).run("generate")
+    assert (calls[0], calls[-1]) == (72, 8)
+    assert [event.message for event in told if isinstance(event, Warned) and "memory" in event.message] == [
+        f"memory ran out: {rows} rows in flight from now on, which may round otherwise" for rows in (32, 16, 8)
+    ]
+    lines = lines_of(tmp_path / "run")
+    assert len({(x["trained_on"], x["seed"], x["prompted_with"], x["probe"], x["sample"]) for x in lines}) == len(lines)
+    assert len(lines) == 5 * 2 * 3 * 4
+    kept = [json.loads(line) for line in (tmp_path / "run" / "halved.jsonl").read_text().splitlines()]
+    assert kept == [{"stage": "generate", "to": rows} for rows in (32, 16, 8)]
+
+
+def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, monkeypatch):
+    def starved(self):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Decoder, "step", starved)
+    with pytest.raises(IikataError, match=r"ran out in stage generate: CUDA out of memory.*same command goes on"):
+        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
+
+
+def test_an_answer_that_is_cut_does_not_end_in_half_a_character(whole_run):
+    cut = [line for line in lines_of(whole_run) if line["finish"] == "length"]
+    assert len(cut) > 20
+    assert not [line["text"] for line in cut if line["text"].endswith("\ufffd")]
+    assert any("\ufffd" in line["text"] for line in cut)  # within it the model's own bytes are shown as they are
+
+
+@pytest.mark.parametrize("columns", [1, 24])
+def test_arms_that_answer_in_groups_give_the_same_bytes(tmp_path, llama_folder, whole_run, monkeypatch, columns):
+    monkeypatch.setitem(shapes.JOINED_COLUMNS, "cpu", columns)
+    Pipeline(experiment(whole_run.parent, llama_folder), tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+def test_a_torn_last_line_is_made_anew(tmp_path, llama_folder, whole_run):
+    declared = experiment(whole_run.parent, llama_folder)
+    with pytest.raises(KilledError):
+        Pipeline(declared, tmp_path / "run", killer("generate", 5)).run()
+    (partial,) = (tmp_path / "run" / "generate").glob("alpaca_short.s0@alpaca_short.partial.jsonl")
+    partial.write_bytes(partial.read_bytes()[:-9])
+    Pipeline(declared, tmp_path / "run").run()
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+def test_a_finished_run_does_nothing_again(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder, templates=["plain"])
+    Pipeline(declared, tmp_path / "run").run()
+    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("[gt]*/**/*.jsonl")}
+    told = []
+    Pipeline(declared, tmp_path / "run", told.append).run()
+    assert {p: p.stat().st_mtime_ns for p in (tmp_path / "run").glob("[gt]*/**/*.jsonl")} == before
+    assert not [event for event in told if isinstance(event, Progress)]
+
+
+def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whole_run):
+    """What is finished keeps its bytes, and what is added is what a whole run would have made."""
+    small = values(llama_folder)["train"] | {"seeds": [0]}
+    folder = whole_run.parent
+    Pipeline(experiment(folder, llama_folder, train=small), tmp_path / "run").run()
+    first = (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes()
+    Pipeline(experiment(folder, llama_folder), tmp_path / "run").run()
+    assert (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes() == first
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "named"),
+    [
+        ("train.jsonl", "navy", "nave", "data.train"),
+        ("validation.jsonl", "navy", "nave", "data.validation"),
+    ],
+)
+def test_edited_content_is_refused_by_name(tmp_path, llama_folder, file, old, new, named):
+    declared = experiment(tmp_path, llama_folder)
+    Pipeline(declared, tmp_path / "run").run("encode")
+    path = tmp_path / file
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(IikataError, match=named):
+        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
+
+
+def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
+    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
+    changed = values(llama_folder)["train"] | {"learning_rate": 0.02}
+    with pytest.raises(IikataError, match=r"train\.learning_rate"):
+        Pipeline(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
+
+
+def emptied(path: Path) -> None:
+    save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
+
+
+def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_concluded_from_it(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder)
+    Pipeline(declared, tmp_path / "run").run("train")
+    folder = tmp_path / "run" / "train" / "plain.s1"
+    emptied(folder / "adapter_model.safetensors")
+    done = json.loads((folder / "DONE").read_text())  # as if training itself had ended so
+    done["files"]["adapter_model.safetensors"] = sha256_of(folder / "adapter_model.safetensors")
+    (folder / "DONE").write_text(json.dumps(done))
+    Pipeline(declared, tmp_path / "run").run()
+    gates = json.loads((tmp_path / "run" / "check" / "gates.json").read_text())
+    assert [g["subject"] for g in gates if g["name"] == "live_adapter" and not g["passed"]] == ["plain.s1"]
+    made = json.loads((tmp_path / "run" / "compare" / "comparisons.json").read_text())["comparisons"]
+    matched = [c for c in made if c["question"] == "matched"]
+    assert matched
+    assert {c["verdict"] for c in matched if c["metric"] != "length"} == {"NOT_ASSESSABLE"}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[:-100]),
+        lambda path: path.write_bytes(path.read_bytes()[:-100] + bytes(100)),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        emptied,
+    ],
+    ids=["cut", "zeros at the end", "empty", "missing", "edited"],
+)
+def test_an_adapter_that_is_not_what_was_trained_is_trained_anew(tmp_path, llama_folder, whole_run, damage):
+    declared = experiment(whole_run.parent, llama_folder)
+    Pipeline(declared, tmp_path / "run").run("train")
+    path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
+    damage(path)
+    told = []
+    Pipeline(declared, tmp_path / "run", told.append).run()
+    (warned,) = [event.message for event in told if isinstance(event, Warned) and "anew" in event.message]
+    assert str(path) in warned
+    assert contents(tmp_path / "run") == contents(whole_run)
+
+
+def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):
+    """GPT-NeoX with a SentencePiece model that has no fast version."""
+    declared = experiment(tmp_path, rinna_folder, templates=["rinna", "dolly_ja"])
+    # The tiny vocabulary lacks letters of both templates, which the doctor rightly calls an error.
+    Pipeline(declared, tmp_path / "run").run(force=True)
+    assert (tmp_path / "run" / "report" / "index.html").is_file()
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 10])
+def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(tmp_path, llama_folder, after):
+    declared = experiment(tmp_path, llama_folder)
+    folders = {name: tmp_path / name for name in ("whole", "killed")}
+    for folder in folders.values():
+        folder.mkdir()
+        (folder / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
+    Pipeline(declared, folders["whole"]).run("train")
+    with pytest.raises(KilledError):
+        Pipeline(declared, folders["killed"], killer("train", after)).run("train")
+    Pipeline(declared, folders["killed"]).run("train")
+    found, wanted = (contents(folder) for folder in (folders["killed"], folders["whole"]))
+    steps = [name for name in wanted if name.endswith("steps.jsonl")]
+    assert len(steps) == 4
+    assert found == wanted
+
+
+def test_arms_side_by_side_that_are_killed_within_the_last_turn_all_end(tmp_path, llama_folder):
+    declared = experiment(tmp_path, llama_folder)
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
+    with pytest.raises(KilledError):
+        Pipeline(declared, run, killer("train", 4 * 6 - 2)).run("train")
+    Pipeline(declared, run).run("train")
+    for arm in ("alpaca_short.s0", "plain.s0", "alpaca_short.s1", "plain.s1"):
+        steps = [json.loads(line)["step"] for line in (run / "train" / arm / "steps.jsonl").read_text().splitlines()]
+        assert steps == [1, 2, 3, 4, 5, 6]
+        assert (run / "train" / arm / "DONE").is_file()

@@ -1,0 +1,214 @@
+"""A plan counts what a run does, and takes its variances from what is stated, a pilot, or an assumption."""
+
+import json
+from collections import Counter
+from itertools import product
+from math import isnan
+
+import pytest
+
+from iikata.cli.plan import lines
+from iikata.config import read
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline
+from iikata.pipeline.plan import ASSUMED, plan
+from iikata.pipeline.stages.check import examine
+from iikata.stats import power, variance_components
+from tiny_experiment import experiment, values, write_files
+
+
+@pytest.fixture(scope="module")
+def pilot(tmp_path_factory, llama_folder):
+    """A finished run: 2 templates x 2 seeds, 12 training rows, 12 held-out rows, 3 probes x 2 samples."""
+    folder = tmp_path_factory.mktemp("pilot")
+    Pipeline(experiment(folder, llama_folder), folder / "run").run("score")
+    return folder / "run"
+
+
+def planned(pilot, model, stated=(), taken=None, **changes):
+    pipeline = Pipeline(experiment(pilot.parent, model, **changes), pilot.parent / "planned")
+    return plan(pipeline.context, dict(stated), taken)
+
+
+def test_counts_are_those_of_the_tiny_experiment_by_hand(pilot, llama_folder):
+    made = planned(pilot, llama_folder)
+    assert made["arms"] == 2 * 2
+    assert made["cells"] == (4 + 1) * 2  # every arm and the base under both templates
+    assert made["steps"] == 4 * 2 * 3  # arms x epochs x (12 rows in batches of 4)
+    assert made["answers"] == 10 * 3 * 2  # cells x probes x samples
+    assert made["held_out_rows"] == 10 * 12
+    assert (made["power"]["seeds"], made["power"]["probes"], made["power"]["samples"]) == (2, 12, 1)
+
+
+def test_a_plan_counts_what_the_run_then_did(pilot, llama_folder):
+    made, done = planned(pilot, llama_folder), Counter()
+    for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines()):
+        done.update({(line["stage"], key): line[key] for key in ("tokens", "answers", "rows") if key in line})
+    assert made["train_tokens"] == done["train", "tokens"]
+    assert made["answers"] == done["generate", "answers"]
+    assert made["held_out_rows"] == done["score", "rows"]
+
+
+@pytest.mark.parametrize(
+    ("primary", "design"),
+    [("nll", (2, 12, 1)), ("contains", (2, 3, 2)), ("nll_reference", (2, 3, 1))],
+)
+def test_a_metric_counts_the_clusters_and_samples_that_it_is_made_of(pilot, llama_folder, primary, design):
+    made = planned(pilot, llama_folder, score={"primary": primary, "metrics": [primary]}, compare={"margin": 0.1})
+    assert tuple(made["power"][name] for name in ("seeds", "probes", "samples")) == design
+
+
+def test_nothing_is_trained_and_no_weights_are_loaded(pilot, llama_folder):
+    pipeline = Pipeline(experiment(pilot.parent, llama_folder), pilot.parent / "nothing")
+    plan(pipeline.context, {})
+    assert "base" not in vars(pipeline.context)
+    assert not (pilot.parent / "nothing").exists()
+
+
+def test_variances_are_assumed_where_nothing_better_is_known(pilot, llama_folder):
+    made = planned(pilot, llama_folder)
+    assert made["components_from"] == "assumed"
+    assert made["components"]["seed_template"] == ASSUMED["likelihood"].seed_template
+    assert made["seconds"] == {}
+
+
+def test_a_finished_run_as_the_pilot_gives_variances_and_speed(pilot, llama_folder):
+    made = planned(pilot, llama_folder, taken=pilot)
+    lines = [json.loads(line) for line in (pilot / "score" / "nll.jsonl").read_text().splitlines()]
+    from iikata.core.records import Score
+
+    estimated = variance_components([Score(**line) for line in lines], "nll")
+    assert made["components"]["probe_template"] == estimated.probe_template
+    assert made["components"]["residual"] == estimated.residual > 0
+    assert made["components_from"] == f"pilot {pilot}"
+    spent = {
+        line["stage"]: line["seconds"] for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())
+    }
+    # The same work at the same speed takes the same time, to the second that it is told in.
+    assert made["seconds"].keys() == {"train", "generate", "score"}
+    assert all(abs(seconds - spent[stage]) <= 0.51 for stage, seconds in made["seconds"].items())
+
+
+def test_twice_the_epochs_take_twice_the_pilots_training_time(pilot, llama_folder):
+    train = values(llama_folder)["train"] | {"epochs": 400}
+    spent = next(
+        line["seconds"]
+        for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())
+        if line["stage"] == "train"
+    )
+    made = planned(pilot, llama_folder, taken=pilot, train=train)
+    assert made["seconds"]["train"] == pytest.approx(200 * spent, abs=0.51)
+
+
+def test_what_is_stated_goes_before_the_pilot_and_the_pilot_before_what_is_assumed(pilot, llama_folder):
+    made = planned(pilot, llama_folder, {"probe_template": 5.0}, pilot)
+    alone = planned(pilot, llama_folder, taken=pilot)
+    assert made["components"] == alone["components"] | {"probe_template": 5.0}
+    assert made["components_from"] == f"pilot {pilot}; stated: probe_template"
+    assert made["power"]["detectable"] > alone["power"]["detectable"]
+
+
+def test_more_seeds_find_smaller_effects(pilot, llama_folder):
+    train = values(llama_folder)["train"]
+    few, many = (planned(pilot, llama_folder, train=train | {"seeds": list(range(n))})["power"] for n in (3, 8))
+    assert many["detectable"] < few["detectable"]
+    assert many["equivalent_margin"] < few["equivalent_margin"]
+    assert few["more"][few["buys_most"]] == min(few["more"].values())
+
+
+def test_a_negative_standard_deviation_is_refused(pilot, llama_folder):
+    with pytest.raises(IikataError, match=r"0 or more, saw .*-0\.1"):
+        planned(pilot, llama_folder, {"sample": -0.1})
+
+
+def test_a_pilot_without_scores_is_refused_by_its_name(pilot, llama_folder, tmp_path):
+    with pytest.raises(IikataError, match="cannot be the pilot"):
+        planned(pilot, llama_folder, taken=tmp_path)
+
+
+def test_the_keys_of_the_json_stay(pilot, llama_folder):
+    made = planned(pilot, llama_folder)
+    counts = {"arms", "cells", "steps", "train_tokens", "answers", "held_out_rows"}
+    assert made.keys() == counts | {
+        "primary",
+        "unit",
+        "margin",
+        "components",
+        "components_from",
+        "power",
+        "seconds",
+    } | {"estimate", "assumed_from", "questions"}
+    assert (made["primary"], made["unit"], made["margin"]) == ("nll", "bits per byte", 0.02)
+    json.dumps(made, allow_nan=False)
+
+
+def test_one_seed_more_never_makes_what_can_be_found_larger():
+    for kind, parts in ASSUMED.items():
+        for seeds, probes, samples in product((1, 2, 3, 5, 9), (3, 9, 10, 12, 30), (1, 20)):
+            told = power(parts, seeds, probes, samples)
+            for name, then in told.more.items():
+                assert then <= told.detectable * (1 + 1e-9), (kind, seeds, probes, samples, name)
+            if told.scope is None:
+                assert told.more == {}
+                assert isnan(told.detectable)
+            more = power(parts, seeds + 1, probes, samples)
+            assert more.seed_noise < told.seed_noise  # one seed never looks as good as two
+            if more.scope == told.scope and told.scope:
+                assert more.detectable <= told.detectable * (1 + 1e-9)
+
+
+DESIGNS = {
+    # seeds, primary -> what is said of the template and of LoRA
+    (2, "nll"): ("for these adapters only", "cannot be answered: 2 seeds and 8 held-out rows (and 4 to choose"),
+    (1, "nll"): ("for these adapters only, not for training again: 1 seed and 12", "cannot be answered: 1 seed and 8"),
+    (3, "nll"): ("for the training recipe", "on these held-out rows only, not on others: 3 seeds and 8 held-out rows"),
+    (2, "contains"): ("cannot be answered: 2 seeds and 3 probe clusters are too few", "cannot be answered"),
+    (3, "contains"): ("on these probe clusters only, not on others: 3 seeds and 3", "on these probe clusters only"),
+}
+
+
+@pytest.mark.parametrize("design", DESIGNS)
+def test_plan_and_check_say_which_questions_cannot_be_answered(pilot, llama_folder, design):
+    seeds, primary = design
+    train = values(llama_folder)["train"] | {"seeds": list(range(seeds))}
+    settings = {"train": train, "score": {"primary": primary, "metrics": [primary]}, "compare": {"margin": 0.1}}
+    said = [one["said"] for one in planned(pilot, llama_folder, **settings)["questions"]]
+    pipeline = Pipeline(experiment(pilot.parent, llama_folder, **settings), pilot.parent / "checked")
+    found = [finding for finding in examine(pipeline.context) if finding.rule == "design"]
+    for told, expected, asked in zip(said, DESIGNS[design], ("template matters", "LoRA was needed"), strict=True):
+        assert expected in told
+        assert asked in told
+        severity = "warning" if "cannot" in expected else None if "recipe" in expected else "info"
+        assert [one.severity for one in found if one.message == told] == ([severity] if severity else [])
+
+
+def test_one_template_is_not_planned_as_two(pilot, llama_folder):
+    made = planned(pilot, llama_folder, templates=["plain"])
+    assert [one["question"] for one in made["questions"]] == ["tuned_vs_best_base"]
+    assert (made["power"]["detectable"], made["power"]["more"]) == (None, {})
+    assert "difference between templates" not in "\n".join(lines(made))
+
+
+NOTHING_TO_MEASURE = {
+    "no held-out rows": ({"data": {"train": "train.jsonl", "validation": 0}}, "nll", "data.validation is 0"),
+    "no probes": ({"probes": None}, "contains", "measured on probes, and there are none"),
+    "no patterns": ({}, "pattern", "none of them has a pattern"),
+}
+
+
+@pytest.mark.parametrize("case", NOTHING_TO_MEASURE)
+def test_a_primary_metric_with_nothing_to_measure_is_refused_before_training(llama_folder, tmp_path, case):
+    settings, primary, why = NOTHING_TO_MEASURE[case]
+    declared = (
+        values(llama_folder, score={"primary": primary, "metrics": [primary]}, compare={"margin": 0.1}) | settings
+    )
+    write_files(tmp_path)
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps(declared, indent=1), encoding="utf-8")
+    for attempt in (
+        lambda: Pipeline(read(path), tmp_path / "run").run(force=True),
+        lambda: plan(Pipeline(read(path), tmp_path / "run").context, {}),
+    ):
+        with pytest.raises(IikataError, match=rf"mine\.yaml:\d+:\d+: the primary metric {primary} .*{why}"):
+            attempt()
+    assert not (tmp_path / "run" / "train").exists()

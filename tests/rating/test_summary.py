@@ -1,0 +1,72 @@
+"""The summary counts what was rated, and tells win rates, strengths and agreement."""
+
+import pytest
+from rated_run import MARKERS, answered, asked, choose, prefers
+
+from iikata.rating import same, summary
+
+PROBES = asked(12)
+ANSWERS = answered(PROBES)
+LIKES = prefers("alpaca", None, "plain")
+
+
+def test_counts_leave_skips_out_and_agreement_is_full_where_all_say_the_same():
+    mia = choose(ANSWERS, PROBES, "mia", LIKES)
+    ken = choose(ANSWERS, PROBES, "ken", LIKES, most=20)
+    eva = choose(ANSWERS, PROBES, "eva", lambda pair: "skip", most=3)
+    found = summary(mia + ken + eva, PROBES)
+    assert found.raters == {"mia": 108, "ken": 20, "eva": 0}
+    assert (found.ratings, found.skipped, found.shared, found.agreement, found.same) == (128, 3, 20, 1.0, 0)
+
+
+def test_win_rates_are_by_pair_of_cells_over_seeds_and_by_cluster():
+    def rule(pair):
+        return "tie" if pair.probe == "c3-0" else LIKES(pair)
+
+    found = summary(choose(ANSWERS, PROBES, "mia", rule), PROBES)
+    assert [(one.first, one.second, one.wins, one.ties, one.losses) for one in found.win_rates] == [
+        (("alpaca", "alpaca"), ("plain", "plain"), 33, 3, 0),
+        (("alpaca", "alpaca"), (None, "alpaca"), 33, 3, 0),
+        ((None, "plain"), ("plain", "plain"), 33, 3, 0),
+    ]
+    for one in found.win_rates:
+        assert one.by_cluster == {f"c{c}": 0.5 if c == 3 else 1.0 for c in range(12)}
+        assert one.rate == pytest.approx(11.5 / 12)
+
+
+def test_every_cluster_counts_once_however_often_it_was_rated():
+    few = choose(ANSWERS, PROBES, "mia", LIKES)
+    many = [
+        r
+        for who in ("ken", "eva", "leo")
+        for r in choose(ANSWERS, PROBES, who, lambda p: "second")
+        if r.probe == "c0-0"
+    ]
+    between, *_ = summary(few + many, PROBES).win_rates
+    assert between.rate == pytest.approx((11 + 1 / 4) / 12)
+
+
+def test_strengths_come_in_order_with_intervals_and_sum_to_nothing():
+    found = summary(choose(ANSWERS, PROBES, "mia", LIKES), PROBES).strengths
+    assert {found[0].trained_on, found[-1].trained_on} == {"alpaca", "plain"}
+    assert (found[0].trained_on, found[0].prompted_with) == ("alpaca", "alpaca")
+    assert sum(one.strength for one in found) == pytest.approx(0, abs=1e-9)
+    for one in found:
+        assert one.interval is not None
+        assert one.interval[0] <= one.strength <= one.interval[1]
+
+
+def test_equal_texts_are_ties_of_win_rates_and_never_agreement():
+    answers = answered(PROBES, text=lambda t, s, p, probe, i: "same" if probe < "c5" else f"{t} {p}")
+    given = [r for who in ("mia", "ken") for r in choose(answers, PROBES, who, LIKES)]
+    ties = same(answers, PROBES, MARKERS, given, 0)
+    found = summary(given + ties, PROBES)
+    assert found.same == len(ties) > 0
+    assert (found.ratings, found.shared, found.agreement) == (len(given), len(given) // 2, 1.0)
+    assert sum(one.ties for one in found.win_rates) == len(ties)
+
+
+def test_of_nothing_there_is_a_summary_too():
+    found = summary(choose(ANSWERS, PROBES, "mia", LIKES), [])
+    assert (found.ratings, found.win_rates, found.strengths, found.agreement) == (0, (), (), None)
+    assert summary([], PROBES) == found

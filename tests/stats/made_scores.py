@@ -1,0 +1,40 @@
+"""Score records made from plain tables of numbers."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from iikata.core.records import Score
+from iikata.stats import MetricInfo
+
+NUMBER = MetricInfo("m", "higher", None, "marks", "content")
+RATE = MetricInfo("m", "higher", (0.0, 1.0), "share of answers", "content")
+
+
+def made(
+    cells: Mapping[tuple[str | None, str], np.ndarray],
+    metric: str = "m",
+    clusters: Sequence[str] | None = None,
+    seeds: Sequence[int] | None = None,
+) -> list[Score]:
+    """Return the scores of {(trained_on, prompted_with): [seed, probe] or [seed, probe, sample]}.
+
+    The base's table has a single row. `clusters` names each probe's cluster; without it each is its own.
+    """
+    scores = []
+    for (trained_on, prompted_with), table in cells.items():
+        table = np.atleast_2d(table)
+        table = table[..., None] if table.ndim == 2 else table
+        for (s, p, k), value in np.ndenumerate(table):
+            seed = None if trained_on is None else seeds[s] if seeds else s
+            cluster = clusters[p] if clusters else f"p{p:03d}"
+            scores.append(
+                Score(trained_on, seed, prompted_with, f"p{p:03d}", cluster, k, metric, float(value), "m|v:1")
+            )
+    return scores
+
+
+def normal(S: int, C: int, mean: float = 0.0, seed_sd: float = 0.05, probe_sd: float = 0.1, rng: int = 0) -> np.ndarray:
+    """Return a table [seed, probe] with normal seed, probe and residual effects."""
+    draw = np.random.default_rng(rng).normal
+    return mean + draw(0, seed_sd, (S, 1)) + draw(0, probe_sd, (1, C)) + draw(0, 0.05, (S, C))

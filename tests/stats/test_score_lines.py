@@ -1,0 +1,165 @@
+"""Reading score lines: what may stand in one, and every bad one is told by its number."""
+
+import json
+import math
+
+import pytest
+from made_scores import NUMBER, made, normal
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Score
+from iikata.stats import compare, read_table
+
+LINE = {
+    "trained_on": "A", "seed": 0, "prompted_with": "A", "probe": "p1", "cluster": "c1", "sample": 0, "metric": "m",
+    "value": 1.0, "signature": "m|v:1",
+}  # fmt: skip
+
+
+def line(**changes) -> str:
+    return json.dumps({k: v for k, v in {**LINE, **changes}.items() if v != "gone"}, ensure_ascii=False)
+
+
+def write(tmp_path, *lines, end="\n"):
+    path = tmp_path / "scores.jsonl"
+    path.write_text("\n".join(lines) + end, encoding="utf-8")
+    return path
+
+
+def test_a_line_becomes_the_record_it_describes(tmp_path):
+    assert read_table(write(tmp_path, line(probe="色の三原色"))).scores() == [
+        Score("A", 0, "A", "色の三原色", "c1", 0, "m", 1.0, "m|v:1")
+    ]
+
+
+def test_what_may_be_left_out_has_its_documented_value(tmp_path):
+    (score,) = read_table(write(tmp_path, line(cluster="gone", sample="gone", signature="gone"))).scores()
+    assert (score.cluster, score.sample, score.signature) == ("p1", 0, "")
+
+
+@pytest.mark.parametrize("value", [None, math.nan])
+def test_null_and_nan_mean_not_scored(tmp_path, value):
+    (score,) = read_table(write(tmp_path, line(value=value))).scores()
+    assert math.isnan(score.value)
+
+
+def test_values_may_be_true_or_false_and_names_whole_numbers(tmp_path):
+    first, second = read_table(
+        write(tmp_path, line(value=True, probe=7, cluster=0), line(value=False, probe=8))
+    ).scores()
+    assert (first.value, first.probe, first.cluster) == (1.0, "7", "0")
+    assert (second.value, second.probe) == (0.0, "8")
+
+
+def test_a_line_may_name_its_template_and_levels(tmp_path):
+    recipe = {"template": "A", "levels": {"train.learning_rate": "3e-4", "train.lora.r": 8}}
+    (score,) = read_table(write(tmp_path, line(**recipe))).scores()
+    assert score.trained_on == "A"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"levels": {"train.learning_rate": "1e-3"}}, {"template": "B", "levels": {"train.learning_rate": "3e-4"}}, {}],
+)
+def test_what_was_trained_in_two_ways_is_never_averaged_under_one_name(tmp_path, other):
+    recipe = {"levels": {"train.learning_rate": "3e-4"}}
+    with pytest.raises(IikataError, match=r':2: "A" has template .* on an earlier line template A .*another name'):
+        read_table(write(tmp_path, line(**recipe), line(sample=1, **other)))
+
+
+@pytest.mark.parametrize("other", [{"levels": {"train.lora.r": 64}}, {"template": "A", "levels": {"train.lora.r": 8}}])
+def test_variants_that_differ_in_more_than_the_template_are_never_compared_as_templates(tmp_path, other):
+    b = {"trained_on": "B", "prompted_with": "B", **other}
+    with pytest.raises(IikataError, match=r':2: "B" has template .*would be compared as a template with levels'):
+        read_table(write(tmp_path, line(levels={"train.lora.r": 8}), line(**b)))
+
+
+BAD = [
+    ("nonsense", "not JSON"),
+    ("[1, 2]", "expected a JSON object"),
+    (line(valeu=1.0), 'field "valeu" is unknown (did you mean "value"?)'),
+    (line(value="gone"), 'field "value" is missing'),
+    (line(trained_on="gone"), 'field "trained_on" is missing'),
+    (line(value="0.5"), "value must be a number up to 1e+100, true, false, or null"),
+    (line(value=math.inf), "value must be a number up to 1e+100"),
+    (line().replace("1.0", "1" + 400 * "0"), "value must be a number up to 1e+100"),
+    (line(seed="0"), "seed must be a whole number"),
+    (line(seed=0.0), "seed must be a whole number"),
+    (line(trained_on=None), "the untuned base (trained_on null) has no training seed"),
+    (line(sample=-1), "sample must be a whole number"),
+    (line(sample=1.5), "sample must be a whole number"),
+    (line(sample=None), "sample must be a whole number"),
+    (line(probe=3.0), "probe must be a text or a whole number"),
+    (line(probe=""), "probe must be a text or a whole number"),
+    (line(levels={"train.learning_rate": [1]}), "levels must be an object of settings"),
+    (line(metric=""), "metric must be a text"),
+    (line(signature=3), "signature must be a text or null"),
+    (line()[:-1] + ', "value": 2}', "a field is written twice"),
+]
+
+
+@pytest.mark.parametrize(("bad", "told"), BAD, ids=[told for _, told in BAD])
+def test_a_bad_line_is_told_with_its_number(tmp_path, bad, told):
+    path = write(tmp_path, line(), "", bad, line(sample=1))
+    with pytest.raises(IikataError) as error:
+        read_table(path)
+    assert str(error.value).startswith(f"{path}:3: ")
+    assert told in str(error.value)
+
+
+def test_all_bad_lines_are_told_at_once(tmp_path):
+    with pytest.raises(IikataError) as error:
+        read_table(write(tmp_path, "x", line(), line(value="y")))
+    assert ":1: " in str(error.value)
+    assert ":3: " in str(error.value)
+
+
+def test_a_score_that_is_there_twice_is_told_with_both_lines(tmp_path):
+    with pytest.raises(IikataError, match=r":3: the same score as on line 1 .*probe p1, sample 0, metric m"):
+        read_table(write(tmp_path, line(), line(sample=1), line(value=0.0)))
+
+
+def test_a_probe_in_two_clusters_is_told(tmp_path):
+    with pytest.raises(IikataError, match=r':2: probe "p1" is in cluster "c2", and on an earlier line in "c1"'):
+        read_table(write(tmp_path, line(), line(sample=1, cluster="c2")))
+
+
+def test_a_torn_last_line_is_told(tmp_path):
+    with pytest.raises(IikataError, match=r":2: not JSON .* The last line has no line break"):
+        read_table(write(tmp_path, line(), line(sample=1)[:40], end=""))
+
+
+@pytest.mark.parametrize("content", ["", "\n\n"])
+def test_an_empty_file_is_told(tmp_path, content):
+    path = tmp_path / "empty.jsonl"
+    path.write_text(content)
+    with pytest.raises(IikataError, match="no score lines"):
+        read_table(path)
+
+
+def test_a_file_that_is_not_there_or_not_utf8_is_told(tmp_path):
+    with pytest.raises(IikataError, match="no such file"):
+        read_table(tmp_path / "none.jsonl")
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(line(probe="é").encode("latin-1"))
+    with pytest.raises(IikataError, match="not UTF-8"):
+        read_table(path)
+
+
+@pytest.fixture
+def several(tmp_path):
+    tables = {("A", "A"): normal(3, 12, rng=1), ("B", "B"): normal(3, 12, rng=2), (None, "A"): normal(1, 12, rng=3)}
+    tables["A", "A"][0, 0] = math.nan
+    scores = made(tables) + made(tables, "n", clusters=[f"c{i // 2}" for i in range(12)])
+    return write(tmp_path, *(json.dumps(vars(s)) for s in scores)), scores
+
+
+def test_records_and_table_compare_alike(several):
+    path, scores = several
+    of_table, of_records = (compare(s, {"m": NUMBER, "n": NUMBER}, "m").to_json() for s in (read_table(path), scores))
+    assert of_table == of_records
+
+
+def test_what_is_read_is_what_was_written(several):
+    path, scores = several
+    assert [repr(s) for s in read_table(path).scores()] == [repr(s) for s in scores]
