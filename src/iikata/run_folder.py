@@ -63,6 +63,10 @@ class RunFolder:
     def answers(self, cell: Cell) -> Path:
         return self.path / "generate" / f"{cell.name}.jsonl"
 
+    def all_answers(self) -> list[Path]:
+        """Return the files of all cells' answers."""
+        return sorted((self.path / "generate").glob("*.jsonl"))
+
     def unfinished_answers(self, cell: Cell) -> Path:
         """Answers in the order they came; replaced by `answers` once all are there."""
         return self.path / "generate" / f"{cell.name}.partial.jsonl"

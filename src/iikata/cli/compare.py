@@ -6,7 +6,7 @@ from pathlib import Path
 from iikata.cli.stages import language
 from iikata.cli.terminal import dumped
 from iikata.core.errors import IikataError
-from iikata.metrics import HELD_OUT, METRICS, RATED
+from iikata.metrics import METRICS, RATED
 from iikata.stats import MetricInfo, Result, read_table
 from iikata.stats import compare as compared
 
@@ -52,19 +52,8 @@ def _named(path: Path, given: argparse.Namespace) -> Result:
 
 def _result(path: Path, given: argparse.Namespace) -> Result:
     table = read_table(path)
-    metrics = {
-        name: MetricInfo(
-            name,
-            metric.better,
-            metric.bounds,
-            metric.unit,
-            metric.kind,
-            getattr(metric, "within_template", False),
-            name in HELD_OUT,
-        )
-        for name, metric in {**METRICS, **RATED}.items()
-        if name in table.metrics
-    }
+    shelf = {**METRICS, **RATED}
+    metrics = {name: MetricInfo.of(metric) for name, metric in shelf.items() if name in table.metrics}
     known = metrics.get(given.metric)
     if known and given.better not in (None, known.better):
         raise IikataError(

@@ -1,6 +1,7 @@
 """What a comparison must know of a metric."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,15 @@ class MetricInfo:
     so that nothing but tuned_vs_base is asked."""
     on_rows: bool = False
     """True where the clusters are held-out rows, not the probes'."""
+
+    @classmethod
+    def of(cls, metric: Any) -> "MetricInfo":
+        """Return what a metric of the shelf declares."""
+        from iikata.metrics import HELD_OUT
+
+        alike = getattr(metric, "within_template", False)
+        declared = metric.name, metric.better, metric.bounds, metric.unit, metric.kind
+        return cls(*declared, within_template=alike, on_rows=metric.name in HELD_OUT)
 
     def __post_init__(self) -> None:
         for field, value, allowed in (("better", self.better, BETTER), ("kind", self.kind, KINDS)):

@@ -116,11 +116,7 @@ def declared(ctx: RunContext, name: str) -> Any:
 
 
 def metric_info(ctx: RunContext, name: str) -> MetricInfo:
-    metric = declared(ctx, name)
-    alike = getattr(metric, "within_template", False)
-    return MetricInfo(
-        metric.name, metric.better, metric.bounds, metric.unit, metric.kind, alike, metric.name in HELD_OUT
-    )
+    return MetricInfo.of(declared(ctx, name))
 
 
 def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
