@@ -84,9 +84,12 @@ def test_nothing_is_scored_twice_and_an_added_probe_is_scored_everywhere(tmp_pat
     assert [s.probe for s in scored] == ["p0", "p1"] * 10
 
 
-def test_without_probes_there_is_nothing_to_compare_and_it_is_told(tmp_path, llama_folder):
+def test_without_probes_there_is_nothing_to_compare_and_it_is_told_before_training(tmp_path, llama_folder):
     score = {"primary": "nll_reference", "metrics": ["nll_reference"]}
     train = values(llama_folder)["train"] | {"seeds": [0]}
     changes = {"probes": None, "score": score, "compare": {"margin": 0.02}, "train": train}
-    with pytest.raises(IikataError, match="no scores yet"):
+    with pytest.raises(
+        IikataError, match="nll_reference is measured on probes, and there are none: nothing would decide"
+    ):
         Pipeline(experiment(tmp_path, llama_folder, **changes), tmp_path / "run").run("compare")
+    assert not list((tmp_path / "run").rglob("*.safetensors"))
