@@ -12,6 +12,10 @@ SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "i
         ({"model_type": "llama"}, None),
         ({"model_type": "mamba", "state_size": 4}, "MambaForCausalLM (mamba) is not supported: it has layers that are"),
         ({"model_type": "gptj", "n_embd": 32, "n_layer": 1, "n_head": 4, "rotary_dim": 4}, "attention interface"),
+        (
+            {"model_type": "llama", "max_position_embeddings": 64, "rope_scaling": {"type": "dynamic", "factor": 4.0}},
+            "max_position_embeddings: 64 was seen, and beyond it with dynamic rope scaling",
+        ),
         ({"model_type": "gpt2", "n_embd": 32, "n_layer": 1, "n_head": 4}, "no linear layers"),
     ],
 )

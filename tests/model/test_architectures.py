@@ -21,6 +21,8 @@ WHY = {
 LENGTHS = {
     "llama": "`max_position_embeddings` tokens, from where on its frequencies follow the length",
     "llama4_text": "`attention_chunk_size` tokens",
+    "opt": "`max_position_embeddings` tokens, the positions that it has learned",
+    "gpt_bigcode": "`n_positions` tokens, the positions that it has learned",
     "phi3": "`original_max_position_embeddings` tokens, from where on its frequencies follow the length",
 }
 

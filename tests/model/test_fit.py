@@ -3,11 +3,12 @@
 import pytest
 import torch
 
-from architectures import EXACT, write
+from architectures import EXACT, GPT2, LONG, Family, write
 from iikata.core.errors import IikataError
-from iikata.model import base, exact, fit
+from iikata.model import base, exact, fit, memory
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
+from iikata.model.files.code import configuration
 from iikata.model.loss import Head
 from models import sample
 
@@ -61,6 +62,42 @@ def test_rows_beyond_what_is_exact_are_refused_with_the_length(tmp_path):
     loaded.pack([Part([fits], ())], Limits(128, 128, 1))
     with pytest.raises(IikataError, match=r"a row has 129 tokens\. Beyond 128, phi3"):
         loaded.pack([Part([longer], ())], Limits(256, 256, 1))
+
+
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        (Family("llama", {"rope_parameters": DYNAMIC, "max_position_embeddings": 64}), "max_.*: 64 .* dynamic rope"),
+        (
+            Family("phi3", {"rope_parameters": LONG, "original_max_position_embeddings": 64}),
+            "original_max_.*: 64 .* longrope rope",
+        ),
+        (
+            Family("opt", {"ffn_dim": 48, "word_embed_proj_dim": 16, "max_position_embeddings": 64}),
+            "max_.*: 64 .*learned",
+        ),
+        (Family("gpt_bigcode", shape=GPT2 | {"n_positions": 103}), "n_positions: 103 .*learned"),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_a_model_with_too_few_positions_to_be_checked_is_refused_by_them_with_and_without_weights(
+    tmp_path, family, said
+):
+    folder = write(tmp_path, family)
+    for refused in (lambda: base.load(folder, "float32"), lambda: memory.refuse_unfit(configuration(folder))):
+        with pytest.raises(IikataError, match=rf"config\.json: {said}.* 104 or more") as caught:
+            refused()
+        assert "not supported" not in str(caught.value)
+
+
+@pytest.mark.parametrize("rope", [{"rope_type": "default", "rope_theta": 1e4}, DYNAMIC | {"rope_type": "linear"}])
+def test_few_positions_that_nothing_follows_are_no_reason_to_refuse(tmp_path, rope):
+    folder = write(tmp_path, Family("llama", {"rope_parameters": rope, "max_position_embeddings": 64}))
+    memory.refuse_unfit(configuration(folder))
+    assert base.load(folder, "float32").longest is None
 
 
 def test_adapters_go_on_the_language_model_alone_and_are_named_whole_where_peft_would_go_further(tmp_path):

@@ -76,8 +76,9 @@ class Base:
         if self.longest is not None and tokens > self.longest:
             raise IikataError(
                 f"{what} has {tokens:,} tokens. Beyond {self.longest:,}, {self.config.model_type} as config.json "
-                "describes it attends in another way (a window, a chunk, rotary frequencies that follow the length), "
-                "which is not supported. Use shorter ones: train.cutoff_len, generate.max_new_tokens."
+                "describes it attends in another way (a window, a chunk, rotary frequencies that follow the length) "
+                "or has learned no positions, which is not supported. Use shorter ones: train.cutoff_len, "
+                "generate.max_new_tokens."
             )
 
     def pack(self, parts: Sequence[Part], limits: Limits, bucketed: bool = False) -> Buffer:

@@ -16,6 +16,7 @@ from iikata.core.errors import IikataError
 from iikata.core.io import parse_json, write_text
 from iikata.model import exact, twin
 from iikata.model.attention.registry import Layout, Unsupported
+from iikata.model.context_length import learned_positions, refuse_short
 from iikata.model.exact import Reference, Subject
 from iikata.model.files.cache import cache_folder
 from iikata.model.files.code import NO_INTERFACE, unsupported
@@ -24,7 +25,7 @@ from iikata.model.layers import decoder_of, run_layers
 if TYPE_CHECKING:
     from iikata.model.base import Base
 
-CHECK = 1
+CHECK = 2
 """Goes up where what is compared changes."""
 QUANTISED = 0.1
 """Share by which 8-bit products may move logits: which numbers they keep apart follows from the other tokens."""
@@ -54,7 +55,7 @@ def refuse_misfits(model: Any, folder: Path, found: dict[str, Any]) -> None:
 
 
 def hold(base: "Base", weights: str | None = None) -> int | None:
-    """Return from how many tokens on a sample's logits would no longer be transformers'; None where there is no end.
+    """Return up to how many tokens a sample's logits are transformers'; None where there is no end.
 
     Raises IikataError where they are not at any length. What was found is kept by `weights`, which name the model's
     files, by software and by device.
@@ -65,6 +66,7 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
             return parse_json(kept.read_bytes())["longest"]
     if state := carries(base.model):
         raise unsupported(base.folder, base.config, state)
+    refuse_short(base.folder, base.model)
     try:
         found = _compared(base)
         reason = None if found.holds else _why(base, _seen(base, found))
@@ -117,15 +119,16 @@ def _seen(base: "Base", found: Reference) -> str:
 
 
 def _longest(base: "Base") -> int | None:
-    """Try what happens beyond windows and other lengths on a twin whose lengths are cut."""
+    """Ask for learned positions; try what happens beyond other lengths on a twin whose lengths are cut."""
     decoder = decoder_of(base.model)
-    if not (lengths := [length for _, _, length in twin.lengths(decoder.config)]):
-        return None
+    learned, lengths = learned_positions(decoder), [length for _, _, length in twin.lengths(decoder.config)]
+    ends = [] if learned is None else [learned]
     # Rounding to 16 bits would hide frequencies that follow the length; only there are the flash kernels tried.
-    holds = _twin_holds(base, decoder, torch.float32, False) and (
-        not base.runners or _twin_holds(base, decoder, base.dtype, True)
+    holds = not lengths or (
+        _twin_holds(base, decoder, torch.float32, False)
+        and (not base.runners or _twin_holds(base, decoder, base.dtype, True))
     )
-    return None if holds else min(lengths)
+    return min(ends if holds else ends + lengths, default=None)
 
 
 def _twin_holds(base: "Base", decoder: Any, dtype: torch.dtype, flash: bool) -> bool:

@@ -15,6 +15,7 @@ from iikata.model.attention.registry import NAME, register
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import CHUNK, ROUND, Part, pack
+from iikata.model.context_length import refuse_short
 from iikata.model.files.code import made_by_own_code, refusal, refuse_other_heads, unsupported
 from iikata.model.fit import carries
 from iikata.model.layers import decoder_layers
@@ -124,6 +125,7 @@ def refuse_unfit(config: Any) -> None:
     if state := carries(model):
         raise unsupported(folder, config, state)
     refuse_no_linears(model)
+    refuse_short(folder, model)
 
 
 def _without_weights(config: Any, dtype: torch.dtype) -> Any:
