@@ -31,3 +31,24 @@ def test_a_base_that_is_stored_quantised_cannot_be_merged(tmp_path, byte_bpe_fol
     (found,) = of(examined(tmp_path, byte_bpe_folder, config=config), "export")
     assert found.severity == "warning"
     assert "stored quantised (awq)" in found.message
+
+
+@pytest.mark.parametrize(
+    ("asked", "named"),
+    [
+        (["q", "v"], "['q', 'v']"),
+        (["q_proj", "value"], "['value']"),
+        (["lm_head"], "['lm_head']"),
+        (["v_proj"], None),
+        ("auto", None),
+        ("all-linear", None),
+    ],
+)
+def test_targets_that_the_model_does_not_have_are_an_error(tmp_path, byte_bpe_folder, asked, named):
+    config = {**SMALL, "model_type": "llama"}
+    train = {"lora": {"target_modules": asked}}
+    found = of(examined(tmp_path, byte_bpe_folder, config=config, train=train), "lora_targets")
+    assert [finding.severity for finding in found] == (["error"] if named else [])
+    if named:
+        assert f"train.lora.target_modules {named} match no linear layer of the model's blocks" in found[0].message
+        assert found[0].message.endswith("It has: q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj.")

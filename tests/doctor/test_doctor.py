@@ -32,10 +32,13 @@ def test_a_plain_template_on_a_faithful_tokenizer_has_no_findings(tmp_path, sp_b
     assert examined(tmp_path, sp_bytes_folder) == []
 
 
-def test_docs_list_every_rule_and_no_other():
-    text = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
+def test_docs_list_every_rule_and_no_other_and_the_readmes_count_them():
+    root, every = Path(__file__).parents[2], {*RULES, "primary", "design"}  # the last two are pipeline/foreseeing.py's
+    text = (root / "docs" / "templates.md").read_text(encoding="utf-8")
     rules = text.partition("### The rules")[2].partition("## Gates")[0]
-    assert set(re.findall(r"^\| `(\w+)` \|", rules, re.MULTILINE)) == set(RULES)
+    assert set(re.findall(r"^\| `(\w+)` \|", rules, re.MULTILINE)) == every
+    for name, said in (("README.md", "| {} rules"), ("README.ja.md", "| {} の規則")):
+        assert said.format(len(every)) in (root / name).read_text(encoding="utf-8")
 
 
 def test_lost_line_breaks_are_found_with_tokens_and_the_cure_is_nl(tmp_path, nl_folder):

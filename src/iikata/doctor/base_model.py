@@ -22,6 +22,30 @@ def architecture(case: DoctorInput) -> Iterator[Finding]:
         yield Finding("architecture", "error", None, str(error))
 
 
+def lora_targets(case: DoctorInput) -> Iterator[Finding]:
+    """Adapters that would go on layers which the model does not have are told before its weights are loaded."""
+    from transformers import CONFIG_MAPPING
+
+    from iikata.model import memory
+    from iikata.model.adapters import lora
+    from iikata.model.files import code
+
+    if case.settings("config.json").get("model_type") not in CONFIG_MAPPING:
+        return
+    asked, at = case.experiment.train.lora.target_modules, case.experiment.at("train", "lora", "target_modules")
+    try:
+        config = code.configuration(case.folder)
+        model = memory.without_weights(config)
+        if not lora.linear_names(model):
+            return  # the rule `architecture` tells
+    except IikataError:
+        return
+    try:
+        lora.refuse_unmatched(model, lora.resolve_targets(asked, config.model_type, model))
+    except IikataError as error:
+        yield Finding("lora_targets", "error", None, f"{at}{error}")
+
+
 def export(case: DoctorInput) -> Iterator[Finding]:
     """Weights that are stored quantised are read by many, and merged by nobody."""
     stored = case.settings("config.json").get("quantization_config")

@@ -33,6 +33,7 @@ RULES: dict[str, Callable[[DoctorInput], Iterator[Finding]]] = {
     "answer_length": reach.answer_length,
     "device": reach.device,
     "architecture": base_model.architecture,
+    "lora_targets": base_model.lora_targets,
     "export": base_model.export,
     "empty_rows": rows.empty_rows,
     "null_words": rows.null_words,

@@ -94,14 +94,14 @@ def decoding(base: Base, length: int, prefill_tokens: int) -> DecodingNeed:
 
 def parameters(config: Any) -> int:
     """Return how many weights a model of this configuration has in its layers and its head."""
-    model = _without_weights(config, torch.float32)
+    model = without_weights(config)
     blocks = sum(p.numel() for layer in decoder_layers(model) for p in layer.parameters())
     return blocks + int(model.get_output_embeddings().weight.numel())
 
 
 def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iterable[str]) -> Need:
     """Count it on a model without weights: what autograd keeps of one sample, each storage once."""
-    model = _without_weights(config, dtype)
+    model = without_weights(config, dtype)
     base = Base(model, Path(), torch.device("meta"), dtype)
     adapters = base.adapt(r, 2 * r, 0.0, targets)
     adapters.initialise("counted", 0)
@@ -119,7 +119,7 @@ def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iter
 
 def refuse_unfit(config: Any) -> None:
     """Raise IikataError for an architecture that cannot be trained over, as far as its class tells."""
-    model = _without_weights(config, torch.float32)
+    model = without_weights(config)
     folder = Path(config.name_or_path)
     refuse_other_heads(folder, config)
     if state := carries(model):
@@ -128,7 +128,8 @@ def refuse_unfit(config: Any) -> None:
     refuse_short(folder, model)
 
 
-def _without_weights(config: Any, dtype: torch.dtype) -> Any:
+def without_weights(config: Any, dtype: torch.dtype = torch.float32) -> Any:
+    """Return the model that a configuration describes, on the meta device."""
     from transformers import AutoModelForCausalLM
 
     register()

@@ -31,13 +31,7 @@ class Adapters:
         self._stacks: dict[str, FlatAdapters] = {}
         linears = dict(linears_of(model))
         refuse_no_linears(model)
-        known = linear_names(model)
-        odd = sorted(target for target in shape.target_modules if not any(_is(name, target) for name in linears))
-        if odd or not shape.target_modules:
-            raise IikataError(
-                f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
-                f"It has: {', '.join(known)}."
-            )
+        refuse_unmatched(model, shape.target_modules)
         for name, module in linears.items():
             if any(_is(name, target) for target in shape.target_modules):
                 salt = stream_seed("dropout", name) % 2**31
@@ -143,6 +137,17 @@ def refuse_no_linears(model: Any) -> None:
     if not linear_names(model):
         folder = Path(model.config.name_or_path)
         raise unsupported(folder, model.config, "it has no linear layers that an adapter could go on")
+
+
+def refuse_unmatched(model: Any, targets: Sequence[str]) -> None:
+    """Raise IikataError where targets name no linear layer that an adapter could go on."""
+    names = [name for name, _ in linears_of(model)]
+    odd = sorted(target for target in targets if not any(_is(name, target) for name in names))
+    if odd or not targets:
+        raise IikataError(
+            f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
+            f"It has: {', '.join(linear_names(model))}."
+        )
 
 
 def linear_names(model: Any) -> list[str]:
