@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from crash import Child, lost
 
+from iikata import train
 from iikata.cli import main
+from iikata.cli.console import Console
 from iikata.core.io import write_text
 from iikata.core.lock import hold
 from iikata.core.signals import SIGNALS, install
@@ -56,12 +59,21 @@ def whole(declared):
     return declared.folder / "whole"
 
 
-def command_in_a_child(words: list[str]) -> int:
-    """Fork a process that runs the command as the shell would, and return its number."""
+def command_in_a_child(words: list[str], reached: Callable[[], bool]) -> int:
+    """Fork a process that runs the command as the shell would, and return its number.
+
+    From where `reached` says on it takes its time, so that it is still there to be met on a busy machine.
+    """
     sys.stderr.flush()
     pid = os.fork()
     if not pid:
-        status = 70
+        status, told = 70, Console.__call__
+
+        def slowly(self, event):
+            told(self, event)
+            time.sleep(0.3 if reached() else 0)
+
+        Console.__call__ = slowly  # type: ignore[method-assign]
         try:
             status = main(words)
         finally:
@@ -85,8 +97,12 @@ def test_a_signal_ends_the_step_and_saves_and_the_told_command_goes_on(
     tmp_path, declared, whole, capfd, tally, number, code
 ):
     words = ["run", str(declared.folder / "tiny.yaml"), "--to", "train", "--out", str(tmp_path / "run")]
-    pid = command_in_a_child(words)
-    wait_until(lambda: steps_done(tmp_path / "run") >= 24)
+
+    def reached():
+        return steps_done(tmp_path / "run") >= 24
+
+    pid = command_in_a_child(words, reached)
+    wait_until(reached)
     os.kill(pid, number)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == code
     said = capfd.readouterr().err
@@ -125,8 +141,12 @@ def test_a_signal_outside_training_is_heard_at_once_and_loses_nothing(tmp_path, 
     words = ["run", str(tmp_path / "tiny.yaml"), "--out"]
     assert main([*words, str(tmp_path / "whole")]) == 0
     capfd.readouterr()
-    pid = command_in_a_child([*words, str(tmp_path / "run")])
-    wait_until(lambda: any((tmp_path / "run" / stage).glob("*.jsonl")))
+
+    def reached():
+        return any((tmp_path / "run" / stage).glob("*.jsonl"))
+
+    pid = command_in_a_child([*words, str(tmp_path / "run")], reached)
+    wait_until(reached)
     os.kill(pid, signal.SIGTERM)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 143
     assert "To go on: iikata run" in capfd.readouterr().err
@@ -140,7 +160,13 @@ def test_the_second_run_on_a_folder_is_refused_by_name_of_the_first_and_a_dead_o
     tmp_path, declared, capfd, tally
 ):
     out = tmp_path / "run"
-    first = Child(declared, out)
+    computed = train.gradients
+
+    def slowly(step):
+        time.sleep(0.05)  # still at work when the second comes, on a busy machine too
+        return computed(step)
+
+    first = Child(declared, out, before=lambda: setattr(train, "gradients", slowly))
     wait_until(lambda: steps_done(out) >= 4)
     for command in (["run", str(declared.folder / "tiny.yaml"), "--out", str(out)], ["report", str(out)]):
         assert main(command) == 1
@@ -173,8 +199,9 @@ def test_a_torn_name_of_the_first_refuses_all_the_same(tmp_path, torn, capsys):
 
 def test_signals_that_keep_coming_end_with_one_message_and_the_code(declared, tmp_path, capfd):
     """As an impatient hand does it: five Ctrl-C, a tenth of a second apart, while the model is loaded."""
-    pid = command_in_a_child(["run", str(declared.folder / "tiny.yaml"), "--out", str(tmp_path / "run")])
-    wait_until(lambda: (tmp_path / "run" / "running.json").exists())
+    reached = (tmp_path / "run" / "running.json").exists
+    pid = command_in_a_child(["run", str(declared.folder / "tiny.yaml"), "--out", str(tmp_path / "run")], reached)
+    wait_until(reached)
     ended = 0
     for _ in range(5):
         os.kill(pid, signal.SIGINT)
