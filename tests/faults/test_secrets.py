@@ -109,9 +109,9 @@ def test_a_text_without_secrets_stays_as_it_is(before, after):
 
 @pytest.mark.parametrize("text", ["a" * 300_000, "://" * 100_000, "@" * 300_000, "\\" * 300_000, "://a" * 75_000 + "@"])
 def test_a_long_text_is_shown_at_once(secrets, text):
-    began = time.perf_counter()
+    began = time.process_time()
     safe_text(text)
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2
 
 
 # ---- an endpoint that says back what it was sent --------------------------------------------------------------------

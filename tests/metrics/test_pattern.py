@@ -26,9 +26,9 @@ def test_a_pattern_is_searched_in_the_raw_and_the_folded_text(pattern: str, text
 
 
 def test_a_pattern_that_would_search_for_ages_is_given_up() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert math.isnan(Pattern(seconds=0.1)(said("a" * 60 + "!"), asked(pattern="(a|aa)+$"), Context()))
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
 
 
 def test_a_broken_pattern_is_the_users_fault_and_names_the_probe() -> None:

@@ -207,7 +207,7 @@ def test_child_knows_nothing_of_the_environment_and_starts_fast(monkeypatch):
     CHILD.end()
     start = time.monotonic()
     assert CHILD.ask(text="{{ a }}") == {"names": ["a"]}
-    assert time.monotonic() - start < 2  # 0.1 s on an idle machine
+    assert time.monotonic() - start < 10  # 0.1 s on an idle machine
     environment = f"/proc/{CHILD._started().pid}/environ"
     if os.path.exists(environment):
         with open(environment, "rb") as file:
