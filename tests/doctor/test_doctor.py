@@ -9,6 +9,7 @@ import pytest
 from examined import ROWS, examined, of, opened, template, write_lines
 
 from iikata.doctor import RULES, examine
+from iikata.pipeline.foreseeing import FINDINGS
 from iikata.templates import AlpacaTemplate, JinjaTemplate
 from tokenizer_folders import sp_nfkc
 
@@ -33,7 +34,7 @@ def test_a_plain_template_on_a_faithful_tokenizer_has_no_findings(tmp_path, sp_b
 
 
 def test_docs_list_every_rule_and_no_other_and_the_readmes_count_them():
-    root, every = Path(__file__).parents[2], {*RULES, "primary", "design"}  # the last two are pipeline/foreseeing.py's
+    root, every = Path(__file__).parents[2], {*RULES, *FINDINGS}
     text = (root / "docs" / "templates.md").read_text(encoding="utf-8")
     rules = text.partition("### The rules")[2].partition("## Gates")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", rules, re.MULTILINE)) == every

@@ -10,6 +10,8 @@ from iikata.stats import answerable, tested_clusters
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 
 NEED_REFERENCES = ("contains", "exact", "numeric", "chrf", "rouge_l", "nll_reference")
+FINDINGS = ("primary", "design")
+"""The names of the findings made here; docs/templates.md lists them beside the doctor's rules."""
 ASKED = {"matched": "whether the template matters", "tuned_vs_best_base": "whether LoRA was needed"}
 
 
