@@ -17,6 +17,11 @@ class Example:
     source: str = ""
     """Where it came from, `file:line`, for error messages."""
 
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """What a template renders."""
+        return self.instruction, self.input, self.output
+
 
 @dataclass(frozen=True)
 class Probe:

@@ -91,8 +91,8 @@ def template_kept(arm: str, folder: Path, template: Template) -> Gate:
     return Gate("template_kept", arm, same, f"trained with {stored.hash[:12]}, prompted with {template.hash[:12]}")
 
 
-def distinct_templates(prompts: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[Gate]:
-    """Two templates that give the same tokens for every prompt are one template under two names."""
-    for first, second in combinations(prompts, 2):
-        same = list(map(list, prompts[first])) == list(map(list, prompts[second]))
+def distinct_templates(tokens: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[Gate]:
+    """Two templates that give the same tokens for every prompt and answer are one template under two names."""
+    for first, second in combinations(tokens, 2):
+        same = list(map(list, tokens[first])) == list(map(list, tokens[second]))
         yield Gate("distinct_templates", f"{first}|{second}", not same, "same tokens" if same else "tokens differ")

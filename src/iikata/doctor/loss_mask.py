@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Finding
+from iikata.core.records import Example, Finding
 from iikata.doctor.doctor_input import DoctorInput, share, short
 from iikata.doctor.whitespace import answer_start
 from iikata.templates import native
@@ -39,6 +39,29 @@ def end_token(case: DoctorInput) -> Iterator[Finding]:
             last = [case.tokenizer.token(id) for id in bare[0].input_ids[-4:]]
             cure = "This is a fault of iikata: please report it with your template."
             yield Finding("end_token", "error", name, message, f"{bare[0].id}: … {last}", cure)
+
+
+def trimmed(case: DoctorInput) -> Iterator[Finding]:
+    """A template that trims answers trains other text than the data's, and held-out loss leaves such rows out."""
+    for name, encoded in case.encoded.items():
+        template = case.templates[name]
+        train = [(row, own.answer) for row, own in zip(case.data.train, encoded, strict=True)]
+        held = [(row, template.render(*row.texts).of("answer")) for row in case.data.validation]
+        changed, lost = (
+            [row for row, text in rows if _is_trimmed(template.unmapped(text), row)] for rows in (train, held)
+        )
+        if not (changed or lost):
+            continue
+        message = f"white space at the ends of answers is taken away in {share(len(changed), len(train))} training rows"
+        if lost:
+            message += f"; nll leaves out {share(len(lost), len(held))} held-out rows for it, under all templates"
+        shown = (changed or lost)[0]
+        cure = "Take it from the data's answers too, or choose a template that keeps it."
+        yield Finding("trimmed", "warning", name, message, f"{shown.source}: {short(shown.output)}", cure)
+
+
+def _is_trimmed(answer: str, row: Example) -> bool:
+    return answer != row.output and answer.strip() == row.output.strip()
 
 
 def bos(case: DoctorInput) -> Iterator[Finding]:

@@ -24,6 +24,7 @@ RULES: dict[str, Callable[[DoctorInput], Iterator[Finding]]] = {
     "trailing_space": whitespace.trailing_space,
     "prefix": loss_mask.prefix,
     "end_token": loss_mask.end_token,
+    "trimmed": loss_mask.trimmed,
     "bos": loss_mask.bos,
     "cutoff": loss_mask.cutoff,
     "variants": template_text.variants,

@@ -20,6 +20,7 @@ from iikata.pipeline.reopen import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_saved, saved, user_message
+from iikata.tokenize.settings import read_object
 
 MERGE_PROMPTS = 3
 
@@ -61,6 +62,7 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
             _write_merged(ctx, made, source, folder)
         else:
             _write_adapter(made, source, folder)
+        _write_ends(ctx, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
         write_text(folder / "README.md", card(ctx, made))
         os.replace(folder, dest)
@@ -151,6 +153,14 @@ def write_tokenizer(ctx: RunContext, template: Template, folder: Path) -> None:
     write_text(folder / "tokenizer.json", tokenize.tokenizer_json(ctx.tokenizer))
     write_json(folder / "tokenizer_config.json", tokenize.tokenizer_config(ctx.tokenizer))
     write_text(folder / "chat_template.jinja", tokenize.chat_template_for(template, ctx.tokenizer))
+
+
+def _write_ends(ctx: RunContext, template: Template, folder: Path) -> None:
+    """Write generation_config.json, where transformers and vLLM look for the tokens that end an answer."""
+    settings = read_object(ctx.model_folder / "generation_config.json")
+    end = tokenize.end_id(template, ctx.tokenizer)
+    others = sorted(tokenize.stop_ids(template, ctx.tokenizer) - {end})
+    write_json(folder / "generation_config.json", {**settings, "eos_token_id": [end, *others]})
 
 
 def _write_adapter(made: Export, source: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ PROOF_PROMPTS = 3
 
 def check_arms(ctx: RunContext) -> list[Gate]:
     """Return the gates that need no model: training was sound, templates are kept and differ."""
-    gates = list(doctor.distinct_templates({name: _prompts(ctx, name) for name in ctx.templates}))
+    gates = list(doctor.distinct_templates({name: [*_prompts(ctx, name), *_rows(ctx, name)] for name in ctx.templates}))
     for arm in ctx.experiment.arms():
         folder = ctx.store.arm(arm)
         gates.append(doctor.sound_training(arm.name, ctx.store.read_steps(arm), stopped(ctx, arm)))
@@ -42,3 +42,10 @@ def _prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
     texts = [(p.instruction, p.input) for p in ctx.probes] or [(r.instruction, r.input) for r in ctx.data.train]
     one = ctx.templates[template]
     return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]
+
+
+def _rows(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
+    from iikata.tokenize import encode
+
+    rows, one = ctx.data.validation[:24], ctx.templates[template]
+    return [encode(row, one, ctx.tokenizer, ctx.experiment.train.cutoff_len).input_ids for row in rows]

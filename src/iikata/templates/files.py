@@ -53,7 +53,8 @@ def load(
         return lookup(spec, BUILT_IN, "template")
     if chat_template is None:
         raise IikataError(
-            f'template "native": the model has no chat template of its own. Choose from: {", ".join(BUILT_IN)}.'
+            'template "native": the model has no chat template of its own, or several of which none is called default '
+            f"(then put the one you mean into a .jinja file). Choose from: {', '.join(BUILT_IN)}."
         )
     return native(chat_template, special_tokens or {})
 
