@@ -89,6 +89,7 @@ def test_lists_are_read_as_fire_read_them(text):
     ("text", "name", "value"),
     [
         ("--notrain_on_inputs", "train_on_inputs", False),
+        ("--no-train-on-inputs", "train_on_inputs", False),
         ("--noadd_eos_token --nogroup_by_length", "group_by_length", False),
         ("--train-on-inputs=False", "train_on_inputs", False),
         ("--lora_target_modules=all-linear", "lora_target_modules", "all-linear"),

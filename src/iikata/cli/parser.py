@@ -127,7 +127,9 @@ def _finetune(verbs) -> None:  # type: ignore[no-untyped-def]
         verb.add_argument(*spelt, dest=flag.name, **more)  # type: ignore[arg-type]
         if bare:  # python-fire's way to say no
             no = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
-            verb.add_argument(f"--no{flag.name}", dest=flag.name, action="store_false", **no)  # type: ignore[arg-type]
+            dashed = flag.name.replace("_", "-")
+            spelt = (f"--no{flag.name}", f"--no_{flag.name}", f"--no{dashed}", f"--no-{dashed}")
+            verb.add_argument(*spelt, dest=flag.name, action="store_false", **no)  # type: ignore[arg-type]
 
 
 def _templates(verbs) -> None:  # type: ignore[no-untyped-def]

@@ -38,7 +38,7 @@ class Contains(AnswerMetric):
 # 19, 0.9, -9 or 9/2, インド not in インドネシア. Hiragana and kanji have no word ends to go by.
 ENDS = {
     "[0-9]": (rf"(?<!{LETTER}|[0-9][./]|-)", rf"(?!{LETTER}|[./][0-9])"),
-    LETTER: (f"(?<!{LETTER})", rf"(?!{LETTER}|\+(?!{LETTER}))"),
+    LETTER: (f"(?<!{LETTER})", rf"(?!{LETTER}|[+#](?!{LETTER}))"),
     KATAKANA: (f"(?<!{KATAKANA})", f"(?!{KATAKANA})"),
 }
 # The sign may be left out (38% and 38 are one answer in JSQuAD), but 50 people are not 50%.

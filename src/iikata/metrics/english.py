@@ -7,6 +7,8 @@ import regex
 # J. K. Rowling, J K Rowling and J・K・ローリング become JK; SQuAD's evaluation drops points, and so joins J.K. alone.
 INITIAL = regex.compile(r"(?<!\p{L})(\p{Lu})(?:[.・] ?| )(?=\p{Lu}(?:[.・]| \p{Lu}\p{Ll}))")
 ABBREVIATION = regex.compile(r"(?<![\p{L}\p{N}])\p{Latin}{1,3}(?:\.\p{Latin}{1,3})+\.?(?!\p{L})")
+ONE_LETTER = regex.compile(r"(?<![\p{L}\p{N}\-])(\p{Latin})-(?=\p{Latin}{2})")
+"""e-mail and email, T-shirt and Tshirt: dictionaries have both."""
 CAPITALS = regex.compile(r"(?<!\p{L})(?:US|IT|WHO)(?![\p{L}$])")
 """Without their capitals these are other words: spelt out, so that the US is not in "tell us"."""
 # SQuAD, TriviaQA and MLQA drop articles. A capital A is one only where a sentence begins: not in vitamin A.
@@ -19,7 +21,7 @@ POSSESSIVE = regex.compile(r"(?<=\p{Latin})['’]s\b")
 
 def respelt(text: str) -> str:
     """Return NFKC `text` in its own case with one spelling for each word that has several."""
-    joined = ABBREVIATION.sub(_joined, INITIAL.sub(r"\1", text))
+    joined = ABBREVIATION.sub(_joined, INITIAL.sub(r"\1", ONE_LETTER.sub(r"\1", text)))
     return CAPITALS.sub(lambda match: " ".join(match[0]), joined).replace(" & ", " and ")
 
 

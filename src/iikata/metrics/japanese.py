@@ -40,6 +40,8 @@ LAST_LONG_VOWEL = regex.compile(rf"(?<={KATAKANA}{{3}})ー(?!{KATAKANA})")
 # ＝ is typed for ゠ (JIS X 0213 1-3-91), which stands between the parts of a foreign name as ・ does.
 DOUBLE_HYPHEN = regex.compile(rf"(?<={KATAKANA})=(?={KATAKANA})")
 # 公用文作成の考え方 (文化審議会 2022), I-2: か for 箇 in 3か月; 3ヶ月 and 3カ月 are the same.
+# Of one place 霞が関, 霞ヶ関 and 霞ケ関 are in use (a rule of ours: no list says which of them is meant).
+GA = regex.compile(r"(?<=\p{Han})が(?=\p{Han})")
 COUNTER = regex.compile("(?<=[0-9数何])[かカケ箇](?=[月国所年条村])")
 
 
@@ -47,4 +49,4 @@ def respelt(text: str) -> str:
     """Return NFKC `text`, its numbers in digits, with one spelling for each word that has several."""
     text = LOAN.sub(lambda match: LOANS[match[0]], text.translate(KANJI))
     text = DOUBLE_HYPHEN.sub("・", LAST_LONG_VOWEL.sub("", text))
-    return COUNTER.sub("カ", text)
+    return COUNTER.sub("カ", GA.sub("ケ", text))

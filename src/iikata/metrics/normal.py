@@ -16,10 +16,11 @@ SIGNATURE = "nfkc|casefold|punct|numbers|units|spellings:en,ja"
 # NFKC leaves these apart: U+2212 and the hyphens from "-", wave dash U+301C from "~" (which U+FF5E becomes).
 SAME = {ord(dash): "-" for dash in "\u2010\u2011\u2012\u2013\u2212"} | {0x301C: "~"}
 APOSTROPHES = regex.compile(r"(?<=\p{L})['\u2019](?=\p{L})")
-# A number keeps its minus, point, stroke (1/2, but not a date's) and percent; all else that is no letter or digit goes.
+# A number keeps its minus, point, stroke (1/2, but not a date's) and percent, a name its # (C#, as + is in C++); all
+# else that is no letter or digit goes.
 NOISE = regex.compile(
     r"(?<![0-9A-Za-z])(?<![0-9]\p{L}{1,2})(-)(?=[0-9])|(?<=[0-9])(\.)(?=[0-9])|(?<=(?<![0-9/])[0-9]+)(/)(?=[0-9]+(?![0-9/]))|(?<=[0-9])(%)"
-    r"|[\p{P}\p{Z}\p{C}~`^|]"
+    r"|(?<=\p{Latin})(#)(?!\p{L})|[\p{P}\p{Z}\p{C}~`^|]"
 )
 JAPANESE = r"[\p{Hiragana}\p{Katakana}\p{Han}ー]"
 LOOSE_SPACE = regex.compile(rf"(?<={JAPANESE}) | (?={JAPANESE})")

@@ -24,6 +24,8 @@ VULGAR = re.compile(r"(?<=[0-9])(?=[¼-¾⅐-⅞])")
 MINUS = re.compile(r"(?:マイナス ?|(?<![0-9] )(?<![0-9])\b(?:minus|negative) )(?=[0-9])", re.IGNORECASE)
 PARTS = re.compile(r"(?<![0-9])([0-9]+)分の([0-9]+)")
 NO_WHOLE = re.compile(r"(?<![\w.])\.(?=[0-9])")
+TIMES = re.compile(r"(?<=[0-9])(?<!(?<![0-9])0)[x×](?=[0-9])")
+"""Of 2x3 and 1920×1080; not of 0x10."""
 LAST_ZEROS = re.compile(r"(?<![0-9.])(?:([0-9]+)\.0+|(0\.[0-9]*[1-9])0+)(?![0-9]|\.[0-9])")
 """Of 18.00 and 0.50; not of 3.10, which may be a version."""
 SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, **LARGE_UNITS}
@@ -41,7 +43,8 @@ def ascii_numbers(text: str) -> str:
     三千七百七十六メートル -> 3776メートル, 1億2千万円 -> 120000000円, 1.5 million -> 1500000, 18.00 -> 18,
     二分の一 -> 1/2, マイナス5 -> -5; 九州 and 統一 stay.
     """
-    text = RUN.sub(lambda match: _digits(match, text), ungrouped(text).replace("\u2044", "/"))
+    text = TIMES.sub(" x ", ungrouped(text).replace("\u2044", "/"))
+    text = RUN.sub(lambda match: _digits(match, text), text)
     text = PARTS.sub(r"\2/\1", MINUS.sub("-", SCALED.sub(_scaled, text)))
     return LAST_ZEROS.sub(lambda match: match[1] or match[2], NO_WHOLE.sub("0.", text))
 
