@@ -128,8 +128,8 @@ def _finetune(verbs) -> None:  # type: ignore[no-untyped-def]
         if bare:  # python-fire's way to say no
             no = {"default": argparse.SUPPRESS, "help": argparse.SUPPRESS}
             dashed = flag.name.replace("_", "-")
-            spelt = (f"--no{flag.name}", f"--no_{flag.name}", f"--no{dashed}", f"--no-{dashed}")
-            verb.add_argument(*spelt, dest=flag.name, action="store_false", **no)  # type: ignore[arg-type]
+            denied = f"--no{flag.name}", f"--no_{flag.name}", f"--no{dashed}", f"--no-{dashed}"
+            verb.add_argument(*denied, dest=flag.name, action="store_false", **no)  # type: ignore[arg-type]
 
 
 def _templates(verbs) -> None:  # type: ignore[no-untyped-def]
