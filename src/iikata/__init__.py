@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from iikata.core import VERSION
+
 if TYPE_CHECKING:
     from iikata.api import Run, Table, check, compare, load_run, run
 
 __all__ = ["Run", "Table", "check", "compare", "load_run", "run"]
-__version__ = "0.1.0"
+__version__ = VERSION
 
 
 def __getattr__(name: str) -> Any:

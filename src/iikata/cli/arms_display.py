@@ -11,8 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from iikata.cli.console import numbers, one_line
-from iikata.cli.terminal import guard
+from iikata.cli.terminal import guard, numbers, one_line
 from iikata.pipeline.events import Stepped
 
 BAR = 20

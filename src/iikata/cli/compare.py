@@ -3,8 +3,7 @@
 import argparse
 from pathlib import Path
 
-from iikata.cli.stages import language
-from iikata.cli.terminal import dumped
+from iikata.cli.terminal import dumped, language
 from iikata.core.errors import IikataError
 from iikata.metrics import METRICS, RATED
 from iikata.stats import MetricInfo, Result, read_table

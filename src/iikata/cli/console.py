@@ -6,8 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from iikata.cli.terminal import bare
-from iikata.core.records import TrainStep
+from iikata.cli.terminal import bare, clock, numbers, one_line
 from iikata.core.text import safe_text
 from iikata.pipeline.events import Event, Progress, Stage, Stepped, Warned
 
@@ -110,20 +109,3 @@ def _opened() -> "ArmsDisplay":
     from iikata.cli.arms_display import ArmsDisplay
 
     return ArmsDisplay(Rich(file=bare(sys.stderr), stderr=True, highlight=False))
-
-
-def numbers(step: TrainStep) -> tuple[str, str, str]:
-    """Return what a step measured, in words."""
-    return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"
-
-
-def one_line(text: str) -> str:
-    """Return `text` without anything that a terminal obeys."""
-    return " ".join(safe_text(text).split())
-
-
-def clock(seconds: float) -> str:
-    """Return seconds as m:ss or h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -4,9 +4,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from iikata.cli.console import clock
 from iikata.cli.stages import open_pipeline
-from iikata.cli.terminal import dumped
+from iikata.cli.terminal import clock, dumped
 
 STATED = ("seed_template", "probe_template", "sample", "residual")
 

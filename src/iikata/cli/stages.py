@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iikata.cli.terminal import bare, dumped, inert, painted, uncoloured
+from iikata.cli.terminal import bare, dumped, inert, language, painted, uncoloured
 from iikata.core.errors import IikataError
 
 if TYPE_CHECKING:
@@ -149,9 +149,3 @@ def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
     page = store.report / "index.html"
     if page.is_file():
         print(f"report: {page}", file=sys.stdout)
-
-
-def language(asked: str | None) -> str:
-    """Return "ja" where it is asked for or the environment speaks Japanese, else "en"."""
-    said = asked or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
-    return "ja" if said.startswith("ja") else "en"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO
 
+from iikata.core.records import TrainStep
 from iikata.core.text import HIDDEN, safe_text
 
 COLOUR = re.compile(r"(\x1b\[(?:0|2|7|32)m)")  # those of encode.show
@@ -89,3 +90,26 @@ def inert(text: str) -> str:
 def _escaped(match: re.Match[str]) -> str:
     units = match.group().encode("utf-16-be", "surrogatepass")
     return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+
+
+def language(asked: str | None) -> str:
+    """Return "ja" where it is asked for or the environment speaks Japanese, else "en"."""
+    said = asked or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
+    return "ja" if said.startswith("ja") else "en"
+
+
+def numbers(step: TrainStep) -> tuple[str, str, str]:
+    """Return what a step measured, in words."""
+    return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"
+
+
+def one_line(text: str) -> str:
+    """Return `text` without anything that a terminal obeys."""
+    return " ".join(safe_text(text).split())
+
+
+def clock(seconds: float) -> str:
+    """Return seconds as m:ss or h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from iikata import __version__, tokenize
+from iikata import tokenize
+from iikata.core import VERSION
 from iikata.core.errors import IikataError
 from iikata.core.io import parse_json, write_text
 from iikata.model import exact, twin
@@ -87,7 +88,7 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
 
 def _name(base: "Base", weights: str | None) -> str:
     device = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu"
-    software = [__version__, *map(version, ("torch", "transformers"))]
+    software = [VERSION, *map(version, ("torch", "transformers"))]
     parts = [CHECK, weights, str(base.dtype), str(_quantised(base)), device, bool(base.runners), *software]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 

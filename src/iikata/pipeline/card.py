@@ -1,17 +1,16 @@
 """The model card of an exported arm: how to prompt it, what it was trained on, and what is known of it."""
 
 import json
+from dataclasses import dataclass, field
 from pathlib import PurePath
-from typing import TYPE_CHECKING
 
 from iikata.config import local_path
 from iikata.core.errors import IikataError
+from iikata.core.records import Arm
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.integrity import object_of
 from iikata.report.markup import fenced, markdown
-
-if TYPE_CHECKING:
-    from iikata.pipeline.export import Export
+from iikata.templates import Template
 
 USE = """```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -33,7 +32,20 @@ INPUT = (
 )
 
 
-def card(ctx: RunContext, made: "Export") -> str:
+@dataclass(frozen=True)
+class Export:
+    """What is written where, and what is to be known of it."""
+
+    arm: Arm
+    template: Template
+    base: str | None
+    """The base's hub id; None only for merged weights."""
+    revision: str | None
+    merged: bool
+    remarks: list[str] = field(default_factory=list)
+
+
+def card(ctx: RunContext, made: Export) -> str:
     """Return README.md. No path of this machine stands in it."""
     base = f"base_model: {made.base}\n" if made.base else ""
     head = f"---\nlibrary_name: {'transformers' if made.merged else 'peft'}\n{base}tags: [iikata, lora]\n---"
@@ -77,7 +89,7 @@ def _verdict(ctx: RunContext) -> list[str]:
     return [str(verdict["sentence_en"]), str(verdict["sentence_ja"])]
 
 
-def _checked(ctx: RunContext, made: "Export") -> list[str]:
+def _checked(ctx: RunContext, made: Export) -> list[str]:
     gates = [gate for gate in ctx.store.read_gates() if gate.subject in (made.arm.name, made.arm.template)]
     found = [f for f in ctx.store.read_findings() if f.template in (None, made.arm.template)]
     lines = [f"- {gate.name}: {'passed' if gate.passed else 'FAILED'} ({markdown(gate.detail)})" for gate in gates]

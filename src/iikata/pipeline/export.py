@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.core.io import write_text
 from iikata.core.lock import refuse_links
-from iikata.core.records import Arm, Example
+from iikata.core.records import Example
 from iikata.core.registry import lookup
-from iikata.pipeline.card import card
+from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.reopen import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
@@ -23,19 +22,6 @@ from iikata.templates import Template, read_saved, saved, user_message
 from iikata.tokenize.settings import read_object
 
 MERGE_PROMPTS = 3
-
-
-@dataclass(frozen=True)
-class Export:
-    """What is written where, and what is to be known of it."""
-
-    arm: Arm
-    template: Template
-    base: str | None
-    """The base's hub id; None only for merged weights."""
-    revision: str | None
-    merged: bool
-    remarks: list[str] = field(default_factory=list)
 
 
 def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None) -> Export:
