@@ -9,6 +9,7 @@ import numpy as np
 from iikata.core.errors import IikataError
 from iikata.core.records import Comparison, Gate, Score
 from iikata.core.registry import did_you_mean
+from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
 from iikata.stats.metric import MetricInfo, assumed_metric
 from iikata.stats.overview import cell_means, left_out, remarks
@@ -64,12 +65,14 @@ def compare(
     alpha: float = 0.05,
     gates: Sequence[Gate] = (),
     better: Mapping[str, str] | None = None,
+    content: str = "contains",
 ) -> Result:
     """Compare all cells that the scores hold; `primary` is the one metric that the verdict stands on.
 
     `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand; without
     one a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
-    warnings; `better` tells the direction of such ones ("higher" where it does not). Raises IikataError for a primary
+    warnings; `better` tells the direction of such ones ("higher" where it does not). `content` is the metric of right
+    answers that the advice names beside the primary. Raises IikataError for a primary
     metric without scores or direction, a margin or alpha out of range, values outside a metric's bounds.
     """
     table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
@@ -92,9 +95,11 @@ def compare(
         ]
         noises += [noise_comparison(f, infos[name], alpha, " ".join(panel.signatures)) for f in floors.values()]
     comparisons = sorted(_judged(drafts, primary, margins, alpha) + noises, key=lambda c: c.metric != primary)
+    verdict = sentences([c for c in comparisons if c.metric == primary], infos[primary], margins.get(primary))
+    asked = content if content in infos else None
     return Result(
         comparisons=comparisons,
-        verdict=sentences([c for c in comparisons if c.metric == primary], infos[primary], margins.get(primary)),
+        verdict={**verdict, **advised(comparisons, infos, verdict, asked, "template")},
         left_out=left_out(found, table, rows_lost),
         warnings=warnings + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],

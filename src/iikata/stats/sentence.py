@@ -19,8 +19,8 @@ def sentences(comparisons: Sequence[Comparison], info: MetricInfo, margin: float
     matched = [c for c in comparisons if c.question == "matched"]
     best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
     matters = template_matters([c.verdict for c in matched])
-    lora = lora_needed(best.verdict, _improved(best)) if best else lora_needed(None, False)
-    shown = _shown(matched, matters)
+    lora = lora_needed(best.verdict, improved(best)) if best else lora_needed(None, False)
+    shown = widest(matched, matters)
     said = {}
     for language in PHRASES:
         speaker = Speaker(info, margin, language)
@@ -38,16 +38,16 @@ def sentences(comparisons: Sequence[Comparison], info: MetricInfo, margin: float
     }
 
 
-def _improved(c: Comparison) -> bool:
+def improved(c: Comparison) -> bool:
     return (c.difference or 0.0) > 0 if c.detail["better"] == "higher" else (c.difference or 0.0) < 0
 
 
-def _shown(matched: Sequence[Comparison], verdict: str) -> Comparison | None:
-    """Return the pair that the sentence shows, of those that gave the verdict: the one with the largest difference.
+def widest(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None:
+    """Return the one to show of those with the verdict: the largest difference.
 
     For INCONCLUSIVE and EQUIVALENT the one whose interval reaches farthest from 0: the others are better settled.
     """
-    of = [c for c in matched if c.verdict == verdict]
+    of = [c for c in comparisons if c.verdict == verdict]
     if verdict in ("INCONCLUSIVE", "EQUIVALENT"):
         return max(of, key=lambda c: max(map(abs, c.interval_90)) if c.interval_90 else float("inf"), default=None)
     return max(of, key=lambda c: abs(c.difference or 0.0), default=None)
@@ -137,7 +137,7 @@ class Speaker:
         difference = c.difference or 0.0
         low, high = c.interval or (0.0, 0.0)
         sides = [self._side(c, side) for side in (c.treatment, c.control)]
-        better, worse = sides if _improved(c) else sides[::-1]
+        better, worse = sides if improved(c) else sides[::-1]
         need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
         return {
             "metric": self.metric,
@@ -186,12 +186,13 @@ class Speaker:
 
     def number(self, value: float, sign: bool = False) -> str:
         """Return a number with its unit; a rate in percentage points."""
-        return self._digits(value, sign) + self.unit
+        return self.digits(value, sign) + self.unit
 
     def interval(self, low: float, high: float, sign: bool = True) -> str:
         """Return an interval with its unit."""
         between = "〜" if self.language == "ja" else " to "
-        return self._digits(low, sign) + between + self._digits(high, sign) + self.unit
+        return self.digits(low, sign) + between + self.digits(high, sign) + self.unit
 
-    def _digits(self, value: float, sign: bool) -> str:
+    def digits(self, value: float, sign: bool = False) -> str:
+        """Return a number without its unit."""
         return f"{value * self.scale:{'+' if sign else ''}.3g}".replace("-", "−")

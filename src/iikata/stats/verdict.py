@@ -68,6 +68,14 @@ def lora_needed(verdict: str | None, improved: bool) -> str:
     return "NO" if verdict == "EQUIVALENT" else verdict or "NOT_ASSESSABLE"
 
 
+def prompt_must_match(found: Sequence[tuple[str | None, bool]]) -> str:
+    """Return the summary of the primary metric's mismatches, each a verdict and whether the other template gained.
+
+    The question is what it costs to prompt otherwise, so a gain counts as no cost.
+    """
+    return template_matters(["EQUIVALENT" if gained else verdict for verdict, gained in found])
+
+
 MOST_SEEDS, MOST_TIMES_CLUSTERS = 64, 100
 
 

@@ -1,0 +1,156 @@
+"""Say what to train and prompt with, what LoRA taught and what is open; what is open is never advised."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from iikata.core.records import Comparison
+from iikata.stats.metric import MetricInfo
+from iikata.stats.sentence import Speaker, improved, widest
+from iikata.stats.short import ShortAnswers, gains
+from iikata.stats.short_phrases import ADVICE, LANGUAGES
+from iikata.stats.verdict import prompt_must_match
+
+GROUPS = {
+    "worse": ("MATTERS",),
+    "same": ("EQUIVALENT", "SMALL"),
+    "open": ("INCONCLUSIVE",),
+    "failed": ("NOT_ASSESSABLE",),
+}
+
+
+def advised(
+    comparisons: Sequence[Comparison],
+    infos: Mapping[str, MetricInfo],
+    verdict: Mapping[str, Any],
+    content: str | None,
+    factor: str = "template",
+) -> dict[str, Any]:
+    """Return what `verdict` gains: factor, factor_matters, prompt_must_match, short and advice in both languages.
+
+    `comparisons` are those of all metrics; `content` is the metric of right answers that the advice names beside the
+    primary, None where there is none. A short text has a line a question.
+    """
+    primary = [c for c in comparisons if c.metric == verdict["metric"]]
+    must_match = prompt_must_match([(c.verdict, gains(c)) for c in primary if c.question == "mismatch"])
+    more = {"factor": factor, "factor_matters": verdict["template_matters"], "prompt_must_match": must_match}
+    for language in LANGUAGES:
+        short = ShortAnswers(primary, infos[str(verdict["metric"])], {**verdict, **more}, language)
+        more[f"short_{language}"] = "\n".join(short.answers())
+        more[f"advice_{language}"] = _Adviser(short, comparisons, infos, content).text()
+    return more
+
+
+class _Adviser:
+    """Puts the advice together in the language of the short answers."""
+
+    def __init__(
+        self,
+        short: ShortAnswers,
+        comparisons: Sequence[Comparison],
+        infos: Mapping[str, MetricInfo],
+        content: str | None,
+    ) -> None:
+        self.short, self.infos, self.content, self.words = short, infos, content, ADVICE[short.language]
+        self.beside = {
+            (c.metric, c.treatment["trained_on"]): c for c in comparisons if c.question == "tuned_vs_best_base"
+        }
+
+    def text(self) -> str:
+        """Return the parts; what limits them is said once, where it begins."""
+        parts = [
+            (self.short.matched, self._train),
+            (self.short.mismatch, self._prompt),
+            ([self.short.best] if self.short.best else [], self._taught),
+        ]
+        told, before = [], ""
+        for about, say in parts:
+            if about:
+                limits = [limit for limit in map(self.short.limit, about) if limit]
+                kind = limits[0] if limits else ""
+                text = say()
+                if not text:
+                    continue
+                if kind and about[0].scope != before:
+                    text = kind + (text[0].lower() + text[1:] if not text.startswith("LoRA") else text)
+                before = about[0].scope if kind else ""
+                told.append(text + self.words["end"])
+        return self.words["join"].join(told)
+
+    def _train(self) -> str:
+        """Hold every level against the best; where all do harm, none is advised."""
+        if self.short.verdict["lora_needed"] == "HARMED":
+            return ""
+        best, against = _against_best(self.short.matched, self.short.speaker.info)
+        groups = {key: [name for name, said in against.items() if said in words] for key, words in GROUPS.items()}
+        names = {key: self.words["comma"].join(group) for key, group in groups.items()}
+        every = self.words["comma"].join((best, *against))
+        if len(groups["same"]) == len(against):
+            return self.words["any"].format(same=every)
+        if not (groups["worse"] or groups["same"]):
+            if groups["open"]:
+                return self.words["none"].format(open=every) + self._enough()
+            return self.words["judge_none"].format(failed=every)
+        said = self.words["train"].format(best=best) + (self.words["over"].format(**names) if groups["worse"] else "")
+        return said + "".join(self.words[key].format(**names) for key in ("same", "open", "failed") if groups[key])
+
+    def _enough(self) -> str:
+        """Return how large an experiment would settle it."""
+        shown = widest(self.short.matched, "INCONCLUSIVE")
+        if shown is None or not shown.needed or not shown.needed["seeds"]:
+            return ""
+        return self.words["enough"].format(**self.short.speaker.fields(shown))
+
+    def _prompt(self) -> str:
+        verdict, speaker = self.short.verdict["prompt_must_match"], self.short.speaker
+        costly = [c for c in self.short.mismatch if c.verdict == "MATTERS" and not gains(c)]
+        sizes = sorted(abs(c.difference or 0.0) for c in costly)
+        cost = speaker.number(sizes[-1]) if sizes else ""
+        if len(sizes) > 1:
+            cost = self.words["range"].format(low=speaker.digits(sizes[0]), high=cost)
+        return self.words[f"match_{verdict}"].format(cost=cost)
+
+    def _taught(self) -> str:
+        """Say what LoRA taught, and beside it what it did for the metric of right answers."""
+        best, verdict = self.short.best, self.short.verdict["lora_needed"]
+        assert best is not None
+        if verdict == "NOT_ASSESSABLE":
+            return self.words["lora_NOT_ASSESSABLE"]
+        info, finish = self.short.speaker.info, self.beside.get(("finish", best.treatment["trained_on"]))
+        ends = ""
+        if finish is not None and finish.verdict == "MATTERS" and improved(finish):
+            ends = self.words["finish"].format(means=self._means(finish))
+        taught = self.words["style" if info.kind == "likelihood" else "other"]
+        taught = taught.format(metric=info.name, means=self._means(best), finish=ends)
+        said = self.words[f"lora_{verdict}"].format(taught=taught)
+        return said if self.content in (None, info.name) else said + self._right_answers()
+
+    def _right_answers(self) -> str:
+        assert self.short.best is not None
+        c = self.beside.get((str(self.content), self.short.best.treatment["trained_on"]))
+        if c is None or c.difference is None:
+            return self.words["right_none"]
+        word = "OPEN"
+        if c.scope == "recipe" and c.verdict in ("SMALL", "EQUIVALENT"):
+            word = "SAME"
+        elif c.scope == "recipe" and c.verdict == "MATTERS":
+            word = "BETTER" if improved(c) else "WORSE"
+        return self.words["right"].format(word=self.words[word], metric=c.metric, means=self._means(c))
+
+    def _means(self, c: Comparison) -> str:
+        """Return the untuned and the tuned mean of a comparison that has both."""
+        speaker = Speaker(self.infos[c.metric], None, self.short.language)
+        before, after = c.control["mean"], c.treatment["mean"]
+        arrow = self.words["arrow"]
+        if speaker.info.is_share:
+            return f"{100 * before:.0f}{arrow}{100 * after:.0f}%"
+        return speaker.digits(before) + arrow + speaker.number(after)
+
+
+def _against_best(matched: Sequence[Comparison], info: MetricInfo) -> tuple[str, dict[str, str]]:
+    """Return the level with the best mean, and what was found of every other against it."""
+    sides = [side for c in matched for side in (c.treatment, c.control)]
+    means = {side["trained_on"]: side["mean"] for side in sides if side["mean"] is not None}
+    names = list(dict.fromkeys(str(side["trained_on"]) for side in sides))
+    best = (max if info.better == "higher" else min)(means or names, key=lambda name: means.get(name, 0.0))
+    pairs = {frozenset((c.treatment["trained_on"], c.control["trained_on"])): str(c.verdict) for c in matched}
+    return best, {name: pairs[frozenset((best, name))] for name in names if name != best}

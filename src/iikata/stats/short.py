@@ -1,0 +1,143 @@
+"""Answer each question of the primary metric in at most 140 characters."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from iikata.core.records import Comparison
+from iikata.stats.metric import MetricInfo
+from iikata.stats.sentence import Speaker, improved, widest
+from iikata.stats.short_phrases import FACTOR, GATES_SHORT, LANGUAGES, SHORT
+
+MOST_CHARACTERS = 140
+
+
+class ShortAnswers:
+    """Says comparisons of one metric in one language; `verdict` holds what sentences() and advised() found."""
+
+    def __init__(
+        self, comparisons: Sequence[Comparison], info: MetricInfo, verdict: Mapping[str, Any], language: str
+    ) -> None:
+        self.verdict, self.language, self.words = verdict, language, SHORT[language]
+        self.speaker = Speaker(info, verdict["margin"], language)
+        self.matched = [c for c in comparisons if c.question == "matched"]
+        self.mismatch = [c for c in comparisons if c.question == "mismatch"]
+        against_base = (c for c in comparisons if c.question == "tuned_vs_best_base")
+        self.best = next((c for c in against_base if c.detail["best_on_choosing"]), None)
+
+    def answers(self) -> list[str]:
+        """Return an answer to each question: does the factor matter, must the prompt match, was LoRA needed."""
+        return [self._factor(), self._match(), self._lora()]
+
+    def _factor(self) -> str:
+        shown = widest(self.matched, self.verdict["factor_matters"])
+        if shown is None:
+            return self.words["factor_NONE"].format(factor=factor_word(self.verdict["factor"], self.language))
+        beyond = self.words["beyond" if shown.beyond_margin else "beyond_open"]
+        trained = {side["trained_on"] for c in self.matched for side in (c.treatment, c.control)}
+        use = self.words["two" if len(trained) == 2 else "many"]
+        more = {"beyond": beyond if self.speaker.margin is not None else "", "use": use}
+        return self._fitted("factor", self.verdict["factor_matters"], shown, more)
+
+    def _match(self) -> str:
+        verdict = self.verdict["prompt_must_match"]
+        if not self.mismatch:
+            return self.words["match_NONE"]
+        costly = [c for c in self.mismatch if not gains(c)]
+        shown = widest(costly, verdict) or max(self.mismatch, key=lambda c: abs(c.difference or 0.0))
+        return self._fitted("match", verdict if costly else "GAIN", shown, {})
+
+    def _lora(self) -> str:
+        return (
+            self._fitted("lora", self.verdict["lora_needed"], self.best, {}) if self.best else self.words["lora_NONE"]
+        )
+
+    def limit(self, c: Comparison) -> str:
+        """Return what an answer is about where it does not speak about training again on other probes."""
+        if c.scope == "recipe" or c.detail["both_few"] or c.verdict == "NOT_ASSESSABLE":
+            return ""
+        return self.words["rows_only" if c.scope == "these_probes" else "adapters_only"].format(**self._fields(c, 0))
+
+    def _fitted(self, asked: str, verdict: str, c: Comparison, more: Mapping[str, str]) -> str:
+        """Return the answer, its names cut and at last its end left out where it would be too long."""
+        head, _, text = self.words[self._key(asked, verdict, c)].rpartition("|")
+        text, _, end = text.partition("~")
+        for tail, longest in ((end, 30), ("", 100), ("", 60), *(("", n) for n in (40, 30, 20, 14, 10, 6))):
+            fields = {**self._fields(c, longest), **more}
+            fields["beyond"] = more.get("beyond", "").format(**fields)
+            said = (self.limit(c) or head) + (text + tail).format(**fields)
+            if len(said) <= MOST_CHARACTERS:
+                break
+        return said
+
+    def _key(self, asked: str, verdict: str, c: Comparison) -> str:
+        if verdict == "NOT_ASSESSABLE":
+            return "failed"
+        if verdict != "INCONCLUSIVE":
+            return f"{asked}_{verdict}"
+        if c.interval is None:
+            return "no_interval"
+        settled = not c.interval[0] <= 0 <= c.interval[1]
+        if c.detail["both_few"]:
+            return "likely" if settled else "few"
+        if settled:
+            return "alone"
+        return "neither" if self.speaker.margin is not None else "neither_no_margin"
+
+    def _fields(self, c: Comparison, longest: int) -> dict[str, Any]:
+        """Return what a phrase may name; the unit stands once, at the first number."""
+        speaker, plain = self.speaker, self.speaker.digits
+        difference, low, high = c.difference or 0.0, *(c.interval or (0.0, 0.0))
+        worse = 1 if speaker.info.better == "lower" else -1
+        names = self._names(c)
+        better, other = names if improved(c) else names[::-1]
+        turned = (low, high) if difference >= 0 else (-high, -low)
+        low_90, high_90 = c.interval_90 or (0.0, 0.0)
+        cut = {"a": names[0], "b": names[1], "better": better, "worse": other, "arm": c.treatment["trained_on"]}
+        cut["other"] = c.treatment["prompted_with"]
+        return {
+            **speaker.fields(c),
+            **{key: shortened(str(name), longest) for key, name in cut.items()},
+            "size_interval": self._range(*turned),
+            "interval": self._range(low, high),
+            "interval_90": self._range(low_90, high_90),
+            "cost": speaker.number(worse * difference),
+            "cost_interval_90": self._range(*sorted((worse * low_90, worse * high_90))),
+            "margin": plain(speaker.margin or 0.0),
+            "margin_unit": speaker.number(speaker.margin or 0.0),
+            "gate": self._gate(c, longest),
+        }
+
+    def _names(self, c: Comparison) -> tuple[str, str]:
+        if c.question == "mismatch":
+            return f"{c.treatment['trained_on']}@{c.treatment['prompted_with']}", str(c.control["trained_on"])
+        if c.question == "matched":
+            return str(c.treatment["trained_on"]), str(c.control["trained_on"])
+        return str(c.treatment["trained_on"]), str(c.control["prompted_with"])
+
+    def _range(self, low: float, high: float) -> str:
+        between = self.words["to"]
+        return self.speaker.digits(low) + between + self.speaker.digits(high)
+
+    def _gate(self, c: Comparison, longest: int) -> str:
+        if not c.gates:
+            return ""
+        name, subject = c.gates[0]["name"], c.gates[0]["subject"]
+        said = GATES_SHORT.get(name, (name, name))[LANGUAGES.index(self.language)]
+        return self.words["of"].format(said=said, subject=shortened(subject, longest)) if subject else said
+
+
+def factor_word(factor: str, language: str) -> str:
+    return FACTOR.get(factor, (factor, factor))[LANGUAGES.index(language)]
+
+
+def gains(c: Comparison) -> bool:
+    """Return whether another template did better, beyond doubt: no reason to prompt as was trained."""
+    return c.verdict == "MATTERS" and improved(c)
+
+
+def shortened(name: str, longest: int) -> str:
+    """Return the name with its middle left out where it is longer."""
+    if len(name) <= longest or not longest:
+        return name
+    head = (longest - 1) // 2
+    return f"{name[:head]}…{name[head + 1 - longest :]}"
