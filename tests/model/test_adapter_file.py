@@ -106,7 +106,7 @@ def test_a_truncated_file_is_called_truncated(saved, size):
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"r": 4}', "\udcff"])
 def test_a_file_that_is_no_configuration_is_named(saved, text):
     (saved / CONFIG).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(IikataError, match=f"{CONFIG}: not an adapter configuration"):
+    with pytest.raises(IikataError, match=f"{CONFIG}:.* Copy the file again"):
         adapter_file.read(saved)
 
 

@@ -113,7 +113,7 @@ def test_a_line_that_is_no_rating_is_named(ratings, line):
     ratings.add(SHOWN[0], "mia", "tie")
     with ratings.path.open("a") as file:
         file.write(line + "\n")
-    with pytest.raises(IikataError, match=r"ratings\.jsonl:2: not a rating"):
+    with pytest.raises(IikataError, match=r"ratings\.jsonl:2:.* Delete the line"):
         ratings.all()
 
 

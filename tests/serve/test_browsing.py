@@ -173,7 +173,7 @@ def test_a_run_that_cannot_be_read_is_told_in_its_place(client, run):
     for address in ("/", "/browse/1"):
         found = client.get(address)
         assert found.status_code == 200
-        assert "plain.s1@plain.jsonl:1: not JSON" in found.text
+        assert "plain.s1@plain.jsonl:1:1: not JSON" in found.text
         assert "This run cannot be read" in found.text
 
 

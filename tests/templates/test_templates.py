@@ -120,7 +120,7 @@ def test_alpaca_file_is_read_with_its_name_newline_and_stop(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"prompt_input": \n oops}', "mine.json:2:2: this is not JSON"),
+        ('{"prompt_input": \n oops}', "mine.json:2:2: not JSON"),
         ("[]", "mine.json:1: a template is a JSON object"),
         ('{"prompt_input": "{instruction}{input}"}', 'mine.json:1: the key "prompt_no_input" is missing'),
         (

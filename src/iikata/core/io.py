@@ -1,29 +1,149 @@
-"""How bytes reach the disk so that a kill, a power cut or a full disk loses none, and how strangers' JSON is read."""
+"""How bytes reach the disk so that a kill, a power cut or a full disk loses none, and how JSON is read."""
 
 import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+import re
+import stat
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
+from functools import cache
 from io import FileIO
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from iikata.core.errors import IikataError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter, ValidationError
+
+T = TypeVar("T")
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
 """A file that a link of a stranger's folder points at is never written."""
 BINARY = getattr(os, "O_BINARY", 0)
+PLAIN_WORDS = {"recursion limit exceeded": "nested too deeply", "invalid unicode code point": "not UTF-8"}
+MOST_BYTES = 1 << 30
+"""No JSON file of a model, an adapter or a run is larger."""
 
 
-def parse_json(text: str | bytes) -> Any:
-    """Return the value of a JSON text; raises ValueError for what is none, and for one nested beyond all sense."""
+def read_json(path: Path, kind: type[T], fix: str, most_bytes: int = MOST_BYTES) -> T:
+    """Return what a JSON file holds, as parse_json does. Raises IikataError as it does, and where there is no file."""
+    return parse_json(read_bytes(path, fix, most_bytes), kind, str(path), fix)
+
+
+def read_jsonl(path: Path, kind: type[T], fix: str) -> Iterator[T]:
+    """Yield what the lines of a file hold: none where there is no file, and no last line that a kill has torn."""
+    if not path.exists():
+        return
+    check_file(path, fix)
+    with path.open("rb") as file:  # a kill may tear a character, not only a line
+        for number, line in enumerate(file, 1):
+            if line.endswith(b"\n"):
+                yield parse_json(line[:-1], kind, str(path), fix, number)
+
+
+def read_bytes(path: Path, fix: str, most_bytes: int = MOST_BYTES) -> bytes:
+    """Return a file's content. Raises IikataError where there is none, or more than `most_bytes`."""
+    if check_file(path, fix) > most_bytes:
+        raise IikataError(f"{path}: larger than {most_bytes:,} bytes, as no such file is. {fix}")
     try:
-        return json.loads(text)
+        return path.read_bytes()
+    except OSError as error:
+        raise IikataError(f"{path} cannot be read: {error.strerror}. {fix}") from None
+
+
+def check_file(path: Path, fix: str) -> int:
+    """Return a file's size. Raises IikataError where there is none, and for a pipe, whose end may never come."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
+        raise IikataError(f"{path}: {why}. {fix}") from None
+    if not stat.S_ISREG(found.st_mode):
+        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
+        raise IikataError(f"{path}: {what} where a file belongs. {fix}")
+    return found.st_size
+
+
+def parse_json(text: str | bytes, kind: type[T], where: str, fix: str, line: int | None = None) -> T:
+    """Return the value of a JSON text, which must be of `kind`: a type, a record, a pydantic model.
+
+    Raises IikataError with the place (`where`, and the `line` of it that the text is), what was seen and the fix.
+    """
+    from pydantic import ValidationError
+
+    try:
+        return cast(T, _adapter(cast(Hashable, kind)).validate_json(text, strict=True))
+    except ValidationError as error:
+        place, why = _fault(error, line)
+        raise IikataError(f"{where}{place}: {why}. {fix}".rstrip()) from None
+
+
+def parse_user_json(text: str, where: str, fix: str, line: int | None = None) -> Any:
+    """Return the value of JSON that people write: rows, probes, templates. Raises IikataError as parse_json does.
+
+    A key that is there twice is refused. Half a surrogate pair is passed on, so that its row alone is left out.
+    """
+    try:
+        return _EACH_KEY_ONCE.decode(text)
+    except json.JSONDecodeError as error:
+        place, why = f":{(line or 1) + error.lineno - 1}:{error.colno}", error.msg
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        place, why = f":{line or 1}", "nested too deeply"
+    except _TwiceError as error:
+        place, why = f":{line or _line_of(text, error.key)}", f'the key "{error.key:.60}" is there twice'
+    except ValueError:
+        place, why = f":{line or 1}", "a number has more digits than can be read"
+    raise IikataError(f"{where}{place}: not JSON: {why}. {fix}")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _TwiceError(next(name for name in names if names.count(name) > 1))
+    return found
+
+
+class _TwiceError(ValueError):
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+
+def _line_of(text: str, key: str) -> int:
+    return text.count("\n", 0, max(text.rfind(json.dumps(key, ensure_ascii=False)), 0)) + 1
+
+
+_EACH_KEY_ONCE = json.JSONDecoder(object_pairs_hook=_unique)
+
+
+@cache
+def _adapter(kind: Hashable) -> "TypeAdapter[Any]":
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(cast(Any, kind))
+
+
+def _fault(error: "ValidationError", line: int | None) -> tuple[str, str]:
+    """Return the place and the words of what is wrong first."""
+    fault = error.errors(include_url=False)[0]
+    place, name, seen = f":{line}" if line else "", ".".join(map(str, fault["loc"])), shown(fault["input"])
+    if fault["type"] == "json_invalid":
+        why, at_line, column = re.findall("(.*) at line ([0-9]+) column ([0-9]+)$", fault["ctx"]["error"])[0]
+        return f":{(line or 1) + int(at_line) - 1}:{max(int(column), 1)}", f"not JSON: {PLAIN_WORDS.get(why, why)}"
+    if fault["type"] == "missing":
+        return place, f'"{name}" is missing'
+    said = fault["msg"].replace("Input should", "it should")
+    return place, f'"{name}" is {seen}; {said}' if name else f"{seen} was seen; {said}"
+
+
+def shown(value: Any) -> str:
+    """Return the beginning of a value as JSON writes it: enough to find it by."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def sha256_of(path: Path) -> str:

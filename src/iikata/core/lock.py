@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json, write_text
+from iikata.core.io import read_json, write_text
 from iikata.core.text import redact
 
 LOCK, HOLDER = "lock", "running.json"
@@ -60,9 +60,9 @@ def _own() -> dict[str, str | int]:
 
 def _holder(folder: Path) -> str:
     try:
-        who = parse_json((folder / HOLDER).read_bytes())
-        return f"process {who['process']} on {who['machine']} (since {who['since']}: {who['command'][:200]})"
-    except (OSError, ValueError, LookupError, TypeError):
+        who = read_json(folder / HOLDER, dict[str, str | int], "")
+        return f"process {who['process']} on {who['machine']} (since {who['since']}: {str(who['command'])[:200]})"
+    except (IikataError, KeyError):
         return "another process"
 
 

@@ -1,8 +1,24 @@
 """The nouns: what moves from room to room, as frozen records."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+
+class NullIsNaN:
+    """JSON has no NaN: a null in a file is one."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core.core_schema import no_info_before_validator_function
+
+        return no_info_before_validator_function(lambda seen: math.nan if seen is None else seen, handler(source))
+
+
+Measured = Annotated[float, NullIsNaN]
+EXACT = {"extra": "forbid"}
+"""A record that is read from a file has these fields and no others."""
 
 
 @dataclass(frozen=True)
@@ -124,13 +140,14 @@ class Encoded:
 class TrainStep:
     """One optimizer step of one arm."""
 
+    __pydantic_config__ = EXACT
     arm: str
     step: int
     """Counts from 1."""
-    loss: float
+    loss: Measured
     """Mean over the step's loss tokens, in nats."""
     learning_rate: float
-    grad_norm: float
+    grad_norm: Measured
     """Before clipping."""
     tokens: int
     loss_tokens: int
@@ -140,6 +157,7 @@ class TrainStep:
 class Answer:
     """One sampled text of one cell to one probe."""
 
+    __pydantic_config__ = EXACT
     trained_on: str | None
     seed: int | None
     prompted_with: str
@@ -161,6 +179,7 @@ class Answer:
 class Score:
     """One number for one answer or one held-out row; NaN where it could not be scored."""
 
+    __pydantic_config__ = EXACT
     trained_on: str | None
     seed: int | None
     prompted_with: str
@@ -168,7 +187,7 @@ class Score:
     cluster: str
     sample: int
     metric: str
-    value: float
+    value: Measured
     signature: str
 
 
@@ -176,6 +195,7 @@ class Score:
 class Finding:
     """One thing the template doctor found."""
 
+    __pydantic_config__ = EXACT
     rule: str
     severity: str
     """"error" stops a run, "warning" is shown, "info" is told."""
@@ -189,6 +209,7 @@ class Finding:
 class Gate:
     """A check that must hold before comparisons with `subject` may be believed."""
 
+    __pydantic_config__ = EXACT
     name: str
     subject: str
     """An arm (`dolly_ja.s0`), a cell (`dolly_ja.s0@native`), a template, or a pair `a|b` of templates."""

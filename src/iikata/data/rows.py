@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 import re
 from collections.abc import Callable, Iterator
@@ -11,6 +10,7 @@ from typing import Any
 
 from iikata.config import read_text, size
 from iikata.core.errors import IikataError
+from iikata.core.io import parse_user_json
 
 Row = tuple[str, dict[str, Any]]
 """`file:line` (in files without lines `file: row 17`) and the fields."""
@@ -42,13 +42,13 @@ def _lines(text: str, shown: str) -> Iterator[Row]:
     # Not splitlines(): U+2028 and the like may stand inside a JSON string.
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
-            yield _row(_decoded(line, shown, number, "on a line of its own"), f"{shown}:{number}")
+            yield _row(parse_user_json(line, shown, f"{A_ROW}, on a line of its own.", number), f"{shown}:{number}")
 
 
 def _json(path: Path, shown: str) -> Iterator[Row]:
     text = _text(path, shown)
     try:
-        whole = _decoded(text, shown, 1, "in a list or on a line of its own")
+        whole = parse_user_json(text, shown, f"{A_ROW}, in a list or on a line of its own.")
     except IikataError as error:
         # Many data sets keep JSON Lines in a file called .json.
         if text.lstrip().startswith("{") and "Extra data" in str(error):
@@ -58,31 +58,6 @@ def _json(path: Path, shown: str) -> Iterator[Row]:
     rows = held[0] if held else whole if isinstance(whole, list) else [whole]
     for number, row in enumerate(rows, start=1):
         yield _row(row, f"{shown}: row {number}")
-
-
-def _decoded(text: str, shown: str, line: int, where: str) -> Any:
-    """Return the value of a JSON text that begins on `line`; a key that is there twice is refused."""
-    try:
-        return DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        place = f"{shown}:{line + error.lineno - 1}:{error.colno}"
-        raise IikataError(f"{place}: not JSON: {error.msg}. {A_ROW}, {where}.") from None
-    except (ValueError, RecursionError) as error:
-        why = "nested too deeply" if isinstance(error, RecursionError) else error
-        place = shown if "\n" in text.strip() else f"{shown}:{line}"
-        raise IikataError(f"{place}: JSON that cannot be read: {why}. {A_ROW}, {where}.") from None
-
-
-def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f'the key "{twice:.60}" is there twice')
-    return fields
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_fields)
 
 
 def _row(row: Any, place: str) -> Row:

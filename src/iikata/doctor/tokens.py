@@ -1,6 +1,5 @@
 """Rules on what a model's folder declares of its tokens, and what a template makes of it: ends, rows, markers, BOS."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from iikata.doctor.doctor_input import DoctorInput, literals
 from iikata.tokenize import encode_prompt, end_id
 from iikata.tokenize.declared import declared_ends
 from iikata.tokenize.load import piece_file
-from iikata.tokenize.settings import embedding_rows
+from iikata.tokenize.settings import embedding_rows, read_object
 
 MARKER = re.compile(r"<[|｜][^|｜<>\s]{1,40}[|｜]>|<NL>|<(?:start|end)_of_turn>")
 """What a template writes as one token of the model it was made for."""
@@ -103,7 +102,7 @@ def _base_vocabulary(folder: Path) -> set[str]:
     """Return the tokens that the vocabulary was trained with, added ones left out; empty where no file tells."""
     path, model = folder / "tokenizer.json", piece_file(folder)
     if path.is_file():
-        vocabulary = json.loads(path.read_text(encoding="utf-8"))["model"]["vocab"]
+        vocabulary = read_object(path)["model"]["vocab"]
         return {token if isinstance(token, str) else token[0] for token in vocabulary}
     if model is None:
         return set()

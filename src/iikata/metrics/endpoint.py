@@ -5,18 +5,26 @@ import json
 import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import Appender, parse_json
+from iikata.core.io import Appender, parse_json, read_jsonl
 from iikata.core.text import redact
 
 TRIES = 3
 MOST_BYTES = 1 << 22
 """Of a response; a reply is a line."""
+
+
+@dataclass(frozen=True)
+class _Kept:
+    key: str
+    """sha256 of the model's name and the prompt."""
+    reply: str
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -49,24 +57,15 @@ class Endpoint:
 
     @cached_property
     def _replies(self) -> dict[str, str]:
-        whole = self.cache_path.read_bytes().rpartition(b"\n")[0] if self.cache_path.exists() else b""
-        kept = {}
-        for number, line in enumerate(whole.split(b"\n") if whole else (), 1):
-            try:
-                record = parse_json(line)
-                kept[str(record["key"])] = str(record["reply"])
-            except (ValueError, LookupError, TypeError) as error:
-                raise IikataError(
-                    f"{self.cache_path}:{number}: not a reply of the judge ({error!r}). Delete the line to ask again."
-                ) from None
-        return kept
+        kept = read_jsonl(self.cache_path, _Kept, "Delete the line to have the judge asked again.")
+        return {line.key: line.reply for line in kept}
 
     def _asked(self, prompt: str) -> str:
         attempt = 1
         while True:
             try:
                 return self._once(prompt)
-            except (OSError, HTTPException, ValueError, LookupError, TypeError) as error:
+            except (IikataError, OSError, HTTPException, ValueError, LookupError, TypeError) as error:
                 if isinstance(error, urllib.error.HTTPError):
                     error.close()
                 refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
@@ -90,4 +89,4 @@ class Endpoint:
         if len(content) > MOST_BYTES:
             raise ValueError(f"more than {MOST_BYTES:,} bytes")
         # A server may say back what it was sent, key and all, and replies are kept in the run folder.
-        return redact(str(parse_json(content)["choices"][0]["message"]["content"]))
+        return redact(str(parse_json(content, dict[str, Any], self.address, "")["choices"][0]["message"]["content"]))

@@ -14,7 +14,7 @@ from torch import Tensor
 from iikata import tokenize
 from iikata.core import VERSION
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json, write_text
+from iikata.core.io import read_json, write_text
 from iikata.model import exact, twin
 from iikata.model.attention.registry import Layout, Unsupported
 from iikata.model.context_length import learned_positions, refuse_short
@@ -63,8 +63,8 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
     """
     kept = cache_folder() / "exact" / f"{_name(base, weights)}.json" if weights else None
     if kept is not None:
-        with suppress(OSError, ValueError, KeyError, TypeError):
-            return parse_json(kept.read_bytes())["longest"]
+        with suppress(IikataError, KeyError):
+            return read_json(kept, dict[str, Any], "")["longest"]
     if state := carries(base.model):
         raise unsupported(base.folder, base.config, state)
     refuse_short(base.folder, base.model)

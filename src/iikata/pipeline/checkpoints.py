@@ -7,7 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iikata.core.io import Appender, parse_json, write_bytes
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender, read_json, write_bytes
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.run_folder import write_json
@@ -76,11 +77,11 @@ def restore(ctx: RunContext, run: "ArmRun", steps: int) -> None:
     there = sorted(ctx.store.state(run.arm).glob("*.json"), reverse=True)
     for path in there:
         try:
-            values = parse_json(path.read_bytes())
+            values = read_json(path, dict[str, Any], "")
             if values["step"] <= steps:
                 run.restore(_tensors(path.with_suffix(".safetensors"), values["sha256"]), values)
                 return
-        except (OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+        except (IikataError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
             ctx.emit(Warned(f"{path}: this saved state is damaged ({error}); an earlier one is used"))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json
+from iikata.core.io import read_json
 from iikata.core.records import Example, Probe, plain
 
 PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
@@ -76,18 +76,16 @@ def software(device: str, threads: int) -> dict[str, Any]:
 
 def read_signature(path: Path) -> dict[str, Any] | None:
     """Return what was signed, None where nothing was. Raises IikataError where the file does not say it."""
-    try:
-        found = parse_json(path.read_bytes().decode())
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError) as error:
-        found = error
-    if isinstance(found, dict) and all(isinstance(found.get(part), dict) for part in PARTS):
-        return found
-    raise IikataError(
-        f"{path}: this does not say what the run was made with. Put it back from a copy; or delete it to have the "
-        "folder signed as it is now: what was edited before could then not be noticed."
+    fix = (
+        "Put it back from a copy; or delete it to have the folder signed as it is now: what was edited before could "
+        "then not be noticed."
     )
+    found = read_json(path, dict[str, Any], fix)
+    if all(isinstance(found.get(part), dict) for part in PARTS):
+        return found
+    raise IikataError(f"{path}: this does not say what the run was made with. {fix}")
 
 
 def extend(

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import Appender, parse_json
+from iikata.core.io import Appender, read_jsonl
 from iikata.core.records import Answer, Arm, Cell, plain
 
 CHOICES = ("left", "right", "tie", "skip")
 """What a rater may say of a pair."""
 CHOSEN = ("first", "second", "tie", "skip")
 """The same without sides, as it is kept."""
+FIX = "Delete the line to go on without it."
 _WRITING = threading.Lock()
 
 
@@ -136,19 +137,12 @@ class Ratings:
     def _given(self) -> dict[str, list[Rating]]:
         """Return each rater's choices that were not taken back, in order."""
         given: dict[str, list[Rating]] = {}
-        for number, line in enumerate(self._whole().splitlines(), 1):
+        for number, line in enumerate(read_jsonl(self.path, dict[str, Any], FIX), 1):
             try:
-                _take(parse_json(line), given)
+                _take(line, given)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise IikataError(
-                    f"{self.path}:{number}: not a rating ({error!r}). Delete the line to go on without it."
-                ) from None
+                raise IikataError(f"{self.path}:{number}: not a rating ({error!r}). {FIX}") from None
         return given
-
-    def _whole(self) -> bytes:
-        """Return the file's content up to its last line break: a kill may leave half a line."""
-        content = self.path.read_bytes() if self.path.is_file() else b""
-        return content[: content.rfind(b"\n") + 1]
 
     def _append(self, line: Mapping[str, Any]) -> None:
         from filelock import FileLock, Timeout

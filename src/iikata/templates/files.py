@@ -11,6 +11,7 @@ from typing import Any
 
 from iikata.config import local_path
 from iikata.core.errors import IikataError
+from iikata.core.io import parse_user_json, shown
 from iikata.core.registry import did_you_mean, lookup
 from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
@@ -22,6 +23,7 @@ KINDS: dict[str, type[Template]] = {"alpaca": AlpacaTemplate, "jinja": JinjaTemp
 LONGEST_NAME = 100
 MOST_BYTES = 1_000_000
 NEEDS = "An Alpaca template has prompt_input and prompt_no_input; kind jinja has chat_template."
+FIX = "Correct it there; a Jinja template belongs in a file that ends in .jinja."
 ALLOWED = {
     "stop": "a list of texts, none of them empty",
     "newline": "a text, not empty, or null",
@@ -86,14 +88,14 @@ def read_unchecked(path: Path) -> Template:
     content = _parsed(path, text)
     kind = content.pop("kind", "alpaca")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise IikataError(f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS)}, not {_shown(kind)}.')
+        raise IikataError(f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS)}, not {shown(kind)}.')
     _check_keys(path, text, content, kind)
     if "stop" in content:
         content["stop"] = tuple(content["stop"])
     name = content.setdefault("name", path.stem)
     if not name.strip() or len(name) > LONGEST_NAME or HIDDEN.search(name) or "/" in name or "\n" in name:
         raise IikataError(
-            f'{_at(path, text, "name")}: "name" cannot be {_shown(name)}: it is one line of at most {LONGEST_NAME} '
+            f'{_at(path, text, "name")}: "name" cannot be {shown(name)}: it is one line of at most {LONGEST_NAME} '
             "visible characters without a slash. Give it another, or rename the file."
         )
     template = KINDS[kind](**content)
@@ -103,23 +105,7 @@ def read_unchecked(path: Path) -> Template:
 
 
 def _parsed(path: Path, text: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise IikataError(f'{_at(path, text, twice)}: the key "{twice}" stands there twice. Keep one of them.')
-        return dict(pairs)
-
-    try:
-        content = json.loads(text, object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise IikataError(
-            f"{path}:{error.lineno}:{error.colno}: this is not JSON: {error.msg}. Correct it there; a Jinja template "
-            "belongs in a file that ends in .jinja."
-        ) from None
-    except (RecursionError, ValueError) as error:
-        reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise IikataError(f"{path}:1: this is no template: {reason}. {NEEDS}") from None
+    content = parse_user_json(text, str(path), FIX)
     if not isinstance(content, dict):
         raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(NEEDED['alpaca'])}.")
     return content
@@ -137,7 +123,7 @@ def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> No
             listed = ", ".join(known)
             raise IikataError(f'{where}: "{key:.80}" is unknown{did_you_mean(key, known)}. Known: {listed}.')
         if not _fits(key, value):
-            raise IikataError(f'{where}: "{key}" cannot be {_shown(value)}. It is {ALLOWED.get(key, "a text")}.')
+            raise IikataError(f'{where}: "{key}" cannot be {shown(value)}. It is {ALLOWED.get(key, "a text")}.')
         broken = re.search("[\ud800-\udfff\0]", _written(value))
         if broken:
             raise IikataError(
@@ -168,11 +154,6 @@ def _written(value: Any) -> str:
     """Return all text of a value that fits."""
     parts = chain(value, value.values()) if isinstance(value, dict) else value or ""
     return "".join(parts)
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=True)
-    return text if len(text) <= LONGEST_NAME else f"{text[:LONGEST_NAME]} …"
 
 
 def _at(path: Path, text: str, key: str) -> str:

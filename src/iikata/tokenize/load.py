@@ -109,7 +109,8 @@ def _tried(path: Path, file: str) -> Any:
     try:
         plain = backend(file)
         ids = plain.encode(TRIAL, add_special_tokens=True).ids
-        added = parse_json(file).get("added_tokens") or []  # Rust's reader passes a key without a value; Python's none
+        # Rust's reader passes a key without a value; this one does not.
+        added = parse_json(file, dict[str, Any], str(path), AGAIN).get("added_tokens") or []
     except BaseException as error:  # what tokenizers raises has no class of its own, and its panics are no Exception
         if isinstance(error, Exception) or type(error).__name__ == "PanicException":
             raise IikataError(f"{path}: the tokenizer cannot be read: {error}. {AGAIN}") from None

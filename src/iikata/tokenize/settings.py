@@ -1,12 +1,11 @@
 """What the small JSON files of a model folder say of its tokens, each value looked at before it is used."""
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from iikata.core import io
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json
 
 NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 MOST_BYTES = 1 << 29
@@ -17,11 +16,7 @@ MOST_TOKENS = 1 << 24
 
 def read_bytes(path: Path) -> bytes:
     """Return the content of a model's file. Raises IikataError where it is no file or beyond all size."""
-    if not path.is_file():
-        raise IikataError(f"{path}: {'not a' if path.exists() else 'no such'} file. {AGAIN}")
-    if path.stat().st_size > MOST_BYTES:
-        raise IikataError(f"{path}: larger than {MOST_BYTES:,} bytes, as no such file is. {AGAIN}")
-    return path.read_bytes()
+    return io.read_bytes(path, AGAIN, MOST_BYTES)
 
 
 def read_text(path: Path) -> str:
@@ -36,17 +31,7 @@ def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object, {} where there is no file."""
     if not path.exists():
         return {}
-    text = read_text(path)
-    try:
-        found = parse_json(text)
-    except json.JSONDecodeError as error:
-        where = f"{path}:{error.lineno}:{error.colno}"
-        raise IikataError(f"{where}: this is not a JSON object: {error.msg}. {AGAIN}") from None
-    except ValueError as error:
-        raise IikataError(f"{path}: this is not a JSON object: {error}. {AGAIN}") from None
-    if not isinstance(found, dict):
-        raise IikataError(f"{path}: this is not a JSON object, but {_shown(found)}. {AGAIN}")
-    return found
+    return io.read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
 
 
 def read_settings(folder: Path) -> dict[str, Any]:
@@ -115,12 +100,7 @@ def text_of(token: Any) -> str:
 
 
 def fault(path: Path, key: str, seen: Any, allowed: str) -> IikataError:
-    return IikataError(f'{path}: "{key:.80}" is {_shown(seen)}; {allowed}. {AGAIN}')
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    return IikataError(f'{path}: "{key:.80}" is {io.shown(seen)}; {allowed}. {AGAIN}')
 
 
 def _is_id(value: Any) -> bool:

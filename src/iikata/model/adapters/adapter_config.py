@@ -1,6 +1,5 @@
 """What adapter_config.json says of an adapter, as PEFT writes it; only what plain LoRA knows is allowed."""
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json
+from iikata.core.io import read_json, shown
 
 CONFIG = "adapter_config.json"
 MOST_BYTES = 1 << 22
@@ -53,7 +52,7 @@ def read_config(folder: Path) -> AdapterConfig:
         return AdapterConfig.model_validate(values)
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
-        seen = f"is {_shown(values[key])}" if key in values else "is missing"
+        seen = f"is {shown(values[key])}" if key in values else "is missing"
         allowed = AdapterConfig.model_fields[key].description
         raise _fault(path, f'"{key}" {seen}; {allowed}') from None
 
@@ -62,15 +61,7 @@ def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         what = "not a file" if path.exists() else "no such file"
         raise IikataError(f"{path}: {what}, so {path.parent} holds no adapter. PEFT's save_pretrained writes it.")
-    if path.stat().st_size > MOST_BYTES:
-        raise _fault(path, f"longer than {MOST_BYTES:,} bytes")
-    try:
-        values = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise _fault(path, f"not JSON ({error})") from None
-    if not isinstance(values, dict):
-        raise _fault(path, f"expected an object, saw {_shown(values)}")
-    return values
+    return read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
 
 
 def _refuse_other_kinds(path: Path, values: dict[str, Any]) -> None:
@@ -82,7 +73,7 @@ def _refuse_other_kinds(path: Path, values: dict[str, Any]) -> None:
         else:
             plain = key in known or not value or value == _defaults().get(key)
         if not plain:
-            raise IikataError(f'{path}: "{key}" is {_shown(value)}. {MERGE}')
+            raise IikataError(f'{path}: "{key}" is {shown(value)}. {MERGE}')
 
 
 @cache
@@ -94,8 +85,3 @@ def _defaults() -> dict[str, Any]:
 
 def _fault(path: Path, what: str) -> IikataError:
     return IikataError(f"{path}: not an adapter configuration: {what}. {AGAIN}")
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:60]}..."

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json, write_text
+from iikata.core.io import read_json, write_text
 from iikata.model.files.locate import INDEX
 from iikata.model.files.published_config import named_for_both
 
@@ -104,7 +104,7 @@ def _write(base: Path, dest: Path, changes: dict[str, _Change]) -> None:
             f"{base}: {len(left)} of the adapter's weights are not in its files as transformers loads them, the first "
             f"is {min(left)}. Export the adapter itself, without --merge."
         )
-    config = named_for_both(parse_json((base / "config.json").read_bytes()))
+    config = named_for_both(read_json(base / "config.json", dict[str, Any], "Copy the model again."))
     write_text(dest / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
     for name in (INDEX, "generation_config.json"):
         if (base / name).is_file():

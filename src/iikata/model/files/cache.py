@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json, sha256_of, sync_folder, write_text
+from iikata.core.io import read_json, sha256_of, sync_folder, write_text
 
 LOCK = ".lock"
 SOURCE = "source.json"
@@ -55,9 +55,9 @@ def make_once(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> Path:
 def _fault(folder: Path) -> str | None:
     """Return what the folder lacks of what was written into it; None for nothing. Sizes alone are compared."""
     try:
-        files = parse_json((folder / SOURCE).read_bytes())["files"]
+        files = read_json(folder / SOURCE, dict[str, Any], "")["files"]
         sizes = {name: int(file["size"]) for name, file in files.items()}
-    except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError):
+    except (IikataError, ValueError, LookupError, TypeError, AttributeError):
         return f"{SOURCE} is missing or damaged"
     for name, size in sizes.items():
         path = folder / name

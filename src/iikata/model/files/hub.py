@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json, sha256_of, write_text
+from iikata.core.io import read_json, sha256_of, write_text
 from iikata.model.files.cache import cache_folder
 from iikata.model.files.code import first_line
 
@@ -122,8 +122,8 @@ def _git_sha1(path: Path) -> str:
 
 def _known() -> dict[str, list[int]]:
     try:
-        return dict(parse_json((cache_folder() / VERIFIED).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        return read_json(cache_folder() / VERIFIED, dict[str, list[int]], "")
+    except IikataError:
         return {}
 
 

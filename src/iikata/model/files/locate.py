@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import parse_json
+from iikata.core.io import read_json
 from iikata.model.files import code, gguf, hub, smollm2
 from iikata.model.files.cache import cache_folder
 
 HUB_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+AGAIN = "Fetch or copy this file again."
 MOST_LAYERS = 1000
 """Published models have up to some 130."""
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -45,14 +46,14 @@ def hub_name(base: str, folder: Path) -> tuple[str | None, str | None]:
         return smollm2.HUB_ID, None
     if folder.parent.name == "snapshots":  # the hub's cache: models--OWNER--NAME/snapshots/COMMIT
         return folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1), folder.name
-    named = str(_object(folder / "config.json").get("_name_or_path", ""))
+    named = str(read_json(folder / "config.json", dict[str, Any], AGAIN).get("_name_or_path", ""))
     return (named if HUB_ID.fullmatch(named) and not Path(named).exists() else None), None
 
 
 def _checked(folder: Path, base: str, trusted: bool) -> Path:
     if not (folder / "config.json").is_file():
         raise IikataError(f"{folder}: no config.json, so this is not a model folder.")
-    config = _object(folder / "config.json")
+    config = read_json(folder / "config.json", dict[str, Any], AGAIN)
     if not list(folder.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"
         raise IikataError(
@@ -81,7 +82,7 @@ def _check_names(folder: Path, config: dict[str, Any]) -> None:
         )
     if not path.is_file() or (folder / WEIGHTS).is_file():
         return
-    listed = _object(path).get("weight_map")
+    listed = read_json(path, dict[str, Any], AGAIN).get("weight_map")
     if not isinstance(listed, dict) or not listed:
         raise IikataError(f"{path}: no weight_map, so which file holds which weights is not known. Fetch it again.")
     for name in sorted({str(name) for name in listed.values()}):
@@ -98,15 +99,5 @@ def _check_depth(folder: Path, config: dict[str, Any]) -> None:
             if isinstance(part.get(key), int) and part[key] > MOST_LAYERS:
                 raise IikataError(
                     f"{folder / 'config.json'}: {key}: {part[key]} was seen; up to {MOST_LAYERS} layers are allowed. "
-                    "Fetch or copy this file again."
+                    f"{AGAIN}"
                 )
-
-
-def _object(path: Path) -> dict[str, Any]:
-    try:
-        found = parse_json(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise IikataError(f"{path}: not readable as JSON ({error}). Fetch or copy this file again.") from None
-    if not isinstance(found, dict):
-        raise IikataError(f"{path}: a JSON object is needed, saw {type(found).__name__}. Fetch or copy it again.")
-    return found
