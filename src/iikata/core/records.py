@@ -189,6 +189,10 @@ class Score:
     metric: str
     value: Measured
     signature: str
+    template: str | None = None
+    """What it was trained on, where `trained_on` is not that template's name."""
+    levels: Mapping[str, str] = field(default_factory=dict)
+    """The settings that tell it from others that were trained, as {"train.learning_rate": "3e-4"}."""
 
 
 @dataclass(frozen=True)
@@ -247,5 +251,8 @@ class Comparison:
 
 
 def plain(record: Any) -> dict[str, Any]:
-    """Return a record as a dict that json can write."""
-    return asdict(record)
+    """Return a record as a dict that json can write; a score's recipe only where it is more than a template's name."""
+    told = asdict(record)
+    if isinstance(record, Score) and not (record.template or record.levels):
+        del told["template"], told["levels"]
+    return told

@@ -11,11 +11,12 @@ from iikata.core.records import Comparison, Gate, Score
 from iikata.core.registry import did_you_mean
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
+from iikata.stats.factors import choose, design_of, failed_variants, levels_of
 from iikata.stats.metric import MetricInfo, assumed_metric
 from iikata.stats.overview import cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
-from iikata.stats.questions import contrasts, noise_floor, templates
+from iikata.stats.questions import contrasts, noise_floor
 from iikata.stats.reading import read_table
 from iikata.stats.sentence import sentences
 from iikata.stats.table import Panel, ScoreTable, panels, tabulate
@@ -66,14 +67,21 @@ def compare(
     gates: Sequence[Gate] = (),
     better: Mapping[str, str] | None = None,
     content: str = "contains",
+    factor: str | None = None,
+    others: str | None = None,
+    choosing_seeds: Sequence[int] = (),
 ) -> Result:
     """Compare all cells that the scores hold; `primary` is the one metric that the verdict stands on.
 
     `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand; without
     one a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
     warnings; `better` tells the direction of such ones ("higher" where it does not). `content` is the metric of right
-    answers that the advice names beside the primary. Raises IikataError for a primary
-    metric without scores or direction, a margin or alpha out of range, values outside a metric's bounds.
+    answers that the advice names beside the primary.
+
+    `factor` is what is compared (without it what varies, the template first); where more varies, `others` says how to
+    deal with it: "best" of each level, chosen on `choosing_seeds`, "average", or "each". Raises IikataError for a
+    primary metric without scores or direction, a margin or alpha out of range, values outside a metric's bounds, and a
+    factor that the scores cannot answer about.
     """
     table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
     margins = dict(margins or {})
@@ -82,24 +90,37 @@ def compare(
     _check({**metrics, **infos}, primary, margins, alpha)
     if primary not in infos:
         raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
+    design = design_of(table.variants, factor, others)
+    choice = None
+    if design.others == "best":
+        unsound = failed_variants(gates, table.variants)
+        choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound)
     drafts: list[Draft] = []
     noises: list[Comparison] = []
     rows_lost: dict[str, int] = {}
     for name, panel in found.items():
         panel, rows_lost[name] = common_rows(panel) if infos[name].kind == "likelihood" else (panel, 0)
         share = rows_lost[name] / panel.mean.shape[1]
-        floors = {t: noise_floor(panel, t) for t in templates(panel)}
+        levels = levels_of(design, panel, choice)
+        without = choice.seeds if choice else ()
+        floors = {
+            str(side.trained_on): noise_floor(panel, side, without) for one in levels for side in one.sides.values()
+        }
         drafts += [
             draft(contrast, infos[name], panel, found.get("finish"), gates, share, floors, alpha)
-            for contrast in contrasts(panel, infos[name])
+            for contrast in contrasts(panel, infos[name], levels, choice)
         ]
         noises += [noise_comparison(f, infos[name], alpha, " ".join(panel.signatures)) for f in floors.values()]
-    comparisons = sorted(_judged(drafts, primary, margins, alpha) + noises, key=lambda c: c.metric != primary)
-    verdict = sentences([c for c in comparisons if c.metric == primary], infos[primary], margins.get(primary))
+    comparisons = sorted(
+        _judged(drafts, primary, margins, alpha, explore=design.others == "each") + noises,
+        key=lambda c: c.metric != primary,
+    )
+    mine = [c for c in comparisons if c.metric == primary]
+    verdict = sentences(mine, infos[primary], margins.get(primary), design.factor, summary=design.others != "each")
     asked = content if content in infos else None
     return Result(
         comparisons=comparisons,
-        verdict={**verdict, **advised(comparisons, infos, verdict, asked, "template")},
+        verdict={**verdict, **advised(comparisons, infos, verdict, asked)},
         left_out=left_out(found, table, rows_lost),
         warnings=warnings + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],
@@ -141,16 +162,22 @@ def _check(known: Mapping[str, MetricInfo], primary: str, margins: Mapping[str, 
         raise IikataError(f"alpha must lie between 0 and 0.5, saw {alpha}.")
 
 
-def _judged(drafts: Sequence[Draft], primary: str, margins: Mapping[str, float], alpha: float) -> list[Comparison]:
-    """Adjust p within each family: a question on the primary metric by Holm, on all the others together by BH."""
+def _judged(
+    drafts: Sequence[Draft], primary: str, margins: Mapping[str, float], alpha: float, explore: bool
+) -> list[Comparison]:
+    """Adjust p within each family: a question on the primary metric by Holm, on all the others together by BH.
+
+    `explore`: the primary's too, where each of the other settings has comparisons of its own.
+    """
     families: dict[tuple[str, bool], list[int]] = {}
     for i, d in enumerate(drafts):
         if d.p is not None:
-            families.setdefault((d.contrast.question, d.info.name == primary), []).append(i)
+            families.setdefault((d.contrast.question, d.info.name == primary and not explore), []).append(i)
     adjusted: dict[int, float] = {}
     for (_, is_primary), family in families.items():
         values = (holm if is_primary else benjamini_hochberg)([drafts[i].p or 0.0 for i in family])
         adjusted |= dict(zip(family, values.tolist(), strict=True))
     return [
-        judge(d, adjusted.get(i), d.info.name != primary, margins.get(d.info.name), alpha) for i, d in enumerate(drafts)
+        judge(d, adjusted.get(i), d.info.name != primary or explore, margins.get(d.info.name), alpha)
+        for i, d in enumerate(drafts)
     ]

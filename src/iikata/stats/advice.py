@@ -23,16 +23,15 @@ def advised(
     infos: Mapping[str, MetricInfo],
     verdict: Mapping[str, Any],
     content: str | None,
-    factor: str = "template",
 ) -> dict[str, Any]:
-    """Return what `verdict` gains: factor, factor_matters, prompt_must_match, short and advice in both languages.
+    """Return what `verdict` gains: prompt_must_match, short and advice in both languages.
 
     `comparisons` are those of all metrics; `content` is the metric of right answers that the advice names beside the
     primary, None where there is none. A short text has a line a question.
     """
     primary = [c for c in comparisons if c.metric == verdict["metric"]]
     must_match = prompt_must_match([(c.verdict, gains(c)) for c in primary if c.question == "mismatch"])
-    more = {"factor": factor, "factor_matters": verdict["template_matters"], "prompt_must_match": must_match}
+    more = {"prompt_must_match": must_match}
     for language in LANGUAGES:
         short = ShortAnswers(primary, infos[str(verdict["metric"])], {**verdict, **more}, language)
         more[f"short_{language}"] = "\n".join(short.answers())
@@ -80,6 +79,8 @@ class _Adviser:
         """Hold every level against the best; where all do harm, none is advised."""
         if self.short.verdict["lora_needed"] == "HARMED":
             return ""
+        if self.short.explored:
+            return self.words["each"].format(factor=self.short.speaker.factor)
         best, against = _against_best(self.short.matched, self.short.speaker.info)
         groups = {key: [name for name, said in against.items() if said in words] for key, words in GROUPS.items()}
         names = {key: self.words["comma"].join(group) for key, group in groups.items()}

@@ -87,9 +87,9 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
 
 
 def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
-    """Return how far two seeds of one recipe lie apart: the root mean square over the templates trained on."""
+    """Return how far two seeds of one recipe lie apart: the root mean square over what was trained."""
     trained = [side.trained_on for side in (contrast.treatment, contrast.control) if side.trained_on is not None]
-    sizes = [noise[template].size for template in trained]
+    sizes = [noise[name].size for name in trained]
     return math.sqrt(sum(s**2 for s in sizes if s is not None) / len(sizes)) if None not in sizes else None
 
 
@@ -138,7 +138,15 @@ def _within(found: Estimate, half: np.ndarray, span: float | None) -> tuple[floa
 def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, Any]:
     mean = float(values.mean()) if values.size else None
     own = seeds if side.trained_on is not None else []
-    return {"trained_on": side.trained_on, "prompted_with": side.prompted_with, "seeds": own, "mean": mean}
+    told: dict[str, Any] = {
+        "trained_on": side.trained_on,
+        "prompted_with": side.prompted_with,
+        "seeds": own,
+        "mean": mean,
+    }
+    if side.levels:
+        told |= {"variant": side.trained_on if len(side.cells) == 1 else None, "levels": dict(side.levels)}
+    return told
 
 
 def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:

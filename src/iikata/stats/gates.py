@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,12 +31,12 @@ def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> li
     one template is held against the other.
     """
     subjects: set[str | None] = set()
-    for side in sides:
-        arm = "base" if side.trained_on is None else f"{side.trained_on}.s"
-        subjects |= {side.trained_on, side.prompted_with, arm, f"{arm}@{side.prompted_with}"}
+    for trained_on, prompt in (cell for side in sides for cell in side.cells):
+        arm = "base" if trained_on is None else f"{trained_on}.s"
+        subjects |= {trained_on, prompt, arm, f"{arm}@{prompt}"}
     if question in ("matched", "mismatch"):
-        one, two = (side.prompted_with for side in sides)
-        subjects |= {f"{one}|{two}", f"{two}|{one}"}
+        for one, two in product(*({prompt for _, prompt in side.cells} for side in sides)):
+            subjects |= {f"{one}|{two}", f"{two}|{one}"}
     return [failed(g.name, g.detail, g.subject) for g in gates if not g.passed and _any_seed(g.subject) in subjects]
 
 
@@ -66,14 +67,15 @@ def score_gates(pair: Pair, info: MetricInfo, rows_left_out: float) -> list[dict
 
 def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> str:
     """Return which cell ends fewer than half of its answers, or nothing."""
-    for side in sides:
-        rows = finish.rows(side.trained_on, side.prompted_with) if finish else {}
+    for cell in (cell for side in sides for cell in side.cells):
+        rows = finish.rows(*cell) if finish else {}
         # No seed stands for all of them: scores that were averaged over seeds.
         of_these = [row for seed, row in rows.items() if seed is None or None in seeds or seed in seeds]
         means = finish.mean[of_these] if finish else np.zeros(0)
         rate = means[np.isfinite(means)].mean() if np.isfinite(means).any() else 1.0
         if rate < LEAST_FINISH:
-            return f"only {rate:.1%} of the answers of {side.name} end by themselves: content scores are truncated"
+            name = f"{cell[0] or 'base'}@{cell[1]}"
+            return f"only {rate:.1%} of the answers of {name} end by themselves: content scores are truncated"
     return ""
 
 

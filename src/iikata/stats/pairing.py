@@ -1,21 +1,31 @@
 """Pair two cells by seed and probe cluster, counting what cannot be paired."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from iikata.stats.table import Panel
+from iikata.stats.table import Panel, Variant
 
 
 @dataclass(frozen=True)
 class Side:
-    """What was trained and how it was prompted, over all seeds; `trained_on` None is the base."""
+    """What was trained and how it was prompted, over all seeds: one cell a seed, or the mean of several."""
 
     trained_on: str | None
+    """The variant's name, or that of a level where it is averaged over other settings; None is the base."""
     prompted_with: str
+    cells: tuple[tuple[str | None, str], ...]
+    """(trained_on, prompted_with) of what is averaged."""
+    levels: tuple[tuple[str, str], ...] = ()
+    """The settings that tell the variant from others; nothing where that is the template alone."""
+
+    @classmethod
+    def of(cls, trained_on: str | None, prompted_with: str, variant: Variant | None = None) -> "Side":
+        """Return a single cell a seed."""
+        return cls(trained_on, prompted_with, ((trained_on, prompted_with),), variant.levels if variant else ())
 
     @property
     def name(self) -> str:
@@ -43,23 +53,34 @@ class Pair:
         return self.treatment - self.control
 
 
-def pair(panel: Panel, treatment: Side, control: Side, chosen: np.ndarray | None = None) -> Pair:
-    """Pair two sides; `chosen` (bool[cluster]) narrows the clusters. S or C may come out as 0."""
-    mine, theirs = (panel.rows(side.trained_on, side.prompted_with) for side in (treatment, control))
-    if control.trained_on is None and theirs:
-        theirs = dict.fromkeys(mine, theirs[None])
-    seeds = sorted(mine.keys() & theirs.keys(), key=lambda s: (s is not None, s))
-    rows_t, rows_c = [mine[s] for s in seeds], [theirs[s] for s in seeds]
-    values, n_probes, left_out = complete_clusters(panel, rows_t + rows_c, chosen)
+def pair(
+    panel: Panel, treatment: Side, control: Side, chosen: np.ndarray | None = None, without: Container[Any] = ()
+) -> Pair:
+    """Pair two sides; `chosen` (bool[cluster]) narrows the clusters, `without` the seeds. S or C may come out as 0."""
+    sides = treatment, control
+    rows = [[_without(panel.rows(*cell), without) for cell in side.cells] for side in sides]
+    tuned = [set(of) for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is not None]
+    base = [of for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is None]
+    # The base has no seed: its row is repeated for every seed.
+    common = set.intersection(*tuned) if tuned and all(base) else set()
+    seeds = sorted(common, key=lambda s: (s is not None, s))
+    rows_t, rows_c = ([[of[s if s in of else None] for s in seeds] for of in cells] for cells in rows)
+    flat_t, flat_c = ([row for cell in side for row in cell] for side in (rows_t, rows_c))
+    values, n_probes, left_out = complete_clusters(panel, flat_t + flat_c, chosen)
+    C = values.shape[1]
     return Pair(
-        treatment=values[: len(seeds)],
-        control=values[len(seeds) :],
+        treatment=values[: len(flat_t)].reshape(len(rows_t), len(seeds), C).mean(axis=0),
+        control=values[len(flat_t) :].reshape(len(rows_c), len(seeds), C).mean(axis=0),
         seeds=seeds,
         n_probes=n_probes,
-        n_samples=int(panel.scored[rows_t + rows_c].max(initial=0)),
-        missing=(_missing(panel, rows_t), _missing(panel, rows_c)),
-        left_out={"seeds": sorted(map(str, mine.keys() ^ theirs.keys())), **left_out},
+        n_samples=int(panel.scored[flat_t + flat_c].max(initial=0)),
+        missing=(_missing(panel, flat_t), _missing(panel, flat_c)),
+        left_out={"seeds": sorted(map(str, set().union(*tuned) - common)), **left_out},
     )
+
+
+def _without(rows: dict[int | None, int], seeds: Container[Any]) -> dict[int | None, int]:
+    return {seed: row for seed, row in rows.items() if seed not in seeds}
 
 
 def complete_clusters(

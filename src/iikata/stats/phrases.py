@@ -4,12 +4,12 @@
 
 PHRASES = {
     "en": {
-        "template_NONE": "Whether the template matters was not assessed: no two templates were trained, prompted alike and scored by {metric}.",
-        "template_MATTERS": "The template matters for {metric}: each trained and prompted alike, {worse} does worse than {better} by {size} ({level} interval {size_interval}, Holm-adjusted {p}).",
-        "template_SMALL": "The template makes a difference for {metric}, but one smaller than the declared margin of {margin}: {a} minus {b} is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
-        "template_EQUIVALENT": "For {metric} the templates are equivalent within the declared margin of {margin}: trained and prompted alike, the {level_90} interval of every pair ({n}) lies inside ±{margin}; the one that reaches farthest is {a} minus {b}, {interval_90}.",
-        "template_NOT_ASSESSABLE": "Whether the template matters for {metric} cannot be assessed: a check failed between {a} and {b} ({gates}).",
-        "of_pairs": "({k} of {n} pairs of templates have this verdict.)",
+        "factor_NONE": "Whether {factor} matters was not assessed: {factors} that were trained, prompted alike and scored by {metric} are fewer than two.",
+        "factor_MATTERS": "{Factor} matters for {metric}: each trained and prompted alike, {worse} does worse than {better} by {size} ({level} interval {size_interval}, Holm-adjusted {p}).",
+        "factor_SMALL": "{Factor} makes a difference for {metric}, but one smaller than the declared margin of {margin}: {a} minus {b} is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
+        "factor_EQUIVALENT": "For {metric} {factors} are equivalent within the declared margin of {margin}: trained and prompted alike, the {level_90} interval of every pair ({n}) lies inside ±{margin}; the one that reaches farthest is {a} minus {b}, {interval_90}.",
+        "factor_NOT_ASSESSABLE": "Whether {factor} matters for {metric} cannot be assessed: a check failed between {a} and {b} ({gates}).",
+        "of_pairs": "({k} of {n} pairs have this verdict.)",
         "lora_NONE": "Whether LoRA was needed was not assessed: there are no scores by {metric} of both a tuned and the untuned model.",
         "lora_YES": "LoRA was needed for {metric}: {a} does better than the untuned model under its best template ({b}, chosen on {choosing} other {things}) by {size} ({level} interval {size_interval}, Holm-adjusted {p}).",
         "lora_HARMED": "LoRA did harm for {metric}: {a} does worse than the untuned model under its best template ({b}, chosen on {choosing} other {things}) by {size} ({level} interval {size_interval}, Holm-adjusted {p}).",
@@ -31,7 +31,7 @@ PHRASES = {
         "first_lost": "The verdict as first declared is no longer known.",
         "now": "As changed: {sentence}",
         "recipe": "This speaks about the training recipe ({n_seeds}, {n_clusters}).",
-        "template_open": "Whether the template matters for {metric} is open: ",
+        "factor_open": "Whether {factor} matters for {metric} is open: ",
         "lora_open": "Whether LoRA was needed for {metric}, that is whether {a} does better than {b}, the untuned model under its best template, is open: ",
         "too_few": "{n_seeds} and {n_clusters} are too few for any claim (3 seeds or 10 {things} are the least{with_choosing}). Seen was {a} minus {b}: {difference} ({level} interval {interval}).",
         "too_few_no_interval": "{n_seeds} and {n_clusters} are too few for any claim (3 seeds or 10 {things} are the least{with_choosing}).",
@@ -39,7 +39,7 @@ PHRASES = {
         "alone": "taken alone, {a} and {b} differ (difference {difference}, {level} interval {interval}), but not once Holm's correction counts all comparisons of this question (adjusted {p}).",
         "neither": "the data neither settle that there is a difference nor rule out one of {margin} ({a} minus {b}: {difference}, {level} interval {interval}).",
         "neither_no_margin": "the data do not settle that {a} and {b} differ (difference {difference}, {level} interval {interval}), and as no margin was declared they cannot show equivalence either.",
-        "template_SMALL_alone": "Any difference that the template makes for {metric} is smaller than the declared margin of {margin}; that there is one is not settled (Holm-adjusted {p}): {a} minus {b} is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
+        "factor_SMALL_alone": "Any difference that {factor} makes for {metric} is smaller than the declared margin of {margin}; that there is one is not settled (Holm-adjusted {p}): {a} minus {b} is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
         "lora_SMALL_alone": "Any change that LoRA makes for {metric} is smaller than the declared margin of {margin}; that there is one is not settled (Holm-adjusted {p}): {a} minus {b}, the untuned model under its best template, is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
         "with_choosing": "; 15 with the third that chooses the base's template",
         "needed": "To settle whether there is a difference of {goal}, about {need_seeds} seeds x {need_probes} {units} would be needed{of_these}.",
@@ -51,12 +51,12 @@ PHRASES = {
         "noise": "For scale: two training seeds of one and the same template lie {noise} apart (root mean square).",
     },
     "ja": {
-        "template_NONE": "テンプレートが影響するかどうかは評価していません。学習時と同じテンプレートで尋ねて {metric} を測ったテンプレートが、2つ以上ないためです。",
-        "template_MATTERS": "テンプレートは {metric} に影響します。どれも学習時と同じテンプレートで尋ねたとき、{worse} は {better} より {size} 悪い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
-        "template_SMALL": "テンプレートによる {metric} の差はありますが、事前に宣言した許容差 {margin} より小さいものです。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
-        "template_EQUIVALENT": "{metric} について、テンプレートは事前に宣言した許容差 {margin} の範囲で同等です。学習時と同じテンプレートで尋ねたとき、全 {n} 組で差の{level_90}信頼区間が ±{margin} の内側に収まりました(最も外へ広がったのは {a} から {b} を引いた差で、{interval_90})。",
-        "template_NOT_ASSESSABLE": "テンプレートが {metric} に影響するかどうかは評価できません。{a} と {b} の比較が、前提となる検査に通らなかったためです({gates})。",
-        "of_pairs": "(テンプレート {n} 組のうち {k} 組がこの判定です。)",
+        "factor_NONE": "{factor}が影響するかどうかは評価していません。学習時と同じテンプレートで尋ねて {metric} を測った{factors}が、2つ以上ないためです。",
+        "factor_MATTERS": "{Factor}は {metric} に影響します。どれも学習時と同じテンプレートで尋ねたとき、{worse} は {better} より {size} 悪い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
+        "factor_SMALL": "{Factor}による {metric} の差はありますが、事前に宣言した許容差 {margin} より小さいものです。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
+        "factor_EQUIVALENT": "{metric} について、{factors}は事前に宣言した許容差 {margin} の範囲で同等です。学習時と同じテンプレートで尋ねたとき、全 {n} 組で差の{level_90}信頼区間が ±{margin} の内側に収まりました(最も外へ広がったのは {a} から {b} を引いた差で、{interval_90})。",
+        "factor_NOT_ASSESSABLE": "{factor}が {metric} に影響するかどうかは評価できません。{a} と {b} の比較が、前提となる検査に通らなかったためです({gates})。",
+        "of_pairs": "({n} 組のうち {k} 組がこの判定です。)",
         "lora_NONE": "LoRA が必要だったかどうかは評価していません。学習後と学習前の両方のモデルを {metric} で測っていないためです。",
         "lora_YES": "{metric} については LoRA が必要でした。{a} は、学習前のモデルに最良のテンプレートで尋ねた {b}(別の {choosing} {things}で選択)より {size} 良い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
         "lora_HARMED": "{metric} については LoRA が害になりました。{a} は、学習前のモデルに最良のテンプレートで尋ねた {b}(別の {choosing} {things}で選択)より {size} 悪い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
@@ -78,7 +78,7 @@ PHRASES = {
         "first_lost": "最初の宣言での判定は、もう分かりません。",
         "now": "変更後は:{sentence}",
         "recipe": "これは学習手順についての結論です({n_seeds}、{n_clusters})。",
-        "template_open": "テンプレートが {metric} に影響するかどうかは、まだ決められません。",
+        "factor_open": "{factor}が {metric} に影響するかどうかは、まだ決められません。",
         "lora_open": "{metric} に LoRA が必要だったかどうか、つまり {a} が、学習前のモデルに最良のテンプレートで尋ねた {b} より良いかどうかは、まだ決められません。",
         "too_few": "{n_seeds}と{n_clusters}では少なすぎて何も主張できません(少なくとも 3 シードか 10 {things}が必要です{with_choosing})。観測した差は {a} から {b} を引いて {difference} でした({level}信頼区間 {interval})。",
         "too_few_no_interval": "{n_seeds}と{n_clusters}では少なすぎて何も主張できません(少なくとも 3 シードか 10 {things}が必要です{with_choosing})。",
@@ -86,7 +86,7 @@ PHRASES = {
         "alone": "この比較だけを見れば {a} と {b} には差がありますが(差 {difference}、{level}信頼区間 {interval})、同じ問いの比較すべてを数える Holm 補正の後では差があるとは言い切れません(補正後 {p})。",
         "neither": "差があるとも、{margin} の差がないとも言い切れません({a} から {b} を引いた差は {difference}、{level}信頼区間 {interval})。",
         "neither_no_margin": "{a} と {b} に差があるとは言い切れず(差 {difference}、{level}信頼区間 {interval})、許容差が宣言されていないため同等とも言えません。",
-        "template_SMALL_alone": "テンプレートによる {metric} の差は、あるとしても事前に宣言した許容差 {margin} より小さいものです。差があること自体は決められません(Holm補正後 {p})。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
+        "factor_SMALL_alone": "{factor}による {metric} の差は、あるとしても事前に宣言した許容差 {margin} より小さいものです。差があること自体は決められません(Holm補正後 {p})。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
         "lora_SMALL_alone": "LoRA による {metric} の変化は、あるとしても事前に宣言した許容差 {margin} より小さいものです。変化があること自体は決められません(Holm補正後 {p})。{a} から、学習前のモデルに最良のテンプレートで尋ねた {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
         "with_choosing": "。学習前のモデルのテンプレートを選ぶ3分の1を含めると 15",
         "needed": "{goal} の差があるかどうかに決着をつけるには、およそ {need_seeds} シード × {need_probes} {units}が必要です{of_these}。",
@@ -131,3 +131,10 @@ COUNTED = {
 
 UNITS_JA = {"points": "ポイント", "bits per byte": " ビット/バイト", "bits": " ビット", "characters": "文字"}
 """Units of iikata's own metrics; any other stays as it is."""
+
+FACTOR = {
+    "en": {"template": ("the template", "templates"), "variant": ("the variant", "variants")},
+    "ja": {"template": ("テンプレート", "テンプレート"), "variant": ("条件", "条件")},
+}
+"""What the factor is called, and its levels; any other by its setting."""
+LEVELS = {"en": "levels of {factor}", "ja": "{factor} の値"}

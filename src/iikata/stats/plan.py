@@ -11,7 +11,6 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Score
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, POWER, mean_squares, scope_of, settles
 from iikata.stats.pairing import Side, choosing_third, complete_clusters, pair
-from iikata.stats.questions import templates
 from iikata.stats.table import Panel, ScoreTable, panels, tabulate
 
 
@@ -141,9 +140,10 @@ def variance_components(scores: ScoreTable | Iterable[Score], metric: str) -> Co
     panel = panels(table).get(metric)
     if panel is None:
         raise IikataError(f'no score of metric "{metric}". The scores have: {", ".join(table.names["metric"])}.')
-    matched = templates(panel)
-    arms = [complete_clusters(panel, list(panel.rows(t, t).values()))[0] for t in matched]
-    layouts = [pair(panel, Side(a, a), Side(b, b)).d / math.sqrt(2) for a, b in combinations(matched, 2)] or arms
+    matched = {t: p for t, p in panel.sides() if t is not None and p in panel.own(t)}
+    arms = [complete_clusters(panel, list(panel.rows(t, p).values()))[0] for t, p in matched.items()]
+    sides = [Side.of(t, p) for t, p in matched.items()]
+    layouts = [pair(panel, a, b).d / math.sqrt(2) for a, b in combinations(sides, 2)] or arms
     layouts = [d for d in layouts if min(d.shape) > 1]
     if not layouts:
         raise IikataError(f"{metric}: the pilot needs two seeds and two probe clusters that its templates share.")
@@ -166,9 +166,9 @@ def _average(layouts: list[np.ndarray]) -> tuple[float, float, float]:
     return float(seed), float(cluster), float(rest)
 
 
-def _sample_variance(table: ScoreTable, panel: Panel, matched: list[str]) -> tuple[float, float]:
+def _sample_variance(table: ScoreTable, panel: Panel, matched: dict[str, str]) -> tuple[float, float]:
     """Return the variance between samples of one answer, and what is left of it in a cluster's mean."""
-    rows = [i for t in matched for i in panel.rows(t, t).values()]
+    rows = [i for t, p in matched.items() for i in panel.rows(t, p).values()]
     cell, probe, metric = (table.codes[n] for n in ("cell", "probe", "metric"))
     mine = (metric == table.names["metric"].index(panel.metric)) & np.isfinite(table.value)
     mine &= np.isin(cell, [table.names["cell"].index(panel.cells[i]) for i in rows])

@@ -1,6 +1,6 @@
-"""The five questions: which cells answer each of them, and the noise floor."""
+"""The questions: which cells answer each of them, and the noise floor."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
+from iikata.stats.factors import Choice, Levels
 from iikata.stats.metric import MetricInfo
 from iikata.stats.pairing import Pair, Side, choosing_third, complete_clusters, pair
 from iikata.stats.table import Panel
@@ -25,34 +26,67 @@ class Contrast:
 
 
 def templates(panel: Panel) -> list[str]:
-    """Return the templates that arms were trained on and prompted with alike, in order of appearance."""
-    return list(dict.fromkeys(t for t, _, p in panel.cells if t is not None and t == p))
+    """Return the variants that were asked under a template of their own, in order of appearance."""
+    return list(dict.fromkeys(t for t, p in panel.sides() if t is not None and p in panel.own(t)))
 
 
-def contrasts(panel: Panel, info: MetricInfo) -> Iterator[Contrast]:
+def contrasts(
+    panel: Panel, info: MetricInfo, levels: Sequence[Levels], choice: Choice | None = None
+) -> Iterator[Contrast]:
     """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart."""
-    for one in _contrasts(panel, info):
-        if not info.within_template or one.question == "tuned_vs_base":
-            yield one
+    for one in levels:
+        for contrast in _contrasts(panel, info, one, choice):
+            if not info.within_template or contrast.question == "tuned_vs_base":
+                yield contrast
 
 
-def _contrasts(panel: Panel, info: MetricInfo) -> Iterator[Contrast]:
-    sides = list(dict.fromkeys(Side(t, p) for t, _, p in panel.cells))
-    matched = {t: Side(t, t) for t in templates(panel)}
-    for one, two in combinations(matched.values(), 2):
-        yield Contrast("matched", one, two, pair(panel, one, two))
-    for t, side in matched.items():
-        if (base := Side(None, t)) in sides:
-            yield Contrast("tuned_vs_base", side, base, pair(panel, side, base))
+def _contrasts(panel: Panel, info: MetricInfo, levels: Levels, choice: Choice | None) -> Iterator[Contrast]:
+    without = choice.seeds if choice else frozenset()
+    tested = np.array([name not in choice.clusters for name in panel.clusters]) if choice else None
+    cells = {(t, p) for t, _, p in panel.cells}
+
+    def held(question: str, treatment: Side, control: Side) -> Contrast:
+        return Contrast(
+            question, treatment, control, pair(panel, treatment, control, tested, without), dict(levels.about)
+        )
+
+    for one, two in combinations(levels.sides.values(), 2):
+        yield held("matched", one, two)
+    for side in levels.sides.values():
+        base = Side(None, side.prompted_with, tuple((None, p) for _, p in side.cells))
+        if cells.issuperset(base.cells):
+            yield held("tuned_vs_base", side, base)
     if info.better != "none":
-        yield from _against_best_base(panel, info, matched)
-    for side in sides:
-        if side not in matched.values() and side.trained_on in matched:
-            control = matched[side.trained_on]
-            yield Contrast("mismatch", side, control, pair(panel, side, control))
+        yield from _against_best_base(panel, info, levels, without)
+    for side in levels.sides.values():
+        for foreign, own in _foreign(panel, side, cells):
+            yield held("mismatch", foreign, own)
+    yield from _mixtures(panel, levels, held, cells)
 
 
-def _against_best_base(panel: Panel, info: MetricInfo, matched: dict[str, Side]) -> Iterator[Contrast]:
+def _foreign(panel: Panel, side: Side, cells: set[tuple[str | None, str]]) -> Iterator[tuple[Side, Side]]:
+    """Yield a side under each template that its variants were not trained on, with what it is held against."""
+    for prompt in dict.fromkeys(p for t, _, p in panel.cells if t is not None):
+        strange = [(t, p) for t, p in side.cells if prompt not in panel.own(str(t)) and (t, prompt) in cells]
+        if strange:
+            own = Side(side.trained_on, side.prompted_with, tuple(strange), side.levels)
+            yield Side(side.trained_on, prompt, tuple((t, prompt) for t, _ in strange), side.levels), own
+
+
+def _mixtures(panel: Panel, levels: Levels, held: Callable[..., Contrast], cells: set[Any]) -> Iterator[Contrast]:
+    """Hold what was trained on several templates against what was trained on one, under that one."""
+    single = {side.cells[0]: side for side in levels.sides.values() if len(side.cells) == 1}
+    for side in levels.sides.values():
+        own = panel.own(str(side.trained_on))
+        for template in own if len(own) > 1 else ():
+            other = next((s for (t, p), s in single.items() if panel.own(str(t)) == (template,) == (p,)), None)
+            if other is not None and (side.trained_on, template) in cells:
+                yield held(
+                    "mixture", Side(side.trained_on, template, ((side.trained_on, template),), side.levels), other
+                )
+
+
+def _against_best_base(panel: Panel, info: MetricInfo, levels: Levels, without: Container[Any]) -> Iterator[Contrast]:
     """Choose the base's best template on one third of the clusters; test on the other two, never the reverse.
 
     Choosing and testing on the same clusters would favour the base, whose best is the luckiest of several.
@@ -60,20 +94,26 @@ def _against_best_base(panel: Panel, info: MetricInfo, matched: dict[str, Side])
     base = {p: panel.rows(None, p) for t, _, p in panel.cells if t is None}
     choosing = choosing_third(panel.clusters)
     best, of_base = _best(panel, info, base, choosing)
-    best_tuned, of_tuned = _best(panel, info, {t: panel.rows(t, t) for t in matched}, choosing)
-    for t, side in matched.items() if base else ():
-        control = Side(None, best or next(iter(base)))
+    tuned = {name: _all_rows(panel, side) for name, side in levels.sides.items()}
+    best_tuned, of_tuned = _best(panel, info, tuned, choosing)
+    for name, side in levels.sides.items() if base else ():
+        control = Side.of(None, best or next(iter(base)))
         detail = {
             "choosing_clusters": int(choosing.sum()),
             "base_on_choosing": of_base,
             "tuned_on_choosing": of_tuned,
-            "best_on_choosing": t == (best_tuned or next(iter(matched))),
+            "best_on_choosing": name == (best_tuned or next(iter(levels.sides))),
+            **levels.about,
         }
-        yield Contrast("tuned_vs_best_base", side, control, pair(panel, side, control, ~choosing), detail)
+        yield Contrast("tuned_vs_best_base", side, control, pair(panel, side, control, ~choosing, without), detail)
+
+
+def _all_rows(panel: Panel, side: Side) -> dict[Any, int]:
+    return {(cell, seed): row for cell in side.cells for seed, row in panel.rows(*cell).items()}
 
 
 def _best(
-    panel: Panel, info: MetricInfo, rows: dict[str, dict[int | None, int]], choosing: np.ndarray
+    panel: Panel, info: MetricInfo, rows: dict[str, dict[Any, int]], choosing: np.ndarray
 ) -> tuple[str | None, dict[str, float]]:
     """Return the template with the best mean on the clusters that all of them answer, and all means."""
     scored = {t: [r for r in group.values() if np.isfinite(panel.mean[r]).any()] for t, group in rows.items()}
@@ -112,9 +152,7 @@ class NoiseFloor:
         return tuple(float(self.size * np.sqrt(df / chdtri(df, tail))) for tail in (alpha / 2, 1 - alpha / 2))  # type: ignore[return-value]
 
 
-def noise_floor(panel: Panel, template: str) -> NoiseFloor:
-    """Hold a template against itself over its seeds."""
-    rows = panel.rows(template, template)
-    values, n_probes, left_out = complete_clusters(panel, list(rows.values()))
-    n_samples = int(panel.scored[list(rows.values())].max(initial=0))
-    return NoiseFloor(Side(template, template), values, list(rows), n_probes, n_samples, left_out)
+def noise_floor(panel: Panel, side: Side, without: Container[Any] = ()) -> NoiseFloor:
+    """Hold a level against itself over its seeds."""
+    found = pair(panel, side, side, None, without)
+    return NoiseFloor(side, found.treatment, found.seeds, found.n_probes, found.n_samples, found.left_out)

@@ -6,7 +6,7 @@ from typing import Any
 
 from iikata.core.records import Comparison
 from iikata.stats.metric import MetricInfo
-from iikata.stats.phrases import COUNTED, GATES_JA, PHRASES, SHAPES, UNITS_JA
+from iikata.stats.phrases import COUNTED, FACTOR, GATES_JA, LEVELS, PHRASES, SHAPES, UNITS_JA
 from iikata.stats.verdict import lora_needed, template_matters
 
 JAPANESE = "\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef"
@@ -14,20 +14,31 @@ JOIN = {"en": " ", "ja": ""}
 SUPERFLUOUS_GAP = re.compile(f"(?<=[{JAPANESE}]) (?=[{JAPANESE}0-9])")
 
 
-def sentences(comparisons: Sequence[Comparison], info: MetricInfo, margin: float | None) -> dict[str, Any]:
-    """Return the verdict of the primary metric's comparisons, with what it is about."""
+def sentences(
+    comparisons: Sequence[Comparison],
+    info: MetricInfo,
+    margin: float | None,
+    factor: str = "template",
+    summary: bool = True,
+) -> dict[str, Any]:
+    """Return the verdict of the primary metric's comparisons, with what it is about.
+
+    Without `summary` the factor is explored level by level, and whether it matters is not said.
+    """
     matched = [c for c in comparisons if c.question == "matched"]
     best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
-    matters = template_matters([c.verdict for c in matched])
+    matters = template_matters([c.verdict for c in matched] if summary else [])
     lora = lora_needed(best.verdict, improved(best)) if best else lora_needed(None, False)
     shown = widest(matched, matters)
     said = {}
     for language in PHRASES:
-        speaker = Speaker(info, margin, language)
+        speaker = Speaker(info, margin, language, factor)
         parts = speaker.template(matched, matters, shown) + speaker.lora(best, lora)
         said[f"sentence_{language}"] = SUPERFLUOUS_GAP.sub("", JOIN[language].join(parts))
     return {
-        "template_matters": matters,
+        "template_matters": matters if factor == "template" else "NOT_ASSESSABLE",
+        "factor": factor,
+        "factor_matters": matters,
         "lora_needed": lora,
         **said,
         "metric": info.name,
@@ -56,9 +67,11 @@ def widest(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None
 class Speaker:
     """Says comparisons of one metric in one language."""
 
-    def __init__(self, info: MetricInfo, margin: float | None, language: str):
+    def __init__(self, info: MetricInfo, margin: float | None, language: str, factor: str = "template"):
         self.info, self.margin, self.language = info, margin, language
         self.words = PHRASES[language]
+        several = LEVELS[language].format(factor=factor)
+        self.factor, self.factors = FACTOR[language].get(factor, (factor, several))
         self.metric = f"「{info.name}」" if language == "ja" else f'"{info.name}"'
         counted = COUNTED[language]
         self.things = counted["rows" if info.on_rows else "probes"]
@@ -68,12 +81,18 @@ class Speaker:
         gap = " " if language == "en" and unit else ""
         self.unit = gap + (UNITS_JA.get(unit, f" {unit}") if language == "ja" and unit else unit)
 
+    @property
+    def about(self) -> dict[str, str]:
+        """What the factor is called in a phrase."""
+        known = self.factor[0].upper() + self.factor[1:] if self.factor.startswith("the ") else self.factor
+        return {"factor": self.factor, "Factor": known, "factors": self.factors}
+
     def template(self, matched: Sequence[Comparison], verdict: str, c: Comparison | None) -> list[str]:
         """Say whether the template matters, shown on the pair c; None where there is no pair."""
         if c is None:
-            return [self.words["template_NONE"].format(metric=self.metric)]
+            return [self.words["factor_NONE"].format(metric=self.metric, **self.about)]
         fields = {**self.fields(c), "n": len(matched), "k": sum(m.verdict == verdict for m in matched)}
-        parts = [self._verdict("template", verdict, c, fields)]
+        parts = [self._verdict("factor", verdict, c, fields)]
         if len(matched) > 1 and verdict != "EQUIVALENT":
             parts.append(self.words["of_pairs"].format(**fields))
         return parts + self._after(c, fields)
@@ -141,6 +160,7 @@ class Speaker:
         need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
         return {
             "metric": self.metric,
+            **self.about,
             "a": sides[0],
             "b": sides[1],
             "better": better,

@@ -6,7 +6,7 @@ from typing import Any
 from iikata.core.records import Comparison
 from iikata.stats.metric import MetricInfo
 from iikata.stats.sentence import Speaker, improved, widest
-from iikata.stats.short_phrases import FACTOR, GATES_SHORT, LANGUAGES, SHORT
+from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, SHORT
 
 MOST_CHARACTERS = 140
 
@@ -18,20 +18,27 @@ class ShortAnswers:
         self, comparisons: Sequence[Comparison], info: MetricInfo, verdict: Mapping[str, Any], language: str
     ) -> None:
         self.verdict, self.language, self.words = verdict, language, SHORT[language]
-        self.speaker = Speaker(info, verdict["margin"], language)
+        self.speaker = Speaker(info, verdict["margin"], language, verdict["factor"])
         self.matched = [c for c in comparisons if c.question == "matched"]
         self.mismatch = [c for c in comparisons if c.question == "mismatch"]
         against_base = (c for c in comparisons if c.question == "tuned_vs_best_base")
         self.best = next((c for c in against_base if c.detail["best_on_choosing"]), None)
+
+    @property
+    def explored(self) -> bool:
+        """Whether each of the other settings has comparisons of its own, which nothing sums up."""
+        return any("others" in c.detail for c in self.matched)
 
     def answers(self) -> list[str]:
         """Return an answer to each question: does the factor matter, must the prompt match, was LoRA needed."""
         return [self._factor(), self._match(), self._lora()]
 
     def _factor(self) -> str:
+        if self.explored:
+            return self.words["factor_EACH"].format(n=len(self.matched), factor=self.speaker.factor)
         shown = widest(self.matched, self.verdict["factor_matters"])
         if shown is None:
-            return self.words["factor_NONE"].format(factor=factor_word(self.verdict["factor"], self.language))
+            return self.words["factor_NONE"].format(factor=self.speaker.factor)
         beyond = self.words["beyond" if shown.beyond_margin else "beyond_open"]
         trained = {side["trained_on"] for c in self.matched for side in (c.treatment, c.control)}
         use = self.words["two" if len(trained) == 2 else "many"]
@@ -124,10 +131,6 @@ class ShortAnswers:
         name, subject = c.gates[0]["name"], c.gates[0]["subject"]
         said = GATES_SHORT.get(name, (name, name))[LANGUAGES.index(self.language)]
         return self.words["of"].format(said=said, subject=shortened(subject, longest)) if subject else said
-
-
-def factor_word(factor: str, language: str) -> str:
-    return FACTOR.get(factor, (factor, factor))[LANGUAGES.index(language)]
 
 
 def gains(c: Comparison) -> bool:

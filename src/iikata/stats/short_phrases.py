@@ -10,6 +10,7 @@ SHORT = {
         "of": "{said} ({subject})",
         "failed": "Cannot be judged: {gate}.",
         "factor_NONE": "Not asked: {factor} did not vary in what was trained and scored.",
+        "factor_EACH": "Not summed up: {factor} has {n} comparisons, one at each of the other settings; see the table.",
         "factor_MATTERS": "Yes: |{better} beats {worse} by {size} ({size_interval}){beyond}.",
         "factor_SMALL": "{use}: {a} minus {b} is {difference} ({interval_90}), your margin is {margin}.",
         "factor_EQUIVALENT": "{use}: all differences lie within your margin of {margin_unit} ({a} minus {b}: {interval_90}).",
@@ -41,6 +42,7 @@ SHORT = {
         "of": "{said}:{subject}",
         "failed": "判定できません({gate})。",
         "factor_NONE": "調べていません(学習して採点した{factor}は1つだけです)。",
+        "factor_EACH": "まとめていません。{factor}の比較が、ほかの設定ごとに {n} 個あります(表を参照)。",
         "factor_MATTERS": "影響します。|{better} は {worse} より {size} 良い({size_interval}){beyond}。",
         "factor_SMALL": "{use}({a} から {b} を引いた差は {difference}、{interval_90}。許容差は {margin})。",
         "factor_EQUIVALENT": "{use}(差はすべて許容差 {margin_unit} 以内。{a} から {b} を引いた差は {interval_90})。",
@@ -76,6 +78,7 @@ ADVICE = {
         "same": "; as good within the margin: {same}",
         "open": "; not settled: {open}",
         "failed": "; cannot be judged: {failed}",
+        "each": "What {factor} does is explored at each of the other settings; nothing is advised from that",
         "any": "Train with any of these, they differ by less than the margin: {same}",
         "none": "What to train with is not settled ({open})",
         "enough": "; about {need_seeds} seeds x {need_probes} {units} would settle it",
@@ -112,6 +115,7 @@ ADVICE = {
         "same": "。許容差以内で同じ:{same}",
         "open": "。まだ決まらない:{open}",
         "failed": "。判定できない:{failed}",
+        "each": "{factor}はほかの設定ごとに調べただけで、そこからの勧めはない",
         "any": "どれで学習してもよい(差は許容差以内):{same}",
         "none": "どれで学習するかはまだ決まらない({open})",
         "enough": "。決めるにはおよそ {need_seeds} シード × {need_probes} {units}が必要",
@@ -146,9 +150,6 @@ ADVICE = {
 """What to train and prompt with, and what is open."""
 
 LANGUAGES = ("en", "ja")
-FACTOR = {"template": ("the template", "テンプレート")}
-"""What the factor is called, where not by its setting."""
-
 GATES_SHORT = {
     "live_adapter": ("an adapter is broken or changes nothing", "アダプタが壊れているか、何も変えていない"),
     "sound_training": ("a training went wrong", "学習が失敗した"),

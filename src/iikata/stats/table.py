@@ -1,13 +1,35 @@
 """Hold score lines as columns, and average an answer's samples into one number a cell and probe."""
 
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Score
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What was trained, as score lines tell it."""
+
+    name: str
+    template: str
+    """What it was trained on; several of a mixture joined by `|`."""
+    levels: tuple[tuple[str, str], ...] = ()
+    """(factor, level) of every further setting that tells variants apart, as text."""
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The templates that it was trained on."""
+        return tuple(self.template.split("|"))
+
+    @property
+    def factors(self) -> dict[str, str]:
+        """Every factor's level, the template's too."""
+        return {"template": self.template, **dict(self.levels)}
+
 
 NAMED = ("cell", "probe", "cluster", "metric", "signature")
 SCORED = ("trained_on", "seed", "prompted_with", "metric", "signature", "template", "levels")
@@ -27,6 +49,8 @@ class ScoreTable:
     """float64[n]; NaN where the answer could not be scored."""
     line: np.ndarray
     source: str = "scores"
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    """What each name in `trained_on` stands for."""
 
     def __len__(self) -> int:
         return len(self.value)
@@ -44,7 +68,12 @@ class ScoreTable:
         """Return the lines as records."""
         cell, probe, cluster, metric, signature = (map(self.names[n].__getitem__, self.codes[n]) for n in NAMED)
         rest = (cluster, self.sample.tolist(), metric, self.value.tolist(), signature)
-        return [Score(*c, p, *others) for c, p, *others in zip(cell, probe, *rest, strict=True)]  # type: ignore[call-arg]
+        told = []
+        for one, asked, *others in zip(cell, probe, *rest, strict=True):
+            variant = self.variants.get(one[0])
+            recipe = (variant.template if variant.template != one[0] else None, dict(variant.levels)) if variant else ()
+            told.append(Score(*one, asked, *others, *recipe))  # type: ignore[call-arg]
+        return told
 
 
 class TableWriter:
@@ -55,8 +84,6 @@ class TableWriter:
         self.asked: dict[tuple, int] = {}
         self.recipes: dict[str | None, tuple[str | None, tuple]] = {}
         """trained_on -> the template that it was trained on, and its levels."""
-        self.levels: list | None = None
-        """Those of everything that was trained and prompted alike."""
         self.codes = array("i"), array("i")
         self.sample, self.value, self.line = array("q"), array("d"), array("q")
 
@@ -70,7 +97,7 @@ class TableWriter:
         self.value.append(value)
         self.line.append(line)
 
-    def _check_recipe(self, trained_on, seed, prompted_with, metric, signature, template, levels) -> None:  # type: ignore[no-untyped-def]
+    def _check_recipe(self, trained_on, seed, _prompted, _metric, _signature, template, levels) -> None:  # type: ignore[no-untyped-def]
         if trained_on is None and seed is not None:
             raise IikataError(f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null.")
         recipe = (template or trained_on, levels or ())
@@ -79,15 +106,6 @@ class TableWriter:
                 f'"{trained_on or "base"}" has {_recipe(*recipe)}, on an earlier line {_recipe(*first)}. '
                 "What is trained in another way needs another name in trained_on."
             )
-        # Trained and prompted alike it is compared as a template, so the template must be all that differs.
-        other = [level for level in recipe[1] if level[0] != "template"]
-        if trained_on is not None and trained_on == prompted_with:
-            self.levels = other if self.levels is None else self.levels
-            if recipe[0] != trained_on or other != self.levels:
-                raise IikataError(
-                    f'"{trained_on}" has {_recipe(*recipe)}, and would be compared as a template with levels '
-                    f"{dict(self.levels)}. Name it otherwise in trained_on, or leave its lines out."
-                )
 
     def table(self, source: str = "scores") -> ScoreTable:
         """Return what was collected; raises IikataError as `checked` does."""
@@ -105,7 +123,12 @@ class TableWriter:
             of_part = np.array([place[word] for word in words], dtype=np.int32)
             codes[column] = of_part[np.array(self.codes[column in ("probe", "cluster")])]
         sample, value, line = (np.array(column) for column in (self.sample, self.value, self.line))
-        return checked(ScoreTable(names, codes, sample, value, line, source))
+        variants = {
+            name: Variant(name, str(template), tuple((key, str(level)) for key, level in levels if key != "template"))
+            for name, (template, levels) in self.recipes.items()
+            if name is not None
+        }
+        return checked(ScoreTable(names, codes, sample, value, line, source, variants))
 
 
 def _recipe(template: str | None, levels: tuple) -> str:
@@ -116,7 +139,8 @@ def tabulate(scores: Iterable[Score]) -> ScoreTable:
     """Turn score records into columns; raises IikataError for a fault in one, and as `checked` does."""
     writer = TableWriter()
     for line, s in enumerate(scores, start=1):
-        scored = (s.trained_on, s.seed, s.prompted_with, s.metric, s.signature, None, None)
+        levels = tuple(sorted(s.levels.items()))
+        scored = (s.trained_on, s.seed, s.prompted_with, s.metric, s.signature, s.template, levels)
         writer.add(scored, (s.probe, s.cluster), s.sample, s.value, line)
     return writer.table()
 
@@ -178,6 +202,15 @@ class Panel:
     unscored: np.ndarray
     """Number of samples without."""
     signatures: tuple[str, ...]
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+
+    def own(self, trained_on: str) -> tuple[str, ...]:
+        """Return the templates that a variant was trained on; a name that nothing is said of is a template's."""
+        return self.variants[trained_on].own if trained_on in self.variants else (trained_on,)
+
+    def sides(self) -> list[tuple[str | None, str]]:
+        """Return what was trained and prompted with what, in order of appearance."""
+        return list(dict.fromkeys((t, p) for t, _, p in self.cells))
 
     def rows(self, trained_on: str | None, prompted_with: str) -> dict[int | None, int]:
         """Return {seed: row} of the cells trained on one template and prompted with another."""
@@ -212,4 +245,5 @@ def _panel(table: ScoreTable, m: int, mean: np.ndarray, scored: np.ndarray, unsc
         scored=scored[keep],
         unscored=unscored[keep],
         signatures=tuple(table.names["signature"][i] for i in np.unique(codes["signature"])),
+        variants=table.variants,
     )

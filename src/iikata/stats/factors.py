@@ -1,0 +1,199 @@
+"""Which variants stand for each level of a factor: all there are, the best of each, or an average over the rest."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Gate
+from iikata.stats.metric import MetricInfo
+from iikata.stats.pairing import Side, choosing_third, complete_clusters
+from iikata.stats.table import Panel, Variant
+
+OTHERS = ("best", "average", "each")
+LEAST_CHOOSING, LEAST_TESTING = 2, 3
+"""Seeds. Simulated (bench/calibration.py): chosen on the tested seeds, or on one, false alarms pass 6%."""
+Settings = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compared: a factor, its levels, and what stands for each level."""
+
+    factor: str
+    others: str | None
+    """How the settings other than the factor are dealt with; None where nothing else varies."""
+    levels: Mapping[str, Mapping[Settings, Variant]]
+    """level -> the other settings -> the variant."""
+
+    def groups(self) -> Iterator[tuple[Settings, dict[str, Variant]]]:
+        """Yield the variants that differ in the factor alone."""
+        for settings in dict.fromkeys(s for variants in self.levels.values() for s in variants):
+            yield (
+                settings,
+                {level: variants[settings] for level, variants in self.levels.items() if settings in variants},
+            )
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The variant that stands for each level, and what it was chosen on: never tested on that again."""
+
+    variants: Mapping[str, Variant]
+    seeds: frozenset[int]
+    clusters: frozenset[str]
+    table: Mapping[str, Mapping[str, float]]
+    """level -> variant -> mean of the primary metric over the choosing seeds and clusters."""
+    edges: tuple[str, ...] = ()
+    """Chosen variants at the edge of a numeric grid: a better one may lie beyond it."""
+
+
+def design_of(variants: Mapping[str, Variant], factor: str | None, others: str | None) -> Design:
+    """Sort the variants by the levels of the factor. Raises IikataError where the question cannot be asked of them.
+
+    Without `factor` it is the one that varies, the template where that is one of several; where nothing tells the
+    variants apart but their names, it is `variant`.
+    """
+    varying = _varying(variants)
+    named = varying or (["variant"] if len(variants) > 1 else ["template"])
+    chosen = factor or ("template" if "template" in named else named[0])
+    if chosen not in (*named, "template", "variant"):
+        raise IikataError(f'the factor "{chosen}" does not vary in these scores. What varies: {", ".join(named)}.')
+    rest = [name for name in varying if name != chosen] if chosen != "variant" else []
+    if rest and others is None:
+        raise IikataError(
+            f"more than {chosen} varies: {', '.join(rest)}. Say how to deal with that, compare.others: best (the best "
+            "of each level, chosen on seeds of their own), average, or each."
+        )
+    levels: dict[str, dict[Settings, Variant]] = {}
+    for variant in variants.values():
+        settings = tuple((name, variant.factors.get(name, "")) for name in rest)
+        level = variant.name if chosen == "variant" else variant.factors.get(chosen, "")
+        if settings in levels.setdefault(level, {}):
+            raise IikataError(
+                f'"{variant.name}" and "{levels[level][settings].name}" have the same levels, so nothing tells what '
+                "differs. Give each its own, or compare them as variants: compare.factor: variant."
+            )
+        levels[level][settings] = variant
+    design = Design(chosen, others if rest else None, levels)
+    if design.others == "average":
+        _refuse_unbalanced(design)
+    return design
+
+
+def _varying(variants: Mapping[str, Variant]) -> list[str]:
+    names = dict.fromkeys(name for variant in variants.values() for name in variant.factors)
+    return [name for name in names if len({variant.factors.get(name) for variant in variants.values()}) > 1]
+
+
+def _refuse_unbalanced(design: Design) -> None:
+    every = {settings for variants in design.levels.values() for settings in variants}
+    for level, variants in design.levels.items():
+        if missing := sorted(every - variants.keys()):
+            raise IikataError(
+                f"others: average needs every combination, and {design.factor} {level} lacks "
+                f"{', '.join(f'{name} {value}' for name, value in missing[0])} ({len(missing)} in all). Train them, or "
+                "take others: best or each."
+            )
+
+
+def choose(design: Design, panel: Panel, info: MetricInfo, seeds: Sequence[int], failed: Mapping[str, Any]) -> Choice:
+    """Choose each level's best variant by the primary metric, on the choosing seeds and the choosing third alone.
+
+    `failed` names variants with a failed gate, which cannot be chosen. Raises IikataError where too few seeds are left
+    for choosing or testing, or a level has nothing to choose from.
+    """
+    every = {seed for t, seed, _ in panel.cells if t is not None and seed is not None}
+    missing, testing = sorted(set(seeds) - every), sorted(every - set(seeds))
+    if len(seeds) < LEAST_CHOOSING or missing or len(testing) < LEAST_TESTING:
+        raise IikataError(
+            f"others: best chooses on {LEAST_CHOOSING} seeds or more and tests on {LEAST_TESTING} others or more. "
+            f"compare.choosing_seeds is {list(seeds)}; scores are there of seeds {sorted(every)}. Add seeds."
+        )
+    third = choosing_third(panel.clusters)
+    chosen, table, edges = {}, {}, []
+    for level, variants in design.levels.items():
+        means = _means(panel, [v for v in variants.values() if v.name not in failed], seeds, third)
+        if not means:
+            raise IikataError(f"others: best has nothing to choose from for {design.factor} {level}: no sound variant.")
+        best = (max if info.better == "higher" else min)(means, key=means.__getitem__)
+        settings, chosen[level] = next((s, v) for s, v in variants.items() if v.name == best)
+        table[level] = means
+        edges += [best] if any(_at_edge(name, value, variants) for name, value in settings) else []
+    clusters = frozenset(name for name, there in zip(panel.clusters, third, strict=True) if there)
+    return Choice(chosen, frozenset(seeds), clusters, table, tuple(edges))
+
+
+def _means(panel: Panel, variants: Sequence[Variant], seeds: Sequence[int], third: np.ndarray) -> dict[str, float]:
+    """Return the mean of each variant under its own template, on the clusters that all of them answer."""
+    rows = {
+        v.name: [row for s, row in panel.rows(v.name, own_prompt(panel, v)).items() if s in seeds] for v in variants
+    }
+    rows = {name: of for name, of in rows.items() if len(of) == len(seeds)}
+    values, _, _ = complete_clusters(panel, [row for of in rows.values() for row in of], third)
+    if not values.size:
+        return {}
+    parts = np.split(values, len(rows))
+    return {name: float(part.mean()) for name, part in zip(rows, parts, strict=True)}
+
+
+def own_prompt(panel: Panel, variant: Variant) -> str:
+    """Return the template that a variant is asked under when matched; of a mixture's, the first that was asked."""
+    return next((p for p in variant.own if panel.rows(variant.name, p)), variant.own[0])
+
+
+def _at_edge(name: str, value: str, variants: Mapping[Settings, Variant]) -> bool:
+    """Return whether a numeric setting is the lowest or highest of three or more that were tried."""
+    tried = sorted({number for settings in variants if (number := _number(dict(settings)[name])) is not None})
+    return len(tried) > 2 and _number(value) in (tried[0], tried[-1])
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text) else None
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The sides to compare: each level of the factor prompted as it was trained."""
+
+    sides: Mapping[str, Side]
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What their comparisons' detail says of the other settings."""
+
+
+def levels_of(design: Design, panel: Panel, choice: Choice | None) -> list[Levels]:
+    """Return the sides that are held against each other, a list for each of the other settings under `each`."""
+    if design.others == "each":
+        groups = [(settings, group) for settings, group in design.groups() if group]
+        found = [Levels(_sides(group, panel), {"others": dict(settings)}) for settings, group in groups]
+        return [levels for levels in found if levels.sides]
+    if choice is not None:
+        about = {"chosen": {level: v.name for level, v in choice.variants.items()}, "choosing": dict(choice.table)}
+        about |= {"best_at_the_edge_of_the_grid": list(choice.edges)} if choice.edges else {}
+        return [Levels(_sides(choice.variants, panel), about)]
+    if design.others == "average":
+        sides = {level: averaged(design.factor, level, list(v.values()), panel) for level, v in design.levels.items()}
+        return [Levels({level: side for level, side in sides.items() if side.cells})]
+    return [Levels(_sides({level: v for level, of in design.levels.items() for v in of.values()}, panel))]
+
+
+def _sides(variants: Mapping[str, Variant], panel: Panel) -> dict[str, Side]:
+    """Return the variants that were asked under a template of their own."""
+    prompts = {level: (v, own_prompt(panel, v)) for level, v in variants.items()}
+    return {level: Side.of(v.name, prompt, v) for level, (v, prompt) in prompts.items() if panel.rows(v.name, prompt)}
+
+
+def averaged(factor: str, level: str, variants: Sequence[Variant], panel: Panel) -> Side:
+    """Return a level's mean over all other settings, each variant asked under its own template."""
+    cells = tuple((v.name, own_prompt(panel, v)) for v in variants)
+    prompts = "|".join(dict.fromkeys(prompt for _, prompt in cells))
+    return Side(level, prompts, cells, ((factor, level),))
+
+
+def failed_variants(gates: Sequence[Gate], variants: Mapping[str, Variant]) -> dict[str, str]:
+    """Return the variants of which an adapter failed a gate, under any seed, and what failed."""
+    failed = {re.split(r"\.s-?\d+(?=@|$)|@", gate.subject)[0]: gate.name for gate in gates if not gate.passed}
+    return {name: gate for name, gate in failed.items() if name in variants}
