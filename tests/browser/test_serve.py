@@ -22,7 +22,7 @@ from iikata.run_folder import RunFolder
 from iikata.serve.app import app
 from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import Run
-from iikata.serve.server import _socket
+from iikata.serve.server import listen
 from tiny_experiment import experiment
 
 AXE = Path(__file__).parent / "axe.min.js"
@@ -36,7 +36,7 @@ class Served:
 
     def __init__(self, run: Path, queue: QuestionQueue) -> None:
         self.run, self.queue = run, queue
-        self._listening = _socket(0)
+        self._listening = listen(0)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._server = uvicorn.Server(
             uvicorn.Config(app([Run(run)], self.queue, TOKEN), log_level="warning", access_log=False, ws="none")

@@ -18,8 +18,9 @@ from iikata.doctor import RULES
 from iikata.metrics import METRICS as SHELF
 from iikata.metrics.judge import Judge
 from iikata.report import write
+from iikata.report.bilingual import words
 from iikata.report.context import SCRIPT_WORDS, context
-from iikata.report.pages import pages, words
+from iikata.report.pages import pages
 
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 

@@ -1,7 +1,7 @@
 """A run that has answered everything, and a client that holds the token."""
 
 import pytest
-from served import ADDRESS, TOKEN, StandIn, StandInQueue, written
+from served import ADDRESS, TOKEN, StandIn, StandInQueue, entered, written
 from starlette.testclient import TestClient
 
 from iikata.serve.app import app
@@ -21,11 +21,9 @@ def queue():
 @pytest.fixture
 def stranger(run, queue):
     """Someone who knows the address and not the token."""
-    with TestClient(app([Run(run)], queue, TOKEN), base_url=ADDRESS, follow_redirects=False) as client:
-        yield client
+    return TestClient(app([Run(run)], queue, TOKEN), base_url=ADDRESS, follow_redirects=False)
 
 
 @pytest.fixture
 def client(stranger):
-    assert stranger.get("/", params={"token": TOKEN}).status_code == 303
-    return stranger
+    return entered(stranger)

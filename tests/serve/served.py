@@ -7,13 +7,17 @@ from time import sleep
 from typing import Any
 from zlib import crc32
 
+from starlette.testclient import TestClient
+
 from iikata.config import dump
 from iikata.core.io import write_text
 from iikata.core.records import Answer, Arm, Cell, TrainStep, plain
 from iikata.pipeline.ask import OnEvent
 from iikata.run_folder import RunFolder, write_json, write_lines
+from iikata.serve.app import app
 from iikata.serve.guard import csrf
 from iikata.serve.question_queue import Question, QuestionQueue
+from iikata.serve.run import Run
 from tiny_experiment import experiment
 
 TOKEN = "the-token-of-this-start"
@@ -60,6 +64,16 @@ def spoken(cell: Cell, probe: str, sample: int) -> str:
     return f"said {crc32(f'{cell.name} {probe} {sample}'.encode())} {MARKER}"
 
 
+def opened(*runs: Path) -> TestClient:
+    """Return a client that holds the token of the page of these runs."""
+    return entered(TestClient(app([Run(run) for run in runs], QuestionQueue(), TOKEN), base_url=ADDRESS))
+
+
+def entered(client: TestClient) -> TestClient:
+    client.get("/", params={"token": TOKEN})
+    return client
+
+
 def posting(**more: str) -> dict[str, str]:
     """Return the headers that the page's own requests carry."""
     return {"origin": ADDRESS, "x-csrf-token": csrf(TOKEN), **more}
@@ -81,16 +95,16 @@ class StandIn:
 
 
 class StandInQueue(QuestionQueue):
-    """A desk at which `model` answers, or fails with what it is."""
+    """A queue in which `model` answers, or fails with what it is."""
 
     def __init__(self, model: StandIn | Exception) -> None:
         super().__init__()
         self.model = model
         self.asked: list[Question] = []
 
-    def _speak(self, question: Question) -> None:
+    def _ask(self, question: Question) -> None:
         self.asked.append(question)
         if isinstance(self.model, Exception):
             raise self.model
-        cells = [f"{arm}@{name}" for arm in question.asked.arms for name in question.asked.templates]
-        self.model.ask(cells, question.asked.samples, question.emit)
+        cells = [f"{arm}@{name}" for arm in question.arms for name in question.templates]
+        self.model.ask(cells, question.samples, question.emit)

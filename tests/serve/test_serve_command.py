@@ -55,24 +55,24 @@ def test_two_starts_have_different_tokens(monkeypatch, run):
     assert all(len(token) >= 32 for token in tokens)
 
 
+def refused(capsys, *arguments):
+    assert main(["serve", *map(str, arguments)]) == 1
+    return capsys.readouterr().err
+
+
 def test_a_taken_port_is_told(run, capsys):
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        assert main(["serve", str(run), "--port", str(port)]) == 1
-    assert f"--port {port}" in capsys.readouterr().err
+        assert f"--port {port}" in refused(capsys, run, "--port", port)
 
 
 @pytest.mark.parametrize("port", ["-1", "65536"])
 def test_a_port_that_is_none_is_told(run, capsys, port):
-    assert main(["serve", str(run), "--port", port]) == 1
-    assert f"--port {port}" in capsys.readouterr().err
+    assert f"--port {port}" in refused(capsys, run, "--port", port)
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
-    assert main(["serve", str(tmp_path)]) == 1
-    assert "not a run folder" in capsys.readouterr().err
+    assert "not a run folder" in refused(capsys, tmp_path)
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])

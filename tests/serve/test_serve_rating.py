@@ -26,6 +26,14 @@ def choose(client, text, choice, rater="aki"):
     return answer.text
 
 
+def ratings(run):
+    return Ratings(run / "rate" / "ratings.jsonl")
+
+
+def undo(client):
+    return client.post("/rate/1/undo", data={"rater": "aki"}, headers=posting()).text
+
+
 def far(text):
     done, total = re.search(r"(\d+) / (\d+) <span", text).groups()
     return int(done), int(total)
@@ -47,13 +55,12 @@ def test_nothing_on_the_page_tells_whose_answers_these_are(client, run):
 def test_what_was_chosen_is_kept_for_the_side_that_was_shown(client, run):
     for choice in ("left", "right", "tie", "skip"):
         text = page(client)
-        pair = next(p for p in Run(run).pairs("aki") if p.id not in Ratings(run / "rate" / "ratings.jsonl").of("aki"))
+        pair = next(pair for pair in Run(run).pairs("aki") if pair.id not in ratings(run).of("aki"))
         assert shown(text)[:2] == [pair.left.text, pair.right.text]
         choose(client, text, choice)
-        kept = Ratings(run / "rate" / "ratings.jsonl").of("aki")[pair.id]
-        sides = {"left": pair.left, "right": pair.right}
-        wanted = ("first" if sides[choice] is pair.first else "second") if choice in sides else choice
-        assert kept.choice == wanted
+        side = {"left": pair.left, "right": pair.right}.get(choice)
+        wanted = choice if side is None else "first" if side is pair.first else "second"
+        assert ratings(run).of("aki")[pair.id].choice == wanted
 
 
 def test_a_rater_goes_on_where_she_stopped_and_another_begins_at_the_beginning(client, run):
@@ -70,12 +77,12 @@ def test_a_rater_goes_on_where_she_stopped_and_another_begins_at_the_beginning(c
 def test_undo_shows_the_last_pair_again(client):
     first = page(client)
     second = choose(client, first, "left")
-    back = client.post("/rate/1/undo", data={"rater": "aki"}, headers=posting()).text
+    back = undo(client)
     assert handle(back) == handle(first)
     assert far(back)[0] == 0
     assert handle(choose(client, back, "right")) == handle(second)
     for _ in range(3):
-        last = client.post("/rate/1/undo", data={"rater": "aki"}, headers=posting()).text
+        last = undo(client)
     assert far(last)[0] == 0
 
 
@@ -83,7 +90,7 @@ def test_a_second_click_on_the_same_pair_changes_nothing(client, run):
     text = page(client)
     after = choose(client, text, "left")
     assert choose(client, text, "right") == after
-    assert len(Ratings(run / "rate" / "ratings.jsonl").all()) == 1
+    assert len(ratings(run).all()) == 1
 
 
 def test_a_choice_is_kept_though_answers_have_come_since_the_pair_was_shown(client, run):
@@ -98,10 +105,10 @@ def test_a_choice_is_kept_though_answers_have_come_since_the_pair_was_shown(clie
     assert far(choose(client, text, "left"))[0] == 1
 
 
-def test_of_another_text_the_pair_is_asked_anew(client, run):
+def test_of_another_text_the_pair_is_asked_again(client, run):
     text = page(client)
     done, _ = far(choose(client, text, "left"))
-    pair = next(iter(Ratings(run / "rate" / "ratings.jsonl").of("aki").values()))
+    pair = next(iter(ratings(run).of("aki").values()))
     store, arm = RunFolder(run), pair.first
     changed = [answer(arm, f"p{p}", s, f"{spoken(arm, f'p{p}', s)} changed") for p in range(3) for s in range(2)]
     write_lines(store.answers(arm), map(plain, changed))
@@ -137,7 +144,7 @@ def test_a_name_without_visible_characters_is_refused(client, name, run):
 @pytest.mark.parametrize("name", ["あき", "山田　花子", "O'Neill <b>", "x" * 40, "../../etc"])
 def test_any_visible_name_is_a_rater(client, name, run):
     choose(client, page(client, name), "tie", name)
-    assert [rating.rater for rating in Ratings(run / "rate" / "ratings.jsonl").all()] == [" ".join(name.split())]
+    assert [rating.rater for rating in ratings(run).all()] == [" ".join(name.split())]
     assert {path.name for path in (run / "rate").iterdir()} == {"ratings.jsonl", "lock"}
 
 

@@ -1,6 +1,7 @@
 """The page's addresses, all by name, behind their guards; no address ever becomes a path of a file."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -12,9 +13,9 @@ from starlette.types import ASGIApp
 
 from iikata.core.errors import IikataError
 from iikata.core.text import safe_text
+from iikata.report.bilingual import resource
 from iikata.serve import asking, browsing, rating
-from iikata.serve.guard import Forbidding, Guard
-from iikata.serve.pages import resource
+from iikata.serve.guard import Guard, with_headers
 from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import Run
 
@@ -23,12 +24,12 @@ HOSTS = ["127.0.0.1", "localhost"]
 MOST_BYTES = 1 << 18
 """Of a request's body: a question and its input of 8,000 characters each take nine bytes a kana."""
 FILES = {
-    "report.css": ("page.css", "text/css"),
-    "serve.css": ("serve.css", "text/css"),
-    "serve.js": ("serve.js", "text/javascript"),
-    "htmx.js": ("htmx.min.js", "text/javascript"),
+    "report.css": ("iikata.report", "page.css", "text/css"),
+    "serve.css": ("iikata.serve", "serve.css", "text/css"),
+    "serve.js": ("iikata.serve", "serve.js", "text/javascript"),
+    "htmx.js": ("iikata.serve", "htmx.min.js", "text/javascript"),
 }
-"""Address -> the file that lies beside the code, and what it is."""
+"""Address -> the package and name of the file, and its type."""
 
 
 def app(runs: Sequence[Run], queue: QuestionQueue, token: str) -> ASGIApp:
@@ -38,29 +39,26 @@ def app(runs: Sequence[Run], queue: QuestionQueue, token: str) -> ASGIApp:
             Route("/", browsing.browse),
             Route("/browse/{run}", browsing.one),
             Route("/report/{run}", browsing.report),
+            Route("/ratings/{run}", browsing.ratings),
             Route("/rate/{run}", rating.rate),
             Route("/rate/{run}", rating.rated, methods=["POST"]),
             Route("/rate/{run}/undo", rating.undo, methods=["POST"]),
-            Route("/ratings/{run}", rating.ratings),
             Route("/ask/{run}", asking.ask),
             Route("/ask/{run}", asking.answers, methods=["POST"]),
-            *(Route(f"/{name}", _file(*about)) for name, about in FILES.items()),
+            *(Route(f"/{name}", partial(_file, *about)) for name, about in FILES.items()),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guard, token=token)],
-        exception_handlers={IikataError: _told},
+        exception_handlers={IikataError: _error},
         max_body_size=MOST_BYTES,
     )
     made.router.redirect_slashes = False  # an address is right or there is none: nothing redirects to what was sent
     made.state.runs, made.state.queue, made.state.token = runs, queue, token
-    return Forbidding(made)
+    return with_headers(made)
 
 
-def _file(name: str, kind: str) -> Callable[[Request], Response]:
-    def send(request: Request) -> Response:
-        return Response(resource(name), media_type=kind)
-
-    return send
+def _file(package: str, name: str, kind: str, request: Request) -> Response:
+    return Response(resource(package, name), media_type=kind)
 
 
-def _told(request: Request, error: Exception) -> Response:
+def _error(request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{safe_text(str(error))}\n", status_code=500)

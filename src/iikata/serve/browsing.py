@@ -1,4 +1,6 @@
-"""Browse: the runs while they grow, and their finished reports."""
+"""Browse: the runs while they grow, their finished reports, and what all ratings say."""
+
+import shlex
 
 from markupsafe import Markup
 from starlette.exceptions import HTTPException
@@ -8,7 +10,8 @@ from starlette.responses import FileResponse, HTMLResponse, Response
 from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
 from iikata.core.text import redact
-from iikata.serve.pages import page, rendered
+from iikata.pipeline.rating import summed
+from iikata.serve.pages import chosen, named, page, rendered
 from iikata.serve.run import Run
 
 REPORT_POLICY = (
@@ -23,13 +26,13 @@ Its own policy, by the hash of its script, holds beside this one.
 
 def browse(request: Request) -> Response:
     """Show every run; one that cannot be read hides no other."""
-    runs = enumerate(request.app.state.runs, 1)
-    return page(request, "browse.html.jinja", parts=[_part(request, number, run) for number, run in runs])
+    parts = [_part(request, number, run) for number, run in enumerate(request.app.state.runs, 1)]
+    return page(request, "browse.html.jinja", parts=parts)
 
 
 def one(request: Request) -> Response:
     """Return one run's part of the page, which asks for it again while the run goes on."""
-    return HTMLResponse(_part(request, *_named(request)))
+    return HTMLResponse(_part(request, *named(request)))
 
 
 def _part(request: Request, number: int, run: Run) -> Markup:
@@ -48,16 +51,9 @@ def report(request: Request) -> Response:
     return FileResponse(run.page, media_type="text/html", headers={"Content-Security-Policy": REPORT_POLICY})
 
 
-def chosen(request: Request) -> tuple[int, Run]:
-    """Return the run that the address names; a link in its folder that leads out of it is refused, not followed."""
-    number, run = _named(request)
-    refuse_links(run.folder)
-    return number, run
-
-
-def _named(request: Request) -> tuple[int, Run]:
-    runs = {str(number): (number, run) for number, run in enumerate(request.app.state.runs, 1)}
-    found: tuple[int, Run] | None = runs.get(request.path_params["run"])
-    if found is None:
-        raise HTTPException(404, "There is no such run.")
-    return found
+def ratings(request: Request) -> Response:
+    """Show what all ratings say together; never on the page that is blind."""
+    number, run = chosen(request)
+    found = summed(run.ctx, run.answers(), run.about())
+    command = shlex.join(["iikata", "run", str(run.folder)])
+    return page(request, "ratings.html.jinja", run=run, number=number, summary=found, command=command)

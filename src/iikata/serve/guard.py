@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 
+from starlette.datastructures import MutableHeaders
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,14 +20,20 @@ HEADERS = {
 """Every response's, unless it says otherwise itself."""
 
 
-class Forbidding:
-    """Adds HEADERS to every answer, a refusal's and a fault's too: it stands before everything else."""
+def with_headers(app: ASGIApp) -> ASGIApp:
+    """Return `app` with HEADERS on every answer, a refusal's and an error's too."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    async def page(scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, _with_headers(send))
+        await app(scope, receive, send_with_headers)
+
+    return page
 
 
 class Guard:
@@ -44,24 +51,23 @@ class Guard:
 
     def _instead(self, request: Request) -> Response | None:
         """Return what to answer instead of the page, None where the page may answer."""
+        # Cookies do not tell ports apart: two pages at once must not take each other's.
+        cookie = f"iikata_token_{request.scope['server'][1]}"
         if request.method == "GET" and request.url.path == "/" and "token" in request.query_params:
-            return self._exchanged(request)
-        if not _same(request.cookies.get(_cookie(request), ""), self._token):
+            if not _same(request.query_params["token"], self._token):
+                return _refused("This token is not of this start. Open the address that iikata serve printed last.")
+            # Out of the address bar, into a cookie that no script can read.
+            answer = RedirectResponse("/", status_code=303)
+            answer.set_cookie(cookie, self._token, httponly=True, samesite="strict")
+            return answer
+        if not _same(request.cookies.get(cookie, ""), self._token):
             return _refused("Open the address that iikata serve printed: it holds this start's token.")
         if request.method not in ("GET", "HEAD") and not self._from_the_page(request):
             return _refused("This request does not come from the page.")
         return None
 
-    def _exchanged(self, request: Request) -> Response:
-        """Take the token out of the address bar, into a cookie that no script can read."""
-        if not _same(request.query_params["token"], self._token):
-            return _refused("This token is not of this start. Open the address that iikata serve printed last.")
-        answer = RedirectResponse("/", status_code=303)
-        answer.set_cookie(_cookie(request), self._token, httponly=True, samesite="strict")
-        return answer
-
     def _from_the_page(self, request: Request) -> bool:
-        # SameSite does not tell ports apart: another local server's page sends the cookie along.
+        # SameSite does not tell ports apart either: another local server's page sends the cookie along.
         origin = f"http://{request.headers.get('host', '')}"
         given = request.headers.get("x-csrf-token", "")
         return request.headers.get("origin") == origin and _same(given, csrf(self._token))
@@ -72,25 +78,9 @@ def csrf(token: str) -> str:
     return hashlib.sha256(b"csrf " + token.encode()).hexdigest()
 
 
-def _cookie(request: Request) -> str:
-    # Cookies do not tell ports apart either: two pages at once must not take each other's.
-    return f"iikata_token_{request.scope['server'][1]}"
-
-
 def _same(given: str, wanted: str) -> bool:
     return secrets.compare_digest(given.encode(), wanted.encode())
 
 
 def _refused(why: str) -> Response:
     return PlainTextResponse(f"{why}\n", status_code=403)
-
-
-def _with_headers(send: Send) -> Send:
-    async def sent(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            said = {name.lower() for name, _ in message["headers"]}
-            more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
-            message["headers"] = [*message["headers"], *((name, value) for name, value in more if name not in said)]
-        await send(message)
-
-    return sent

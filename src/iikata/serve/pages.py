@@ -1,30 +1,51 @@
-"""Make a page of a template: escaped, bilingual, in the language that its reader chose."""
+"""What every page needs: the run that its address names, a form's fields, its reader's language, its template."""
 
-import json
-from collections.abc import Mapping, Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
+from urllib.parse import parse_qsl
 
-import jinja2
 from markupsafe import Markup
-from starlette.requests import Request
+from starlette.datastructures import ImmutableMultiDict
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse
 
-from iikata.core.text import escape
-from iikata.report.markup import shortened
+from iikata.core.lock import refuse_links
+from iikata.report.bilingual import environment
 from iikata.serve.guard import csrf
+from iikata.serve.run import Run
 
 LANGUAGES = ("en", "ja")
 COOKIE = "iikata_language"
 """Read here and written by the page's script; not tied to a port, so that the next start remembers."""
-FOLDERS = ("iikata.serve", "iikata.report")
-"""The report lends its style sheet and its loss curves."""
 
 
-def page(request: Request, name: str, status: int = 200, **given: Any) -> HTMLResponse:
+def named(request: Request) -> tuple[int, Run]:
+    """Return the number in the address and its run."""
+    for number, run in enumerate(request.app.state.runs, 1):
+        if request.path_params["run"] == str(number):
+            return number, run
+    raise HTTPException(404, "There is no such run.")
+
+
+def chosen(request: Request) -> tuple[int, Run]:
+    """Return the run that the address names; a link in its folder that leads out of it is refused, not followed."""
+    number, run = named(request)
+    refuse_links(run.folder)
+    return number, run
+
+
+async def fields(request: Request) -> ImmutableMultiDict[str, str]:
+    """Return a form's fields."""
+    try:
+        body = (await request.body()).decode("ascii")
+        return ImmutableMultiDict(parse_qsl(body, keep_blank_values=True, errors="strict", max_num_fields=1000))
+    except (ValueError, ClientDisconnect):
+        raise HTTPException(400, "This is not a form.") from None
+
+
+def page(request: Request, name: str, **given: Any) -> HTMLResponse:
     """Return the page (or the part of one) that the template `name` makes of what is given."""
-    return HTMLResponse(rendered(request, name, **given), status)
+    return HTMLResponse(rendered(request, name, **given))
 
 
 def rendered(request: Request, name: str, **given: Any) -> Markup:
@@ -38,46 +59,16 @@ def rendered(request: Request, name: str, **given: Any) -> Markup:
         "run": None,
         "number": None,
     }
-    return Markup(_shelf().get_template(name).render(**{**known, **given}))
+    # The report lends its loss curves.
+    template = environment("iikata.serve", "iikata.report").get_template(name)
+    return Markup(template.render({**known, **given}))
 
 
 def language(request: Request) -> str:
     """Return the language that the address asks for, else the one chosen before, else the browser's."""
-    chosen = (
+    wanted = (
         request.query_params.get("lang")
         or request.cookies.get(COOKIE)
         or request.headers.get("accept-language", "")[:2]
     )
-    return chosen if chosen in LANGUAGES else LANGUAGES[0]
-
-
-@cache
-def words() -> Mapping[str, Sequence[str]]:
-    """Return the page's words: key -> (English, Japanese)."""
-    return json.loads(resource("words.json"))  # type: ignore[no-any-return]
-
-
-def resource(name: str) -> str:
-    """Return a file that lies beside this one, or beside the report's."""
-    found = [files(folder) / name for folder in FOLDERS]
-    return next(file for file in found if file.is_file()).read_text("utf-8")
-
-
-def _word(key: str) -> Markup:
-    """Return both languages of a word, of which the style sheet shows one."""
-    english, japanese = words()[key]
-    return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(english, japanese)
-
-
-@cache
-def _shelf() -> jinja2.Environment:
-    shelf = jinja2.Environment(
-        loader=jinja2.FunctionLoader(resource),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    shelf.filters |= {"visible": escape, "shortened": shortened}
-    shelf.globals |= {"w": _word, "known": words()}
-    return shelf
+    return wanted if wanted in LANGUAGES else LANGUAGES[0]

@@ -1,56 +1,51 @@
 """Where questions wait for the model: it answers one at a time, on a thread of its own."""
 
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from threading import Lock
+from dataclasses import dataclass, field, replace
 
 from iikata.pipeline.ask import Key, Panel, panel
 from iikata.serve.run import Run
 
-ROOM = 8
-"""Questions that may wait; a desk with more of them would answer nobody in time."""
+LONGEST = 8
+"""Questions that may wait; in a longer queue nobody would be answered in time."""
 
 
 class GoneError(Exception):
     """Nobody listens to this question any more."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """A question, and to whom."""
+@dataclass(eq=False)
+class Question:
+    """A question, to whom, and what is heard so far; told by the model's thread, read by the page's."""
 
+    run: Run
     instruction: str
     input: str
     arms: Sequence[str]
     templates: Sequence[str]
     samples: int
-
-
-class Question:
-    """What is heard of one question so far; told by the model's thread, read by the page's."""
-
-    def __init__(self, run: Run, asked: Asked) -> None:
-        self.run = run
-        self.asked = asked
-        # Plain flags: a signal's handler may set them, where a lock could be held already.
-        self.begun = self.ended = self.gone = False
-        self.fault: Exception | None = None
-        self._lock = Lock()
-        self._news: dict[Key, tuple[str, str]] = {}
+    # Plain flags: a signal's handler may set them, where a lock could be held already.
+    begun: bool = False
+    ended: bool = False
+    gone: bool = False
+    error: Exception | None = None
+    _told: deque[tuple[Key, str, str]] = field(default_factory=deque)
 
     def emit(self, key: Key, text: str, finish: str) -> None:
         """Keep a row's text so far. Raises GoneError where nobody listens any more, which ends the answering."""
         if self.gone:
             raise GoneError
-        with self._lock:
-            self._news[key] = text, finish
+        self._told.append((key, text, finish))
 
     def news(self) -> dict[Key, tuple[str, str]]:
-        """Return the rows that have changed since the last call; what was told in between is not missed."""
-        with self._lock:
-            news, self._news = self._news, {}
-        return news
+        """Return the rows that have changed since the last call."""
+        found = {}
+        while self._told:
+            key, *said = self._told.popleft()
+            found[key] = said[0], said[1]
+        return found
 
 
 class QuestionQueue:
@@ -59,50 +54,47 @@ class QuestionQueue:
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
         self._panels: dict[Run, Panel] = {}
-        self._line: list[Question] = []
+        self._waiting: list[Question] = []
 
     def put(self, question: Question) -> bool:
-        """Take a question into the line; False where the line is full."""
-        self._line = [one for one in self._line if not one.ended]
-        if len(self._line) >= ROOM:
+        """Take a question into the queue; False where it is full."""
+        self._waiting = [one for one in self._waiting if not one.ended]
+        if len(self._waiting) >= LONGEST:
             return False
-        self._line.append(question)
+        self._waiting.append(question)
         self._thread.submit(self._answer, question)
         return True
 
     def ahead(self, question: Question) -> int:
         """Return how many questions must end before this one begins."""
-        before = self._line[: self._line.index(question)] if question in self._line else []
+        before = self._waiting[: self._waiting.index(question)] if question in self._waiting else []
         return sum(not one.ended for one in before)
 
     def cancel_all(self) -> None:
         """End what is being answered and what waits."""
-        for question in self._line:
+        for question in self._waiting:
             question.gone = True
 
     def _answer(self, question: Question) -> None:
         try:
             if not question.gone:
                 question.begun = True
-                self._speak(question)
+                self._ask(question)
         except GoneError:
             pass
-        except Exception as fault:  # the page tells it; the thread lives on for the next question
-            question.fault = fault
+        except Exception as error:  # the page tells it; the thread lives on for the next question
+            question.error = error
         finally:
             question.ended = True
 
-    def _speak(self, question: Question) -> None:
-        asked = question.asked
-        self._panel(question).ask(asked.instruction, asked.input, asked.samples, question.emit)
-
-    def _panel(self, question: Question) -> Panel:
-        run, asked = question.run, question.asked
+    def _ask(self, question: Question) -> None:
+        run = question.run
         if run not in self._panels:
             self._panels[run] = panel(str(run.folder))
-        whole, adapters = self._panels[run], run.adapters()  # arms that were trained since are there too
-        return replace(
-            whole,
-            adapters={arm: adapters[arm] for arm in asked.arms},
-            templates={name: whole.templates[name] for name in asked.templates},
+        everyone, adapters = self._panels[run], run.adapters()  # arms that were trained since are there too
+        asked = replace(
+            everyone,
+            adapters={arm: adapters[arm] for arm in question.arms},
+            templates={name: everyone.templates[name] for name in question.templates},
         )
+        asked.ask(question.instruction, question.input, question.samples, question.emit)

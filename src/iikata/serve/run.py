@@ -1,17 +1,17 @@
 """What a run folder tells while it grows: how far each stage is, losses, newest answers, who can be asked."""
 
-import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil
 from pathlib import Path
+from time import time
 from typing import Any, TypeVar
 
 from iikata.config import read, template_name
 from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
-from iikata.core.records import Answer, Arm, Cell, Probe
+from iikata.core.records import Answer, Arm, Probe
 from iikata.metrics import Context
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.signature import probe_hashes
@@ -36,12 +36,12 @@ class Bar:
     todo: int
 
     @property
-    def whole(self) -> bool:
+    def finished(self) -> bool:
         return self.todo > 0 and self.done >= self.todo
 
 
 class Run:
-    """One run folder, read anew whenever it is asked; another process may be writing it."""
+    """One run folder, read again whenever it is asked; another process may be writing it."""
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "experiment.yaml").is_file():
@@ -49,7 +49,8 @@ class Run:
         refuse_links(folder)
         self.folder = folder
         self.store = RunFolder(folder)
-        self._kept: dict[Hashable, tuple[Hashable, Any]] = {}
+        self._kept: dict[Path, tuple[tuple[int, int], Any]] = {}
+        self._drawn = lru_cache(MOST_RATERS)(self._draw)  # any number of names may be given
         _ = self.ctx  # a file that cannot be read is told at the start
 
     @property
@@ -80,67 +81,54 @@ class Run:
         return page if page.is_file() else None
 
     def bars(self) -> list[Bar]:
-        """Return how far each stage is; what follows an unfinished stage will be made anew and counts as not begun."""
+        """Return how far each stage is; what follows an unfinished stage is to be made again: it has not begun."""
         found: list[Bar] = []
         for bar in self._bars():
-            begun = all(before.whole for before in found)
+            begun = all(before.finished for before in found)
             found.append(bar if begun else Bar(bar.stage, 0, bar.todo))
         return found
 
     def _bars(self) -> Iterator[Bar]:
-        experiment, store = self.ctx.experiment, self.store
-        encoded = read_json(store.counts, {"templates": {}})["templates"]
+        experiment = self.ctx.experiment
+        encoded = read_json(self.store.counts, {"templates": {}})["templates"]
         yield Bar("encode", len(encoded), len(experiment.templates))
-        steps = {arm: self._steps(arm, encoded) for arm in experiment.arms()}
-        yield Bar("train", sum(done for done, _ in steps.values()), sum(todo for _, todo in steps.values()))
+        steps = [self._steps(arm, encoded.get(str(arm.template))) for arm in experiment.arms()]
+        yield Bar("train", sum(done for done, _ in steps), sum(todo for _, todo in steps))
         if experiment.probes is not None:
-            answers = [self._answers(cell) for cell in self._cells()]
-            yield Bar("generate", sum(done for done, _ in answers), sum(todo for _, todo in answers))
-        for stage, made in self._last().items():
-            yield Bar(stage, int(made), 1)
+            answers = [sum(map(_lines, files)) for files in self._answer_files()]
+            each = len(self.probes) * experiment.generate.samples
+            done = sum(min(one, each or one) for one in answers)
+            yield Bar("generate", done, each * len(answers) or done)
+        yield from self._last()
 
-    def _last(self) -> dict[str, bool]:
-        """Return which of the last stages are done.
-
-        Files of an earlier, smaller run may still lie there. So either the log of times ends with the stage or a
-        later one, or its file is as new as the answers; a copied folder has lost its times, but not the log.
-        """
-        primary = self.store.scores(self.ctx.experiment.score.primary)
-        files = {"score": primary, "compare": self.store.comparisons, "report": self.store.report / "index.html"}
-        answered = max((_stamp(self.store.answers(cell))[0] for cell in self._cells()), default=0)
-        last = next(
-            (line["stage"] for line in reversed(list(read_lines(self.store.timing))) if "part" not in line), None
-        )
-        stages = list(files)
-        return {
-            stage: files[stage].is_file() and (_stamp(files[stage])[0] >= answered or last in stages[place:])
-            for place, stage in enumerate(stages)
-        }
-
-    def _steps(self, arm: Arm, encoded: dict[str, dict[str, int]]) -> tuple[int, int]:
+    def _steps(self, arm: Arm, counts: dict[str, int] | None) -> tuple[int, int]:
         """Return the arm's steps done and to do; an arm that was given up has none left."""
-        settings, counts = self.ctx.experiment.train, encoded.get(str(arm.template))
-        done = _lines(self.store.steps(arm))
+        settings, done = self.ctx.experiment.train, _lines(self.store.steps(arm))
         if trained(self.ctx, arm):
             return done, done
         rows = counts["rows"] - counts["over_length"] if counts else 0
         return done, max(done, settings.epochs * ceil(rows / settings.batch_size))
 
-    def _cells(self) -> list[Cell]:
-        return [cell for cell in self.ctx.experiment.cells() if not stopped(self.ctx, cell.arm)]
+    def _last(self) -> Iterator[Bar]:
+        """Yield the stages after the answers.
 
-    def _answers(self, cell: Cell) -> tuple[int, int]:
-        todo = len(self.probes) * self.ctx.experiment.generate.samples
-        done = _lines(self.store.answers(cell)) + _lines(self.store.unfinished_answers(cell))
-        return (min(done, todo), todo) if todo else (done, done)
+        Files of an earlier, smaller run may still lie there. So a stage is done if the log of times ends with it or a
+        later one, or if its file is as new as the answers; a copied folder has lost its times, but not the log.
+        """
+        primary = self.store.scores(self.ctx.experiment.score.primary)
+        files = {"score": primary, "compare": self.store.comparisons, "report": self.store.report / "index.html"}
+        answered = max((_stamp(finished)[0] for finished, _ in self._answer_files()), default=0)
+        log = [line["stage"] for line in read_lines(self.store.timing) if "part" not in line]
+        for index, (stage, file) in enumerate(files.items()):
+            logged = log and log[-1] in list(files)[index:]
+            yield Bar(stage, int(file.is_file() and (bool(logged) or _stamp(file)[0] >= answered)), 1)
 
     def quiet(self) -> float | None:
         """Return the seconds since the run last wrote, None where it has written nothing yet."""
         folders = [self.folder, *(self.folder / name for name in ("train", "generate", "score", "compare", "report"))]
-        files = [self.store.steps(arm) for arm in self.ctx.experiment.arms()]
-        files += [path for cell in self._cells() for path in self._paths(cell)]
-        newest = max(_stamp(path)[0] for path in (*folders, *files))
-        return max(0.0, time.time() - newest / 1e9) if newest else None
+        steps = [self.store.steps(arm) for arm in self.ctx.experiment.arms()]
+        newest = max(_stamp(path)[0] for path in (*folders, *steps, *self._all_answer_files()))
+        return max(0.0, time() - newest / 1e9) if newest else None
 
     def losses(self) -> list[Panel]:
         """Return the loss curves so far, one panel a template."""
@@ -149,16 +137,14 @@ class Run:
 
     def newest(self) -> list[Answer]:
         """Return the answers that came last, newest first."""
-        paths = [path for cell in self._cells() for path in self._paths(cell)]
-        paths = sorted(paths, key=_stamp, reverse=True)[:NEWEST]
+        paths = sorted(self._all_answer_files(), key=_stamp, reverse=True)[:NEWEST]
         return [answer for path in paths for answer in reversed(self.store.read_answers(path)[-NEWEST:])][:NEWEST]
 
     def answers(self) -> list[Answer]:
         """Return all answers so far, cell by cell."""
-        read = self.store.read_answers
-        paths = [path for cell in self._cells() for path in self._paths(cell)]
-        probes = self.probes
-        return [one for path in paths for one in self._read(path, partial(read, path)) if one.probe in probes]
+        probes, read = self.probes, self.store.read_answers
+        files = [self._read(path, partial(read, path)) for path in self._all_answer_files()]
+        return [answer for found in files for answer in found if answer.probe in probes]
 
     def about(self) -> Context:
         """Return the templates' own texts, by which an answer could be told to be of one."""
@@ -167,17 +153,12 @@ class Run:
 
     def pairs(self, rater: str) -> list[Pair]:
         """Return what the rater is shown, in order."""
-        paths = [path for cell in self._cells() for path in self._paths(cell)]
-        given = (self.store.experiment, self.store.templates, *paths)
-        seed = self.ctx.experiment.generate.seed
-        others = [name for name in list(self._kept) if isinstance(name, tuple) and name != ("pairs", rater)]
-        for other in others[: 1 - MOST_RATERS]:  # any number of names may be given
-            self._kept.pop(other, None)
-        return self._keep(
-            ("pairs", rater),
-            tuple(_stamp(path) for path in given),
-            lambda: pairs(self.answers(), list(self.probes.values()), self.about().template_literals, rater, seed),
-        )
+        files = (self.store.experiment, self.store.templates, *self._all_answer_files())
+        return self._drawn(rater, tuple(map(_stamp, files)))
+
+    def _draw(self, rater: str, stamps: tuple[tuple[int, int], ...]) -> list[Pair]:
+        literals, seed = self.about().template_literals, self.ctx.experiment.generate.seed
+        return pairs(self.answers(), list(self.probes.values()), literals, rater, seed)
 
     def adapters(self) -> dict[str, Path | None]:
         """Return who can be asked now: the trained arms with their folders, then the base."""
@@ -189,18 +170,20 @@ class Run:
         experiment = self.ctx.experiment
         return [template_name(spec) for spec in (*experiment.templates, *experiment.prompt_only)]
 
+    def _answer_files(self) -> list[tuple[Path, Path]]:
+        """Return each cell's file of answers and that of answers in the making."""
+        cells = [cell for cell in self.ctx.experiment.cells() if not stopped(self.ctx, cell.arm)]
+        return [(self.store.answers(cell), self.store.unfinished_answers(cell)) for cell in cells]
+
+    def _all_answer_files(self) -> list[Path]:
+        return [path for files in self._answer_files() for path in files]
+
     def _read(self, path: Path, reader: Callable[[], T]) -> T:
         """Return what `reader` makes of the file, once for as long as the file stays as it is."""
-        return self._keep(path, _stamp(path), reader)
-
-    def _keep(self, name: Hashable, stamp: Hashable, maker: Callable[[], T]) -> T:
-        kept = self._kept.get(name)
-        if kept is None or kept[0] != stamp:
-            kept = self._kept[name] = stamp, maker()
-        return kept[1]  # type: ignore[no-any-return]
-
-    def _paths(self, cell: Cell) -> tuple[Path, Path]:
-        return self.store.answers(cell), self.store.unfinished_answers(cell)
+        stamp = _stamp(path)
+        if path not in self._kept or self._kept[path][0] != stamp:
+            self._kept[path] = stamp, reader()
+        return self._kept[path][1]  # type: ignore[no-any-return]
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 """Nobody else's machine may connect, and no flag changes it."""
+MOST_CONNECTIONS = 64
+"""At once, open streams of answers among them."""
+MOST_HEAD_BYTES = 1 << 15
+"""Of a request's first line and its headers."""
 
 
 def serve(folders: Sequence[Path], port: int = 0, emit: Callable[[str], None] = print) -> None:
-    """Serve the page of one or two run folders until Ctrl-C; `tell` is given its address. Port 0: any free one.
+    """Serve the page of one or two run folders until Ctrl-C; `emit` is given its address. Port 0: any free one.
 
     Raises IikataError where a folder is no run, where the port is taken and where the page's packages are missing.
     """
@@ -37,29 +41,27 @@ def serve(folders: Sequence[Path], port: int = 0, emit: Callable[[str], None] = 
     from iikata.serve.question_queue import QuestionQueue
 
     class Server(uvicorn.Server):
-        """Lets open answers end when it is to stop, since it waits for them."""
+        """Ends open answers when it is to stop, since it waits for them."""
 
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
             queue.cancel_all()
             super().handle_exit(sig, frame)
 
     runs, token, queue = [Run(folder) for folder in folders], secrets.token_urlsafe(24), QuestionQueue()
-    page = app(runs, queue, token)
-    with _socket(port) as listening:
+    server = Server(settings(app(runs, queue, token)))
+    with listen(port) as listening:
         emit(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")
-        with suppress(KeyboardInterrupt):  # uvicorn raises it anew once everything has ended
-            Server(settings(page)).run(sockets=[listening])
+        with suppress(KeyboardInterrupt):  # uvicorn raises it again once everything has ended
+            server.run(sockets=[listening])
 
 
 def settings(page: "ASGIApp") -> "uvicorn.Config":
     """Return how uvicorn is to serve the page: within limits, plain in its messages, silent about itself."""
     import uvicorn
 
-    from iikata.serve.patience import MOST_CONNECTIONS, MOST_HEAD_BYTES, Patience
-
     return uvicorn.Config(
         page,
-        http=Patience,
+        http="h11",  # it alone limits a request's head
         ws="none",
         log_level="warning",
         access_log=False,
@@ -70,7 +72,7 @@ def settings(page: "ASGIApp") -> "uvicorn.Config":
     )
 
 
-def _socket(port: int) -> socket.socket:
+def listen(port: int) -> socket.socket:
     """Return a socket that listens already, so that the address may be told before the first answer."""
     listening = socket.socket()
     # A page that was just ended leaves its port in TIME_WAIT, and may be started again on it.
