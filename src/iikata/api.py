@@ -62,7 +62,7 @@ class Run:
 
     @property
     def verdict(self) -> Mapping[str, Any]:
-        """`template_matters`, `lora_needed`, `sentence_en`, `sentence_ja` and what they are about."""
+        """Whether the factor matters, the prompt must match, LoRA was needed; short answers, advice, sentences."""
         return dict(self.comparisons_json["verdict"])
 
     @property
@@ -98,9 +98,14 @@ class Run:
         return f"Run({str(self.folder)!r}): {self.verdict['sentence_en']}"
 
     def _repr_html_(self) -> str:
+        from iikata.stats.short import first_lines
+
         verdict = self.verdict
-        answers = {"Does the template matter?": "template_matters", "Was LoRA needed?": "lora_needed"}
-        lines = "".join(f"<p><b>{text}</b> {html.escape(str(verdict[key]))}</p>" for text, key in answers.items())
+        lines = "".join(
+            f'<p lang="{language}">{html.escape(line)}</p>'
+            for language in ("en", "ja")
+            for line in first_lines(verdict, language)
+        )
         sentences = "".join(
             f'<p lang="{language}">{html.escape(verdict[f"sentence_{language}"])}</p>' for language in ("en", "ja")
         )
@@ -154,11 +159,15 @@ def compare(
     *,
     alpha: float = 0.05,
     better: str | None = None,
+    factor: str | None = None,
+    others: str | None = None,
+    choosing_seeds: Sequence[int] = (),
 ) -> Result:
     """Compare scores of any tool: a file, or score lines as dicts or records; `metric` is the one that decides.
 
     `margin` is the smallest difference that would matter, declared beforehand. `better` ("higher", "lower") is for a
-    metric that iikata does not know. Raises IikataError as `iikata compare --scores` does.
+    metric that iikata does not know. `factor`, `others` and `choosing_seeds` are compare.factor and so on of an
+    experiment. Raises IikataError as `iikata compare --scores` does.
     """
     from iikata.metrics import METRICS, RATED
     from iikata.stats import MetricInfo, read_table
@@ -173,6 +182,9 @@ def compare(
         {} if margin is None else {metric: margin},
         alpha,
         better={metric: better} if better else {},
+        factor=factor,
+        others=others,
+        choosing_seeds=choosing_seeds,
     )
 
 

@@ -1,5 +1,6 @@
 """The Python face gives what the commands give, as objects and tables."""
 
+import html
 import json
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def test_a_run_has_the_verdict_comparisons_scores_and_answers_that_lie_in_its_fo
 
 def test_a_notebook_shows_the_verdict_and_what_a_model_wrote_as_text(made):
     run, _ = made
-    assert run.verdict["template_matters"] in run._repr_html_()
+    assert html.escape(run.verdict["advice_en"]) in run._repr_html_()
     table = iikata.Table([{"text": "<script>alert(1)</script>", "n": 1}, {"more": 2}])
     assert table.columns == ["text", "n", "more"]
     assert "<script>" not in table._repr_html_()

@@ -1,13 +1,15 @@
 """Any factor, on scores alone: levels as they are, the best of each, averages, mixtures; and what is refused."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from made_scores import NUMBER, made, normal
 
+from iikata.cli import main
 from iikata.core.errors import IikataError
-from iikata.core.records import Gate, Score
+from iikata.core.records import Gate, Score, plain
 from iikata.stats import compare
 from iikata.stats.pairing import choosing_third
 
@@ -164,3 +166,18 @@ def test_what_cannot_be_told_apart_is_refused():
 def test_a_factor_that_does_not_vary_is_refused_by_name():
     with pytest.raises(IikataError, match=f'"train.epochs" does not vary.*{LR}'):
         compared(grid({("alpaca", "1e-4"): 0.2, ("alpaca", "3e-4"): 0.9}), factor="train.epochs")
+
+
+def test_the_command_asks_about_a_factor_and_begins_with_the_short_answers(tmp_path, capsys):
+    path = tmp_path / "scores.jsonl"
+    path.write_text("".join(json.dumps(plain(score)) + "\n" for score in grid(MEANS, S=6)), encoding="utf-8")
+    asked = ["compare", "--scores", str(path), "--metric", "m", "--margin", "0.1"]
+    assert main(asked) == 1
+    assert "more than template varies" in capsys.readouterr().err
+    assert main([*asked, "--others", "best", "--choosing-seeds", "0", "1"]) == 0
+    first, _, _, advice = [line for line in capsys.readouterr().out.splitlines() if "not declared" not in line][:4]
+    assert first.startswith("Does the template matter? Yes: alpaca+lr3e-4 beats native+lr1e-3 by ")
+    assert advice.startswith("Train with alpaca+lr3e-4, not native+lr1e-3.")
+    assert main([*asked, "--factor", LR, "--others", "average", "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)["verdict"]
+    assert (verdict["factor"], verdict["factor_matters"]) == (LR, "MATTERS")

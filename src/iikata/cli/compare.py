@@ -8,6 +8,7 @@ from iikata.core.errors import IikataError
 from iikata.metrics import METRICS, RATED
 from iikata.stats import MetricInfo, Result, read_table
 from iikata.stats import compare as compared
+from iikata.stats.short import first_lines
 
 
 def compare_files(given: argparse.Namespace) -> None:
@@ -28,7 +29,9 @@ def compare_files(given: argparse.Namespace) -> None:
             print(f"{path}: {warning}")
         if unscored := result.left_out["scores_without_number"].get(given.metric):
             print(f"{path}: {unscored} scores of {given.metric} are no number; what cannot be paired is left out")
-        print(f"{path}: {result.verdict[f'sentence_{language(given.lang)}']}")
+        told = language(given.lang)
+        print(*first_lines(result.verdict, told), sep="\n")
+        print(f"{path}: {result.verdict[f'sentence_{told}']}")
 
 
 def _check_numbers(given: argparse.Namespace) -> None:
@@ -61,4 +64,5 @@ def _result(path: Path, given: argparse.Namespace) -> Result:
         )
     better = {given.metric: given.better} if given.better else {}
     margins = {} if given.margin is None else {given.metric: given.margin}
-    return compared(table, metrics, given.metric, margins, given.alpha, better=better)
+    factors = {"factor": given.factor, "others": given.others, "choosing_seeds": given.choosing_seeds or ()}
+    return compared(table, metrics, given.metric, margins, given.alpha, better=better, **factors)

@@ -93,6 +93,15 @@ def _stage(verbs, stage: str, text: str) -> None:  # type: ignore[no-untyped-def
     if stage == "compare":
         verb.add_argument("--scores", nargs="+", metavar="FILE", help="score files (JSON lines) from any tool")
         verb.add_argument("--metric", metavar="M", help="the primary metric")
+        verb.add_argument("--factor", metavar="NAME", help="what is compared, where more than one setting varies")
+        verb.add_argument("--others", choices=("best", "average", "each"), help="how to deal with the other settings")
+        verb.add_argument(
+            "--choosing-seeds",
+            nargs="+",
+            type=int,
+            metavar="S",
+            help="seeds that --others best chooses on, never tested",
+        )
         verb.add_argument("--margin", type=float, metavar="X", help="largest difference that does not matter")
         verb.add_argument("--alpha", type=float, default=0.05, help="share of false alarms to live with")
         verb.add_argument(

@@ -142,10 +142,12 @@ def read_shown(pipeline: "Pipeline", template: str) -> list[dict[str, Any]]:
 def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
     """Print the verdict and where the report is."""
     from iikata.run_folder import read_json
+    from iikata.stats.short import first_lines
 
     store = pipeline.context.store
     verdict = read_json(store.comparisons)["verdict"]
-    print(f"\n{verdict[f'sentence_{language(asked)}']}\n")
+    told = language(asked)
+    print("", *first_lines(verdict, told), "", verdict[f"sentence_{told}"], "", sep="\n")
     page = store.report / "index.html"
     if page.is_file():
         print(f"report: {page}", file=sys.stdout)

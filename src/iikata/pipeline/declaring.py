@@ -115,6 +115,7 @@ def shown(result: Result, first: Mapping[str, Any] | None, at: str, found: Seque
                 # This margin was not declared beforehand, so the sentence may not call it so.
                 now = now.replace(*words["margin_changed"].split("|"))
             verdict[f"sentence_{language}"] = join.join([*said, words["now"].format(sentence=now)])
+            verdict[f"advice_{language}"] = join.join([said[0], result.verdict[f"advice_{language}"]])
     before = {_of(one): one["verdict"] for one in first["comparisons"]} if first else {}
     comparisons = []
     for one in result.comparisons:
@@ -135,7 +136,10 @@ def late(result: Result) -> Result:
     return replace(result, verdict={**result.verdict, **said}, warnings=warnings)
 
 
-FIRST = ("template_matters", "lora_needed", "sentence_en", "sentence_ja", "metric", "margin")
+FIRST = (
+    *("template_matters", "factor_matters", "prompt_must_match", "lora_needed", "metric", "margin"),
+    *("sentence_en", "sentence_ja", "advice_en", "advice_ja", "short_en", "short_ja"),
+)
 
 
 def told(found: Sequence[Mapping[str, str]], language: str = "en", most: int = 8) -> str:

@@ -13,6 +13,7 @@ from iikata.metrics.judge import Judge
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.signature import probe_hashes
 from iikata.run_folder import read_json
+from iikata.stats.short import SAID
 
 ANEW = "iikata run makes it anew."
 FREE = {"train": {"seeds", "checkpoint_seconds"}, "generate": {"samples"}}
@@ -127,7 +128,7 @@ def read_comparisons(ctx: RunContext) -> dict[str, Any] | None:
     found = object_of(path, {"comparisons": list, "verdict": dict, "left_out": dict, "warnings": list, "cells": list})
     names = {field.name for field in fields(Comparison)}
     odd = [n for n, one in enumerate(found["comparisons"], 1) if not isinstance(one, dict) or set(one) != names]
-    if odd or not {"sentence_en", "sentence_ja"} <= found["verdict"].keys():
+    if odd or not found["verdict"].keys() >= SAID:
         what = f"comparison {odd[0]}" if odd else "the verdict"
         raise IikataError(f"{path}: {what} is not whole. iikata compare makes it anew.")
     return found

@@ -5,10 +5,13 @@ from typing import Any
 
 from iikata.core.records import Comparison
 from iikata.stats.metric import MetricInfo
+from iikata.stats.phrases import FACTOR
 from iikata.stats.sentence import Speaker, improved, widest
-from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, SHORT
+from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
 MOST_CHARACTERS = 140
+SAID = {f"{part}_{language}" for part in ("sentence", "advice", "short") for language in LANGUAGES}
+"""What a verdict says, in both languages."""
 
 
 class ShortAnswers:
@@ -131,6 +134,16 @@ class ShortAnswers:
         name, subject = c.gates[0]["name"], c.gates[0]["subject"]
         said = GATES_SHORT.get(name, (name, name))[LANGUAGES.index(self.language)]
         return self.words["of"].format(said=said, subject=shortened(subject, longest)) if subject else said
+
+
+def first_lines(verdict: Mapping[str, Any], language: str) -> list[str]:
+    """Return what a reader needs first: each question with its short answer, and the advice."""
+    factor = FACTOR[language].get(verdict["factor"], (verdict["factor"],))[0]
+    asked = [question.format(factor=factor) for question in QUESTIONS[language]]
+    answers = verdict[f"short_{language}"].split("\n")
+    return [f"{question} {answer}" for question, answer in zip(asked, answers, strict=True)] + [
+        verdict[f"advice_{language}"]
+    ]
 
 
 def gains(c: Comparison) -> bool:

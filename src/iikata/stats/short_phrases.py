@@ -2,6 +2,10 @@
 
 # ruff: noqa: E501  (a sentence is easier to check whole than cut at a column)
 
+QUESTIONS = {
+    "en": ("Does {factor} matter?", "Must the prompt match?", "Was LoRA needed?"),
+    "ja": ("{factor}は影響するか。", "学習時と同じテンプレートで尋ねるべきか。", "LoRA は必要だったか。"),
+}
 SHORT = {
     "en": {
         "rows_only": "On these {n_clusters} only: ",
