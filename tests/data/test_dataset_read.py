@@ -267,7 +267,7 @@ def test_file_wins_over_a_hub_id_and_a_missing_file_is_no_hub_id(monkeypatch, tm
     with pytest.raises(IikataError, match=r"^owner/rows.json: no such file"):
         read(DataSettings(train="owner/rows.json"), tmp_path)
     (tmp_path / "rows.v2").mkdir()
-    with pytest.raises(IikataError, match=r"^rows.v2 is a folder; name a file in it"):
+    with pytest.raises(IikataError, match=r"^rows.v2: a folder where a file belongs"):
         read(DataSettings(train="rows.v2"), tmp_path)
 
 

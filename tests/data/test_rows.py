@@ -125,5 +125,7 @@ def test_broken_file_is_named_with_its_line(tmp_path, name, data, message):
 
 def test_missing_file_is_told_with_one_that_is_spelled_alike(tmp_path):
     (tmp_path / "train.jsonl").touch()
-    with pytest.raises(IikataError, match=r'^trian.jsonl: no such file \(did you mean "train.jsonl"\?\).$'):
+    with pytest.raises(
+        IikataError, match=r'^trian.jsonl: no such file \(did you mean "train.jsonl"\?\)\. Name another file\.$'
+    ):
         read_rows(tmp_path / "trian.jsonl", "trian.jsonl")

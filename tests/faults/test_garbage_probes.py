@@ -130,11 +130,11 @@ def test_broken_probes_are_refused_at_their_line(tmp_path, refuse, name):
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda path: path.mkdir(), ["is a folder", "name a file in it"]),
-        (os.mkfifo, ["is a pipe or a device", "write it to a file"]),
-        (lambda path: path.symlink_to("/dev/zero"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.mkdir(), ["a folder where", "Name another file"]),
+        (os.mkfifo, ["a pipe or a device", "save it first"]),
+        (lambda path: path.symlink_to("/dev/zero"), ["a pipe or a device", "save it first"]),
         (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
-        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name the file itself"]),
+        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name another file"]),
         (lambda path: None, ["no such file", 'did you mean "probes.jsonl"?']),
     ],
     ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing", "nothing"],

@@ -199,11 +199,11 @@ def test_broken_validation_file_is_refused_as_training_rows_are(tmp_path, refuse
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        (lambda path: path.mkdir(), ["is a folder", "name a file in it"]),
-        (os.mkfifo, ["is a pipe or a device", "write it to a file"]),
-        (lambda path: path.symlink_to("/dev/zero"), ["is a pipe or a device", "write it to a file"]),
+        (lambda path: path.mkdir(), ["a folder where", "Name another file"]),
+        (os.mkfifo, ["a pipe or a device", "save it first"]),
+        (lambda path: path.symlink_to("/dev/zero"), ["a pipe or a device", "save it first"]),
         (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
-        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name the file itself"]),
+        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name another file"]),
     ],
     ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing"],
 )
@@ -216,7 +216,7 @@ def test_file_larger_than_any_memory_is_refused_unread(tmp_path, tally):
     tally("inputs tried")
     with (tmp_path / "rows.jsonl").open("wb") as file:
         file.truncate(50_000_000_000)  # a hole: no disk is used
-    with pytest.raises(IikataError, match=r"rows\.jsonl is larger than 2,000,000,000 bytes"):
+    with pytest.raises(IikataError, match=r"rows\.jsonl: larger than 2,000,000,000 bytes"):
         read(DataSettings(train="rows.jsonl"), tmp_path)
 
 

@@ -1,7 +1,6 @@
 """What the user declares: an experiment as validated settings, read from YAML with line numbers."""
 
 from iikata.config.document import dump, wide
-from iikata.config.files import near_file, read_text, size
 from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.config.read import declare, parse, read, schema
 from iikata.config.settings import (
@@ -31,12 +30,9 @@ __all__ = [
     "declare",
     "dump",
     "local_path",
-    "near_file",
     "parse",
     "read",
-    "read_text",
     "schema",
-    "size",
     "template_name",
     "wide",
 ]

@@ -3,12 +3,12 @@
 import io
 import re
 import warnings
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.constructor import ConstructorError, DuplicateKeyError, RoundTripConstructor, SafeConstructor
+from ruamel.yaml.constructor import ConstructorError, RoundTripConstructor, SafeConstructor
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import ScalarNode
 from ruamel.yaml.reader import ReaderError
 
 from iikata.core.errors import IikataError
@@ -19,18 +19,17 @@ if TYPE_CHECKING:
 Key = tuple[str | int, ...]
 """Where a value is: ("train", "lora", "r"), ("templates", 0)."""
 TAG = "tag:yaml.org,2002:"
-CURE = "Check the quotes, brackets and indentation there."
-CURES = {
+FIX = "Check the quotes, brackets and indentation there."
+FIXES = {
     "that cannot start any token": "Indent with spaces, not tabs; put text that begins with @ ` % in quotes.",
     "mapping values are not allowed": 'Put text that holds ": " in quotes, and check the indentation.',
     "expected <block end>": "Check the indentation.",
     "undefined alias": "Put text that begins with * in quotes.",
     "another document": "Write one experiment a file, without a second ---.",
-    "put text in quotes": "",
-    "leave it out": "",
+    "found duplicate key": "Keep one of them.",
+    "cannot be read as": "Put text in quotes.",
+    "is not used here": "Leave it out.",
 }
-
-
 _WIDE = str.maketrans(
     {"：": ": ", "，": ", ", "、": ", ", "［": "[", "］": "]", "｛": "{", "｝": "}", "＃": "#", "\u3000": " "}
 )
@@ -44,23 +43,8 @@ def wide(text: str) -> str:
     return f" Its punctuation is full-width; YAML wants {short(meant)}" if meant != text else ""
 
 
-def _number(kind: str) -> Callable[[Any, Any], Any]:
-    read = getattr(SafeConstructor, f"construct_yaml_{kind}")
-
-    def construct(constructor: Any, node: Any) -> Any:
-        try:
-            value = read(constructor, node)
-            str(value)  # Python writes no number of more than 4300 digits
-            return value
-        except (ValueError, LookupError):
-            seen = f"{short(node.value)} cannot be read as {kind}; put text in quotes"
-            raise ConstructorError(None, None, seen, node.start_mark) from None
-
-    return construct
-
-
 def _unknown(constructor: Any, node: Any) -> Any:
-    raise ConstructorError(None, None, f"the tag {short(node.tag)} is not used here; leave it out", node.start_mark)
+    raise ConstructorError(None, None, f"the tag {short(node.tag)} is not used here", node.start_mark)
 
 
 class _Constructor(RoundTripConstructor):
@@ -69,14 +53,21 @@ class _Constructor(RoundTripConstructor):
     yaml_multi_constructors: dict[str, Any] = {}  # noqa: RUF012
     yaml_constructors: dict[str | None, Any] = {  # noqa: RUF012
         # YAML 1.2 has no dates: 2024-01-01 is text, as a revision or a name may be.
-        **dict.fromkeys(
-            [TAG + kind for kind in ("str", "timestamp", "value", "merge")], SafeConstructor.construct_yaml_str
-        ),
-        **{TAG + kind: _number(kind) for kind in ("null", "bool", "int", "float")},
-        TAG + "map": RoundTripConstructor.construct_yaml_map,
-        TAG + "seq": RoundTripConstructor.construct_yaml_seq,
+        **{TAG + kind: SafeConstructor.construct_yaml_str for kind in ("str", "timestamp", "value", "merge")},
+        **{TAG + kind: getattr(SafeConstructor, f"construct_yaml_{kind}") for kind in ("null", "bool", "int", "float")},
+        **{TAG + kind: getattr(RoundTripConstructor, f"construct_yaml_{kind}") for kind in ("map", "seq")},
         None: _unknown,
     }
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(node, ScalarNode):
+                str(value)  # Python writes no number of more than 4300 digits
+            return value
+        except (ValueError, LookupError):
+            seen = f"{short(node.value)} cannot be read as {node.tag.removeprefix(TAG)}"
+            raise ConstructorError(None, None, seen, node.start_mark) from None
 
 
 def load(text: str, name: str) -> Any:
@@ -86,42 +77,32 @@ def load(text: str, name: str) -> Any:
     try:
         with warnings.catch_warnings(action="ignore"):
             return yaml.load(io.StringIO(text))
-    except DuplicateKeyError as error:
-        key = re.search('key "(.*?)" with', error.problem or "", re.DOTALL)
-        raise IikataError(
-            f'{_place(name, error)}: "{short(key[1] if key else "")}" is there twice; keep one.'
-        ) from None
     except MarkedYAMLError as error:
-        problem = f"{error.problem or ''} {error.context or ''}".strip()
-        cure = next((cure for words, cure in CURES.items() if words in problem), CURE)
-        raise IikataError(
-            f"{key_line(text, name)}{_place(name, error)}: YAML syntax: {problem:.300}. {cure}".rstrip()
-        ) from None
+        mark = error.problem_mark or error.context_mark
+        place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else f"{name}:1:1"
+        problem = f"{error.problem or ''} {error.context or ''}".partition(" with value ")[0].strip()
+        fix = next((fix for words, fix in FIXES.items() if words in problem), FIX)
+        said = f"{key_line(text, name)}{place}: YAML syntax: {problem:.300}. {fix}"
     except ReaderError as error:
-        before = text[: error.position]
-        place = f"{name}:{before.count(chr(10)) + 1}:{error.position - before.rfind(chr(10))}"
-        seen = f"the control character {chr(error.character)!r} was seen"
-        raise IikataError(f"{place}: {seen}; write it as an escape in double quotes, or remove it.") from None
+        place = _place(text, error.position, name)
+        said = f"{place}: the control character {chr(error.character)!r} was seen; write it as an escape, or remove it."
     except RecursionError:
-        raise IikataError(f"{name}:1:1: nested too deeply. Compare it with iikata schema.") from None
+        said = f"{name}:1:1: nested too deeply. Compare it with iikata schema."
     except (YAMLError, ValueError, LookupError, TypeError, AttributeError, AssertionError) as error:
         # The library meets some broken files with its own faults.
-        raise IikataError(f"{name}:1:1: not YAML ({short(error)}). Compare it with iikata schema.") from None
+        said = f"{name}:1:1: not YAML ({short(error)}). Compare it with iikata schema."
+    raise IikataError(said)
 
 
 def key_line(text: str, name: str) -> str:
     """Return the line that names what YAML does not take for `key: value` and people do; "" where there is none."""
     found = _KEY.search(text)
-    if found is None:
-        return ""
-    before = text[: found.end()]
-    place = f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10)) - 1}"
-    return f"{place}: write a half-width colon and a blank behind the name, `name: value`, after plain blanks.\n"
+    advice = "write a half-width colon and a blank behind the name, `name: value`, after plain blanks"
+    return f"{_place(text, found.end() - 1, name)}: {advice}.\n" if found else ""
 
 
-def _place(name: str, error: MarkedYAMLError) -> str:
-    mark = error.problem_mark or error.context_mark
-    return f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else f"{name}:1:1"
+def _place(text: str, offset: int, name: str) -> str:
+    return f"{name}:{text.count(chr(10), 0, offset) + 1}:{offset - text.rfind(chr(10), 0, offset)}"
 
 
 def position(values: Any, key: Key, of_name: bool = False) -> str:

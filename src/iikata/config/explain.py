@@ -1,8 +1,7 @@
 """Say in plain words what pydantic found wrong, by the setting's name."""
 
-import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, get_args
 
 from pydantic import ValidationError
@@ -11,7 +10,7 @@ from pydantic.fields import FieldInfo
 from iikata.config.document import Key, short, wide
 from iikata.config.other_names import meant
 from iikata.config.settings import Experiment, Settings
-from iikata.core.registry import did_you_mean
+from iikata.core.registry import did_you_mean, nearest
 
 ABOUT_NAMES = ("extra_forbidden", "missing", "invalid_key")
 """Errors that are shown at a setting's name, others at its value."""
@@ -24,9 +23,9 @@ def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, st
         if kind == "extra_forbidden":
             message = _unknown(key)
         elif kind == "missing":
-            missing = (*key, detail["loc"][-1])
-            meaning = _fields(key)[str(missing[-1])].description or ""
-            message = f"{_dotted(missing)} is missing: {' '.join(meaning.split())}"
+            name = str(detail["loc"][-1])
+            meaning = _fields(key)[name].description or ""
+            message = f"{_dotted((*key, name))} is missing: {' '.join(meaning.split())}"
         else:
             message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {_allowed(detail, key)}."
         yield key, kind in ABOUT_NAMES, message
@@ -67,44 +66,39 @@ def _allowed(detail: Any, key: Key) -> str:
     if detail["type"] == "model_type":
         return f"settings are allowed: {', '.join(_fields(key))}"
     said = re.sub("^(Input|Value|String|Keys) should", "it should", detail["msg"].removeprefix("Value error, "))
+    said = said.replace("a valid tuple", "a list")
     if detail["type"] == "literal_error":
         said += did_you_mean(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     return said + " (put it in quotes)" * (detail["type"] == "string_type")
 
 
+def _unknown(key: Key) -> str:
+    name, known = str(key[-1]), list(_fields(key[:-1]))
+    every = {dotted.rpartition(".")[2]: dotted for dotted in dotted_names()}
+    near = meant(_dotted(key[:-1]), name) or every.get(name) or nearest(name, known)
+    near = near or every.get(nearest(name, every, 0.8) or "")
+    hint = f' (did you mean "{near}"?)' if near else ""
+    return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}.{wide(name)}"
+
+
+def dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:
+    """Yield every setting's name, as `train.lora.r`."""
+    for name, field in section.model_fields.items():
+        yield before + name
+        if below := _section(field):
+            yield from dotted_names(below, f"{before}{name}.")
+
+
 def _fields(key: Key) -> dict[str, FieldInfo]:
     """Return the settings in the section `key`; none where it is no section."""
-    section: Any = Experiment
+    section: type[Settings] | None = Experiment
     for part in key:
-        field = section.model_fields.get(part)
+        field = section.model_fields.get(str(part)) if section else None
         section = _section(field) if field else None
-        if section is None:
-            return {}
-    return section.model_fields
+    return section.model_fields if section else {}
 
 
 def _section(field: FieldInfo) -> type[Settings] | None:
     """Return the section that the setting is, optional or not."""
     kinds = get_args(field.annotation) or (field.annotation,)
     return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
-
-
-def _unknown(key: Key) -> str:
-    name, known = str(key[-1]), list(_fields(key[:-1]))
-    every = {dotted.rpartition(".")[2]: dotted for dotted in _dotted_names()}
-    other = meant(_dotted(key[:-1]), name) or every.get(name)
-    hint = f' (did you mean "{other}"?)' if other else did_you_mean(name, known) or _elsewhere(name, every)
-    return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}.{wide(name)}"
-
-
-def _elsewhere(name: str, every: Mapping[str, str]) -> str:
-    """Return the hint at a setting of another section that is spelled almost so."""
-    near = difflib.get_close_matches(name, every, n=1, cutoff=0.8)
-    return f' (did you mean "{every[near[0]]}"?)' if near else ""
-
-
-def _dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:
-    for name, field in section.model_fields.items():
-        yield before + name
-        if (below := _section(field)) is not None:
-            yield from _dotted_names(below, f"{before}{name}.")

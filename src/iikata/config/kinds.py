@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WrapValidator
 
 FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff'
 SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
@@ -14,12 +14,24 @@ MOST_NAME, MOST_NAME_BYTES = 80, 200
 
 
 def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
-    """Raise ValueError where a value stands twice."""
+    """Raise ValueError where a value is there twice."""
     seen: set[Any] = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"each is allowed once, and {value} stands twice{reason}")
+            raise ValueError(f"each is allowed once, and {value} is there twice{reason}")
         seen.add(value)
+
+
+def _says(allowed: str) -> Any:
+    """Say what is allowed in these words, where a union's own would be one sentence for each of its kinds."""
+
+    def checked(value: Any, check: Any) -> Any:
+        try:
+            return check(value)
+        except ValidationError:
+            raise ValueError(f"{allowed} is allowed") from None
+
+    return WrapValidator(checked)
 
 
 def _one_line(text: str) -> str:
@@ -28,10 +40,15 @@ def _one_line(text: str) -> str:
     return text
 
 
-def _fits_a_file_name(name: str) -> str:
+def fits_a_file_name(name: str) -> bool:
+    """Return whether a name can be part of a file name."""
+    return bool(re.fullmatch(SAFE_NAME, name))
+
+
+def _name(name: str) -> str:
     if len(name) > MOST_NAME or len(name.encode()) > MOST_NAME_BYTES:
         raise ValueError(f"at most {MOST_NAME} characters and {MOST_NAME_BYTES} bytes in UTF-8 are allowed")
-    if not re.fullmatch(SAFE_NAME, name):
+    if not fits_a_file_name(name):
         raise ValueError("a name that can be part of a file name is allowed")
     return name
 
@@ -50,16 +67,11 @@ def _endpoint(url: str) -> str:
     )
 
 
-def _several(value: Any) -> Any:
-    """Take one thing for a list of one, and a list for a tuple."""
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         more = f"; [0, ..., {value - 1}] for {value} seeds" * (value > 1)
         raise ValueError(f"a list is needed: [{value}] for the seed {value}{more}")
-    return _several(value)
+    return value
 
 
 def _each_once(values: tuple[int, ...]) -> tuple[int, ...]:
@@ -67,33 +79,10 @@ def _each_once(values: tuple[int, ...]) -> tuple[int, ...]:
     return values
 
 
-def _short_for(names: dict[str, str]) -> Any:
+def _short_for(**names: str) -> Any:
     """Take the names that other tools have for a value too."""
-    return BeforeValidator(lambda value: names.get(str(value).lower().removeprefix("torch."), value))
-
-
-def _held_out(value: Any) -> Any:
-    if value is None:
-        return value
-    share = isinstance(value, float) and 0 < value < 1
-    if share or (type(value) is int and value >= 0) or (isinstance(value, str) and value):
-        return value
-    raise ValueError("a number of rows (0 for none), a share between 0 and 1, or a file is allowed")
-
-
-def _modules(value: Any) -> Any:
-    if isinstance(value, list | tuple) and value and all(isinstance(name, str) for name in value):
-        return tuple(value)
-    if value in ("auto", "all-linear"):
-        return value
-    raise ValueError("auto, all-linear or a list of module names is allowed")
-
-
-def _margin(value: Any) -> Any:
-    values = value.values() if isinstance(value, dict) else [value]
-    if all(type(number) in (int, float) and 0 < number < float("inf") for number in values):
-        return value
-    raise ValueError("a number above 0, or metric names with a number above 0 each, is allowed")
+    other = {name: value for value, several in names.items() for name in several.split()}
+    return BeforeValidator(lambda value: other.get(str(value).lower().removeprefix("torch."), value))
 
 
 Count = Annotated[int, Field(ge=1, lt=2**31)]
@@ -102,41 +91,37 @@ CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
 Above0 = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one_line)]
-Name = Annotated[
-    str, AfterValidator(_fits_a_file_name), Field(json_schema_extra={"pattern": SAFE_NAME, "maxLength": MOST_NAME})
-]
+Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": SAFE_NAME, "maxLength": MOST_NAME})]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
-OneOrMore = BeforeValidator(_several, json_schema_input_type=str | list[str])
-AnyTexts = Annotated[tuple[Text, ...], OneOrMore]
-Texts = Annotated[tuple[Text, ...], OneOrMore, Field(min_length=1)]
+AnyTexts = Annotated[
+    tuple[Text, ...],
+    Field(strict=False),
+    BeforeValidator(
+        lambda value: value if isinstance(value, list | tuple) else [value], json_schema_input_type=str | list[str]
+    ),
+]
+"""One text stands for a list of one."""
+Texts = Annotated[AnyTexts, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[
-    tuple[Seed, ...],
-    BeforeValidator(_seeds, json_schema_input_type=list[int]),
-    Field(min_length=1),
-    AfterValidator(_each_once),
+    tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_seeds), AfterValidator(_each_once)
 ]
-HeldOut = Annotated[int | float | Text | None, BeforeValidator(_held_out)]
+HeldOut = Annotated[
+    Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Text | None,
+    _says("a number of rows (0 for none), a share between 0 and 1, or a file"),
+]
 Modules = Annotated[
-    Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)],
-    BeforeValidator(_modules, json_schema_input_type=Literal["auto", "all-linear"] | list[str]),
+    Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)],
+    _says("auto, all-linear or a list of module names"),
 ]
-Margin = Annotated[float | dict[str, float], BeforeValidator(_margin)]
+Margin = Annotated[Above0 | dict[str, Above0], _says("a number above 0, or metric names with a number above 0 each,")]
 Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
-    _short_for(
-        {"bf16": "bfloat16"}
-        | dict.fromkeys(("fp16", "half", "float16", "f16"), "float16")
-        | dict.fromkeys(("fp32", "float", "full", "float32", "f32"), "float32")
-    ),
+    _short_for(bfloat16="bfloat16 bf16", float16="float16 fp16 half f16", float32="float32 fp32 float full f32"),
 ]
 Quantize = Annotated[
     Literal["none", "8bit", "4bit"],
-    _short_for(
-        dict.fromkeys(("8", "int8", "8-bit"), "8bit")
-        | dict.fromkeys(("4", "int4", "4-bit", "nf4"), "4bit")
-        | dict.fromkeys(("false", "null", "no"), "none")
-    ),
+    _short_for(**{"8bit": "8 int8 8-bit", "4bit": "4 int4 4-bit nf4", "none": "false null no"}),
 ]
-Schedule = Annotated[Literal["linear", "cosine", "constant"], _short_for({"constant_with_warmup": "constant"})]
+Schedule = Annotated[Literal["linear", "cosine", "constant"], _short_for(constant="constant_with_warmup")]
 """After the warm-up: constant_with_warmup is what constant does here."""

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from iikata.config.document import Key, key_line, load, position, short
 from iikata.config.explain import explain
-from iikata.config.files import read_text
 from iikata.config.settings import Experiment
 from iikata.core.errors import IikataError
+from iikata.core.files import read_text
 
 MOST_BYTES = 200_000
 """Some seconds of reading at worst."""
@@ -25,7 +25,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     everything wrong, a line each: `file:line:column: what was seen; what is allowed`.
     """
     path = Path(path)
-    return parse(read_text(path, most_bytes=MOST_BYTES), str(path), path.absolute().parent, overrides)
+    return parse(read_text(path, MOST_BYTES), str(path), path.absolute().parent, overrides)
 
 
 def parse(text: str, shown: str, folder: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -51,24 +51,21 @@ def declare(
     Raises one IikataError for all that is wrong, each at its place: that of `places` (a flag that gave the value),
     or the line of the file `shown` that `load` read it from.
     """
+
+    def place(key: Key, of_name: bool = False) -> str:
+        given = [(places or {})[key[:end]] for end in range(len(key), 0, -1) if key[:end] in (places or {})]
+        return given[0] if given else f"{shown}:{position(values, key, of_name)}" if shown else ""
+
     try:
         experiment = Experiment.model_validate(values)
     except ValidationError as error:
-        told = [
-            (_place(key, of_name, values, places or {}, shown), said) for key, of_name, said in explain(error, values)
-        ]
+        told = [(place(key, of_name), said) for key, of_name, said in explain(error, values)]
         told.sort(key=lambda fault: [int(n) for n in re.findall(r":(\d+)", fault[0])[-2:]])
-        lines = [f"{place}: {message}" if place else message for place, message in told[:MOST_FAULTS]]
+        lines = [f"{where}: {said}" if where else said for where, said in told[:MOST_FAULTS]]
         more = [f"{len(told) - MOST_FAULTS} more like these."] if len(told) > MOST_FAULTS else []
         raise IikataError("\n".join(lines + more)) from None
-    experiment._folder = folder.absolute()
-    experiment._place = lambda key: _place(key, False, values, places or {}, shown)
+    experiment._folder, experiment._place = folder.absolute(), place
     return experiment
-
-
-def _place(key: Key, of_name: bool, values: Any, places: Mapping[Key, str], shown: str) -> str:
-    given = [places[key[:end]] for end in range(len(key), 0, -1) if key[:end] in places]
-    return given[0] if given else f"{shown}:{position(values, key, of_name)}" if shown else ""
 
 
 def _override(values: dict[str, Any], override: str, places: dict[Key, str]) -> None:
@@ -84,7 +81,7 @@ def _override(values: dict[str, Any], override: str, places: dict[Key, str]) -> 
             places[key[:i]] = place
         section = section[part]
         if not isinstance(section, dict):
-            raise IikataError(f"{place}: {'.'.join(key[:i])} holds no settings; give it whole.")
+            raise IikataError(f"{place}: {'.'.join(key[:i])} holds no settings; give all of it.")
     places[key] = place
     section[key[-1]] = load(text, f'--set "{short(override)}"')
 

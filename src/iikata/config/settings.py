@@ -1,6 +1,5 @@
 """Every setting of an experiment: its one home, its default and what it means."""
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -8,7 +7,6 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationInfo, field_validator, model_validator
 
 from iikata.config.kinds import (
-    SAFE_NAME,
     Above0,
     AnyTexts,
     Count,
@@ -26,6 +24,7 @@ from iikata.config.kinds import (
     Seeds,
     Text,
     Texts,
+    fits_a_file_name,
     refuse_repeats,
 )
 from iikata.config.places import absolute_path, local_path, template_name
@@ -241,7 +240,7 @@ class Experiment(Settings):
         names = [template_name(spec) for spec in (*trained, *specs)]
         refuse_repeats(names, " (a file goes by its name without the ending)")
         for name in names[len(trained) :]:
-            if not re.fullmatch(SAFE_NAME, name) or len(name.encode()) > 100:
+            if not fits_a_file_name(name) or len(name.encode()) > 100:
                 raise ValueError(f'a name that can be part of a file name is allowed, and "{name}" cannot')
         return specs
 

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import re
-import stat
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
@@ -15,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from iikata.core.errors import IikataError
+from iikata.core.files import read_bytes, size
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
@@ -31,41 +31,18 @@ MOST_BYTES = 1 << 30
 
 def read_json(path: Path, kind: type[T], fix: str, most_bytes: int = MOST_BYTES) -> T:
     """Return what a JSON file holds, as parse_json does. Raises IikataError as it does, and where there is no file."""
-    return parse_json(read_bytes(path, fix, most_bytes), kind, str(path), fix)
+    return parse_json(read_bytes(path, most_bytes, fix=fix), kind, str(path), fix)
 
 
 def read_jsonl(path: Path, kind: type[T], fix: str) -> Iterator[T]:
     """Yield what the lines of a file hold: none where there is no file, and no last line that a kill has torn."""
     if not path.exists():
         return
-    check_file(path, fix)
+    size(path, fix=fix)
     with path.open("rb") as file:  # a kill may tear a character, not only a line
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
                 yield parse_json(line[:-1], kind, str(path), fix, number)
-
-
-def read_bytes(path: Path, fix: str, most_bytes: int = MOST_BYTES) -> bytes:
-    """Return a file's content. Raises IikataError where there is none, or more than `most_bytes`."""
-    if check_file(path, fix) > most_bytes:
-        raise IikataError(f"{path}: larger than {most_bytes:,} bytes, as no such file is. {fix}")
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise IikataError(f"{path} cannot be read: {error.strerror}. {fix}") from None
-
-
-def check_file(path: Path, fix: str) -> int:
-    """Return a file's size. Raises IikataError where there is none, and for a pipe, whose end may never come."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        why = "no such file" if isinstance(error, FileNotFoundError) else f"cannot be read: {error.strerror}"
-        raise IikataError(f"{path}: {why}. {fix}") from None
-    if not stat.S_ISREG(found.st_mode):
-        what = "a folder" if stat.S_ISDIR(found.st_mode) else "a pipe or a device"
-        raise IikataError(f"{path}: {what} where a file belongs. {fix}")
-    return found.st_size
 
 
 def parse_json(text: str | bytes, kind: type[T], where: str, fix: str, line: int | None = None) -> T:

@@ -5,8 +5,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from iikata.config import Columns, DataSettings, absolute_path, local_path, near_file
+from iikata.config import Columns, DataSettings, absolute_path, local_path
 from iikata.core.errors import IikataError
+from iikata.core.files import near_file
 from iikata.core.records import Example
 from iikata.core.text import HIDDEN
 from iikata.data.columns import Unused, settle, unused

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from iikata.config import read_text, size
 from iikata.core.errors import IikataError
+from iikata.core.files import read_text, size
 from iikata.core.io import parse_user_json
 
 Row = tuple[str, dict[str, Any]]
@@ -159,7 +159,7 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
 
 
 def _text(path: Path, shown: str) -> str:
-    return read_text(path, shown, MOST_BYTES)
+    return read_text(path, MOST_BYTES, shown)
 
 
 READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {

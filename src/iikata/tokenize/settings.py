@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from iikata.core import io
+from iikata.core import files, io
 from iikata.core.errors import IikataError
 
 NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
@@ -16,7 +16,7 @@ MOST_TOKENS = 1 << 24
 
 def read_bytes(path: Path) -> bytes:
     """Return the content of a model's file. Raises IikataError where it is no file or beyond all size."""
-    return io.read_bytes(path, AGAIN, MOST_BYTES)
+    return files.read_bytes(path, MOST_BYTES, fix=AGAIN)
 
 
 def read_text(path: Path) -> str:
