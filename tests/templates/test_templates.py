@@ -164,7 +164,7 @@ def test_unknown_name_names_the_nearest():
 
 
 def test_missing_file_is_named(tmp_path):
-    with pytest.raises(IikataError, match=r"none\.json: the template cannot be read"):
+    with pytest.raises(IikataError, match=r"none\.json: no such file"):
         load("none.json", tmp_path)
 
 

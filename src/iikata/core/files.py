@@ -58,9 +58,8 @@ def near_file(path: Path) -> str:
 def read_bytes(path: Path, most_bytes: int, shown: str = "", fix: str = OTHER) -> bytes:
     """Return a file's content. Raises IikataError as `size` does, and where it is larger than `most_bytes`."""
     if size(path, shown, fix) > most_bytes:
-        raise IikataError(
-            f"{shown or path}: larger than {most_bytes:,} bytes, the most that is read here; split it, or check the path. {fix}".rstrip()
-        )
+        most = f"larger than {most_bytes:,} bytes, the most that is read here; split it, or check the path"
+        raise IikataError(f"{shown or path}: {most}. {fix}".rstrip())
     try:
         return path.read_bytes()
     except OSError as error:

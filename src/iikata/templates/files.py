@@ -11,6 +11,7 @@ from typing import Any
 
 from iikata.config import local_path
 from iikata.core.errors import IikataError
+from iikata.core.files import read_text
 from iikata.core.io import parse_user_json, shown
 from iikata.core.registry import did_you_mean, lookup
 from iikata.core.text import HIDDEN
@@ -162,26 +163,7 @@ def _at(path: Path, text: str, key: str) -> str:
 
 
 def _read(path: Path) -> str:
-    try:
-        if not path.is_file():
-            seen = "is a folder" if path.is_dir() else "is no file" if path.exists() else "is not there"
-            near = did_you_mean(path.name, [other.name for other in path.parent.glob("*") if other.is_file()])
-            raise IikataError(f"{path}: the template cannot be read: it {seen}{near}. Give a .json or .jinja file.")
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        reason = error.strerror or error
-        raise IikataError(f"{path}: the template cannot be read: {reason}. Give a file that may be read.") from None
-    if len(content) > MOST_BYTES:
-        raise IikataError(f"{path}: this file has more than {MOST_BYTES:,} bytes, which no template needs. Shorten it.")
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise IikataError(
-            f"{path}:{line}: this is not UTF-8 (byte {error.start} is 0x{content[error.start]:02x}). "
-            "Save the file as UTF-8."
-        ) from None
+    text = read_text(path, MOST_BYTES, fix="Give a .json or .jinja file.")
     if not text.strip() or "\0" in text:
         seen = f"a zero byte in line {text[: text.index(chr(0))].count(chr(10)) + 1}" if text.strip() else "nothing"
         raise IikataError(f"{path}:1: the template cannot be read: the file holds {seen}. Save a text as UTF-8.")
