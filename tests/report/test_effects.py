@@ -9,7 +9,7 @@ A, B, BASE = ("a", "a"), ("b", "b"), (None, "b")
 
 
 def forest(*found, margin=None):
-    return groups({"comparisons": list(found)}, "nll", margin)
+    return groups(found, "nll", margin)
 
 
 def test_questions_come_in_the_order_of_the_report_and_noise_floors_are_not_rows():

@@ -2,7 +2,10 @@
 
 import base64
 import hashlib
+import os
 import re
+import subprocess
+import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -83,8 +86,15 @@ def test_write_leaves_the_files_and_nothing_half_done(material, tmp_path):
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
 
-def test_the_same_run_makes_the_same_bytes(material, made):
-    assert pages(material) == made
+def test_the_same_run_makes_the_same_bytes_in_any_process(material, made):
+    write = "import hashlib; from synthetic_run import run; from iikata.report.pages import pages; "
+    write += "print(hashlib.sha256(repr(pages(run())).encode()).hexdigest())"
+    wanted = hashlib.sha256(repr(made).encode()).hexdigest()
+    for seed in ("1", "2"):
+        paths = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+        env = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": paths}
+        done = subprocess.run([sys.executable, "-c", write], env=env, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == wanted
 
 
 def test_nothing_is_fetched_from_anywhere(made, page):

@@ -8,14 +8,14 @@ from iikata.report.data import ReportData, TemplateCard
 __all__ = ["ReportData", "TemplateCard", "write"]
 
 
-def write(material: ReportData, folder: Path) -> list[Path]:
+def write(data: ReportData, folder: Path) -> list[Path]:
     """Write index.html, report.md, report.zenn.md and plots/*.svg into `folder`; return their paths.
 
     Each file is replaced whole, so that a kill leaves the old one or the new one.
     """
     from iikata.report.pages import pages  # jinja2 is not needed to name the records.
 
-    written = {folder / name: text for name, text in pages(material).items()}
+    written = {folder / name: text for name, text in pages(data).items()}
     for path, text in written.items():
         write_text(path, text)
     return list(written)

@@ -1,14 +1,14 @@
 """Arrange a run's records for the pages: what the templates name is made here and nowhere else."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from iikata.core.records import Score
-from iikata.report.collapse import answer_groups
+from iikata.core.records import Answer, Probe, Score
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
 from iikata.report.effects import groups, target
-from iikata.report.matrix import matrix
+from iikata.report.matrix import Key, matrix
 from iikata.report.pack import compressed, pack
 
 FALLBACK = 6
@@ -19,72 +19,84 @@ SCRIPT_WORDS = (
 )  # fmt: skip
 
 
-def context(material: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Return the variables of all templates."""
-    primary = material.comparisons["settings"]["primary"]
-    declared = material.comparisons["settings"]["margins"]
-    margins = {name: declared.get(name) for name in material.metrics}
+    settings, verdict = data.comparisons["settings"], data.comparisons["verdict"]
+    compared, primary = data.comparisons["comparisons"], settings["primary"]
+    margins = {name: settings["margins"].get(name) for name in data.metrics}
     # False sorts before True: the primary metric first, the others as they come.
-    names = sorted(material.metrics, key=lambda name: name != primary)
-    matrices = [
-        matrix(name, material.scores[name], material.metrics[name], margins[name])
-        for name in names
-        if material.scores.get(name)
-    ]
-    forests = {name: groups(material.comparisons, name, margins[name]) for name in names}
-    colours = {name: place for place, name in enumerate(material.templates)}
-    packed = pack(material.answers, [probe.id for probe in material.probes], _of_answers(material))
-    targets = [target(m.metric, [key]) for m in matrices for key in m.entries]
-    rated = material.ratings["win_rates"] if material.ratings else ()
-    targets += [target("rated", [one["first"], one["second"]]) for one in rated]
-    targets += [e.target for found in forests.values() for group in found for e in group.effects]
-    verdict = material.comparisons["verdict"]
+    names = sorted(data.metrics, key=lambda name: name != primary)
+    scored = [name for name in names if data.scores.get(name)]
+    matrices = [matrix(name, data.scores[name], data.metrics[name], margins[name]) for name in scored]
+    forests = {name: groups(compared, name, margins[name]) for name in names}
+    packed = pack(data.answers, [probe.id for probe in data.probes], _of_answers(data))
     return {
-        "m": material,
+        "m": data,
         "primary": primary,
         "margins": margins,
-        "about_template": _about(material, primary, "matched", verdict["template_pair"]),
-        "about_lora": _about(material, primary, "tuned_vs_best_base", [verdict["lora_template"], None]),
-        "warnings": material.comparisons["warnings"],
+        "about_template": _about(compared, primary, "matched", verdict["template_pair"]),
+        "about_lora": _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None]),
+        "warnings": data.comparisons["warnings"],
         "matrices": matrices,
         "forests": {name: found for name, found in forests.items() if found},
-        "floors": [c for c in material.comparisons["comparisons"] if c["question"] == "noise_floor"],
+        "noise_floors": [c for c in compared if c["question"] == "noise_floor"],
         "packed": packed,
         "index": compressed({
-            "probes": [[p.id, p.cluster or p.id, p.instruction, p.input, *p.references] for p in material.probes],
+            "probes": [[p.id, p.cluster or p.id, p.instruction, p.input, *p.references] for p in data.probes],
             "cells": packed.cells,
             "seeds": packed.seeds,
             "metrics": packed.metrics,
-            "signatures": {name: metric.signature for name, metric in material.metrics.items()},
-            "markers": sorted({m for c in material.templates.values() for m in c.template_literals}, key=len)[::-1],
-            "colours": colours,
+            "signatures": {name: metric.signature for name, metric in data.metrics.items()},
+            # The longest first: one may hold another.
+            "markers": sorted({m for c in data.templates.values() for m in c.template_literals}, key=_longest_first),
+            "colours": (colours := {name: index for index, name in enumerate(data.templates)}),
             "words": {key: words[key] for key in SCRIPT_WORDS},
         }),
-        "targets": list(dict.fromkeys(targets)),
-        "heaps": answer_groups(material.probes[:FALLBACK], material.answers),
-        "losses": panels(material.steps),
-        "absent": [name for name, there in (("ratings", material.ratings), ("loss", material.steps)) if not there],
+        "targets": list(dict.fromkeys([
+            *(target(m.metric, [key]) for m in matrices for key in m.entries),
+            *(target("rated", [one["first"], one["second"]]) for one in (data.ratings or {}).get("win_rates", ())),
+            *(effect.target for found in forests.values() for group in found for effect in group.effects),
+        ])),
+        "answer_groups": answer_groups(data.probes[:FALLBACK], data.answers),
+        "losses": panels(data.steps),
+        "absent": [name for name, there in (("ratings", data.ratings), ("loss", data.steps)) if not there],
         "colours": colours,
-        "counts": {**material.counts, "data": _counted(material.counts.get("data", {}), words)},
-        "environment": _flat(material.signature),
+        "counts": {**data.counts, "data": _counted(data.counts.get("data", {}), words)},
+        "environment": _flat(data.signature),
     }  # fmt: skip
 
 
-def _of_answers(material: ReportData) -> dict[str, Sequence[Score]]:
+def _longest_first(text: str) -> tuple[int, str]:
+    return -len(text), text
+
+
+def answer_groups(
+    probes: Sequence[Probe], answers: Sequence[Answer]
+) -> list[tuple[Probe, dict[Key, list[tuple[tuple[str, bool], int]]]]]:
+    """Return each probe with its cells' distinct answers: ((text, whether it was cut off), count), commonest first."""
+    counts: dict[str, dict[Key, Counter[tuple[str, bool]]]] = {probe.id: {} for probe in probes}
+    for answer in answers:
+        if answer.probe in counts:
+            cell = counts[answer.probe].setdefault((answer.trained_on, answer.prompted_with), Counter())
+            cell[answer.text, answer.finish != "stop"] += 1
+    return [(probe, {key: cell.most_common() for key, cell in counts[probe.id].items()}) for probe in probes]
+
+
+def _of_answers(data: ReportData) -> dict[str, Sequence[Score]]:
     """Return the scores that belong to one answer each, and not to a held-out text or to all answers of a cell."""
-    metrics = material.metrics
+    metrics = data.metrics
     return {
         name: found
-        for name, found in material.scores.items()
-        if metrics[name].kind != "likelihood" and not hasattr(metrics[name], "over")
+        for name, found in data.scores.items()
+        if found and metrics[name].kind != "likelihood" and not hasattr(metrics[name], "over")
     }
 
 
 def _about(
-    material: ReportData, metric: str, question: str, trained_on: Sequence[str | None] | None
+    comparisons: Sequence[Mapping[str, Any]], metric: str, question: str, trained_on: Sequence[str | None] | None
 ) -> Mapping[str, Any] | None:
     """Return the comparison that a verdict rests on: between arms of these two templates."""
-    for c in material.comparisons["comparisons"]:
+    for c in comparisons:
         sides = [c["treatment"]["trained_on"], c["control"]["trained_on"]]
         if c["question"] == question and c["metric"] == metric and sides == list(trained_on or ()):
             return c
@@ -92,7 +104,7 @@ def _about(
 
 
 def _counted(counts: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, str]:
-    """Return the counts of the data as text, in the words' order; rows left out with where the first of them stand."""
+    """Return the counts of the data as text, in the words' order; rows left out with where the first of them are."""
     found, order = {}, [*words, *(f"count.{name}" for name in counts)]
     for name, number in sorted(counts.items(), key=lambda item: order.index(f"count.{item[0]}")):
         rows, examples = (number["rows"], number["examples"]) if isinstance(number, Mapping) else (number, ())

@@ -16,8 +16,6 @@ QUESTIONS = ("matched", "mismatch", "tuned_vs_base", "tuned_vs_best_base")
 class Effect:
     """One comparison with where it lies on its group's scale, in percent of the width."""
 
-    treatment: Key
-    control: Key
     record: Mapping[str, Any]
     """The comparison as comparisons.json has it."""
     at: float | None
@@ -26,6 +24,14 @@ class Effect:
     """The shorter interval, which lies inside the margin where the verdict is EQUIVALENT or SMALL."""
     noise: tuple[float, float] | None
     """Plus and minus what a change of seed alone moves; None where that is unknown or too little to draw."""
+
+    @property
+    def treatment(self) -> Key:
+        return cell(self.record["treatment"])
+
+    @property
+    def control(self) -> Key:
+        return cell(self.record["control"])
 
     @property
     def name(self) -> str:
@@ -49,10 +55,12 @@ class Group:
     """Where the margin band begins and ends, in percent."""
 
 
-def groups(comparisons: Mapping[str, Any], metric: str, margin: float | None) -> list[Group]:
+def groups(comparisons: Sequence[Mapping[str, Any]], metric: str, margin: float | None) -> list[Group]:
     """Return the forest plots of `metric`, one a question that was asked."""
-    records = [c for c in comparisons["comparisons"] if c["metric"] == metric]
-    asked = {question: [c for c in records if c["question"] == question] for question in QUESTIONS}
+    asked = {
+        question: [c for c in comparisons if (c["question"], c["metric"]) == (question, metric)]
+        for question in QUESTIONS
+    }
     return [_group(question, metric, found, margin) for question, found in asked.items() if found]
 
 
@@ -87,22 +95,17 @@ def _group(question: str, metric: str, asked: Sequence[Mapping[str, Any]], margi
     def at(x: float) -> float:
         return round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
 
+    def between(ends: Sequence[float] | None) -> tuple[float, float] | None:
+        return (at(ends[0]), at(ends[1])) if ends else None
+
     rows = []
     for record, noise in zip(asked, noises, strict=True):
-        point, span, inner = record["difference"], record["interval"], record["interval_90"]
-        rows.append(
-            Effect(
-                cell(record["treatment"]),
-                cell(record["control"]),
-                record,
-                None if point is None or not math.isfinite(point) else at(point),
-                (at(span[0]), at(span[1])) if span else None,
-                (at(inner[0]), at(inner[1])) if inner else None,
-                (at(-noise), at(noise)) if noise and at(noise) - at(0) > 1.5 else None,
-            )
-        )
+        point = record["difference"]
+        place = None if point is None or not math.isfinite(point) else at(point)
+        drawn = between((-noise, noise)) if noise and at(noise) - at(0) > 1.5 else None
+        rows.append(Effect(record, place, between(record["interval"]), between(record["interval_90"]), drawn))
     values = [round(low + step * i, 12) + 0.0 for i in range(round((high - low) / step) + 1)]
-    return Group(question, metric, rows, [(at(x), x) for x in values], (at(-margin), at(margin)) if margin else None)
+    return Group(question, metric, rows, [(at(x), x) for x in values], between((-margin, margin) if margin else None))
 
 
 def _step(span: float) -> float:

@@ -20,7 +20,7 @@ class Entry:
     scored: int
     missing: int
     """Scores that are NaN: they are in no mean."""
-    shade: float = 0.0
+    shade: float
     """0: the palest, 1: the deepest colour; deeper is better, or larger where the metric has no better."""
 
 
@@ -34,6 +34,29 @@ class Matrix:
     entries: dict[Key, Entry]
 
 
+def matrix(name: str, scores: Iterable[Score], metric: Any, margin: float | None = None) -> Matrix:
+    """Return the means of `scores` by cell; `margin` keeps small differences from looking large."""
+    values: dict[Key, list[float]] = {}
+    for score in scores:
+        values.setdefault((score.trained_on, score.prompted_with), []).append(score.value)
+    scored = {key: [value for value in cell if not math.isnan(value)] for key, cell in values.items()}
+    means = {key: math.fsum(cell) / len(cell) for key, cell in scored.items() if cell}
+    low, high = _range(list(means.values()), metric, margin)
+
+    def shade(mean: float | None) -> float:
+        if mean is None or not math.isfinite(mean):
+            return 0.0
+        depth = min(1.0, max(0.0, (mean - low) / (high - low)))
+        return round(1 - depth if metric.better == "lower" else depth, 3)
+
+    rows, columns = keys(values)
+    entries = {
+        key: Entry(means.get(key), len(scored[key]), len(cell) - len(scored[key]), shade(means.get(key)))
+        for key, cell in values.items()
+    }
+    return Matrix(name, rows, columns, entries)
+
+
 def keys(cells: Iterable[Key]) -> tuple[list[str | None], list[str]]:
     """Return the rows (base first) and columns that `cells` span, in the order met."""
     cells = list(cells)
@@ -41,24 +64,6 @@ def keys(cells: Iterable[Key]) -> tuple[list[str | None], list[str]]:
     columns = dict.fromkeys([column for row, column in cells if row == column])
     columns |= dict.fromkeys(column for _, column in cells)
     return [None] * any(row is None for row, _ in cells) + [*trained], [*columns]
-
-
-def matrix(name: str, scores: Iterable[Score], metric: Any, margin: float | None = None) -> Matrix:
-    """Return the means of `scores` by cell; `margin` keeps small differences from looking large."""
-    values: dict[Key, list[float]] = {}
-    for score in scores:
-        values.setdefault((score.trained_on, score.prompted_with), []).append(score.value)
-    entries = {key: _entry(cell) for key, cell in values.items()}
-    low, high = _range([entry.mean for entry in entries.values() if entry.mean is not None], metric, margin)
-    rows, columns = keys(entries)
-    shaded = {key: _shaded(entry, low, high, metric) for key, entry in entries.items()}
-    return Matrix(name, rows, columns, shaded)
-
-
-def _entry(values: list[float]) -> Entry:
-    found = [value for value in values if not math.isnan(value)]
-    mean = math.fsum(found) / len(found) if found else None
-    return Entry(mean, len(found), len(values) - len(found))
 
 
 def _range(means: list[float], metric: Any, margin: float | None) -> tuple[float, float]:
@@ -70,11 +75,3 @@ def _range(means: list[float], metric: Any, margin: float | None) -> tuple[float
     least = max(4 * (margin or 0.0), 0.1 * abs(low), 1e-9)
     spare = max(0.0, least - (high - low)) / 2
     return low - spare, high + spare
-
-
-def _shaded(entry: Entry, low: float, high: float, metric: Any) -> Entry:
-    if entry.mean is None or not math.isfinite(entry.mean):
-        return entry
-    depth = min(1.0, max(0.0, (entry.mean - low) / (high - low)))
-    shade = 1 - depth if metric.better == "lower" else depth
-    return Entry(entry.mean, entry.scored, entry.missing, round(shade, 3))

@@ -16,6 +16,8 @@ BUDGET = 13_000_000
 """Characters of the page that answers may take; beyond it every cell shows fewer samples."""
 LONGEST = 20_000
 """Characters of one answer that are kept."""
+Draw = tuple[str | None, int | None, str, str, int]
+Values = dict[Draw, list[float | None]]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,6 @@ class Packed:
     cells: list[Key]
     seeds: list[int]
     metrics: list[str]
-    """Metrics that scored answers (and not held-out rows)."""
     chunks: list[str]
     """One a probe, base64 of gzip of JSON: {"texts": [[text, unfinished, [score, ...]], ...],
     "cells": {index of the cell: [[seed, index of a text, ...], ...]}}."""
@@ -41,22 +42,26 @@ def pack(
     scores: Mapping[str, Sequence[Score]],
     budget: int = BUDGET,
 ) -> Packed:
-    """Return all answers compressed, or as many samples of each cell as `budget` characters hold."""
+    """Return all answers and their own scores compressed, or as many samples of each cell as `budget` holds."""
+    cells = {key: index for index, key in enumerate(dict.fromkeys((a.trained_on, a.prompted_with) for a in answers))}
     by_probe: dict[str, list[Answer]] = {probe: [] for probe in probes}
     for answer in answers:
         by_probe[answer.probe].append(answer)
-    cells = list(dict.fromkeys((answer.trained_on, answer.prompted_with) for answer in answers))
-    valued, metrics = _values(scores, by_probe)
-    samples = 1 + max((answer.sample for answer in answers), default=-1)
-    shown = samples
+    values: Values = {}
+    for index, found in enumerate(scores.values()):
+        for score in found:
+            values.setdefault(_draw(score), [None] * len(scores))[index] = _short(score.value)
+    unscored = [None] * len(scores)
+    samples = shown = 1 + max((answer.sample for answer in answers), default=-1)
     while True:
-        chunks = [_chunk(by_probe[probe], cells, valued, len(metrics), shown) for probe in probes]
+        drawn = [[one for one in by_probe[probe] if one.sample < shown] for probe in probes]
+        chunks = [_chunk(own, cells, [tuple(values.get(_draw(one), unscored)) for one in own]) for own in drawn]
         size = sum(map(len, chunks))
         if size <= budget or shown <= 1:
             break
         shown = max(1, min(shown - 1, shown * budget // size))
     seeds = sorted({answer.seed for answer in answers if answer.seed is not None})
-    return Packed(cells, seeds, metrics, chunks, shown, samples)
+    return Packed(list(cells), seeds, list(scores), chunks, shown, samples)
 
 
 def compressed(data: Any) -> str:
@@ -66,44 +71,21 @@ def compressed(data: Any) -> str:
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
 
 
-def _values(
-    scores: Mapping[str, Sequence[Score]], probes: Mapping[str, Any]
-) -> tuple[dict[Any, dict[int, float]], list[str]]:
-    """Return {answer: {metric's index: value}} and the metrics that score answers."""
-    metrics = [name for name, found in scores.items() if any(score.probe in probes for score in found)]
-    valued: dict[Any, dict[int, float]] = {}
-    for index, name in enumerate(metrics):
-        for score in scores[name]:
-            key = (score.trained_on, score.seed, score.prompted_with, score.probe, score.sample)
-            valued.setdefault(key, {})[index] = score.value
-    return valued, metrics
-
-
-def _chunk(
-    answers: Sequence[Answer],
-    cells: Sequence[Key],
-    valued: Mapping[Any, dict[int, float]],
-    width: int,
-    shown: int,
-) -> str:
+def _chunk(answers: Sequence[Answer], cells: Mapping[Key, int], values: Sequence[tuple[float | None, ...]]) -> str:
     texts: dict[Any, int] = {}
     rows: dict[int, dict[int | None, list[int]]] = {}
-    places = {key: place for place, key in enumerate(cells)}
-    for answer in answers:
-        if answer.sample >= shown:
-            continue
-        found = valued.get((answer.trained_on, answer.seed, answer.prompted_with, answer.probe, answer.sample), {})
-        values = tuple(_short(found.get(index)) for index in range(width))
-        distinct = (shortened(answer.text, LONGEST), int(answer.finish != "stop"), values)
-        row = rows.setdefault(places[answer.trained_on, answer.prompted_with], {})
+    for answer, own in zip(answers, values, strict=True):
+        distinct = (shortened(answer.text, LONGEST), int(answer.finish != "stop"), own)
+        row = rows.setdefault(cells[answer.trained_on, answer.prompted_with], {})
         row.setdefault(answer.seed, []).append(texts.setdefault(distinct, len(texts)))
-    return compressed(
-        {
-            "texts": list(texts),
-            "cells": {place: [[seed, *found] for seed, found in row.items()] for place, row in rows.items()},
-        }
-    )
+    found = {index: [[seed, *said] for seed, said in row.items()] for index, row in rows.items()}
+    return compressed({"texts": list(texts), "cells": found})
 
 
-def _short(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(f"{value:.3g}")
+def _draw(record: Answer | Score) -> Draw:
+    """Return which answer this is, or which one it scores."""
+    return record.trained_on, record.seed, record.prompted_with, record.probe, record.sample
+
+
+def _short(value: float) -> float | None:
+    return float(f"{value:.3g}") if math.isfinite(value) else None

@@ -14,12 +14,12 @@ from iikata.report.context import context
 from iikata.report.data import ReportData
 
 
-def pages(material: ReportData) -> dict[str, str]:
+def pages(data: ReportData) -> dict[str, str]:
     """Return file name -> content of index.html, its Markdown twins and the SVG plots that those show.
 
     report.md is for GitHub and Qiita, English first; report.zenn.md folds as Zenn does, Japanese first.
     """
-    shelf, given = _environment(), context(material, words())
+    shelf, given = _environment(), context(data, words())
     figure: Any = shelf.get_template("figure.svg.jinja").module
     script = resource("iikata.report", "differing.js") + resource("iikata.report", "page.js")
     # A hash, not a nonce: the same run makes the same bytes.
@@ -32,7 +32,7 @@ def pages(material: ReportData) -> dict[str, str]:
         found[name] = shelf.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
     primary = given["primary"]
     if primary in given["forests"]:
-        found["plots/forest.svg"] = figure.forest(given["forests"][primary], material.metrics[primary])
+        found["plots/forest.svg"] = figure.forest(given["forests"][primary], data.metrics[primary])
     if given["losses"]:
         found["plots/loss.svg"] = figure.losses(given["losses"], given["colours"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
