@@ -13,6 +13,8 @@ HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
+HIDDEN_IN_SCRIPT = re.sub(r"[^][-]", lambda match: f"\\u{{{ord(match.group()):x}}}", HIDDEN.pattern)
+"""The same as a regular expression of JavaScript, with its flag u."""
 SECRET_NAME = re.compile("TOKEN|KEY|SECRET|PASSW|_PWD|CREDENTIAL", re.IGNORECASE)
 LEAST = 8
 """Characters of a secret: a shorter value would be found in words that are none."""

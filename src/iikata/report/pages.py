@@ -7,6 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from iikata.core.text import HIDDEN_IN_SCRIPT
 from iikata.metrics import HELD_OUT
 from iikata.report import effects, figures
 from iikata.report.bilingual import environment, resource, words
@@ -21,7 +22,8 @@ def pages(data: ReportData) -> dict[str, str]:
     """
     shelf, given = _environment(), context(data, words())
     figure: Any = shelf.get_template("figure.svg.jinja").module
-    script = resource("iikata.report", "differing.js") + resource("iikata.report", "page.js")
+    page = resource("iikata.report", "page.js").replace("HIDDEN_IN_SCRIPT", HIDDEN_IN_SCRIPT)
+    script = resource("iikata.report", "differing.js") + page
     # A hash, not a nonce: the same run makes the same bytes.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     html = shelf.get_template("page.html.jinja").render(
