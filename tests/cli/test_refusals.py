@@ -42,7 +42,8 @@ def test_scores_without_a_number_are_told_before_the_verdict(run_folder, kept, c
     lines[2]["value"] = None
     kept.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert main(["compare", "--scores", str(kept), "--metric", "nll", "--margin", "0.1"]) == 0
-    assert "1 scores of nll are no number" in capsys.readouterr().out.splitlines()[-2]
+    out = capsys.readouterr().out
+    assert -1 < out.find("1 scores of nll are no number") < out.rfind(f"{kept}: ")
 
 
 def test_an_experiment_and_score_files_at_once_are_refused(run_folder, kept, capsys):

@@ -5,10 +5,11 @@ import math
 import shutil
 import sys
 from collections.abc import Iterator
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from iikata.cli.finetune_flags import in_flags
+from iikata.cli.finetune_flags import FLAGS, in_flags
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 
@@ -129,28 +130,20 @@ def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
 
 def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
     """Return the flags as the values of an experiment."""
-    return {
-        "name": "finetune",
-        "model": {"base": given.base_model},
-        "data": {"train": given.data_path, "validation": 0},
+    values: dict[str, Any] = {"name": "finetune", "score": {"metrics": ["nll"]}, "compare": {"margin": {"nll": 0.02}}}
+    otherwise = {
+        "data.validation": 0,  # until the rows are counted
         "templates": [template_of(given.prompt_template_name)],
-        "train": {
-            "seeds": [given.seed],
-            "epochs": given.num_epochs,
-            "batch_size": given.batch_size,
-            "learning_rate": given.learning_rate,
-            "cutoff_len": given.cutoff_len,
-            "loss_on": "all" if given.train_on_inputs else "completion",
-            "lora": {
-                "r": given.lora_r,
-                "alpha": given.lora_alpha,
-                "dropout": given.lora_dropout,
-                "target_modules": given.lora_target_modules or "auto",
-            },
-        },
-        "score": {"metrics": ["nll"]},
-        "compare": {"margin": {"nll": 0.02}},
+        "train.seeds": [given.seed],
+        "train.loss_on": "all" if given.train_on_inputs else "completion",
+        "train.lora.target_modules": given.lora_target_modules or "auto",
     }
+    for flag in FLAGS:
+        *sections, name = flag.setting.split(".")
+        section = reduce(lambda inside, part: inside.setdefault(part, {}), sections, values)
+        if name:
+            section[name] = otherwise.get(flag.setting, getattr(given, flag.name))
+    return values
 
 
 def remarks(given: argparse.Namespace, out: Path) -> Iterator[str]:

@@ -16,6 +16,8 @@ class Flag:
     read: Callable[[str], Any]
     kind: str
     help: str
+    setting: str = ""
+    """Of an experiment, that it gives."""
 
 
 def truth(text: str) -> bool:
@@ -57,20 +59,20 @@ def rows(text: str) -> int | float:
 
 
 FLAGS = (
-    Flag("base_model", "", str, "NAME", "hub id, local folder, .gguf file or smollm2"),
-    Flag("data_path", "yahma/alpaca-cleaned", str, "PATH", "hub id or json / jsonl / csv / parquet file"),
+    Flag("base_model", "", str, "NAME", "hub id, local folder, .gguf file or smollm2", "model.base"),
+    Flag("data_path", "yahma/alpaca-cleaned", str, "PATH", "hub id or json / jsonl / csv / parquet file", "data.train"),
     Flag("output_dir", "./lora-alpaca", str, "DIR", "where the adapter goes"),
-    Flag("batch_size", 128, whole, "N", "samples an optimizer step"),
+    Flag("batch_size", 128, whole, "N", "samples an optimizer step", "train.batch_size"),
     Flag("micro_batch_size", 4, whole, "N", "taken and not needed: samples are packed"),
-    Flag("num_epochs", 3, whole, "N", "passes over the rows"),
-    Flag("learning_rate", 3e-4, float, "X", "peak rate"),
-    Flag("cutoff_len", 256, whole, "N", "tokens a sample; longer rows are counted and left out"),
-    Flag("val_set_size", 2000, rows, "N", "rows held out, or a share of them, as 0.1"),
-    Flag("lora_r", 8, whole, "N", "rank"),
-    Flag("lora_alpha", 16, whole, "N", "scale is lora_alpha / lora_r"),
-    Flag("lora_dropout", 0.05, float, "X", "dropout of the adapter's inputs"),
-    Flag("lora_target_modules", None, names, "LIST", "or all-linear; default: what PEFT takes for the architecture"),
-    Flag("train_on_inputs", True, truth, "BOOL", "loss on the prompt too"),
+    Flag("num_epochs", 3, whole, "N", "passes over the rows", "train.epochs"),
+    Flag("learning_rate", 3e-4, float, "X", "peak rate", "train.learning_rate"),
+    Flag("cutoff_len", 256, whole, "N", "tokens a sample; longer rows are counted and left out", "train.cutoff_len"),
+    Flag("val_set_size", 2000, rows, "N", "rows held out, or a share of them, as 0.1", "data.validation"),
+    Flag("lora_r", 8, whole, "N", "rank", "train.lora.r"),
+    Flag("lora_alpha", 16, whole, "N", "scale is lora_alpha / lora_r", "train.lora.alpha"),
+    Flag("lora_dropout", 0.05, float, "X", "dropout of the adapter's inputs", "train.lora.dropout"),
+    Flag("lora_target_modules", None, names, "LIST", "or all-linear; default: PEFT's", "train.lora.target_modules"),
+    Flag("train_on_inputs", True, truth, "BOOL", "loss on the prompt too", "train.loss_on"),
     Flag("add_eos_token", False, truth, "BOOL", "taken; the end token is always trained"),
     Flag("group_by_length", False, truth, "BOOL", "taken and not needed: nothing is padded"),
     Flag("wandb_project", "", str, "NAME", "taken; nothing is sent to Weights & Biases"),
@@ -78,30 +80,17 @@ FLAGS = (
     Flag("wandb_watch", "", str, "WHAT", "taken; nothing is sent"),
     Flag("wandb_log_model", "", str, "WHETHER", "taken; nothing is sent"),
     Flag(
-        "resume_from_checkpoint", None, folder, "DIR", "go on from there, for more epochs too; nothing there is fresh"
+        "resume_from_checkpoint", None, folder, "DIR", "go on from there, for more epochs too; fresh where it is empty"
     ),
-    Flag("prompt_template_name", "alpaca", str, "NAME", "built-in template, or its file"),
+    Flag("prompt_template_name", "alpaca", str, "NAME", "built-in template, or its file", "templates"),
     Flag("gradient_checkpointing", False, truth, "BOOL", "taken and not needed: memory is planned"),
-    Flag("seed", 42, whole, "N", "of initial weights, data order and dropout"),
+    Flag("seed", 42, whole, "N", "of initial weights, data order and dropout", "train.seeds"),
 )
 
 SETTINGS = {
     "model.quantize, train.cutoff_len or generate.max_new_tokens": "--cutoff_len",
-    "model.base": "--base_model",
+    **{flag.setting: f"--{flag.name}" for flag in FLAGS if flag.setting},
     "model": "--base_model",
-    "data.train": "--data_path",
-    "data.validation": "--val_set_size",
-    "templates": "--prompt_template_name",
-    "train.seeds": "--seed",
-    "train.epochs": "--num_epochs",
-    "train.batch_size": "--batch_size",
-    "train.learning_rate": "--learning_rate",
-    "train.cutoff_len": "--cutoff_len",
-    "train.loss_on": "--train_on_inputs",
-    "train.lora.r": "--lora_r",
-    "train.lora.alpha": "--lora_alpha",
-    "train.lora.dropout": "--lora_dropout",
-    "train.lora.target_modules": "--lora_target_modules",
     "train.lora": "--lora_r, --lora_alpha, --lora_dropout or --lora_target_modules",
     "--out DIR": "--output_dir=DIR",
     "iikata run EXP": "iikata finetune",

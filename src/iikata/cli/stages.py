@@ -1,24 +1,26 @@
-"""The verbs that do an experiment's stages."""
+"""The verbs on an experiment or a run: its stages, check, export."""
 
 import argparse
 import os
 import sys
+from collections import Counter
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iikata.cli.terminal import bare, dumped, inert, language, painted, uncoloured
 from iikata.core.errors import IikataError
+from iikata.core.records import plain
 
 if TYPE_CHECKING:
-    from iikata.config import Experiment
     from iikata.pipeline import Pipeline
 
 
 def demo(given: argparse.Namespace) -> None:
     """Run the embedded experiment and print its verdict."""
     given.experiment = str(files("iikata") / "demo" / "demo.yaml")
-    given.set, given.to, given.force = [], "report", False
+    given.to, given.force = "report", False
     _estimate()
     run(given)
 
@@ -45,11 +47,13 @@ def run(given: argparse.Namespace) -> None:
 
 
 def encode(given: argparse.Namespace) -> None:
+    from iikata.run_folder import read_lines
+
     pipeline = open_pipeline(given)
     if not given.json:
         pipeline.run("encode", given.force)
         for template in pipeline.context.encoded:
-            for line in read_shown(pipeline, template)[: given.limit]:
+            for line in islice(read_lines(pipeline.context.store.encoded(template)), given.limit):
                 print(f"{template} {line['id']}")
                 print(f"{_coloured(line['painted'])}\n", file=bare(sys.stdout))
         return
@@ -68,16 +72,26 @@ def _coloured(text: str) -> str:
     return painted(text if wanted else uncoloured(text))
 
 
-def train(given: argparse.Namespace) -> None:
-    open_pipeline(given).run("train", given.force)
+def stage(given: argparse.Namespace) -> None:
+    """Train, generate or score."""
+    open_pipeline(given).run(given.name, given.force)
 
 
-def generate(given: argparse.Namespace) -> None:
-    open_pipeline(given).run("generate", given.force)
+def check(given: argparse.Namespace) -> int:
+    """Print what was read and the template doctor's findings; exit 1 where one is an error."""
+    from iikata.pipeline.stages.check import examine, shown, summary
 
-
-def score(given: argparse.Namespace) -> None:
-    open_pipeline(given).run("score", given.force)
+    context = open_pipeline(given).context
+    findings = examine(context)
+    if given.json:
+        print(dumped([plain(finding) for finding in findings], indent=1))
+    else:
+        counts = Counter(finding.severity for finding in findings)
+        words = {"error": "error", "warning": "warning", "info": "note"}
+        told = [f"{n} {word}{'s' * (n > 1)}" for key, word in words.items() if (n := counts[key])]
+        print(f"{summary(context)}\n")
+        print("".join(f"{shown(finding)}\n\n" for finding in findings) + (", ".join(told) or "no findings"))
+    return int(any(finding.severity == "error" for finding in findings))
 
 
 def compare(given: argparse.Namespace) -> None:
@@ -103,6 +117,18 @@ def report(given: argparse.Namespace) -> None:
     print(pipeline.context.store.report / "index.html")
 
 
+def export(given: argparse.Namespace) -> None:
+    """Write an arm as a folder that other tools load, and say what of it is not exact."""
+    from iikata.pipeline.export import export as exported
+
+    if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
+        given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
+    made = exported(open_pipeline(given).context, given.arm, Path(given.dest), given.merge, given.base)
+    for remark in made.remarks:
+        print(f"note: {remark}")
+    print(given.dest)
+
+
 def schema(given: argparse.Namespace) -> None:
     from iikata.config import schema as made
 
@@ -112,31 +138,19 @@ def schema(given: argparse.Namespace) -> None:
 def open_pipeline(given: argparse.Namespace) -> "Pipeline":
     """Return the pipeline of an experiment file, or of a run folder that goes on in itself."""
     from iikata.cli.console import Console
-    from iikata.pipeline import Pipeline
-
-    experiment, out = open_experiment(given)
-    return Pipeline(experiment, out, Console())
-
-
-def open_experiment(given: argparse.Namespace) -> "tuple[Experiment, Path]":
     from iikata.config import read
+    from iikata.pipeline import Pipeline
 
     path = Path(given.experiment)
     if os.path.isdir(path) and (path / "experiment.yaml").is_file():
-        return read(path / "experiment.yaml", given.set), Path(given.out or path)
+        return Pipeline(read(path / "experiment.yaml", given.set), Path(given.out or path), Console())
     if os.path.isdir(path):
         raise IikataError(
             f"{path}: no experiment.yaml in this folder: no run, or one that only begins. "
             f"To make it one: iikata run EXP --out {path}"
         )
     experiment = read(path, given.set)
-    return experiment, Path(given.out or Path("runs") / experiment.name)
-
-
-def read_shown(pipeline: "Pipeline", template: str) -> list[dict[str, Any]]:
-    from iikata.run_folder import read_lines
-
-    return list(read_lines(pipeline.context.store.encoded(template)))
+    return Pipeline(experiment, Path(given.out or Path("runs") / experiment.name), Console())
 
 
 def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
