@@ -5,9 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from iikata.model import memory, speed
-from iikata.pipeline import Pipeline, Progress, Stepped, shapes
-from iikata.pipeline.estimate import estimate
+from iikata.model import memory
+from iikata.pipeline import Pipeline, Progress, Stepped, estimate, shapes
 from tiny_experiment import experiment
 
 
@@ -15,19 +14,25 @@ def context(folder, model, **changes):
     return Pipeline(experiment(folder, model, **changes), folder / "run").context
 
 
+def shapes_of(pipeline):
+    """Return what a process that opens the run now works with."""
+    vars(pipeline).pop("shapes", None)
+    return pipeline.shapes
+
+
 @pytest.fixture
 def known_speeds(monkeypatch):
     """A device of 1e9 operations and 1e8 bytes a second."""
-    monkeypatch.setattr(speed, "_products", lambda *_: 1e9)
-    monkeypatch.setattr(speed, "_bandwidth", lambda *_: 1e8)
+    monkeypatch.setattr(estimate, "products", lambda *_: 1e9)
+    monkeypatch.setattr(estimate, "bandwidth", lambda *_: 1e8)
 
 
 @pytest.mark.usefixtures("known_speeds")
 def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     pipeline = context(tmp_path, llama_folder)
-    found = estimate(pipeline)
+    found = estimate.estimate(pipeline)
     need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
-    a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + speed.PASSES["cpu"] * need.kept / 1e8
+    a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + estimate.PASSES["cpu"] * need.kept / 1e8
     tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * 2  # seeds, epochs
     assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
     assert not found["checkpointed"]
@@ -45,21 +50,21 @@ def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder)
 
 def test_measured_speeds_are_of_this_world():
     cpu = torch.device("cpu")
-    assert 1e8 < speed._products(64, 256, 512, torch.float32, cpu) < 1e13
-    assert 1e8 < speed._bandwidth(cpu) < 1e12
+    assert 1e8 < estimate.products(64, 256, 512, torch.float32, cpu) < 1e13
+    assert 1e8 < estimate.bandwidth(cpu) < 1e12
 
 
 @pytest.mark.parametrize(("free", "checkpoint"), [(40e9, 0), (3e6, 1)])
 def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monkeypatch, free, checkpoint):
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
     pipeline = context(tmp_path, llama_folder)
-    chosen = shapes.gpu_buffers(pipeline)
+    chosen = shapes.gpu_buffers(pipeline.base, pipeline._work())
     need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
     assert (chosen["buffer_tokens"], bool(chosen["checkpoint"])) == need.fit(int(free), 131_072)
     assert chosen["checkpoint"] == checkpoint
     assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
     pipeline.base.runners = [object()]
-    assert shapes.gpu_buffers(pipeline)["mixed_arms"] == (1 if checkpoint else 8)
+    assert shapes.gpu_buffers(pipeline.base, pipeline._work())["mixed_arms"] == (1 if checkpoint else 8)
 
 
 @pytest.mark.parametrize(("free", "most"), [(40e9, True), (5e6, False), (1e6, False)])
@@ -69,14 +74,14 @@ def test_rows_in_flight_fit_a_gpus_free_memory_and_are_no_more_than_there_are(
     pipeline = context(tmp_path, llama_folder, generate={"samples": 8, "max_new_tokens": 6})
     pipeline.base.device = SimpleNamespace(type="cuda")
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
-    chosen = shapes.choose(pipeline)
+    chosen = shapes_of(pipeline)
     need = memory.decoding(pipeline.base, chosen["kv_length"], chosen["prefill_tokens"])
     # Three probes, two templates and eight samples, of an arm a template and of the base, make 144 answers.
     assert (chosen["decode_rows"], chosen["prefill_tokens"]) == (144, 8192) if most else chosen["decode_rows"] < 144
     assert need.peak(chosen["decode_rows"]) <= free or chosen["decode_rows"] == 8
-    assert shapes.choose(pipeline) == chosen
+    assert shapes_of(pipeline) == chosen
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free) // 2)
-    assert shapes.choose(pipeline) == chosen  # stored: what is free later changes no shape of the run
+    assert shapes_of(pipeline) == chosen  # stored: what is free later changes no shape of the run
 
 
 def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):

@@ -1,10 +1,11 @@
 """What training and decoding need of a GPU's memory, counted beforehand, and the shapes that fit what is free."""
 
 import gc
-from collections.abc import Iterable
+import traceback
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ PROMPT = 4
 
 PROMPTS = 192
 """Prompts of a buffer whose next tokens' scores stand beside each other."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -175,6 +177,24 @@ def is_oom(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on CPU."""
     said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on CPU
     return said or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def retry_smaller(attempt: Callable[[], T], halve: Callable[[], bool]) -> T:
+    """Return what `attempt` returns; whenever memory runs out, `halve` what it needs and try again.
+
+    `halve` returns False where nothing is left to halve; then the error is raised.
+    """
+    while True:
+        try:
+            return attempt()
+        except (RuntimeError, MemoryError) as error:
+            if not is_oom(error):
+                raise
+            ran_out = error
+        traceback.clear_frames(ran_out.__traceback__)  # what the attempt held
+        free_memory()
+        if not halve():
+            raise ran_out
 
 
 def free_memory() -> None:

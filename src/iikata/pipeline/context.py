@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 from iikata import data, tokenize
 from iikata.config import Experiment, local_path, template_name, wide
 from iikata.core.errors import IikataError
-from iikata.core.io import write_text
+from iikata.core.io import Appender, write_text
 from iikata.core.records import Cell, Encoded, Probe
-from iikata.pipeline import declaring, shapes, signature
+from iikata.pipeline import declaring, signature
 from iikata.pipeline.events import OnEvent, Warned
-from iikata.run_folder import RunFolder, write_json
+from iikata.pipeline.shapes import Work, choose
+from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
 if TYPE_CHECKING:
@@ -136,7 +137,29 @@ class RunContext:
     @cached_property
     def shapes(self) -> dict[str, int]:
         """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
-        return shapes.choose(self)
+        stored = read_json(self.store.shapes, {})
+        if not isinstance(stored, dict) or any(type(value) is not int or value < 0 for value in stored.values()):
+            raise IikataError(
+                f"{self.store.shapes}: not the shapes that iikata stored there. Delete the file to have them chosen "
+                "anew; on another machine, or a GPU, what is made from then on may round otherwise."
+            )
+        chosen = choose(self.base, self._work(), stored)
+        if chosen != stored:
+            write_json(self.store.shapes, chosen)
+        return chosen
+
+    def _work(self) -> Work:
+        """Return what shapes follow from. Raises IikataError for a row or an answer that the model is not exact for."""
+        for name, rows in self.encoded.items():
+            longest = max((len(row.input_ids) for row in rows if not row.truncated), default=0)
+            self.base.refuse_beyond(longest, f"template {name}: the longest row")
+        settings, lora = self.experiment.generate, self.experiment.train.lora
+        longest = self.longest_prompt + settings.max_new_tokens
+        self.base.refuse_beyond(longest, "the longest probe with its answer")
+        an_arm = len(self.templates) * len(self.probes) * settings.samples
+        answers = an_arm * (len(self.experiment.templates) + 1)
+        arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
+        return Work(arms, lora.r, lora.target_modules, step, answers, longest)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
@@ -207,6 +230,12 @@ class RunContext:
                     f"The earlier ones are kept in {folder}, which is not read."
                 )
             )
+
+    def halved(self, stage: str, to: int, unit: str) -> None:
+        """Tell and keep for the report that memory ran out: from here on only rounding is promised."""
+        self.emit(Warned(f"memory ran out: {to} {unit} from now on, which may round otherwise"))
+        with Appender(self.store.halvings) as file:
+            file.add({"stage": stage, "to": to})
 
     @cached_property
     def signature(self) -> dict[str, Any]:

@@ -1,23 +1,29 @@
 """What training would take on this machine, in seconds and bytes; reads the model's configuration, not its weights."""
 
 import math
-from typing import TYPE_CHECKING, Any
+import time
+from collections.abc import Callable
+from typing import Any
 
+import torch
+from safetensors import safe_open
+
+from iikata.model import base, memory
+from iikata.model.files import code
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.shapes import CPU_BUFFER_TOKENS, MIXED_ARMS, most_buffer_tokens
-
-if TYPE_CHECKING:
-    import torch
+from iikata.pipeline.shapes import CPU_BUFFER_TOKENS, mixed_arms, most_buffer_tokens
 
 PROCESS_BYTES = 600_000_000
 """What Python and torch take on CPU before any model."""
+PASSES = {"cpu": 40.0, "cuda": 14.0}
+"""How often what a token keeps is read or written in a step beside its products: fitted to the runs in
+docs/performance.md, where CPU layers are not compiled."""
+LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
+"""Seconds that asking for one layer's kernels takes, forward and backward; a GPU waits for it in small buffers."""
 
 
 def estimate(ctx: RunContext) -> dict[str, Any]:
     """Return the buffer, the peak memory and the time of training, each arm's real tokens once an epoch."""
-    from iikata.model import base, memory, speed
-    from iikata.model.files import code
-
     device = base.choose_device()
     dtype = base.choose_dtype(ctx.experiment.model.dtype, device)
     config = code.configuration(ctx.model_folder, ctx.trusted)
@@ -29,13 +35,9 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     step = math.ceil(max(map(ctx.step_tokens, ctx.encoded), default=0))
     tokens, checkpointed = min(CPU_BUFFER_TOKENS, step), False
     if device.type == "cuda":
-        most = most_buffer_tokens(count)
-        tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most)
-        tokens = min(tokens, step * (min(arms, MIXED_ARMS) if step < tokens / 2 else 1))
-    text = config.get_text_config()
-    a_token = speed.seconds_a_token(
-        count, text.hidden_size, text.intermediate_size, need.kept, text.num_hidden_layers, tokens, dtype, device
-    )
+        tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
+        tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
+    a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
     work = sum(ctx.computed_tokens(name) for name in ctx.encoded)
     seeds, epochs = len(ctx.experiment.train.seeds), ctx.experiment.train.epochs
     return {
@@ -47,13 +49,50 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     }
 
 
-def _weight_bytes(ctx: RunContext, dtype: "torch.dtype") -> int:
+def _weight_bytes(ctx: RunContext, dtype: torch.dtype) -> int:
     """Return the bytes of the model's weights as they are loaded."""
-    from safetensors import safe_open
-
     total = 0
     for path in sorted(ctx.model_folder.glob("*.safetensors")):
         with safe_open(path, framework="pt") as file:
             for name in file.keys():  # noqa: SIM118
                 total += math.prod(file.get_slice(name).get_shape())
     return total * dtype.itemsize
+
+
+def seconds_a_token(
+    config: Any, parameters: int, kept: int, tokens: int, dtype: torch.dtype, device: torch.device
+) -> float:
+    """Return the time of one computed token: two products a weight forward and two backward, and its activations.
+
+    `kept` is the bytes that a token keeps for its backward pass, `tokens` are those of a buffer.
+    """
+    rate = products(min(tokens, 8192), config.hidden_size, config.intermediate_size, dtype, device)
+    busy = 4 * parameters / rate + PASSES[device.type] * kept / bandwidth(device)
+    return max(busy, LAUNCH[device.type] * config.num_hidden_layers / tokens)
+
+
+def products(tokens: int, width: int, inner: int, dtype: torch.dtype, device: torch.device) -> float:
+    """Return floating-point operations a second of the feed-forward product, measured in a moment."""
+    x, w = (torch.randn(shape, dtype=dtype, device=device) for shape in ((tokens, width), (inner, width)))
+    return 2.0 * tokens * width * inner / _time(lambda: torch.nn.functional.linear(x, w), device)
+
+
+def bandwidth(device: torch.device) -> float:
+    """Return bytes a second of a copy, read and written."""
+    x = torch.randn(2**24 if device.type == "cpu" else 2**28, device=device)
+    y = torch.empty_like(x)
+    return 2.0 * x.numel() * x.itemsize / _time(lambda: y.copy_(x), device)
+
+
+def _time(work: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of the fastest of a few runs, each long enough for the clock."""
+
+    def run() -> float:
+        start = time.perf_counter()
+        for _ in range(5):
+            work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return (time.perf_counter() - start) / 5
+
+    return min(run() for _ in range(5))

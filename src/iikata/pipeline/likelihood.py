@@ -12,7 +12,6 @@ from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.gates import reopen
-from iikata.pipeline.oom_retry import note_halving
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
 from iikata.run_folder import read_object, write_json
@@ -116,17 +115,16 @@ class _Buffers:
         self.ctx, self.tokens = ctx, ctx.shapes["buffer_tokens"]
 
     def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut]":
-        from iikata.model import memory
+        from iikata.model.memory import retry_smaller
 
-        while True:
-            try:
-                return _rows(self.ctx, cell, asked, self.tokens)
-            except (RuntimeError, MemoryError) as error:
-                if not memory.is_oom(error) or self.tokens <= LEAST_TOKENS:
-                    raise
-            memory.free_memory()  # behind the clause: the error is gone, and with it what its frames held
-            self.tokens //= 2
-            note_halving(self.ctx, "score", self.tokens, "tokens a buffer")
+        return retry_smaller(lambda: _rows(self.ctx, cell, asked, self.tokens), self.halve)
+
+    def halve(self) -> bool:
+        if self.tokens <= LEAST_TOKENS:
+            return False
+        self.tokens //= 2
+        self.ctx.halved("score", self.tokens, "tokens a buffer")
+        return True
 
 
 def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":

@@ -1,14 +1,12 @@
 """The shapes of a run's buffers and slots: what fills this device and fits its memory, stored once chosen."""
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from iikata.core.errors import IikataError
-from iikata.run_folder import read_json, write_json
 
 if TYPE_CHECKING:
     from iikata.model.base import Base
-    from iikata.pipeline.context import RunContext
 
 CPU_BUFFER_TOKENS = 2048
 SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
@@ -37,39 +35,48 @@ def most_buffer_tokens(parameters: int) -> int:
     return 1 << int(math.log2(min(max(FULL_WORK / (4 * parameters), SMALLEST_FULL), LARGEST_FULL)))
 
 
-def choose(ctx: "RunContext") -> dict[str, int]:
+@dataclass(frozen=True)
+class Work:
+    """What is to be trained and answered, as far as shapes follow from it."""
+
+    arms: int
+    r: int
+    targets: str | tuple[str, ...]
+    step_tokens: float
+    """Of the largest mean step of an arm."""
+    answers: int
+    """Of one seed's arms and the base: more seeds are added to a run without making its answers again."""
+    longest_answer: int
+    """Tokens of the longest probe with its answer."""
+
+
+def choose(base: "Base", work: Work, stored: Mapping[str, int]) -> dict[str, int]:
     """Return the run's shapes; those stored stay, except that slots grow with the longest probe."""
-    stored: dict[str, int] = read_json(ctx.store.shapes, {})
-    if not isinstance(stored, dict) or any(type(value) is not int or value < 0 for value in stored.values()):
-        raise IikataError(
-            f"{ctx.store.shapes}: not the shapes that iikata stored there. Delete the file to have them chosen anew; "
-            "on another machine, or a GPU, what is made from then on may round otherwise."
-        )
-    device = ctx.base.device.type
     training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
-    if "buffer_tokens" not in stored and device == "cuda":
-        training = gpu_buffers(ctx)
-    length = LENGTHS * math.ceil((ctx.longest_prompt + ctx.experiment.generate.max_new_tokens) / LENGTHS)
-    decoding = {
-        "kv_length": length,
-        "prefill_tokens": prefill_tokens(ctx.base),
-    }
-    _refuse_too_long(ctx)
-    wanted = {key: stored.get(key, value) for key, value in {**training, **decoding}.items()}
-    wanted["kv_length"] = max(wanted["kv_length"], length)
-    wanted["decode_rows"] = stored.get("decode_rows", 0) or _rows(ctx, wanted)
-    if wanted != stored:
-        write_json(ctx.store.shapes, wanted)
-    return wanted
+    if "buffer_tokens" not in stored and base.device.type == "cuda":
+        training = gpu_buffers(base, work)
+    length = LENGTHS * math.ceil(work.longest_answer / LENGTHS)
+    chosen = {**training, "kv_length": length, "prefill_tokens": prefill_tokens(base)}
+    chosen = {key: stored.get(key, value) for key, value in chosen.items()}
+    chosen["kv_length"] = max(chosen["kv_length"], length)
+    rows = min(work.answers, most_rows(base), rows_that_fit(base, chosen))
+    chosen["decode_rows"] = stored.get("decode_rows", 0) or whole_rows(rows)
+    return chosen
 
 
-def _refuse_too_long(ctx: "RunContext") -> None:
-    """Raise IikataError, before anything is trained, for a row or an answer that the model is not exact for."""
-    for name, rows in ctx.encoded.items():
-        longest = max((len(row.input_ids) for row in rows if not row.truncated), default=0)
-        ctx.base.refuse_beyond(longest, f"template {name}: the longest row")
-    answer = ctx.longest_prompt + ctx.experiment.generate.max_new_tokens
-    ctx.base.refuse_beyond(answer, "the longest probe with its answer")
+def gpu_buffers(base: "Base", work: Work) -> dict[str, int]:
+    """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
+    from iikata.model import memory
+
+    need = memory.need(base.config, base.dtype, work.arms, work.r, work.targets)
+    tokens, checkpoint = need.fit(memory.free_bytes(base.device), most_buffer_tokens(memory.parameters(base.config)))
+    mixed = mixed_arms(work.step_tokens, tokens) if base.runners else 1
+    return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
+
+
+def mixed_arms(step_tokens: float, buffer_tokens: int) -> int:
+    """Return how many arms share a buffer."""
+    return MIXED_ARMS if step_tokens < buffer_tokens / 2 else 1
 
 
 def joined_arms(device: str, r: int) -> int:
@@ -79,24 +86,8 @@ def joined_arms(device: str, r: int) -> int:
     return max(1, JOINED_COLUMNS[device] // width(r))
 
 
-def gpu_buffers(ctx: "RunContext") -> dict[str, int]:
-    """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
-    from iikata.model import memory
-
-    config, lora = ctx.base.config, ctx.experiment.train.lora
-    most = most_buffer_tokens(memory.parameters(config))
-    need = memory.need(config, ctx.base.dtype, len(ctx.experiment.arms()), lora.r, lora.target_modules)
-    tokens, checkpoint = need.fit(memory.free_bytes(ctx.base.device), most)
-    mixed = MIXED_ARMS if ctx.base.runners and max(map(ctx.step_tokens, ctx.encoded)) < tokens / 2 else 1
-    return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
-
-
-def _rows(ctx: "RunContext", shapes: dict[str, int]) -> int:
-    """Return how many rows decode at once: as many as there are together, as fill the device and fit its memory."""
-    an_arm = len(ctx.templates) * len(ctx.probes) * ctx.experiment.generate.samples
-    # Of one seed and the base: more seeds are added to a run without making its answers anew.
-    answers = an_arm * (len(ctx.experiment.templates) + 1)
-    rows = min(answers, most_rows(ctx.base), rows_that_fit(ctx, shapes))
+def whole_rows(rows: int) -> int:
+    """Return a number of rows that can decode at once: a multiple of ROWS_OF, at most `rows` or the least."""
     return max(ROWS_OF, ROWS_OF * (rows // ROWS_OF))
 
 
@@ -118,11 +109,11 @@ def most_rows(base: "Base") -> int:
     return SMALL_GPU_ROWS if sum(p.numel() for p in base.model.parameters()) < SMALL else GPU_ROWS
 
 
-def rows_that_fit(ctx: "RunContext", shapes: dict[str, int]) -> int:
+def rows_that_fit(base: "Base", shapes: Mapping[str, int]) -> int:
     """Return how many rows' keys, values and logits fit what memory is free now."""
     from iikata.model import memory
 
-    if ctx.base.device.type == "cpu":
-        return KV_BYTES // (ctx.base.kv_bytes_a_token * shapes["kv_length"])
-    need = memory.decoding(ctx.base, shapes["kv_length"], shapes["prefill_tokens"])
-    return need.fit(memory.free_bytes(ctx.base.device))
+    if base.device.type == "cpu":
+        return KV_BYTES // (base.kv_bytes_a_token * shapes["kv_length"])
+    need = memory.decoding(base, shapes["kv_length"], shapes["prefill_tokens"])
+    return need.fit(memory.free_bytes(base.device))

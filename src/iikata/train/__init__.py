@@ -8,8 +8,8 @@ from torch import Tensor
 
 from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
-from iikata.model import memory
 from iikata.model.attention.varlen import Limits
+from iikata.model.memory import retry_smaller
 from iikata.train.arm_run import ArmRun, Recipe
 from iikata.train.step import Step, gradients, prepare, update
 
@@ -36,17 +36,16 @@ def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens:
 def _computed(
     ahead: "_Ahead", group: Sequence[ArmRun], following: Sequence[ArmRun], halved: Callable[[int], None]
 ) -> tuple[Step, Tensor]:
-    while True:
-        try:
-            step = ahead.step(group, following)
-            return step, gradients(step)
-        except (RuntimeError, MemoryError) as error:
-            if not memory.is_oom(error):
-                raise
-        # Behind the clause: the error is gone, and with it what its frames held.
+    def turn() -> tuple[Step, Tensor]:
+        step = ahead.step(group, following)
+        return step, gradients(step)
+
+    def halve() -> bool:
         ahead.halve()
-        memory.free_memory()
         halved(group[0].recipe.buffer_tokens)
+        return True
+
+    return retry_smaller(turn, halve)
 
 
 def _limits(runs: Sequence[ArmRun]) -> Limits:

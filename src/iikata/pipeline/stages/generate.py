@@ -1,7 +1,7 @@
 """Stage generate: every cell answers every probe, each arm from its adapter reopened from disk."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from iikata.core.io import Appender
@@ -10,8 +10,7 @@ from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.gates import check_arms, prove
-from iikata.pipeline.oom_retry import note_halving
-from iikata.pipeline.shapes import ROWS_OF, joined_arms, rows_that_fit
+from iikata.pipeline.shapes import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
 from iikata.run_folder import write_json, write_lines
@@ -30,25 +29,22 @@ def generate(ctx: RunContext) -> dict[str, int]:
     """Prove every adapter live, then let every cell give the answers it does not have yet."""
     gates = check_arms(ctx)
     groups = _groups(ctx)
-    if any(_unread(ctx, cell) for group in groups for arm in group for cell in ctx.cells_of(arm)):
+    cells = {arm: [CellAnswers(ctx, cell) for cell in ctx.cells_of(arm)] for group in groups for arm in group}
+    if any(cell.outdated for own in cells.values() for cell in own):
         ctx.put_aside("answers there are to other probes, or made under other templates, sampling or shapes")
-    missing = {arm: _missing(ctx, arm) for group in groups for arm in group}
-    todo, tokens, done = sum(map(len, missing.values())), 0, 0
-    ctx.emit(Stage("generate", todo, "answers"))
-    rows = _Rows(ctx)
+    work = _Answering(ctx, sum(len(cell.missing()) for own in cells.values() for cell in own))
+    ctx.emit(Stage("generate", work.todo, "answers"))
     for group in groups:
         gates += [_reopen(ctx, arm) for arm in group if arm.template]
         speaking = [arm for arm in group if not arm.template or arm.name in ctx.adapters]
-        for answer in _all_answers(ctx, speaking, rows):
-            done, tokens = done + 1, tokens + answer.tokens
-            ctx.emit(Progress("generate", done, todo, answer.cell))
+        work.answer([cell for arm in speaking for cell in cells[arm]])
         for arm in speaking:
-            for cell in ctx.cells_of(arm):
-                _settle(ctx, cell)
+            for cell in cells[arm]:
+                cell.settle()
             if arm.template:
                 ctx.adapters.drop(arm.name)
     write_json(ctx.store.gates, [plain(gate) for gate in gates])
-    return {"tokens": tokens, "answers": done}
+    return {"tokens": work.tokens, "answers": work.done}
 
 
 def _groups(ctx: RunContext) -> list[list[Arm]]:
@@ -79,111 +75,95 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     return {probe.id: digest([of_cell, probe.instruction, probe.input]) for probe in ctx.probes}
 
 
-def _missing(ctx: RunContext, arm: Arm) -> list[Key]:
-    wanted = range(ctx.experiment.generate.samples)
-    return [
-        (cell, probe.id, sample)
-        for cell in ctx.cells_of(arm)
-        for have in [_had(ctx, cell)]
-        for probe in ctx.probes
-        for sample in wanted
-        if (probe.id, sample) not in have
-    ]
+class CellAnswers:
+    """The answers of one cell: those that are there, read once, and those still to give."""
+
+    def __init__(self, ctx: RunContext, cell: Cell) -> None:
+        self.ctx, self.cell = ctx, cell
+        self.path, self.unfinished = ctx.store.answers(cell), ctx.store.unfinished_answers(cell)
+        self.signatures = answer_signatures(ctx, cell)
+        self._settled = ctx.store.read_answers(self.path)
+        stored = [*self._settled, *ctx.store.read_answers(self.unfinished)]
+        self.have = {(one.probe, one.sample): one for one in stored if self.signatures.get(one.probe) == one.signature}
+        self.outdated = any(self.signatures.get(one.probe) != one.signature for one in stored)
+        """Whether there are answers to other probes, or made from something else."""
+
+    def missing(self) -> list[Key]:
+        samples = range(self.ctx.experiment.generate.samples)
+        wanted = ((probe.id, sample) for probe in self.ctx.probes for sample in samples)
+        return [(self.cell, *key) for key in wanted if key not in self.have]
+
+    def settle(self) -> None:
+        """Write the answers in (probe, sample) order, without outdated ones; drop the unfinished file."""
+        order = {probe.id: index for index, probe in enumerate(self.ctx.probes)}
+        answers = sorted(self.have.values(), key=lambda one: (order.get(one.probe, len(order)), one.sample))
+        if self.unfinished.is_file() or answers != self._settled:
+            write_lines(self.path, map(plain, answers))
+        for empty in (self.unfinished, *(() if answers else (self.path,))):
+            empty.unlink(missing_ok=True)
 
 
-def _had(ctx: RunContext, cell: Cell) -> dict[tuple[str, int], Answer]:
-    """Return the cell's answers so far, without those to other probes or made from something else."""
-    signatures = answer_signatures(ctx, cell)
-    stored = (answer for path in _files(ctx, cell) for answer in ctx.store.read_answers(path))
-    return {(one.probe, one.sample): one for one in stored if signatures.get(one.probe) == one.signature}
+class _Answering:
+    """How far the answers are, and how many rows are in flight: as the run's shapes say where memory has room."""
 
+    def __init__(self, ctx: RunContext, todo: int) -> None:
+        self.ctx, self.todo, self.done, self.tokens = ctx, todo, 0, 0
+        self.rows = ctx.shapes["decode_rows"]
 
-def _unread(ctx: RunContext, cell: Cell) -> bool:
-    """Return whether the cell's files hold answers that `_had` leaves out."""
-    signatures = answer_signatures(ctx, cell)
-    stored = (answer for path in _files(ctx, cell) for answer in ctx.store.read_answers(path))
-    return any(signatures.get(one.probe) != one.signature for one in stored)
+    def answer(self, cells: Sequence[CellAnswers]) -> None:
+        """Let these cells give what is missing; where memory runs out, go on with fewer rows."""
+        from iikata.model.memory import retry_smaller
 
+        retry_smaller(lambda: self._answer(cells), self.halve)
 
-def _files(ctx: RunContext, cell: Cell) -> tuple[Path, Path]:
-    return ctx.store.answers(cell), ctx.store.unfinished_answers(cell)
+    def _answer(self, cells: Sequence[CellAnswers]) -> None:
+        ctx, by_cell = self.ctx, {one.cell: one for one in cells}
+        if not (missing := [key for one in cells for key in one.missing()]):
+            return
+        self.fit()
+        with ExitStack() as stack:
+            files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in cells if one.missing()}
+            for reply in _completions(ctx, missing, self.rows):
+                cell = by_cell[reply.key[0]]
+                answer = _read(ctx, reply, cell.signatures[reply.key[1]])
+                files[cell.cell].add(plain(answer))
+                cell.have[answer.probe, answer.sample] = answer
+                self.done, self.tokens = self.done + 1, self.tokens + answer.tokens
+                ctx.emit(Progress("generate", self.done, self.todo, answer.cell))
 
-
-class _Rows:
-    """How many rows are in flight: as the run's shapes say, but no more than memory has room for."""
-
-    def __init__(self, ctx: RunContext) -> None:
-        self.ctx, self.now = ctx, ctx.shapes["decode_rows"]
-
-    def fit(self) -> int:
-        """Return the rows; on a GPU, where rounding is not promised, no more than fit what is free now."""
-        if self.ctx.base.device.type != "cpu" and (fit := rows_that_fit(self.ctx, self.ctx.shapes)) < self.now:
-            self.ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {self.now} were planned"))
-            self.now = max(ROWS_OF, ROWS_OF * (fit // ROWS_OF))
-        return self.now
+    def fit(self) -> None:
+        """On a GPU, where rounding is not promised, have no more rows than fit what is free now."""
+        base = self.ctx.base
+        if base.device.type != "cpu" and (fit := rows_that_fit(base, self.ctx.shapes)) < self.rows:
+            self.ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {self.rows} were planned"))
+            self.rows = whole_rows(fit)
 
     def halve(self) -> bool:
-        """Go on with half the rows, if that is possible."""
-        if self.now <= ROWS_OF:
+        if self.rows <= ROWS_OF:
             return False
-        self.now = ROWS_OF * max(1, self.now // 2 // ROWS_OF)
-        note_halving(self.ctx, "generate", self.now, "rows in flight")
+        self.rows = whole_rows(self.rows // 2)
+        self.ctx.halved("generate", self.rows, "rows in flight")
         return True
 
 
-def _all_answers(ctx: RunContext, arms: Sequence[Arm], rows: _Rows) -> Iterator[Answer]:
-    """Yield the answers of these arms that are missing; where memory runs out, go on with fewer rows."""
-    from iikata.model import memory
-
-    while missing := [key for arm in arms for key in _missing(ctx, arm)]:
-        try:
-            yield from _answers(ctx, arms, missing, rows.fit())
-        except (RuntimeError, MemoryError) as error:
-            if not memory.is_oom(error) or not rows.halve():
-                raise
-        memory.free_memory()  # behind the clause: the error is gone, and with it what its frames held
-
-
-def _answers(ctx: RunContext, arms: Sequence[Arm], missing: Sequence[Key], rows: int) -> Iterator[Answer]:
-    """Yield these answers, each once it is in its cell's file."""
+def _completions(ctx: RunContext, missing: Sequence[Key], rows: int) -> "Iterator[Completion]":
     from iikata.generate import Sampling, Shapes
-    from iikata.generate import generate as replies
+    from iikata.generate import generate as completions
 
-    settings, chosen = ctx.experiment.generate, ctx.shapes
+    settings = ctx.experiment.generate
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
-    shapes = Shapes(rows, chosen["kv_length"], chosen["prefill_tokens"])
-    cells = dict.fromkeys(key[0] for key in missing)
-    signatures = {cell: answer_signatures(ctx, cell) for cell in cells}
-    files = {cell: Appender(ctx.store.unfinished_answers(cell)) for cell in cells}
-    names = [arm.name for arm in arms if arm.template]
+    shapes = Shapes(rows, ctx.shapes["kv_length"], ctx.shapes["prefill_tokens"])
+    names = list(dict.fromkeys(cell.arm.name for cell, _, _ in missing if cell.arm.template))
     ctx.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
-    try:
-        for reply in replies(ctx.base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes):
-            cell = reply.key[0]
-            answer = _answer(ctx, reply, signatures[cell][reply.key[1]])
-            files[cell].add(plain(answer))
-            yield answer
-    finally:
-        for file in files.values():
-            file.close()
+    return completions(ctx.base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)
 
 
-def _answer(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
+def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
     cell, probe, sample = reply.key
     read = ctx.tokenizer.whole_text if reply.finish == "length" else ctx.tokenizer.text
     text = ctx.templates[cell.prompted_with].answer(read(reply.ids))
-    arm = cell.arm
-    return Answer(
-        arm.template,
-        arm.seed,
-        cell.prompted_with,
-        probe,
-        sample,
-        text,
-        reply.finish,
-        len(reply.ids),
-        signature,
-    )
+    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    return Answer(*who, probe, sample, text, reply.finish, len(reply.ids), signature)
 
 
 def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
@@ -215,14 +195,3 @@ def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
 def _stop_strings(ctx: RunContext, template: str) -> Callable[[tuple[int, ...]], bool] | None:
     stop = ctx.templates[template].stop
     return (lambda ids: any(text in ctx.tokenizer.text(ids) for text in stop)) if stop else None
-
-
-def _settle(ctx: RunContext, cell: Cell) -> None:
-    """Once all answers are there, write them in (probe, sample) order, without others; drop the unfinished file."""
-    have, (path, unfinished) = _had(ctx, cell), _files(ctx, cell)
-    order = {probe.id: index for index, probe in enumerate(ctx.probes)}
-    ordered = sorted(have.values(), key=lambda answer: (order.get(answer.probe, len(order)), answer.sample))
-    if unfinished.is_file() or ordered != ctx.store.read_answers(path):
-        write_lines(path, (plain(answer) for answer in ordered))
-    for empty in (unfinished, *(() if ordered else (path,))):
-        empty.unlink(missing_ok=True)

@@ -16,7 +16,6 @@ from iikata.pipeline import signature
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
-from iikata.pipeline.oom_retry import note_halving
 from iikata.pipeline.signature import digest
 from iikata.run_folder import read_lines, read_object, write_json, write_lines
 from iikata.templates import saved
@@ -50,7 +49,7 @@ def train(ctx: RunContext) -> dict[str, int]:
         stop_asked = stack.enter_context(signals.deferred())
         for name, run in runs.items():
             _finish_if_done(ctx, run, files[name])
-        for step in steps_of(list(runs.values()), partial(_halved, ctx)):
+        for step in steps_of(list(runs.values()), partial(ctx.halved, "train", unit="tokens a buffer")):
             tokens += step.tokens
             files[step.arm].add(plain(step))
             logged[step.arm] = step.step
@@ -69,10 +68,6 @@ def train(ctx: RunContext) -> dict[str, int]:
                     break
         checkpoints.wait()
     return {"tokens": tokens}
-
-
-def _halved(ctx: RunContext, tokens: int) -> None:
-    note_halving(ctx, "train", tokens, "tokens a buffer")
 
 
 class _Speed:
