@@ -24,7 +24,7 @@ from subject import SHAPES, fresh, open_model, peak_gb, wait
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.model import memory
 from iikata.model.layers import compilations
-from iikata.pipeline.shapes import most_rows, prefill_tokens
+from iikata.pipeline.buffer_plan import most_rows, prefill_tokens
 
 SAMPLING = Sampling(temperature=0.9)
 ARMS = ("arm 0", "arm 1", "arm 2", "arm 3")

@@ -27,7 +27,7 @@ from iikata.model.adapters.lora_linear import LoraLinear
 from iikata.model.attention.registry import NAME
 from iikata.model.buffers import computed
 from iikata.model.layers import compilations, decoder_layers
-from iikata.pipeline.shapes import CPU_BUFFER_TOKENS, most_buffer_tokens
+from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.score.nll import nats
 from iikata.train import ArmRun, Recipe, train
 

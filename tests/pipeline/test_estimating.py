@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iikata.model import memory
-from iikata.pipeline import Pipeline, Progress, Stepped, estimate, shapes
+from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate
 from tiny_experiment import experiment
 
 
@@ -14,10 +14,10 @@ def context(folder, model, **changes):
     return Pipeline(experiment(folder, model, **changes), folder / "run").context
 
 
-def shapes_of(pipeline):
+def planned(pipeline):
     """Return what a process that opens the run now works with."""
-    vars(pipeline).pop("shapes", None)
-    return pipeline.shapes
+    vars(pipeline).pop("buffer_plan", None)
+    return pipeline.buffer_plan
 
 
 @pytest.fixture
@@ -58,13 +58,13 @@ def test_measured_speeds_are_of_this_world():
 def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monkeypatch, free, checkpoint):
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
     pipeline = context(tmp_path, llama_folder)
-    chosen = shapes.gpu_buffers(pipeline.base, pipeline._work())
+    chosen = buffer_plan.gpu_buffers(pipeline.base, pipeline._work())
     need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
     assert (chosen["buffer_tokens"], bool(chosen["checkpoint"])) == need.fit(int(free), 131_072)
     assert chosen["checkpoint"] == checkpoint
     assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
     pipeline.base.runners = [object()]
-    assert shapes.gpu_buffers(pipeline.base, pipeline._work())["mixed_arms"] == (1 if checkpoint else 8)
+    assert buffer_plan.gpu_buffers(pipeline.base, pipeline._work())["mixed_arms"] == (1 if checkpoint else 8)
 
 
 @pytest.mark.parametrize(("free", "most"), [(40e9, True), (5e6, False), (1e6, False)])
@@ -74,14 +74,14 @@ def test_rows_in_flight_fit_a_gpus_free_memory_and_are_no_more_than_there_are(
     pipeline = context(tmp_path, llama_folder, generate={"samples": 8, "max_new_tokens": 6})
     pipeline.base.device = SimpleNamespace(type="cuda")
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free))
-    chosen = shapes_of(pipeline)
+    chosen = planned(pipeline)
     need = memory.decoding(pipeline.base, chosen["kv_length"], chosen["prefill_tokens"])
     # Three probes, two templates and eight samples, of an arm a template and of the base, make 144 answers.
     assert (chosen["decode_rows"], chosen["prefill_tokens"]) == (144, 8192) if most else chosen["decode_rows"] < 144
     assert need.peak(chosen["decode_rows"]) <= free or chosen["decode_rows"] == 8
-    assert shapes_of(pipeline) == chosen
+    assert planned(pipeline) == chosen
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free) // 2)
-    assert shapes_of(pipeline) == chosen  # stored: what is free later changes no shape of the run
+    assert planned(pipeline) == chosen  # stored: what is free later changes no shape of the run
 
 
 def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):

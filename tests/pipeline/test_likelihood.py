@@ -29,7 +29,7 @@ def declared(folder, model, probes=PROBES, score=SCORE):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, llama_folder):
-    """A finished run's lab; tests read it and never write to it."""
+    """A finished run's context; tests read it and never write to it."""
     folder = tmp_path_factory.mktemp("references")
     pipeline = Pipeline(declared(folder, llama_folder), folder / "run")
     pipeline.run("compare")

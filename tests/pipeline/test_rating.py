@@ -24,7 +24,7 @@ def whole_run(tmp_path_factory, llama_folder):
 
 @pytest.fixture
 def pipeline(tmp_path, llama_folder, whole_run):
-    """A lab over a copy of the run; `told` holds what it warns of."""
+    """A pipeline over a copy of the run; `told` holds what it warns of."""
 
     def made(**changes):
         run = tmp_path / "run"

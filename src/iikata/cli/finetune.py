@@ -124,7 +124,7 @@ def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
         print("held-out loss: none, for no row is held out (--val_set_size)")
         return
     ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])
-    before, after = (mean_loss(ctx.base, name, rows, ctx.shapes["buffer_tokens"]) for name in (None, arm.name))
+    before, after = (mean_loss(ctx.base, name, rows, ctx.buffer_plan["buffer_tokens"]) for name in (None, arm.name))
     print(f"held-out loss: {after:.4f} ({len(rows)} rows; before training {before:.4f})")
 
 

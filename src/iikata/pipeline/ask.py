@@ -119,7 +119,7 @@ def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), 
 
 def _run(folder: Path, overrides: Sequence[str]) -> Panel:
     refuse_links(folder)
-    ctx = _lab(read(folder / "experiment.yaml", overrides), folder)
+    ctx = _context(read(folder / "experiment.yaml", overrides), folder)
     if (signed := ctx.signature["model"]["weights"]) != ctx.weights:
         raise IikataError(
             f"{ctx.model_folder}: not the model that {folder} was made with (weights {signed} -> {ctx.weights}). "
@@ -150,7 +150,7 @@ def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
             f"{folder}: no template.json, so how this adapter was trained to be prompted is not known. Give --template."
         )
     known = [read_saved(path) for path in [folder / "template.json"] if path.is_file()]
-    ctx = _lab(experiment, folder)
+    ctx = _context(experiment, folder)
     try:
         ctx.tokenizer  # noqa: B018 - its base is looked for
     except IikataError as error:
@@ -180,12 +180,12 @@ def _refuse_misspelt(target: str) -> None:
 
 
 def _base(target: str, overrides: Sequence[str]) -> Panel:
-    ctx = _lab(_stand_in({"model": {"base": target}}, overrides), Path())
+    ctx = _context(_stand_in({"model": {"base": target}}, overrides), Path())
     name = "plain" if ctx.tokenizer.chat_template is None else "native"
     return Panel(ctx, {BASE: None}, {name: _template(name, ctx, Path())})
 
 
-def _lab(experiment: Experiment, folder: Path) -> RunContext:
+def _context(experiment: Experiment, folder: Path) -> RunContext:
     return RunContext(experiment, folder, lambda event: None)
 
 

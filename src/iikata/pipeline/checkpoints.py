@@ -24,7 +24,7 @@ class Checkpoints:
     """Saves all unfinished arms together, so that they go on from the same turn."""
 
     def __init__(self, ctx: RunContext, runs: Sequence["ArmRun"], logs: Mapping[str, Appender]) -> None:
-        self._lab, self._runs, self._logs = ctx, runs, logs
+        self._ctx, self._runs, self._logs = ctx, runs, logs
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
         self._last = time.monotonic()
@@ -39,7 +39,7 @@ class Checkpoints:
     def due(self) -> bool:
         """Whether it is time, and the one before is written; a slow disk makes them rarer, training never waits."""
         rest = self._writing is None or self._writing.done()
-        return rest and time.monotonic() - self._last >= self._lab.experiment.train.checkpoint_seconds
+        return rest and time.monotonic() - self._last >= self._ctx.experiment.train.checkpoint_seconds
 
     def save(self) -> None:
         """Copy the states as they are now; a thread writes them. Raises what the one before came to."""
@@ -63,7 +63,7 @@ class Checkpoints:
 
         for run, tensors, values in copies:
             self._logs[run.arm.name].sync()  # a state must not outlive the steps that led to it
-            folder, name = self._lab.store.state(run.arm), f"{values['step']:08d}"
+            folder, name = self._ctx.store.state(run.arm), f"{values['step']:08d}"
             content = save(dict(tensors))
             write_bytes(folder / f"{name}.safetensors", content)
             write_json(folder / f"{name}.json", {**values, "sha256": hashlib.sha256(content).hexdigest()})

@@ -11,8 +11,8 @@ from iikata.core.errors import IikataError
 from iikata.core.io import Appender, write_text
 from iikata.core.records import Cell, Encoded, Probe
 from iikata.pipeline import declaring, signature
+from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.events import OnEvent, Warned
-from iikata.pipeline.shapes import Work, choose
 from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
@@ -135,7 +135,7 @@ class RunContext:
         return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
 
     @cached_property
-    def shapes(self) -> dict[str, int]:
+    def buffer_plan(self) -> dict[str, int]:
         """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
         stored = read_json(self.store.shapes, {})
         if not isinstance(stored, dict) or any(type(value) is not int or value < 0 for value in stored.values()):

@@ -10,8 +10,8 @@ from safetensors import safe_open
 
 from iikata.model import base, memory
 from iikata.model.files import code
+from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, mixed_arms, most_buffer_tokens
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.shapes import CPU_BUFFER_TOKENS, mixed_arms, most_buffer_tokens
 
 PROCESS_BYTES = 600_000_000
 """What Python and torch take on CPU before any model."""

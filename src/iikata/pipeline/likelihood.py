@@ -112,7 +112,7 @@ class _Buffers:
     """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
 
     def __init__(self, ctx: RunContext) -> None:
-        self.ctx, self.tokens = ctx, ctx.shapes["buffer_tokens"]
+        self.ctx, self.tokens = ctx, ctx.buffer_plan["buffer_tokens"]
 
     def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut]":
         from iikata.model.memory import retry_smaller

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from iikata.core.io import Appender
 from iikata.core.records import Answer, Arm, Cell, Gate, plain
 from iikata.core.rng import stream_seed
+from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.gates import check_arms, prove
-from iikata.pipeline.shapes import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
 from iikata.run_folder import write_json, write_lines
@@ -68,7 +68,7 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers. How many arms
     # are joined moves no bit, nor on CPU does the number of rows (tested).
     of_device = () if ctx.base.device.type == "cpu" else ("decode_rows", "prefill_tokens")
-    shapes = {key: ctx.shapes[key] for key in of_device}
+    shapes = {key: ctx.buffer_plan[key] for key in of_device}
     template = ctx.templates[cell.prompted_with]
     stops = sorted(stop_ids(template, ctx.tokenizer))
     of_cell = digest([arm_signature(ctx, cell.arm), template.hash, stops, ctx.signature["generate"], shapes])
@@ -108,7 +108,7 @@ class _Answering:
 
     def __init__(self, ctx: RunContext, todo: int) -> None:
         self.ctx, self.todo, self.done, self.tokens = ctx, todo, 0, 0
-        self.rows = ctx.shapes["decode_rows"]
+        self.rows = ctx.buffer_plan["decode_rows"]
 
     def answer(self, cells: Sequence[CellAnswers]) -> None:
         """Let these cells give what is missing; where memory runs out, go on with fewer rows."""
@@ -134,7 +134,7 @@ class _Answering:
     def fit(self) -> None:
         """On a GPU, where rounding is not promised, have no more rows than fit what is free now."""
         base = self.ctx.base
-        if base.device.type != "cpu" and (fit := rows_that_fit(base, self.ctx.shapes)) < self.rows:
+        if base.device.type != "cpu" and (fit := rows_that_fit(base, self.ctx.buffer_plan)) < self.rows:
             self.ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {self.rows} were planned"))
             self.rows = whole_rows(fit)
 
@@ -152,7 +152,7 @@ def _completions(ctx: RunContext, missing: Sequence[Key], rows: int) -> "Iterato
 
     settings = ctx.experiment.generate
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
-    shapes = Shapes(rows, ctx.shapes["kv_length"], ctx.shapes["prefill_tokens"])
+    shapes = Shapes(rows, ctx.buffer_plan["kv_length"], ctx.buffer_plan["prefill_tokens"])
     names = list(dict.fromkeys(cell.arm.name for cell, _, _ in missing if cell.arm.template))
     ctx.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
     return completions(ctx.base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)

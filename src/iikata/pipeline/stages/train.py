@@ -40,7 +40,7 @@ def train(ctx: RunContext) -> dict[str, int]:
     runs = {arm.name: _open(ctx, arm) for arm in waiting}
     total, tokens = sum(run.steps for run in runs.values()), 0
     work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * ctx.experiment.train.epochs
-    ctx.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(ctx.shapes["checkpoint"]))
+    ctx.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"]))
     before = sum(run.step for run in runs.values())
     speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
     with ExitStack() as stack:
@@ -84,7 +84,7 @@ class _Speed:
 
 def _lay_side_by_side(ctx: RunContext, arms: list[Arm]) -> None:
     """Let small models' arms share buffers, as many as the run's shapes say."""
-    size = ctx.shapes["mixed_arms"]
+    size = ctx.buffer_plan["mixed_arms"]
     for start in range(0, len(arms), size) if size > 1 else ():
         names = []
         for arm in arms[start : start + size]:
@@ -130,7 +130,7 @@ def arm_signature(ctx: RunContext, arm: Arm) -> str:
     if arm.template is None:
         return digest(ctx.signature["model"])
     parts = {key: ctx.signature[key] for key in ("model", "data", "train")}
-    return digest([parts, ctx.templates[arm.template].hash, arm.seed, ctx.shapes["buffer_tokens"]])
+    return digest([parts, ctx.templates[arm.template].hash, arm.seed, ctx.buffer_plan["buffer_tokens"]])
 
 
 def prolong(ctx: RunContext) -> None:
@@ -165,7 +165,7 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
         schedule=settings.schedule,
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
-        buffer_tokens=ctx.shapes["buffer_tokens"],
+        buffer_tokens=ctx.buffer_plan["buffer_tokens"],
     )
     samples = [row for row in ctx.encoded[arm.template] if not row.truncated]
     run = ArmRun(arm, samples, ctx.prefixes[arm.template], recipe, ctx.base)

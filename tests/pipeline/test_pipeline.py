@@ -10,13 +10,13 @@ from safetensors.torch import load_file, save_file
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.generate.decoder import Decoder
-from iikata.pipeline import Pipeline, Progress, shapes
+from iikata.pipeline import Pipeline, Progress, buffer_plan
 from iikata.pipeline.events import Warned
 from tiny_experiment import contents, experiment, values
 
 
 class KilledError(Exception):
-    """Stands in for a kill: raised in the middle of the lab's work."""
+    """Stands in for a kill: raised in the middle of a stage."""
 
 
 def killer(stage: str, after: int):
@@ -138,7 +138,7 @@ def test_an_answer_that_is_cut_does_not_end_in_half_a_character(whole_run):
 
 @pytest.mark.parametrize("columns", [1, 24])
 def test_arms_that_answer_in_groups_give_the_same_bytes(tmp_path, llama_folder, whole_run, monkeypatch, columns):
-    monkeypatch.setitem(shapes.JOINED_COLUMNS, "cpu", columns)
+    monkeypatch.setitem(buffer_plan.JOINED_COLUMNS, "cpu", columns)
     Pipeline(experiment(whole_run.parent, llama_folder), tmp_path / "run").run()
     assert contents(tmp_path / "run") == contents(whole_run)
 
