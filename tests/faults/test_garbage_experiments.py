@@ -102,6 +102,12 @@ WRONG = {
     "seed_beyond": ("train: {seeds: [4294967296]}", "exp.yaml:3:17: train.seeds.0", "less than 4294967296"),
     "epochs_true": ("train: {epochs: true}", "exp.yaml:3:17", "it should be a valid integer"),
     "epochs_beyond": ("train: {epochs: 9999999999}", "exp.yaml:3:17", "less than 2147483648"),
+    "rate_in_quotes": ("train: {learning_rate: '3e-4'}", "exp.yaml:3:24", "valid number"),
+    "no_seeds": ("train: {seeds: []}", "exp.yaml:3:16", "at least 1 item"),
+    "seeds_counted": ("train: {seeds: 2}", "exp.yaml:3:16", "[2] for the seed 2; [0, ..., 1] for 2 seeds"),
+    "dtype_unknown": ("model: {dtype: fp8}", "exp.yaml:3:16", "'auto', 'bfloat16', 'float16' or 'float32'"),
+    "no_probability": ("generate: {top_p: 0}", "exp.yaml:3:19", "greater than 0"),
+    "revision_read_as_number": ("model: {revision: 1e10}", "exp.yaml:3:19", "in quotes"),
     "rate_nan": ("train: {learning_rate: .nan}", "exp.yaml:3:24", "a finite number"),
     "rate_beyond": ("train: {learning_rate: 1e400}", "exp.yaml:3:24", "a finite number"),
     "modules_of_lists": (
@@ -169,6 +175,9 @@ SET = {
     "no_name": ("=1", "as in --set train.epochs=1"),
     "only_dots": ("..=1", "as in --set train.epochs=1"),
     "unknown": ("train.epoch=1", 'did you mean "epochs"?'),
+    "elsewhere": ("epochs=1", '(did you mean "train.epochs"?)'),
+    "section_misspelt": ("trian.epochs=1", '(did you mean "train"?)'),
+    "below": ("generate={samples: 0}", "generate={samples: 0}: generate.samples: 0 was seen"),
     "not_a_section": ("templates.0=x", "templates holds no settings; give all of it"),
     "too_deep": ("train.epochs.more=1", "train.epochs", "it should be a valid integer"),
     "wrong_type": ("train.epochs=many", "it should be a valid integer"),
@@ -271,7 +280,7 @@ def test_path_that_is_longer_than_any_is_refused(refuse):
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.binary(max_size=60))
+@given(st.binary(max_size=60) | st.text("ab:[]{}-&*!#'\"\n\t ,1.\\%日|>?", max_size=40).map(str.encode))
 def test_any_bytes_give_an_experiment_or_a_refusal(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any.yaml"
     path.write_bytes(data)
