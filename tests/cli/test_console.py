@@ -92,66 +92,62 @@ def display():
         shown.close()
 
 
-def test_plain_line_of_training_tells_the_step_and_the_speed(capsys, now):
+def training(*steps, seconds=1):
+    """Yield seconds and event: the stage, then what each (arm, step, steps, done, todo) brings."""
+    yield 0, Stage("train", 9, "arms")
+    for arm, step, many, done, todo in steps:
+        yield seconds, stepped(arm, step, many)
+        yield 0, Progress("train", done, todo, "not shown")
+
+
+NUMBERS = "loss 2.311 lr 2.5e-04 norm 0.81  488 tokens/s"
+
+
+@pytest.mark.parametrize(
+    ("events", "lines"),
+    [
+        (
+            training(("a.s0", 5, 10, 45, 90), seconds=62),
+            ["train: 9 arms", f"train: 45/90  1:02, about 1:02 left  a.s0 5/10 {NUMBERS}"],
+        ),
+        (  # every ten seconds, and at the end
+            training(*[("a.s0", step, 25, step, 25) for step in range(1, 26)]),
+            [
+                "train: 9 arms",
+                f"train: 10/25  0:10, about 0:15 left  a.s0 10/25 {NUMBERS}",
+                f"train: 20/25  0:20, about 0:05 left  a.s0 20/25 {NUMBERS}",
+                f"train: 25/25  0:25, about 0:00 left  a.s0 25/25 {NUMBERS}",
+            ],
+        ),
+        (  # arms that step together: the first of a turn counts the steps of all
+            training(*[(arm, step, 2, 2 * step, 4) for step in (1, 2) for arm in ("a.s0", "b.s0")], seconds=0),
+            ["train: 9 arms", f"train: 4/4  0:00, about 0:00 left  b.s0 2/2 {NUMBERS}"],
+        ),
+        (  # steps of an earlier process do not count: 30 in a minute, and 45 to go
+            [(0, Stage("train", 9, "arms")), (60, Progress("train", 45, 90, "note", before=15))],
+            ["train: 9 arms", "train: 45/90  1:00, about 1:30 left  note"],
+        ),
+        (
+            [
+                *training(("a.s0", 1, 10, 1, 10)),
+                (0, Stage("generate", 4, "answers")),
+                (30, Progress("generate", 3, 4, "a.s0@plain")),
+                (0, Warned("odd")),
+                (0, Stage("score", 0, "answers")),
+            ],
+            [
+                *("train: 9 arms", "generate: 4 answers", "generate: 3/4  0:30, about 0:10 left  a.s0@plain"),
+                *("warning: odd", "score: 0 answers to do, all there"),
+            ],
+        ),
+    ],
+)
+def test_plain_lines_tell_step_time_and_speed(events, lines, capsys, now):
     emit = Console(now)
-    emit(Stage("train", 9, "arms"))
-    now.seconds += 62
-    emit(stepped("alpaca.s0", 5))
-    emit(Progress("train", 45, 90, "alpaca.s0 5/10 loss 2.311"))
-    assert capsys.readouterr().err.splitlines() == [
-        "train: 9 arms",
-        "train: 45/90  1:02, about 1:02 left  alpaca.s0 5/10 loss 2.311 lr 2.5e-04 norm 0.81  488 tokens/s",
-    ]
-
-
-def test_steps_of_an_earlier_process_do_not_count_for_the_time_left(capsys, now):
-    emit = Console(now)
-    emit(Stage("train", 9, "arms"))
-    now.seconds += 60
-    emit(stepped("alpaca.s0", 5))
-    emit(Progress("train", 45, 90, before=15))  # 30 in a minute, and 45 to go
-    assert "45/90  1:00, about 1:30 left" in capsys.readouterr().err
-
-
-def test_plain_lines_come_every_ten_seconds_and_at_the_end(capsys, now):
-    emit = Console(now)
-    emit(Stage("train", 1, "arms"))
-    for step in range(1, 26):
-        now.seconds += 1
-        emit(stepped("a.s0", step, 25))
-        emit(Progress("train", step, 25))
-    said = re.findall(r"train: (\d+)/25", capsys.readouterr().err)
-    assert said == ["10", "20", "25"]
-
-
-def test_arms_that_end_together_say_one_last_line(capsys, now):
-    emit = Console(now)
-    emit(Stage("train", 3, "arms"))
-    for step in (1, 2):
-        for arm in ("a.s0", "b.s0", "c.s0"):
-            emit(stepped(arm, step, 2))
-            emit(Progress("train", 3 * step, 6))  # the first of a turn counts the steps of all
-    (line,) = capsys.readouterr().err.splitlines()[1:]
-    assert line.startswith("train: 6/6  0:00, about 0:00 left  c.s0 2/2 ")
-
-
-def test_plain_lines_of_other_stages_show_their_note(capsys, now):
-    emit = Console(now)
-    emit(Stage("train", 1, "arms"))
-    emit(stepped("a.s0", 1))
-    emit(Progress("train", 1, 10))
-    emit(Stage("generate", 4, "answers"))
-    now.seconds += 30
-    emit(Progress("generate", 3, 4, "a.s0@plain"))
-    emit(Warned("odd"))
-    emit(Stage("score", 0, "answers"))
-    assert capsys.readouterr().err.splitlines() == [
-        "train: 1 arms",
-        "generate: 4 answers",
-        "generate: 3/4  0:30, about 0:10 left  a.s0@plain",
-        "warning: odd",
-        "score: 0 answers to do, all there",
-    ]
+    for seconds, event in events:
+        now.seconds += seconds
+        emit(event)
+    assert capsys.readouterr().err.splitlines() == lines
 
 
 def test_other_stages_keep_one_moving_line_on_a_terminal(make_terminal, now):
@@ -167,16 +163,10 @@ def test_other_stages_keep_one_moving_line_on_a_terminal(make_terminal, now):
     assert screen(terminal.getvalue()) == [moving[0], "generate: 3/3  0:10, about 0:00 left  base@plain", ""]
 
 
-def test_arm_is_seen_from_its_first_step_on(display):
-    written, shown = display()
-    for arms in (["a.s0"], ["a.s0", "b.s0"], ["a.s0", "b.s0", "c.s0"]):
-        shown.emit(stepped(arms[-1], 1), lambda: "train")
-        assert [line.split()[0] for line in screen(written.getvalue())] == [*arms, "train"]
-
-
 def test_display_has_a_line_an_arm_and_one_for_all(display):
     written, shown = display()
     shown.emit(stepped("alpaca.s0", 4), lambda: "train: 7/20")
+    assert screen(written.getvalue())[0].startswith("alpaca.s0 ")  # seen at once
     shown.emit(stepped("plain.s0", 3, loss=1.5), lambda: "train: 7/20")
     shown.emit(stepped("alpaca.s0", 10, loss=0.25), lambda: "train: 13/20  488 tokens/s")
     shown.close()
@@ -268,25 +258,15 @@ def test_next_stage_ends_a_display_that_an_arm_given_up_left_open(make_terminal,
     emit(stepped("a.s0", 1, loss=float("nan")))
     emit(Progress("train", 1, 10))
     emit(Warned("arm a.s0 was given up"))
+    now.seconds += 75
     emit(Stage("generate", 3, "answers"))
     emit(Progress("generate", 3, 3, "base@plain"))
     assert sys.stderr is terminal
     lines = screen(terminal.getvalue())
     assert lines[:2] == ["train: 1 arms", "warning: arm a.s0 was given up"]
     assert " 1/10 loss nan " in lines[2]
-    assert lines[3].startswith("train: 1/10")
+    assert lines[3] == "train: 1/10  1:15, about 11:15 left  488 tokens/s"  # the time went on without events
     assert [line[:13] for line in lines[4:]] == ["generate: 3 a", "generate: 3/3", ""]
-
-
-def test_time_of_the_last_line_goes_on_without_events(make_terminal, now):
-    terminal = make_terminal()
-    emit = Console(now)
-    emit(Stage("train", 1, "arms"))
-    emit(stepped("a.s0", 1))
-    emit(Progress("train", 1, 10))
-    now.seconds += 75
-    emit(Stage("generate", 3, "answers"))
-    assert "train: 1/10  1:15, about 11:15 left  488 tokens/s" in screen(terminal.getvalue())
 
 
 def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch, make_terminal, now):

@@ -21,29 +21,12 @@ from iikata.tokenize import encode, load_tokenizer
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
 
 OLD_DEFAULTS = {
-    "base_model": "",
-    "data_path": "yahma/alpaca-cleaned",
-    "output_dir": "./lora-alpaca",
-    "batch_size": 128,
-    "micro_batch_size": 4,
-    "num_epochs": 3,
-    "learning_rate": 3e-4,
-    "cutoff_len": 256,
-    "val_set_size": 2000,
-    "lora_r": 8,
-    "lora_alpha": 16,
-    "lora_dropout": 0.05,
-    "train_on_inputs": True,
-    "add_eos_token": False,
-    "group_by_length": False,
-    "resume_from_checkpoint": None,
-    "prompt_template_name": "alpaca",
-    "gradient_checkpointing": False,
-    "wandb_project": "",
-    "wandb_run_name": "",
-    "wandb_watch": "",
-    "wandb_log_model": "",
-}
+    "base_model": "", "data_path": "yahma/alpaca-cleaned", "output_dir": "./lora-alpaca", "batch_size": 128,
+    "micro_batch_size": 4, "num_epochs": 3, "learning_rate": 3e-4, "cutoff_len": 256, "val_set_size": 2000, "lora_r": 8,
+    "lora_alpha": 16, "lora_dropout": 0.05, "train_on_inputs": True, "add_eos_token": False, "group_by_length": False,
+    "resume_from_checkpoint": None, "prompt_template_name": "alpaca", "gradient_checkpointing": False,
+    "wandb_project": "", "wandb_run_name": "", "wandb_watch": "", "wandb_log_model": "",
+}  # fmt: skip
 """Alpaca-LoRA's finetune.py, but lora_target_modules, which follow the model here."""
 THE_POST = (
     "--base_model=rinna/japanese-gpt-neox-3.6b-instruction-sft --data_path=kunishou/databricks-dolly-15k-ja "
@@ -70,51 +53,51 @@ def test_the_posts_command_is_read_in_both_forms():
     assert (experiment.train.batch_size, experiment.train.cutoff_len, experiment.train.epochs) == (128, 1024, 2)
     assert experiment.train.loss_on == "all"
     assert experiment.templates == ("dolly_ja",)
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("=False", False), ("=true", True), (" 0", False), ("", True), (" no", False), (" False", False)],
-)
-def test_booleans_are_read_as_fire_read_them(text, value):
-    assert given(f"--train_on_inputs{text}").train_on_inputs is value
-
-
-@pytest.mark.parametrize("text", ["[q_proj,v_proj]", "['q_proj','v_proj']", '["q_proj","v_proj"]'])
-def test_lists_are_read_as_fire_read_them(text):
-    assert given(f"--lora_target_modules={text}").lora_target_modules == ["q_proj", "v_proj"]
+    everywhere = declare(experiment_of(given("--base_model=x --lora_target_modules=all-linear")), Path.cwd())
+    assert everywhere.train.lora.target_modules == "all-linear"
 
 
 @pytest.mark.parametrize(
     ("text", "name", "value"),
     [
+        ("--train_on_inputs", "train_on_inputs", True),
+        ("--train_on_inputs=true", "train_on_inputs", True),
+        ("--train_on_inputs 0", "train_on_inputs", False),
+        ("--train_on_inputs no", "train_on_inputs", False),
+        ("--train-on-inputs=False", "train_on_inputs", False),
         ("--notrain_on_inputs", "train_on_inputs", False),
         ("--no-train-on-inputs", "train_on_inputs", False),
         ("--noadd_eos_token --nogroup_by_length", "group_by_length", False),
-        ("--train-on-inputs=False", "train_on_inputs", False),
+        ("--lora_target_modules=[q_proj,v_proj]", "lora_target_modules", ["q_proj", "v_proj"]),
+        ("--lora_target_modules=['q_proj','v_proj']", "lora_target_modules", ["q_proj", "v_proj"]),
+        ("--lora_target_modules q_proj", "lora_target_modules", ["q_proj"]),
         ("--lora_target_modules=all-linear", "lora_target_modules", "all-linear"),
         ("--lora_target_modules=None", "lora_target_modules", None),
-        ("--lora_target_modules q_proj", "lora_target_modules", ["q_proj"]),
         ("--num_epochs=2.0", "num_epochs", 2),
         ("--batch_size=1e2", "batch_size", 100),
         ("--val_set_size=0.1", "val_set_size", 0.1),
         ("--wandb_project=p --wandb_watch=all --wandb_log_model=true", "wandb_watch", "all"),
+        ("--resume_from_checkpoint=False", "resume_from_checkpoint", None),
     ],
 )
-def test_flags_are_spelt_as_fire_lets_them_be(text, name, value):
+def test_flags_are_spelt_and_read_as_fire_did(text, name, value):
     assert getattr(given(text), name) == value
 
 
-@pytest.mark.parametrize("text", ["--lora_target_modules=[]", "--num_epochs=1.5", "--batch_size=many"])
-def test_what_no_flag_can_mean_is_wrong_usage(text):
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("--lora_target_modules=[]", "names no module"),
+        ("--num_epochs=1.5", "not a whole number"),
+        ("--batch_size=many", "not a whole number"),
+        ("--train_on_inputs=maybe", "'maybe' is not True or False"),
+    ],
+)
+def test_what_no_flag_can_mean_is_wrong_usage(text, said, capsys):
     with pytest.raises(SystemExit) as stopped:
         given(text)
     assert stopped.value.code == 2
-
-
-def test_all_linear_reaches_the_experiment():
-    experiment = declare(experiment_of(given("--base_model=x --lora_target_modules=all-linear")), Path.cwd())
-    assert experiment.train.lora.target_modules == "all-linear"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -125,43 +108,23 @@ def test_all_linear_reaches_the_experiment():
         ("train.lora changed", "--lora_r, --lora_alpha, --lora_dropout or --lora_target_modules changed"),
         ("templates.alpaca changed", "--prompt_template_name.alpaca changed"),
         ("or start another run with --out DIR.", "or start another run with --output_dir=DIR."),
-        (
-            "a smaller model, model.quantize, train.cutoff_len or generate.max_new_tokens.",
-            "a smaller model, --cutoff_len.",
-        ),
-        (
-            "data.columns: x.",
-            "data.columns: x. finetune has no flag for data.columns; an experiment file does: iikata run.",
-        ),
+        ("a model, model.quantize, train.cutoff_len or generate.max_new_tokens.", "a model, --cutoff_len."),
+        ("data.columns: x.",
+         "data.columns: x. finetune has no flag for data.columns; an experiment file does: iikata run."),
         ("a/data.train.json stays", "a/data.train.json stays"),
     ],
-)
+)  # fmt: skip
 def test_messages_speak_of_flags(message, told):
     assert in_flags(message) == told
 
 
-@pytest.mark.parametrize("text", ["None", "False"])
-def test_no_checkpoint_is_none_as_in_the_old_script(text):
-    assert given(f"--resume_from_checkpoint={text}").resume_from_checkpoint is None
-
-
-def test_wrong_boolean_is_wrong_usage(capsys):
-    with pytest.raises(SystemExit) as stopped:
-        given("--train_on_inputs=maybe")
-    assert stopped.value.code == 2
-    assert "'maybe' is not True or False" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
-    ("whole", "fits", "said"), [(15015, 2000, False), (4000, 2000, False), (3999, 399, True), (5, 0, True)]
+    ("asked", "whole", "fits"),
+    [(2000, 15015, 2000), (2000, 4000, 2000), (2000, 3999, 399), (2000, 5, 0), (100, 202, 100)],
 )
-def test_held_out_rows_are_as_asked_where_half_the_rows_are_left(whole, fits, said, capsys):
-    assert fitted("val_set_size", 2000, whole, "rows") == fits
-    assert ("too much" in capsys.readouterr().err) == said
-
-
-def test_the_posts_warm_up_of_100_in_202_steps_is_kept():
-    assert fitted("warm-up", 100, 202, "steps") == 100
+def test_held_out_rows_and_warm_up_are_as_asked_where_half_is_left(asked, whole, fits, capsys):
+    assert fitted("val_set_size", asked, whole, "rows") == fits
+    assert ("too much" in capsys.readouterr().err) == (fits != asked)
 
 
 def test_template_file_of_the_old_scripts_folder_wins(tmp_path, monkeypatch):
@@ -201,6 +164,13 @@ def command(tmp_path, llama_folder, monkeypatch):
     small = {"batch_size": 4, "micro_batch_size": 8, "num_epochs": 2, "learning_rate": 0.01, "lora_dropout": 0.0}
     flags = {"base_model": llama_folder, "data_path": "rows.json", "output_dir": "out", **small}
     return ["finetune", "--force", *(f"--{name}={value}" for name, value in flags.items())]
+
+
+@pytest.fixture
+def trained(command):
+    """The same, where it has ended already."""
+    assert main(command) == 0
+    return command
 
 
 def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, llama_folder, capsys):
@@ -249,12 +219,8 @@ def test_resume_from_an_empty_folder_starts_fresh_and_the_same_command_goes_on(c
     assert (tmp_path / "out" / "adapter_model.safetensors").read_bytes() == weights
 
 
-def test_more_epochs_go_on_from_where_the_first_ended(command, tmp_path, capsys):
-    assert main(command) == 0
-    out = capsys.readouterr()
-    assert "held-out loss: " in out.out
-    assert "(1 rows; before training " in out.out
-    log, more = tmp_path / "out" / "run" / "train" / "alpaca.s42" / "steps.jsonl", [*command, "--num_epochs=3"]
+def test_more_epochs_go_on_from_where_the_first_ended(trained, tmp_path, capsys):
+    log, more = tmp_path / "out" / "run" / "train" / "alpaca.s42" / "steps.jsonl", [*trained, "--num_epochs=3"]
     first = log.read_text()
     assert main(more) == 1
     assert "--num_epochs=3 --resume_from_checkpoint=out goes on from there" in capsys.readouterr().err
@@ -266,7 +232,7 @@ def test_more_epochs_go_on_from_where_the_first_ended(command, tmp_path, capsys)
     assert len(log.read_text().splitlines()) == len(first.splitlines()) * 3 // 2
     assert main([*more, "--resume_from_checkpoint=out"]) == 0
     assert "all there" in capsys.readouterr().err
-    assert main([*command, "--resume_from_checkpoint=out"]) == 1
+    assert main([*trained, "--resume_from_checkpoint=out"]) == 1
     assert "trained for 3 epochs, and --num_epochs is 2. Give another --output_dir." in capsys.readouterr().err
 
 
@@ -293,13 +259,12 @@ def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
     assert float(before) == pytest.approx(float(torch.cat(losses).mean()), rel=2e-3)  # bfloat16 where there is AMX
 
 
-def test_killed_run_goes_on_to_the_same_weights(command, tmp_path, monkeypatch):
+def test_killed_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
     from iikata.cli import console
     from iikata.pipeline import Progress
 
-    assert main(command) == 0
     whole = (tmp_path / "out" / "adapter_model.safetensors").read_bytes()
-    command[command.index("--output_dir=out")] = "--output_dir=again"
+    command = [*trained, "--output_dir=again"]
     emit = console.Console.__call__
 
     def killed(self, event):
@@ -315,7 +280,9 @@ def test_killed_run_goes_on_to_the_same_weights(command, tmp_path, monkeypatch):
     assert (tmp_path / "again" / "adapter_model.safetensors").read_bytes() == whole
 
 
-def test_weights_of_another_folder_are_never_gone_on_from(command, capsys):
+def test_a_missing_base_and_weights_of_another_folder_are_refused(command, capsys):
+    assert main(["finetune"]) == 1
+    assert "--base_model=NAME" in capsys.readouterr().err
     assert main([*command, "--resume_from_checkpoint=elsewhere"]) == 1
     assert "another folder's weights may come from another template" in capsys.readouterr().err
 
@@ -327,9 +294,8 @@ def test_adapter_of_the_old_script_is_not_written_over(command, tmp_path, capsys
     assert "adapter_model.bin: an adapter is here without the run it came from" in capsys.readouterr().err
 
 
-def test_other_settings_in_the_same_folder_are_refused_by_name(command, capsys):
-    assert main(command) == 0
-    assert main([*command, "--learning_rate=0.02"]) == 1
+def test_other_settings_in_the_same_folder_are_refused_by_name(trained, capsys):
+    assert main([*trained, "--learning_rate=0.02"]) == 1
     assert "--learning_rate changed (0.01 -> 0.02)" in (said := capsys.readouterr().err)
     assert "--output_dir=DIR" in said
 
@@ -348,11 +314,6 @@ def test_hub_id_offline_names_the_id_and_the_way_out(command, monkeypatch, capsy
     assert len(said) == 1
     assert '"nobody/no-such-model"' in said[0]
     assert "--base_model=./path/to/folder" in said[0]
-
-
-def test_missing_base_model_is_named(capsys):
-    assert main(["finetune"]) == 1
-    assert "--base_model=NAME" in capsys.readouterr().err
 
 
 def test_the_posts_experiment_is_read_without_error():
@@ -375,14 +336,9 @@ def test_the_posts_experiment_is_read_without_error():
     assert len({probe.cluster for probe in probes}) >= 10
 
 
-def test_signature_of_a_finetune_run_holds_its_settings(command, tmp_path):
-    assert main(command) == 0
+def test_a_finetune_folder_holds_its_settings_and_is_exported(trained, tmp_path, capsys):
     stored = read_json(tmp_path / "out" / "run" / "signature.json")["train"]
     assert (stored["loss_on"], stored["lora"]["r"], stored["warmup_steps"]) == ("all", 8, 0)
-
-
-def test_export_takes_a_finetune_folder(command, tmp_path, capsys):
-    assert main(command) == 0
     assert main(["export", "out", "alpaca.s42", "exported", "--base", "owner/name"]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "exported"
     names = {path.name for path in (tmp_path / "exported").iterdir()}

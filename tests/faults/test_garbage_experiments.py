@@ -118,14 +118,10 @@ WRONG = {
     "modules_misspelled": ("train: {lora: {target_modules: al-linear}}", "exp.yaml:3:32", "auto, all-linear or a list"),
     "margin_of_nothing": ("compare: {margin: {nll: }}", "exp.yaml:3:19: compare.margin", "a number above 0"),
     "margin_of_a_stranger": ("compare: {margin: {bleu: 1}}", "exp.yaml:3:10", "is not among score.metrics: nll"),
-    "name_up": ("name: ../up", "exp.yaml:3:7: name", "part of a file name is allowed"),
-    "name_absolute": ("name: /etc/passwd", "exp.yaml:3:7: name", "part of a file name"),
-    "name_dots": ('name: ".."', "exp.yaml:3:7: name", "part of a file name"),
-    "name_backslash": ("name: a\\b", "exp.yaml:3:7: name", "part of a file name"),
-    "name_pipe": ("name: con|x", "exp.yaml:3:7: name", "part of a file name"),
-    "name_trailing_dot": ("name: tiny.", "exp.yaml:3:7: name", "part of a file name"),
-    "name_flag": ("name: --force", "exp.yaml:3:7: name", "part of a file name"),
-    "name_turned_around": ('name: "a\\u202etxt.b"', "exp.yaml:3:7: name", "part of a file name"),
+    **{
+        f"name_{name}": (f"name: {name}", "exp.yaml:3:7: name", "part of a file name is allowed")
+        for name in ("../up", "/etc/passwd", '".."', "a\\b", "con|x", "tiny.", "--force", '"a\\u202etxt.b"')
+    },
     "name_long": (f"name: {'n' * 81}", "exp.yaml:3:7: name", "at most 80 characters"),
     "name_long_in_bytes": (f"name: {'😀' * 60}", "exp.yaml:3:7: name", "200 bytes in UTF-8"),
     "template_dots": ("prompt_only: [..]", "exp.yaml:3:14: prompt_only", '".." cannot'),
@@ -135,21 +131,18 @@ WRONG = {
     "template_twice": ("prompt_only: [../x/alpaca_short.json]", "exp.yaml:3:14", "alpaca_short is there twice"),
     "template_two_lines": ('prompt_only: ["a\\nb"]', "exp.yaml:3:15", "text on one line"),
     "lone_surrogate": ('probes: "\\ud800"', "exp.yaml:3:9", "as a unicode string"),
-    "judge_user": (
-        "score: {judge: {url: 'https://me:sk-12345678@h/v1', model: m}}",
-        "exp.yaml:3:22: score.judge.url",
-        "IIKATA_JUDGE_KEY",
-    ),
-    "judge_query": (
-        "score: {judge: {url: 'https://h/v1?api-key=sk-12345678', model: m}}",
-        "exp.yaml:3:22: score.judge.url",
-        "without user, ? or #",
-    ),
-    "judge_fragment": ("score: {judge: {url: 'https://h/v1#sk-12345678', model: m}}", "exp.yaml:3:22", "? or #"),
-    "judge_file": ("score: {judge: {url: 'file:///etc/passwd', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
-    "judge_no_host": ("score: {judge: {url: 'http:///v1', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
-    "judge_port": ("score: {judge: {url: 'http://h:99999/v1', model: m}}", "exp.yaml:3:22", "http://HOST/v1"),
-    "judge_new_line": ('score: {judge: {url: "http://h/v1\\r\\nX: y", model: m}}', "exp.yaml:3:22", "http://HOST/v1"),
+    **{
+        f"judge_{url}": (
+            f'score: {{judge: {{url: "{url}", model: m}}}}',
+            "exp.yaml:3:22: score.judge.url",
+            "http://HOST/v1 or https://HOST/v1 is allowed, without user, ? or #; the key goes into the environment "
+            "variable IIKATA_JUDGE_KEY",
+        )
+        for url in (
+            *("https://me:sk-12345678@h/v1", "https://h/v1?api-key=sk-12345678", "https://h/v1#sk-12345678"),
+            *("file:///etc/passwd", "http:///v1", "http://h:99999/v1", "http://h/v1\\r\\nX: y"),
+        )
+    },
     "metric_twice": ("score: {metrics: [nll, nll]}", "exp.yaml:3:18", "nll is there twice"),
     "primary_absent": ("score: {primary: bleu}", "exp.yaml:3:8", '"bleu" must be among score.metrics'),
     "metric_of_elsewhere": ("score: {metrics: [bleu]}", 'score.metrics: metric "bleu" is unknown', '"chrf"'),
