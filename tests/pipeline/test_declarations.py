@@ -122,7 +122,7 @@ def test_before_any_score_a_change_is_simply_the_declaration(tmp_path, llama_fol
     (entry,) = json.loads((tmp_path / "run" / "signature.json").read_text())["declared"]
     assert (entry["margins"]["nll"], entry["after_scores"]) == (5.0, False)
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", entry["at"])
-    assert f"declared before any score ({entry['at']})" in (tmp_path / "run" / "report" / "report.md").read_text()
+    assert f"declared before scoring ({entry['at']})" in (tmp_path / "run" / "report" / "report.md").read_text()
 
 
 def test_what_cannot_move_the_primary_verdict_is_a_warning_and_not_its_sentence(own):

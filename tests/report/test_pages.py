@@ -181,7 +181,7 @@ def test_the_verdict_comes_first_and_in_both_languages(made, material):
         for name in ("verdict", "matrix", "effects", "lora", "answers", "loss", "templates", "checks", "again")
     ]
     assert order == sorted(order)
-    assert "この手順全体" in html
+    assert "この学習手順" in html
     assert material.comparisons["verdict"]["sentence_ja"] in html
 
 
