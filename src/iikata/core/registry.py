@@ -1,9 +1,10 @@
-"""Find an item on a shelf by its name, or in any package by `package.module:name`."""
+"""Shelves: what there is of one kind, by name, from an installed package, or at `package.module:name`."""
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from iikata.core.errors import IikataError
 
@@ -21,23 +22,55 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f' (did you mean "{near}"?)' if near else ""
 
 
-def lookup(name: str, shelf: Mapping[str, T], kind: str) -> T:
-    """Return the item called `name`; `kind` ("metric", "template") is the word for it in errors.
+def lookup(name: str, known: Mapping[str, T], kind: str) -> T:
+    """Return the item called `name`; `kind` ("metric", "arm") is the word for it in errors.
 
     Raises IikataError naming all known items where there is none.
     """
-    if name in shelf:
-        return shelf[name]
-    if ":" in name:
-        return _imported(name, kind)
-    known = ", ".join(sorted(shelf))
-    raise IikataError(f'{kind} "{name}" is unknown{did_you_mean(name, shelf)}. Known: {known}.')
+    if name in known:
+        return known[name]
+    raise IikataError(f'{kind} "{name}" is unknown{did_you_mean(name, known)}. Known: {", ".join(sorted(known))}.')
 
 
-def _imported(name: str, kind: str) -> T:  # type: ignore[type-var]
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except Exception as error:  # the module is somebody's, and so are its faults
-        why = f"{type(error).__name__}: {error}"
-        raise IikataError(f'{kind} "{name}" cannot be imported: {why:.300}. Write "package.module:name".') from None
+class Shelf(Mapping[str, T]):
+    """A dict of what iikata brings of one kind, and the way to what others bring.
+
+    Another package adds to the shelf of metrics by an entry point of the group `iikata.metrics`, as to any other by
+    that of its kind; nothing of it is imported before its name is asked for.
+    """
+
+    def __init__(self, kind: str, items: Mapping[str, T]) -> None:
+        self.kind = kind
+        """The word for one item in errors."""
+        self._items = dict(items)
+
+    def __getitem__(self, name: str) -> T:
+        return self._items[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def find(self, name: str) -> Any:
+        """Return the item called `name`, here or in an installed package, or the one at `package.module:name`.
+
+        Raises IikataError naming all known items where there is none, and where it cannot be imported.
+        """
+        if name in self._items:
+            return self._items[name]
+        if ":" in name:
+            return self._imported(name, name)
+        others = {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}
+        return self._imported(name, lookup(name, {**others, **dict.fromkeys(self._items, "")}, self.kind))
+
+    def _imported(self, name: str, place: str) -> Any:
+        module, _, attribute = place.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # the module is somebody's, and so are its faults
+            why = f"{type(error).__name__}: {error}"
+            raise IikataError(
+                f'{self.kind} "{name}" cannot be imported: {why:.300}. Write "package.module:name".'
+            ) from None

@@ -4,7 +4,7 @@ import re
 from typing import Any, cast
 
 from iikata.core.errors import IikataError
-from iikata.core.registry import lookup
+from iikata.core.registry import Shelf
 from iikata.metrics.chrf import Chrf
 from iikata.metrics.contains import Contains
 from iikata.metrics.distinct import Distinct
@@ -23,25 +23,28 @@ from iikata.metrics.script import Script
 
 __all__ = ["HELD_OUT", "METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
 
-METRICS: dict[str, Metric] = {
-    "nll": Nll(),
-    "nll_end": NllEnd(),
-    "nll_template": NllTemplate(),
-    "nll_reference": NllReference(),
-    "contains": Contains(),
-    "exact": Exact(),
-    "pattern": Pattern(),
-    "numeric": Numeric(),
-    "chrf": Chrf(),
-    "rouge_l": RougeL(),
-    "finish": Finish(),
-    "leakage": Leakage(),
-    "script": Script(),
-    "repetition": Repetition(),
-    "length": Length(),
-    "distinct": Distinct(),
-    "distinct_2": Distinct(2),
-}
+METRICS: Shelf[Metric] = Shelf(
+    "metric",
+    {
+        "nll": Nll(),
+        "nll_end": NllEnd(),
+        "nll_template": NllTemplate(),
+        "nll_reference": NllReference(),
+        "contains": Contains(),
+        "exact": Exact(),
+        "pattern": Pattern(),
+        "numeric": Numeric(),
+        "chrf": Chrf(),
+        "rouge_l": RougeL(),
+        "finish": Finish(),
+        "leakage": Leakage(),
+        "script": Script(),
+        "repetition": Repetition(),
+        "length": Length(),
+        "distinct": Distinct(),
+        "distinct_2": Distinct(2),
+    },
+)
 
 HELD_OUT = ("nll", "nll_end", "nll_template")
 """Measured on the held-out rows, each its own cluster; all others are measured on the probes."""
@@ -65,7 +68,7 @@ def get(name: str) -> Metric:
     if near := ELSEWHERE.get(name.lower()):
         known = ", ".join(METRICS)
         raise IikataError(f'metric "{name}" is unknown; what comes nearest here is "{near}". Known: {known}.')
-    metric: Any = lookup(name, {**METRICS, **RATED}, "metric")
+    metric: Any = RATED[name] if name in RATED else METRICS.find(name)
     if isinstance(metric, type):
         try:
             metric = metric()
@@ -73,7 +76,7 @@ def get(name: str) -> Metric:
             why = f"{type(error).__name__}: {error}"
             cure = "Its class must need no argument."
             raise IikataError(f'metric "{name}" cannot be made ({why:.300}). {cure}') from None
-    if ":" in name:
+    if name not in {**METRICS, **RATED}:
         _check_declaration(name, metric)
     return cast(Metric, metric)
 

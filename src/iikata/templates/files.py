@@ -13,7 +13,7 @@ from iikata.config import local_path
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text
 from iikata.core.io import parse_user_json, shown
-from iikata.core.registry import did_you_mean, lookup
+from iikata.core.registry import Shelf, did_you_mean
 from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import BUILT_IN
@@ -53,7 +53,7 @@ def load(
     if spec != "native":
         if spec not in BUILT_IN and (near := did_you_mean(spec, _names_in(folder / "templates"))):
             raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
-        return lookup(spec, BUILT_IN, "template")
+        return Shelf("template", BUILT_IN).find(spec)
     if chat_template is None:
         raise IikataError(
             'template "native": the model has no chat template of its own, or several of which none is called default '
