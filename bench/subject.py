@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from iikata.model import base as models
+from iikata.model.base import Base
+from iikata.model.load import choose_device, choose_dtype, load, ready
 
 SHAPES: dict[str, dict[str, Any]] = {
     "neox-3.6b": dict(
@@ -25,9 +26,9 @@ SHAPES: dict[str, dict[str, Any]] = {
 
 def open_model(args: argparse.Namespace) -> Any:
     """Return iikata's frozen model: of a folder, or of a shape with random weights."""
-    device = models.choose_device()
+    device = choose_device()
     if args.model:
-        return models.load(Path(args.model), "auto", device=device)
+        return load(Path(args.model), "auto", device=device)
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from iikata.model.attention.registry import NAME, register
@@ -35,11 +36,11 @@ def open_model(args: argparse.Namespace) -> Any:
     register()
     shape = dict(SHAPES[args.shape])
     config = AutoConfig.for_model(shape.pop("kind"), **shape)
-    dtype = models.choose_dtype("auto", device)
+    dtype = choose_dtype("auto", device)
     torch.manual_seed(0)
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=NAME)
-    return models.ready(models.Base(model.eval().requires_grad_(False), Path(args.shape), device, dtype))
+    return ready(Base(model.eval().requires_grad_(False), Path(args.shape), device, dtype))
 
 
 def wait() -> float:

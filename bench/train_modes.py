@@ -6,20 +6,23 @@ Rounding differs between the modes; what they compute must not. The yardstick is
 itself when only its samples are cut into other buffers.
 """
 
+from pathlib import Path
+
 import torch
 from subject import SHAPES
 from train_throughput import samples
 
 from iikata.core.records import Arm
-from iikata.model import base as models
 from iikata.model.attention.packed import Group
 from iikata.model.attention.varlen import Limits, lay_out
+from iikata.model.base import Base
+from iikata.model.load import ready
 from iikata.train import ArmRun, Recipe, train
 
 STEPS = 50
 
 
-def opened(compiled: bool, checkpointed: bool = False) -> models.Base:
+def opened(compiled: bool, checkpointed: bool = False) -> Base:
     from transformers import AutoConfig, AutoModelForCausalLM
 
     from iikata.model.attention.registry import NAME, register
@@ -32,9 +35,7 @@ def opened(compiled: bool, checkpointed: bool = False) -> models.Base:
     torch.manual_seed(0)
     with torch.device("cuda"):
         model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16, attn_implementation=NAME)
-    base = models.ready(
-        models.Base(model.eval().requires_grad_(False), models.Path("."), torch.device("cuda"), torch.bfloat16)
-    )
+    base = ready(Base(model.eval().requires_grad_(False), Path("."), torch.device("cuda"), torch.bfloat16))
     base.adapt(8, 16, 0.0, "all-linear")
     base.run_layers(compiled, checkpointed)
     return base

@@ -177,13 +177,13 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from iikata.model import base
     from iikata.model.adapters import adapter_file
+    from iikata.model.load import load as load_model
 
     assert main(command) == 0
     ids = torch.tensor([load_tokenizer(llama_folder).ids(BUILT_IN["alpaca"].render("Name 3.").prompt)])
     plain = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
-    ours = base.load(llama_folder, "float32")
+    ours = load_model(llama_folder, "float32")
     weights, shape = adapter_file.read(tmp_path / "out")
     assert ours.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
     ours.adapters.load("arm", weights)

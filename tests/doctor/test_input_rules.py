@@ -64,7 +64,7 @@ def test_answers_longer_than_allowed_are_counted_before_training(tmp_path, byte_
 def test_settings_that_this_machine_lacks_are_found_before_a_model_is_loaded(
     tmp_path, byte_bpe_folder, monkeypatch, model, severity, said
 ):
-    monkeypatch.setattr("iikata.model.base.choose_device", lambda: __import__("torch").device("cpu"))
+    monkeypatch.setattr("iikata.model.load.choose_device", lambda: __import__("torch").device("cpu"))
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     base = {"base": str(tmp_path / "model")}
     found = of(examined(tmp_path, byte_bpe_folder, model={**base, **model}), "device")

@@ -260,9 +260,7 @@ def test_a_model_is_read_from_the_weights_that_are_signed(own, tally):
 
 def test_a_folder_that_is_written_to_while_it_is_loaded_is_refused(tmp_path, own, monkeypatch):
     edit(own / "config.json", model_type="llama", auto_map={})
-    from iikata.model import base
-
-    load = base.load
+    from iikata.model.load import load
 
     def meanwhile(folder, *args, **kwargs):
         loaded = load(folder, *args, **kwargs)
@@ -271,7 +269,7 @@ def test_a_folder_that_is_written_to_while_it_is_loaded_is_refused(tmp_path, own
         (folder / "model.safetensors").write_bytes(weights)
         return loaded
 
-    monkeypatch.setattr(base, "load", meanwhile)
+    monkeypatch.setattr("iikata.model.load.load", meanwhile)
     with pytest.raises(IikataError, match=r"own: the files changed .* after they were signed"):
         context(tmp_path, "run").sign()
     assert not (tmp_path / "run").exists()

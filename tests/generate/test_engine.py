@@ -11,8 +11,9 @@ from scipy.stats import chisquare
 import models
 import oracle
 from iikata.generate import Request, Sampling, Shapes, decoder, engine, generate, in_flight
-from iikata.model import base, rotary
+from iikata.model import rotary
 from iikata.model.layers import compilations, run_layers
+from iikata.model.load import load
 from iikata.tokenize import load_tokenizer
 
 GREEDY = Sampling(temperature=0)
@@ -36,7 +37,7 @@ def answers(loaded, requests, sampling=GREEDY, new=NEW, rows=8, length=64, arm=N
 
 @pytest.fixture
 def llama(llama_folder):
-    return base.load(llama_folder, "float32")
+    return load(llama_folder, "float32")
 
 
 def theirs(reference, prompt, end_ids=NEVER, new=NEW, **settings):
@@ -51,7 +52,7 @@ def theirs(reference, prompt, end_ids=NEVER, new=NEW, **settings):
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_greedy_answers_are_transformers_token_by_token_with_slots_refilled(model_folder, family):
-    loaded, reference = base.load(model_folder(family), "float32"), oracle.plain(model_folder(family))
+    loaded, reference = load(model_folder(family), "float32"), oracle.plain(model_folder(family))
     first = theirs(reference, PROMPTS[0])
     end_ids = {first[4], theirs(reference, PROMPTS[1])[2]}  # so that some answers end early
     got = answers(loaded, [request(p, index, seeds=(0, 1), end_ids=end_ids) for index, p in enumerate(PROMPTS)])
@@ -86,7 +87,7 @@ def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama,
 @pytest.fixture
 def three(llama_folder):
     """A model with three arms."""
-    loaded = base.load(llama_folder, "float32")
+    loaded = load(llama_folder, "float32")
     adapters = loaded.adapt(4, 16, 0.0, "all-linear")
     for seed, arm in enumerate(("one", "two", "three")):
         adapters.initialise(arm, seed)
@@ -127,7 +128,7 @@ def test_reading_tokens_a_step_late_as_on_a_gpu_changes_no_answer(three, monkeyp
 
 @pytest.mark.parametrize("family", ["llama", "neox_sequential", "qwen2", "gemma3"])
 def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_layers(model_folder, family, recorded):
-    loaded = base.load(model_folder(family), "float64")
+    loaded = load(model_folder(family), "float64")
     adapters = loaded.adapt(4, 16, 0.0, "all-linear")
     for seed, arm in enumerate(("one", "two", "three")):
         adapters.initialise(arm, seed)
@@ -252,7 +253,7 @@ def wider(tmp_path_factory):
 
     @cache
     def opened(dtype, r=8):
-        loaded = base.load(folder, dtype)
+        loaded = load(folder, dtype)
         adapters = loaded.adapt(r, 2 * r, 0.0, "all-linear")
         for seed, arm in enumerate(("arm", *(f"arm {index}" for index in range(9)))):
             adapters.initialise(arm, seed)
@@ -336,7 +337,7 @@ def test_a_neighbour_that_is_not_finite_changes_no_bit_of_the_others(llama, reco
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_a_shared_prefix_changes_logits_by_rounding_only_and_always_in_the_same_way(model_folder, recorded, family):
-    loaded = base.load(model_folder(family), "float32")
+    loaded = load(model_folder(family), "float32")
     prompts = [(*PREFIX, *prompt) for prompt in PROMPTS[:4]]
     shared = [request(prompt, index, prefixes=((5,), PREFIX)) for index, prompt in enumerate(prompts)]
     apart = recorded(loaded, [request(prompt, index) for index, prompt in enumerate(prompts)])
@@ -396,7 +397,7 @@ def test_a_prompt_may_fill_the_slot_up_to_its_new_tokens_and_no_further(llama_fo
 
 @pytest.mark.parametrize("family", ["llama", "neox_sequential"])
 def test_tokens_that_the_tokenizer_does_not_have_are_drawn_and_read_without_harm(model_folder, family):
-    loaded, tokenizer = base.load(model_folder(family), "float32"), load_tokenizer(model_folder(family))
+    loaded, tokenizer = load(model_folder(family), "float32"), load_tokenizer(model_folder(family))
     replies = answers(loaded, [request(PROMPTS[0], seeds=range(20))], Sampling(temperature=3.0))
     assert any(id >= tokenizer.vocab_size for reply in replies.values() for id in reply.ids)
     for reply in replies.values():

@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 import models
 import oracle
 from iikata.core.errors import IikataError
-from iikata.model import base
 from iikata.model.adapters import adapter_file
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
+from iikata.model.load import load
 
 SAMPLE = models.samples(1, longest=20)[0]
 
@@ -24,7 +24,7 @@ def logits(loaded, arm):
 
 
 def live(folder, dtype="float32"):
-    loaded = base.load(folder, dtype)
+    loaded = load(folder, dtype)
     loaded.adapt(4, 8, 0.0, "all-linear").initialise("arm", 0)
     models.stir(loaded.adapters.weights("arm"))
     return loaded
@@ -71,7 +71,7 @@ def test_an_adapter_saved_by_peft_itself_is_read(llama_folder, tmp_path):
     model = oracle.new_adapter(llama_folder, **settings)
     model.save_pretrained(tmp_path)
     weights, shape = adapter_file.read(tmp_path)
-    loaded = base.load(llama_folder, "float32")
+    loaded = load(llama_folder, "float32")
     loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules).load("arm", weights)
     with torch.no_grad():
         assert oracle.distance(logits(loaded, "arm"), oracle.logits(model, SAMPLE)) < 1e-5

@@ -6,7 +6,7 @@ import pytest
 
 from architectures import EXACT, INTERFACE, NO_LINEAR, REFUSED, STATE, Family, write
 from iikata.core.errors import IikataError
-from iikata.model import base
+from iikata.model.load import load
 
 WHY = {
     INTERFACE: "its attention does not go through transformers' attention interface",
@@ -29,7 +29,7 @@ LENGTHS = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_a_supported_family_loads_up_to_the_length_it_is_exact_for(name, tmp_path):
-    loaded = base.load(write(tmp_path, EXACT[name]), "float32")
+    loaded = load(write(tmp_path, EXACT[name]), "float32")
     assert loaded.longest == EXACT[name].longest
     assert loaded.adapt(2, 4, 0.0, "all-linear").layers
 
@@ -39,7 +39,7 @@ def test_any_other_family_is_refused_by_name_and_reason(name, tmp_path):
     family = REFUSED[name]
     folder = write(tmp_path, family)
     with pytest.raises(IikataError, match=rf"architecture \w+ \({family.kind}\) is not supported: .*{family.refused}"):
-        base.load(folder, "float32").adapt(2, 4, 0.0, "all-linear")
+        load(folder, "float32").adapt(2, 4, 0.0, "all-linear")
 
 
 def test_docs_list_these_families_and_what_becomes_of_them():

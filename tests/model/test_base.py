@@ -7,13 +7,14 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iikata.core.errors import IikataError
-from iikata.model import base, memory
+from iikata.model import memory
 from iikata.model.files import code
+from iikata.model.load import choose_dtype, load
 
 
 def test_the_base_is_frozen_and_in_the_type_asked_for(llama_folder):
     for dtype in ("float32", "bfloat16", "float64"):
-        loaded = base.load(llama_folder, dtype)
+        loaded = load(llama_folder, dtype)
         assert not loaded.model.training
         assert {(p.dtype, p.requires_grad) for p in loaded.model.parameters()} == {(getattr(torch, dtype), False)}
 
@@ -25,7 +26,7 @@ def test_weights_that_are_missing_are_not_made_up(llama_folder, tmp_path):
     del weights["model.layers.1.mlp.up_proj.weight"]
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(IikataError, match=r"lack 1 tensors.*model\.layers\.1\.mlp\.up_proj\.weight"):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
 
 
 @pytest.mark.parametrize("size", [0, 50, -10])
@@ -33,7 +34,7 @@ def test_a_truncated_model_is_refused(llama_folder, tmp_path, size):
     (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes()[:size])
     with pytest.raises(IikataError, match=r"a \.safetensors file is cut or damaged.*Fetch the model again"):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
 
 
 def test_tensors_of_another_shape_than_the_configuration_says_are_refused_in_words(llama_folder, tmp_path):
@@ -41,7 +42,7 @@ def test_tensors_of_another_shape_than_the_configuration_says_are_refused_in_wor
     (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 10**13}))
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
     with pytest.raises(IikataError, match=r"have another shape than config\.json says"):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
 
 
 def test_weights_of_another_shape_are_refused(llama_folder, tmp_path):
@@ -49,7 +50,7 @@ def test_weights_of_another_shape_are_refused(llama_folder, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
     with pytest.raises(IikataError, match="the model cannot be loaded"):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
 
 
 CONFIGS = {
@@ -75,7 +76,7 @@ def test_a_configuration_of_which_no_model_can_be_made_is_refused(case, llama_fo
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
     why = rf"{tmp_path}: the model cannot be loaded: .*{said}.*Compare its config\.json"
     with pytest.raises(IikataError, match=why):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
     with pytest.raises(IikataError, match=why):
         memory.parameters(code.configuration(tmp_path))
 
@@ -89,14 +90,14 @@ def test_a_configuration_of_another_depth_than_the_weights_is_refused(layers, sa
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
     with pytest.raises(IikataError, match=rf"{said}.*fetch it again, whole"):
-        base.load(tmp_path, "float32")
+        load(tmp_path, "float32")
     assert "LOAD REPORT" not in capsys.readouterr().err
 
 
 def test_a_quantised_base_without_bitsandbytes_says_what_to_install(llama_folder, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "bitsandbytes", None)
     with pytest.raises(IikataError, match="pip install bitsandbytes"):
-        base.load(llama_folder, "float32", quantize="8bit")
+        load(llama_folder, "float32", quantize="8bit")
 
 
 def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch):
@@ -104,12 +105,12 @@ def test_auto_is_bfloat16_only_where_the_processor_computes_in_it(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
     for has, wanted in ((True, torch.bfloat16), (False, torch.float32)):
         monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda has=has: has)
-        assert base.choose_dtype("auto", cpu) == wanted
-    assert base.choose_dtype("float16", cpu) == torch.float16
+        assert choose_dtype("auto", cpu) == wanted
+    assert choose_dtype("float16", cpu) == torch.float16
 
 
 def test_an_arm_cannot_speak_where_there_are_no_adapters(llama_folder):
-    loaded = base.load(llama_folder, "float32")
+    loaded = load(llama_folder, "float32")
     loaded.set_adapter(None)
     with pytest.raises(KeyError):
         loaded.set_adapter("arm")

@@ -5,27 +5,28 @@ import torch
 
 from architectures import EXACT, GPT2, LONG, Family, write
 from iikata.core.errors import IikataError
-from iikata.model import base, exact, fit, memory
+from iikata.model import exact, fit, memory
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.files.code import configuration
+from iikata.model.load import load
 from iikata.model.loss import Head
 from models import sample
 
 
 def test_what_was_found_is_kept_by_weights_type_and_software(llama_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("IIKATA_CACHE", str(tmp_path))
-    base.load(llama_folder, "float32", weights="abc")
+    load(llama_folder, "float32", weights="abc")
     monkeypatch.setattr(fit, "_compared", lambda base: pytest.fail("looked again"))
-    base.load(llama_folder, "float32", weights="abc")
+    load(llama_folder, "float32", weights="abc")
     for changed in ({"weights": "other"}, {"weights": "abc", "dtype": "bfloat16"}):
         with pytest.raises(pytest.fail.Exception):
-            base.load(llama_folder, **{"dtype": "float32", **changed})
+            load(llama_folder, **{"dtype": "float32", **changed})
     (tmp_path / "exact").rename(tmp_path / "gone")
     (tmp_path / "exact").write_text("no folder")
     monkeypatch.undo()
     monkeypatch.setenv("IIKATA_CACHE", str(tmp_path))
-    assert base.load(llama_folder, "float32", weights="abc").longest is None
+    assert load(llama_folder, "float32", weights="abc").longest is None
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -43,7 +44,7 @@ def test_a_wrong_head_or_mask_is_seen_in_either_type(llama_folder, monkeypatch, 
     with pytest.raises(
         IikataError, match=r"LlamaForCausalLM \(llama\) is not supported: its (output head|packed|prefilled)"
     ):
-        base.load(llama_folder, dtype)
+        load(llama_folder, dtype)
 
 
 def test_rounding_is_forgiven_in_the_worst_tenth_of_the_tokens_alone():
@@ -57,7 +58,7 @@ def test_rounding_is_forgiven_in_the_worst_tenth_of_the_tokens_alone():
 
 
 def test_rows_beyond_what_is_exact_are_refused_with_the_length(tmp_path):
-    loaded = base.load(write(tmp_path, EXACT["Phi-3 (rotary by longrope)"]), "float32")
+    loaded = load(write(tmp_path, EXACT["Phi-3 (rotary by longrope)"]), "float32")
     fits, longer = (sample(range(4, 4 + length), 1) for length in (128, 129))
     loaded.pack([Part([fits], ())], Limits(128, 128, 1))
     with pytest.raises(IikataError, match=r"a row has 129 tokens\. Beyond 128, phi3"):
@@ -87,7 +88,7 @@ def test_a_model_with_too_few_positions_to_be_checked_is_refused_by_them_with_an
     tmp_path, family, said
 ):
     folder = write(tmp_path, family)
-    for refused in (lambda: base.load(folder, "float32"), lambda: memory.refuse_unfit(configuration(folder))):
+    for refused in (lambda: load(folder, "float32"), lambda: memory.refuse_unfit(configuration(folder))):
         with pytest.raises(IikataError, match=rf"config\.json: {said}.* 104 or more") as caught:
             refused()
         assert "not supported" not in str(caught.value)
@@ -97,12 +98,12 @@ def test_a_model_with_too_few_positions_to_be_checked_is_refused_by_them_with_an
 def test_few_positions_that_nothing_follows_are_no_reason_to_refuse(tmp_path, rope):
     folder = write(tmp_path, Family("llama", {"rope_parameters": rope, "max_position_embeddings": 64}))
     memory.refuse_unfit(configuration(folder))
-    assert base.load(folder, "float32").longest is None
+    assert load(folder, "float32").longest is None
 
 
 def test_adapters_go_on_the_language_model_alone_and_are_named_whole_where_peft_would_go_further(tmp_path):
-    loaded = base.load(write(tmp_path, EXACT["Gemma 3 (composite)"]), "float32")
+    loaded = load(write(tmp_path, EXACT["Gemma 3 (composite)"]), "float32")
     adapters = loaded.adapt(2, 4, 0.0, ["q_proj"])
     assert all(name.startswith("model.language_model.layers.") for name in adapters.layers)
     assert adapters.shape.target_modules == tuple(adapters.layers)
-    assert set(base.load(tmp_path, "float32").adapt(2, 4, 0.0, adapters.layers).layers) == set(adapters.layers)
+    assert set(load(tmp_path, "float32").adapt(2, 4, 0.0, adapters.layers).layers) == set(adapters.layers)

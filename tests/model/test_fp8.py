@@ -7,8 +7,8 @@ from torch import nn
 import models
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
-from iikata.model import base
 from iikata.model.fp8 import Fp8Linear, quantize
+from iikata.model.load import MOST_ROUNDING, _round_to_fp8, load
 from iikata.train import ArmRun, Recipe, train
 
 
@@ -40,13 +40,13 @@ def test_outputs_and_input_gradients_are_near_those_of_the_layer():
 
 def test_a_device_without_8_bit_products_is_refused(llama_folder):
     with pytest.raises(IikataError, match=r"model\.compute: fp8"):
-        base.load(llama_folder, "float32", compute="fp8")
+        load(llama_folder, "float32", compute="fp8")
 
 
 def test_a_model_keeps_its_logits_within_rounding_and_the_share_is_noted(llama_folder):
-    loaded = base.load(llama_folder, "float32")
-    base._round_to_fp8(loaded)
-    assert 0 < loaded.rounding < base.MOST_ROUNDING
+    loaded = load(llama_folder, "float32")
+    _round_to_fp8(loaded)
+    assert 0 < loaded.rounding < MOST_ROUNDING
     assert {type(m).__name__ for m in loaded.model.model.layers.modules()} >= {"Fp8Linear"}
     assert type(loaded.model.get_output_embeddings()) is nn.Linear
 
@@ -54,9 +54,9 @@ def test_a_model_keeps_its_logits_within_rounding_and_the_share_is_noted(llama_f
 def test_adapters_learn_over_8_bit_products_nearly_as_over_others(llama_folder):
     losses = []
     for small in (False, True):
-        loaded = base.load(llama_folder, "float32")
+        loaded = load(llama_folder, "float32")
         if small:
-            base._round_to_fp8(loaded)
+            _round_to_fp8(loaded)
         loaded.adapt(4, 8, 0.0, "all-linear")
         run = ArmRun(Arm("t", 0), models.samples(8), (), Recipe(20, 8, 1e-2), loaded)
         losses.append([step.loss for step in train([run])])
@@ -66,6 +66,6 @@ def test_adapters_learn_over_8_bit_products_nearly_as_over_others(llama_folder):
 
 
 def test_a_model_that_8_bits_change_beyond_rounding_is_refused(llama_folder, monkeypatch):
-    monkeypatch.setattr(base, "MOST_ROUNDING", 1e-6)
+    monkeypatch.setattr("iikata.model.load.MOST_ROUNDING", 1e-6)
     with pytest.raises(IikataError, match="more than rounding"):
-        base._round_to_fp8(base.load(llama_folder, "float32"))
+        _round_to_fp8(load(llama_folder, "float32"))

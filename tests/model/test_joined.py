@@ -6,13 +6,13 @@ import torch
 import models
 import oracle
 from iikata.core.errors import IikataError
-from iikata.model import base
+from iikata.model.load import load
 
 ARMS = ("one", "two", "three")
 
 
 def adapted(folder, r=4, dtype="float64"):
-    loaded = base.load(folder, dtype)
+    loaded = load(folder, dtype)
     adapters = loaded.adapt(r, 2 * r, 0.0, "all-linear")
     for seed, arm in enumerate(ARMS):
         adapters.initialise(arm, seed)

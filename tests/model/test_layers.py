@@ -4,10 +4,11 @@ import pytest
 import torch
 
 import models
-from iikata.model import base, rotary
+from iikata.model import rotary
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.layers import compilations, run_layers
+from iikata.model.load import load
 from iikata.model.loss import token_losses
 
 PREFIX = (5, 9, 4, 7)
@@ -17,7 +18,7 @@ LIMITS = Limits(64, 512, 8)
 @pytest.fixture
 def running(llama_folder):
     """A model whose layers run through runners, as on a GPU, with an adapter that acts."""
-    loaded = base.load(llama_folder, "float32")
+    loaded = load(llama_folder, "float32")
     rotary.install(loaded.model)
     loaded.runners = run_layers(loaded.model)
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")

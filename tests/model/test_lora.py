@@ -9,13 +9,13 @@ from scipy.stats import kstest
 import models
 import oracle
 from iikata.core.errors import IikataError
-from iikata.model import base
 from iikata.model.adapters.lora import linear_names
+from iikata.model.load import load
 
 
 @pytest.fixture
 def llama(llama_folder):
-    return base.load(llama_folder, "float32")
+    return load(llama_folder, "float32")
 
 
 def test_initial_a_is_uniform_within_pefts_bounds_and_b_is_zero(llama_folder, llama):
@@ -36,7 +36,7 @@ def test_initial_a_is_uniform_within_pefts_bounds_and_b_is_zero(llama_folder, ll
 
 
 def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
-    first, second = base.load(llama_folder, "float32"), base.load(llama_folder, "float32")
+    first, second = load(llama_folder, "float32"), load(llama_folder, "float32")
     some, all_ = first.adapt(4, 8, 0.0, ["v_proj"]), second.adapt(4, 8, 0.0, "all-linear")
     all_.initialise("other", 1)
     some.initialise("arm", 0)
@@ -50,7 +50,7 @@ def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_auto_is_pefts_choice_and_all_linear_is_all_but_the_head(model_folder, family):
     for asked, peft_word in (("auto", None), ("all-linear", "all-linear")):
-        ours = base.load(model_folder(family), "float32").adapt(4, 8, 0.0, asked)
+        ours = load(model_folder(family), "float32").adapt(4, 8, 0.0, asked)
         theirs = oracle.new_adapter(model_folder(family), r=4, target_modules=peft_word)
         assert {f"{name}.lora_A" for name in ours.layers} == {n for n in oracle.named(theirs) if n.endswith("A")}
 

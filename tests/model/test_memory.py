@@ -4,7 +4,8 @@ import pytest
 import torch
 from transformers import AutoConfig
 
-from iikata.model import base, memory
+from iikata.model import memory
+from iikata.model.load import load
 from iikata.model.memory import Need
 
 NEOX = dict(
@@ -39,7 +40,7 @@ def test_even_with_next_to_nothing_free_one_round_of_tokens_is_tried():
 
 
 def test_a_decoding_row_is_its_slot_and_its_scores_and_rows_fit_what_is_free(llama_folder):
-    loaded = base.load(llama_folder, "bfloat16")
+    loaded = load(llama_folder, "bfloat16")
     # Two layers, two key heads of width 8, keys and values of 2 bytes.
     assert loaded.kv_bytes_a_token == 2 * 2 * 2 * 8 * 2
     need = memory.decoding(loaded, 100, 1024)

@@ -5,8 +5,9 @@ import torch
 
 import models
 import oracle
-from iikata.model import base
+from iikata.model.base import Base
 from iikata.model.buffers import Part, longest_prefix, pack, split
+from iikata.model.load import load
 from iikata.model.loss import token_losses
 from models import sample
 
@@ -31,13 +32,13 @@ def tolerance(family: str, dtype: str) -> float:
     return 1e-5 if dtype == "float32" or family == "gemma2" else 1e-12
 
 
-def opened(folder, dtype: str) -> base.Base:
-    loaded = base.load(folder, dtype)
+def opened(folder, dtype: str) -> Base:
+    loaded = load(folder, dtype)
     oracle.exact_norms(loaded.model)
     return loaded
 
 
-def adapted(folder, dtype: str) -> base.Base:
+def adapted(folder, dtype: str) -> Base:
     loaded = opened(folder, dtype)
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")
     adapters.initialise("arm", 0)

@@ -5,9 +5,9 @@ import torch
 
 import models
 import oracle
-from iikata.model import base
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
+from iikata.model.load import load
 from iikata.model.loss import token_losses
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
@@ -23,7 +23,7 @@ FAMILIES = ["neox_sequential", "neox_parallel", "llama", "gemma"]
 
 
 def adapted(folder, dtype):
-    loaded = base.load(folder, dtype)
+    loaded = load(folder, dtype)
     oracle.exact_norms(loaded.model)
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")
     adapters.initialise("arm", 0)
@@ -58,7 +58,7 @@ def test_gradients_equal_pefts_one_sample_at_a_time(model_folder, family, dtype,
 
 
 def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
-    loaded = base.load(model_folder("gemma3"), "float64")
+    loaded = load(model_folder("gemma3"), "float64")
     plain = pack([Part(SAMPLES, ())], loaded.device)
     flat = pack([Part(SAMPLES, ())], loaded.device, LIMITS)
     with torch.no_grad():
@@ -68,7 +68,7 @@ def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
 
 
 def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(llama_folder):
-    loaded = base.load(llama_folder, "float64")
+    loaded = load(llama_folder, "float64")
     unused = max(set(range(models.VOCAB)) - {id for sample in SAMPLES for id in sample.input_ids})
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight[unused] = torch.inf

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Example
-from iikata.model import base as bases
+from iikata.model.load import load
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import check_tokens, export
 from iikata.templates import BUILT_IN, AlpacaTemplate, native, to_jinja, user_message
@@ -205,7 +205,7 @@ def test_merged_weights_give_the_adapters_logits(run, tmp_path, dtype):
         with torch.inference_mode():
             theirs = merged(torch.tensor([ids])).logits[0]
         torch.testing.assert_close(theirs, our_logits(run, "alpaca_short.s0", list(ids)), rtol=1e-4, atol=1e-4)
-        untuned = bases.load(folder, "float32").model(torch.tensor([ids])).logits[0]
+        untuned = load(folder, "float32").model(torch.tensor([ids])).logits[0]
         assert (theirs - untuned).norm() > 100 * 1e-4 * theirs.norm()
 
 

@@ -14,10 +14,11 @@ from safetensors.torch import save_file
 import models
 import old_reader
 from architectures import EXACT, write
-from iikata.model import base
 from iikata.model.adapters import adapter_file
 from iikata.model.adapters.merge import merge
+from iikata.model.base import Base
 from iikata.model.files.published_config import named_for_both
+from iikata.model.load import load
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.templates import user_message
@@ -34,7 +35,7 @@ def publish(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(named_for_both(config)))
 
 
-def want(folder: Path, loaded: base.Base, ids: torch.Tensor) -> None:
+def want(folder: Path, loaded: Base, ids: torch.Tensor) -> None:
     with torch.no_grad():
         logits = loaded.logits(loaded.hidden(ids, torch.arange(ids.shape[1])[None])[0])
     save_file({"ids": ids, "logits": logits}, folder / "wanted.safetensors")
@@ -48,7 +49,7 @@ def families(tmp_path_factory) -> list[Path]:
         folder = tmp_path_factory.mktemp(f"family{number}")
         write(folder / "base", family)
         publish(folder / "base")
-        loaded = base.load(folder / "base", "float32")
+        loaded = load(folder / "base", "float32")
         loaded.adapt(4, 8, 0.0, "all-linear").initialise("arm", 0)
         models.stir(loaded.adapters.weights("arm"))
         (folder / "adapter").mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from iikata.model import base as bases
+from iikata.model.load import load
 
 # peft asks the model by a name that transformers renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
@@ -36,7 +36,7 @@ def logits(base):
 def test_a_baseline_that_runs_out_of_memory_spoils_no_later_row(bench, llama_folder, monkeypatch, where):
     import peft.tuners.lora.layer as theirs
 
-    base = bases.load(llama_folder, "float32")
+    base = load(llama_folder, "float32")
     wanted, calls = logits(base), []
 
     def fail(*args, **kwargs):

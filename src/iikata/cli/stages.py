@@ -29,7 +29,7 @@ def _estimate() -> None:
     """Say beforehand how long the demo takes on a machine that is slower than the one it was cut for."""
     import torch
 
-    from iikata.model.base import choose_device, choose_dtype
+    from iikata.model.load import choose_device, choose_dtype
 
     if choose_dtype("auto", choose_device()) == torch.float32:
         print(

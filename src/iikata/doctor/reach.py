@@ -50,7 +50,7 @@ def _longer(tokens: int) -> str:
 
 def device(case: DoctorInput) -> Iterator[Finding]:
     """Settings that this machine cannot do are told before anything is loaded."""
-    from iikata.model.base import choose_device, choose_dtype, refuse_unmet
+    from iikata.model.load import choose_device, choose_dtype, refuse_unmet
 
     model, here = case.experiment.model, choose_device()
     try:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,14 +17,12 @@ from iikata.core.errors import IikataError
 from iikata.core.io import read_json, write_text
 from iikata.model import exact, twin
 from iikata.model.attention.registry import Layout, Unsupported
+from iikata.model.base import Base
 from iikata.model.context_length import learned_positions, refuse_short
 from iikata.model.exact import Reference, Subject
 from iikata.model.files.cache import cache_folder
 from iikata.model.files.code import NO_INTERFACE, unsupported
 from iikata.model.layers import decoder_of, run_layers
-
-if TYPE_CHECKING:
-    from iikata.model.base import Base
 
 CHECK = 2
 """Goes up where what is compared changes."""
@@ -55,7 +53,7 @@ def refuse_misfits(model: Any, folder: Path, found: dict[str, Any]) -> None:
         )
 
 
-def hold(base: "Base", weights: str | None = None) -> int | None:
+def hold(base: Base, weights: str | None = None) -> int | None:
     """Return up to how many tokens a sample's logits are transformers'; None where there is no end.
 
     Raises IikataError where they are not at any length. What was found is kept by `weights`, which name the model's
@@ -86,14 +84,14 @@ def hold(base: "Base", weights: str | None = None) -> int | None:
     return longest
 
 
-def _name(base: "Base", weights: str | None) -> str:
+def _name(base: Base, weights: str | None) -> str:
     device = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu"
     software = [VERSION, *map(version, ("torch", "transformers"))]
     parts = [CHECK, weights, str(base.dtype), str(_quantised(base)), device, bool(base.runners), *software]
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-def _compared(base: "Base") -> Reference:
+def _compared(base: Base) -> Reference:
     def run(ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
         return base.logits(base.hidden(ids, positions, layout)[0])
 
@@ -107,7 +105,7 @@ def _compared(base: "Base") -> Reference:
     return exact.compare(subject, exact.refer(subject, ids, QUANTISED if _quantised(base) else 0.0))
 
 
-def _seen(base: "Base", found: Reference) -> str:
+def _seen(base: Base, found: Reference) -> str:
     """Return which logits differ; the head's, where it differs on transformers' own last hidden states."""
     ids = found.ids[None]
     with torch.no_grad(), exact.attention(base.model, "eager"):
@@ -119,7 +117,7 @@ def _seen(base: "Base", found: Reference) -> str:
     return f"its {kind} logits differ from transformers' by a share of {share:.2g} (allowed: {found.tolerance:.2g})"
 
 
-def _longest(base: "Base") -> int | None:
+def _longest(base: Base) -> int | None:
     """Ask for learned positions; try what happens beyond other lengths on a twin whose lengths are cut."""
     decoder = decoder_of(base.model)
     learned, lengths = learned_positions(decoder), [length for _, _, length in twin.lengths(decoder.config)]
@@ -132,7 +130,7 @@ def _longest(base: "Base") -> int | None:
     return min(ends if holds else ends + lengths, default=None)
 
 
-def _twin_holds(base: "Base", decoder: Any, dtype: torch.dtype, flash: bool) -> bool:
+def _twin_holds(base: Base, decoder: Any, dtype: torch.dtype, flash: bool) -> bool:
     try:
         model = twin.make(decoder, dtype)
         if flash:
@@ -154,7 +152,7 @@ def _ids(folder: Path, vocabulary: int) -> Sequence[int]:
     return [ids[place % len(ids)] % vocabulary for place in range(exact.TOKENS)]
 
 
-def _quantised(base: "Base") -> bool:
+def _quantised(base: Base) -> bool:
     return getattr(base.config, "quantization_config", None) is not None
 
 
@@ -167,7 +165,7 @@ def carries(model: Any) -> str | None:
     return f"it has layers that are no plain attention{named}; what they carry on would go from sample to sample"
 
 
-def _why(base: "Base", said: str) -> str:
+def _why(base: Base, said: str) -> str:
     """Return the reason behind what was seen, as far as the model's class tells."""
     if not getattr(base.model, "_supports_attention_backend", False):
         return NO_INTERFACE

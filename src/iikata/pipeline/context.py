@@ -56,11 +56,11 @@ class RunContext:
     @cached_property
     def base(self) -> "Base":
         """The frozen model with empty adapter slots."""
-        from iikata.model import base
+        from iikata.model.load import load
 
         model, lora = self.experiment.model, self.experiment.train.lora
         signed = self.weights
-        loaded = base.load(
+        loaded = load(
             self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted, weights=signed
         )
         if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:

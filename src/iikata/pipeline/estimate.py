@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from safetensors import safe_open
 
-from iikata.model import base, memory
+from iikata.model import memory
 from iikata.model.files import code
+from iikata.model.load import choose_device, choose_dtype
 from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, mixed_arms, most_buffer_tokens
 from iikata.pipeline.context import RunContext
 
@@ -24,8 +25,8 @@ LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
 
 def estimate(ctx: RunContext) -> dict[str, Any]:
     """Return the buffer, the peak memory and the time of training, each arm's real tokens once an epoch."""
-    device = base.choose_device()
-    dtype = base.choose_dtype(ctx.experiment.model.dtype, device)
+    device = choose_device()
+    dtype = choose_dtype(ctx.experiment.model.dtype, device)
     config = code.configuration(ctx.model_folder, ctx.trusted)
     lora = ctx.experiment.train.lora
     arms = len(ctx.experiment.arms())

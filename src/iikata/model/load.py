@@ -1,0 +1,163 @@
+"""Load a model, give it the attention that its device has, and refuse one that gives other logits so."""
+
+import ctypes
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iikata.core.errors import IikataError
+from iikata.model import fp8, rotary
+from iikata.model.attention.registry import NAME, register
+from iikata.model.base import Base, head_width, layer_configs
+from iikata.model.files.code import configuration, refusal, refuse_other_heads
+from iikata.model.fit import hold, refuse_misfits
+from iikata.model.layers import decoder_layers, run_layers
+
+MOST_ROUNDING = 0.3
+"""Share by which 8-bit products may change the logits of a stand-in text."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Options of glibc's mallopt(3)."""
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep large freed blocks: on CPU every step asks for the same sizes again.
+
+    Given back to the system, their pages must be zeroed anew; kept, training and decoding take a sixth less time.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
+            libc.mallopt(option, 1 << 30)
+
+
+def choose_device() -> torch.device:
+    """Return the GPU where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def choose_dtype(asked: str, device: torch.device) -> torch.dtype:
+    """Resolve `model.dtype`: auto is bfloat16 where the device computes in it, else float16 on CUDA, float32."""
+    if asked != "auto":
+        return getattr(torch, asked)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    fast = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def load(
+    folder: Path,
+    dtype: str = "auto",
+    quantize: str = "none",
+    device: torch.device | None = None,
+    compute: str = "dtype",
+    trusted: bool = False,
+    weights: str | None = None,
+) -> Base:
+    """Load the model in `folder`, frozen, with iikata's attention. Safetensors only; own code only where `trusted`.
+
+    Its logits are held against transformers'; what was found is kept where `weights` name the files' contents.
+    """
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    register()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
+    device = device or choose_device()
+    if device.type == "cpu" and sys.platform == "linux":
+        keep_freed_memory()
+    kind = choose_dtype(dtype, device)
+    refuse_unmet(device, kind, quantize, compute)
+    config = configuration(folder, trusted)
+    refuse_other_heads(folder, config)
+    try:
+        opened: Any = AutoModelForCausalLM.from_pretrained(
+            folder,
+            config=config,
+            output_loading_info=True,
+            dtype=kind,
+            attn_implementation=NAME,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=trusted,
+            **_quantized(quantize, device),
+        )
+    except IikataError:
+        raise
+    except Exception as error:  # what a stranger's files make of transformers has no class of its own
+        raise refusal(folder, error, config) from None
+    model, found = opened
+    refuse_misfits(model, folder, found)
+    # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
+    model.eval().requires_grad_(False)
+    if quantize == "none":
+        model.to(device)
+    base = ready(Base(model, folder, device, kind), weights)
+    if compute == "fp8":
+        _round_to_fp8(base)
+    return base
+
+
+def _round_to_fp8(base: Base) -> None:
+    """Make the layers' products in 8 bits and note what that changes; refuse a model it changes beyond rounding."""
+    ids = torch.arange(64, device=base.device)[None] % base.config.get_text_config().vocab_size
+    positions = torch.arange(64, device=base.device)[None]
+    with torch.no_grad():
+        wanted = base.logits(base.hidden(ids, positions))
+        fp8.install(decoder_layers(base.model))
+        base.rounding = float((base.logits(base.hidden(ids, positions)) - wanted).norm() / wanted.norm())
+    if not base.rounding < MOST_ROUNDING:
+        raise IikataError(
+            f"{base.folder}: model.compute: fp8 changes this model's logits by a share of {base.rounding:.2g}, "
+            "more than rounding. Leave model.compute out."
+        )
+
+
+def ready(base: Base, weights: str | None = None) -> Base:
+    """Give a loaded, frozen model the attention that its device has, and refuse one that gives other logits so."""
+    if _flashes(base):
+        rotary.install(base.model)
+        base.runners = run_layers(base.model)
+    base.longest = hold(base, weights)
+    return base
+
+
+def refuse_unmet(device: torch.device, dtype: torch.dtype, quantize: str, compute: str) -> None:
+    """Raise IikataError where this machine lacks what a setting needs; the doctor asks before anything is loaded."""
+    able = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 9)
+    if compute == "fp8" and (not able or dtype != torch.bfloat16 or quantize != "none"):
+        raise IikataError(
+            "model.compute: fp8 needs a GPU from Ada or Hopper on, bfloat16 and no model.quantize; "
+            f"saw {device.type}, {str(dtype).removeprefix('torch.')}, {quantize}. Leave model.compute out."
+        )
+    if quantize != "none" and find_spec("bitsandbytes") is None:
+        raise IikataError(f"model.quantize: {quantize} needs the package bitsandbytes: pip install bitsandbytes.")
+
+
+def _flashes(base: Base) -> bool:
+    """Return whether flash kernels can do this model's attention: from Ampere on, in 16 bits, plain scores."""
+    if base.device.type != "cuda" or base.dtype not in (torch.bfloat16, torch.float16):
+        return False
+    config = base.config.get_text_config()
+    width = max(map(head_width, layer_configs(config)))
+    # A squashed score, values of another width than keys, a score that leads nowhere.
+    odd = getattr(config, "attn_logit_softcapping", None) or getattr(config, "v_head_dim", None)
+    odd = odd or any("sink" in name for name, _ in base.model.named_parameters())
+    return torch.cuda.get_device_capability(base.device) >= (8, 0) and width % 8 == 0 and width <= 256 and not odd
+
+
+def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:
+    if quantize == "none":
+        return {}
+    from transformers import BitsAndBytesConfig
+
+    kinds: dict[str, dict[str, Any]] = {
+        "8bit": {"load_in_8bit": True},
+        "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
+    }
+    return {"quantization_config": BitsAndBytesConfig(**kinds[quantize]), "device_map": {"": device}}
