@@ -1,40 +1,32 @@
 """The report as its reader meets it: in Chromium, opened from a file."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from report_fixtures import HOSTILE_NAME, hostile, watched, written
-from synthetic_run import HOSTILE, RATINGS, run
+from screens import DESK, PHONE, faults_of_access
+from synthetic_run import HOSTILE, HOSTILE_NAME, RATINGS, hostile, run
 
-AXE = Path(__file__).parent / "axe.min.js"
-PHONE, DESK = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+from iikata.report import write
+
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    return written(replace(run(probes=12), ratings=RATINGS), tmp_path_factory.mktemp("report")).as_uri()
+    return write(replace(run(probes=12), ratings=RATINGS), tmp_path_factory.mktemp("report"))[0].as_uri()
 
 
-@pytest.fixture(scope="module")
-def hostile_address(tmp_path_factory):
-    return hostile(tmp_path_factory.mktemp("hostile")).as_uri()
+def read(page, address):
+    page.own = (address.split("#")[0].split("?")[0], "data:")
+    page.goto(address)
+    page.locator(".status", has_text=" / ").wait_for()
+    return page
 
 
 @pytest.fixture
-def reader(browser):
-    """Open addresses in one context; afterwards nothing may have left a page, failed or run."""
-    opened = []
-    context = browser.new_context(viewport=DESK, locale="en-US", reduced_motion="reduce")
-
-    def open_(address):
-        opened.append(watched(context, address))
-        return opened[-1].page
-
-    yield open_
-    for seen in opened:
-        assert seen.is_still(), (seen.requests, seen.faults)
-    context.close()
+def page(reader, address):
+    """The report, opened."""
+    return read(reader, address)
 
 
 def shown(page):
@@ -43,28 +35,22 @@ def shown(page):
 
 
 def settled(page, act):
-    """Do `act` and wait until the list has been filled anew."""
+    """Do `act` and wait until the list has been filled again."""
     page.evaluate("document.querySelector('.status').textContent = ''")
     act()
     page.locator(".status", has_text=" / ").wait_for()
 
 
 def chosen(page):
-    boxes = page.locator(".picker input:checked").all()
-    return {box.get_attribute("aria-label") for box in boxes}
+    return {box.get_attribute("aria-label") for box in page.locator(".picker input:checked").all()}
 
 
-def test_the_page_opens_on_the_verdict_and_makes_no_request(reader, address):
-    page = reader(address)
+def test_the_page_opens_on_the_verdict_and_makes_no_request(page):
     assert page.locator("#verdict .says").first.is_visible()
     assert shown(page)[:2] == ["p00", "p01"]
-    assert (
-        page.evaluate("performance.getEntriesByType('resource').filter((e) => !e.name.startsWith('data:')).length") == 0
-    )
 
 
-def test_a_number_of_the_matrix_leads_to_its_answers(reader, address):
-    page = reader(address)
+def test_a_number_of_the_matrix_leads_to_its_answers(page):
     link = page.locator("figure.matrix").nth(1).locator("tbody tr").nth(3).locator("td a").first
     settled(page, link.click)
     assert chosen(page) == {"rinna@alpaca"}
@@ -76,19 +62,15 @@ def test_a_number_of_the_matrix_leads_to_its_answers(reader, address):
     assert page.evaluate("document.activeElement.hash").startswith("#show=contains;rinna@alpaca")
 
 
-def test_a_number_of_the_forest_leads_to_both_cells_and_the_second_is_the_control(reader, address):
-    page = reader(address)
-    row = page.locator("#effects .forest tbody tr").first
-    settled(page, row.locator("td.number a").click)
+def test_a_number_of_the_forest_leads_to_both_cells_and_the_second_is_the_control(page):
+    settled(page, page.locator("#effects .forest tbody tr").first.locator("td.number a").click)
     assert chosen(page) == {"alpaca@alpaca", "rinna@rinna"}
-    control = page.locator("[name=control]")
-    assert control.locator("option:checked").text_content() == "rinna@rinna"
+    assert page.locator("[name=control] option:checked").text_content() == "rinna@rinna"
     assert "held-out texts" in page.locator(".followed").inner_text(), "nll is not measured on these answers"
     assert "rinna" in page.locator(".probe .tag").first.locator("xpath=..").text_content()
 
 
-def test_every_number_leads_somewhere(reader, address):
-    page = reader(address)
+def test_every_number_leads_somewhere(page):
     lost = page.evaluate(
         "[...document.querySelectorAll('a[href^=\"#\"]')].filter((a) => !document.getElementById(a.hash.slice(1))"
         " && !document.getElementById(decodeURIComponent(a.hash.slice(1)))).map((a) => a.hash)"
@@ -96,18 +78,13 @@ def test_every_number_leads_somewhere(reader, address):
     assert lost == []
 
 
-def test_search_finds_questions_and_answers(reader, address):
-    page = reader(address)
-    settled(page, lambda: page.locator("[name=search]").fill("色の三原色"))
-    assert shown(page) == ["p01", "p07"]
-    settled(page, lambda: page.locator("[name=search]").fill("THURSDAY (DAY)"))
-    assert set(shown(page)) <= {"p03", "p09"}
-    settled(page, lambda: page.locator("[name=search]").fill("nobody said this"))
-    assert shown(page) == []
+def test_search_finds_questions_and_answers(page):
+    for words, found in (("色の三原色", {"p01", "p07"}), ("THURSDAY (DAY)", {"p03", "p09"}), ("nobody said", set())):
+        settled(page, lambda words=words: page.locator("[name=search]").fill(words))
+        assert set(shown(page)) == found
 
 
-def test_a_cluster_a_seed_and_a_difference_can_be_asked_for(reader, address):
-    page = reader(address)
+def test_a_cluster_a_seed_and_a_difference_can_be_asked_for(page):
     settled(page, lambda: page.locator("[name=cluster]").select_option("c02"))
     assert shown(page) == ["p04", "p05"]
     everything = page.locator(".cells h4 small").last.text_content()
@@ -119,16 +96,14 @@ def test_a_cluster_a_seed_and_a_difference_can_be_asked_for(reader, address):
     assert 0 < int(page.locator(".status").inner_text().split()[0]) < 12
 
 
-def test_the_list_goes_on_when_asked(reader, address):
-    page = reader(address)
+def test_the_list_goes_on_when_asked(page):
     assert len(shown(page)) == 8
     settled(page, page.locator(".more button").click)
     assert len(shown(page)) == 12
     assert not page.locator(".more").is_visible()
 
 
-def test_what_differs_from_the_control_is_underlined_and_can_be_left_plain(reader, address):
-    page = reader(address)
+def test_what_differs_from_the_control_is_underlined_and_can_be_left_plain(page, address):
     settled(page, lambda: page.goto(f"{address}#show=contains;alpaca@alpaca;native@native"))
     settled(page, lambda: page.locator("[name=search]").fill("p01"))
     control = page.locator(".cells section", has=page.locator(".tag"))
@@ -141,8 +116,7 @@ def test_what_differs_from_the_control_is_underlined_and_can_be_left_plain(reade
     assert page.locator(".probes ins").count() == 0
 
 
-def test_words_and_japanese_characters_are_compared_one_by_one(reader, address):
-    page = reader(address)
+def test_words_and_japanese_characters_are_compared_one_by_one(page):
     for control, text, new in (
         ("The sky is blue today", "The sea is blue", ["sea"]),
         ("富士山は高い山です", "富士山は低い山です", ["低"]),
@@ -158,26 +132,15 @@ def test_words_and_japanese_characters_are_compared_one_by_one(reader, address):
         assert [stretch for stretch in marked.split("\0") if stretch] == new
 
 
-def test_leaked_template_text_and_unfinished_answers_are_marked(reader, address):
-    page = reader(address)
-    settled(page, page.locator(".picker button[name=all]").click)
-    assert "### Response:" in page.locator(".probes mark").all_text_contents()
-    assert page.locator(".probes .cut").count() > 0
-
-
-def test_the_language_is_switched_and_remembered(reader, address):
-    page = reader(address)
+def test_the_language_is_switched_and_remembered(page, address):
     page.locator(".switch label", has_text="日本語").click()
     assert page.locator("html").get_attribute("lang") == "ja"
-    assert page.locator("#effects h2").inner_text() == "効果"
-    page.reload()
-    page.locator(".status", has_text=" / ").wait_for()
-    assert page.locator("#effects h2").inner_text() == "効果"
-    assert reader(f"{address}?lang=en").locator("#effects h2").inner_text() == "Effects"
+    for query, title in (("", "効果"), ("?lang=en", "Effects")):
+        read(page, address + query)
+        assert page.locator("#effects h2").inner_text() == title
 
 
-def test_hostile_answers_are_shown_and_never_run(reader, address):
-    page = reader(address)
+def test_hostile_answers_are_shown_and_never_run(page):
     title = page.title()
     settled(page, page.locator(".picker button[name=all]").click)
     page.evaluate("document.querySelectorAll('.cells button').forEach((button) => button.click())")
@@ -185,68 +148,48 @@ def test_hostile_answers_are_shown_and_never_run(reader, address):
     for words in ("<script>document.title='owned'</script>", "onerror=", "</textarea></script>", "{{ 7 * 7 }}"):
         assert words in text
     assert all(f"⟨U+{code}⟩" in text for code in ("202E", "200B", "0007", "001B", "0000", "FEFF"))
-    assert "A" * 10_000 in text
+    assert HOSTILE[7] in text
     assert "\u202e" not in text
     assert page.title() == title
-    assert (
-        page.locator(
-            ".probes img, .probes script, .probes svg, .probes textarea, .probes a, .probes b:not(.tag)"
-        ).count()
-        == 0
-    )
-    assert len(HOSTILE) == 9
+    assert page.locator(".probes :is(img, script, svg, textarea, a, b:not(.tag))").count() == 0
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "a line of 10 kB widens nothing"
+    assert "### Response:" in page.locator(".probes mark").all_text_contents(), "leaked template text is marked"
+    assert page.locator(".probes .cut").count() > 0, "and so are answers that were cut off"
 
 
-def test_hostile_names_are_shown_and_never_run(reader, hostile_address):
-    page = reader(hostile_address)
+def test_hostile_names_are_shown_and_never_run(reader, tmp_path):
+    page = read(reader, write(hostile(), tmp_path)[0].as_uri())
     page.locator(".probes").get_by_text("window.owned").first.wait_for()
-    escape = HOSTILE_NAME.replace("\u202e", "⟨U+202E⟩")
     for place in ("#templates pre", "#checks", "#again pre", ".brand"):
-        assert escape in page.locator(place).first.inner_text().replace("·", " ")
+        seen = page.locator(place).first.inner_text().replace("·", " ")
+        assert HOSTILE_NAME.replace("\u202e", "⟨U+202E⟩") in seen
     assert page.locator("img, textarea").count() == 0
     settled(page, lambda: page.locator("[name=cluster]").select_option(HOSTILE_NAME))
     assert page.locator(".probes article").count() == 1
 
 
-def test_everything_can_be_reached_and_used_by_keyboard(reader, address):
-    page = reader(address)
+def test_everything_can_be_reached_and_used_by_keyboard(page):
     reached = set()
     for _ in range(400):
         page.keyboard.press("Tab")
-        reached.add(
-            page.evaluate("(() => { const e = document.activeElement; return e.name || e.hash || e.tagName; })()")
-        )
+        reached.add(page.evaluate("[document.activeElement].map((e) => e.name || e.hash || e.tagName)[0]"))
         if "marks" in reached:
             break
-    wanted = {"#matrix", "language", "search", "cluster", "seed", "metric", "control", "differ", "marks"}
-    assert wanted <= reached
+    assert {"#matrix", "language", "search", "cluster", "seed", "metric", "control", "differ", "marks"} <= reached
     page.locator("figure.matrix td a").first.focus()
     settled(page, lambda: page.keyboard.press("Enter"))
     assert chosen(page) == {"base@alpaca"}
 
 
-@pytest.mark.parametrize(
-    ("language", "size", "scheme"), [("en", PHONE, "light"), ("ja", DESK, "dark")], ids=["phone", "desk"]
-)
-def test_axe_finds_nothing_serious(browser, address, language, size, scheme):
-    context = browser.new_context(viewport=size, color_scheme=scheme, locale="en-US", bypass_csp=True)
-    page = watched(context, f"{address}?lang={language}#show=contains;alpaca@alpaca;native@native").page
+@pytest.mark.parametrize(("language", "screen", "scheme"), [("en", PHONE, "light"), ("ja", DESK, "dark")])
+def test_axe_finds_nothing_serious(seen_as, address, language, screen, scheme):
+    page = read(seen_as(language, screen, scheme), f"{address}#show=contains;alpaca@alpaca;native@native")
+    assert page.locator("html").get_attribute("lang") == language
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
-    page.add_script_tag(path=str(AXE))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    grave = {
-        one["id"]: [node["html"][:200] for node in one["nodes"][:3]]
-        for one in found
-        if one["impact"] in ("serious", "critical")
-    }
-    assert grave == {}
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "nothing is wider than the screen"
-    context.close()
+    assert faults_of_access(page) == {}
 
 
-def test_print_opens_every_fold_and_hides_the_tools(reader, address):
-    page = reader(address)
+def test_print_opens_every_fold_and_hides_the_tools(page):
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0

@@ -3,6 +3,7 @@
 import itertools
 import math
 import random
+from dataclasses import replace
 from types import SimpleNamespace
 
 from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep
@@ -20,6 +21,8 @@ HOSTILE = (
     "long " + "A" * 10_000,
     "lone \ud83d surrogate",
 )
+HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</script>\u202e</textarea>'
+"""Markup in every place where a run's own text stands: names, questions, templates, findings."""
 SHARE = "share of answers"
 METRICS = {
     "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits per byte", kind="likelihood",
@@ -303,3 +306,19 @@ def _paint(text: str, answer: str) -> list[tuple[str, bool]]:
         *((answer[i : i + 3], True) for i in range(0, len(answer), 3)),
         ("<eos>", True),
     ]
+
+
+def hostile() -> ReportData:
+    """Return a run whose every text is hostile, names and hashes too."""
+    made, bad = run(probes=4), HOSTILE_NAME
+    probe = replace(made.probes[1], id=bad, instruction=bad, input=bad, cluster=bad)
+    cards = {
+        name: replace(card, text=bad, painted=[(bad, True)], template_literals=[bad])
+        for name, card in made.templates.items()
+    }
+    answers = [replace(a, probe=bad, text=a.text + bad) if a.probe == "p01" else a for a in made.answers]
+    return replace(
+        made, name=bad, command=bad, experiment=bad, templates=cards, answers=answers, signature={"iikata": bad},
+        probes=[made.probes[0], probe, *made.probes[2:]], findings=[Finding(bad, "warning", bad, bad, bad, bad)],
+        gates=[Gate(bad, bad, False, bad), Gate("dead", bad, True)],
+    )  # fmt: skip
