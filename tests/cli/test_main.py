@@ -22,18 +22,6 @@ def test_wrong_usage_exits_with_2():
     assert stopped.value.code == 2
 
 
-def test_a_missing_experiment_exits_with_1_and_one_line(tmp_path, capsys):
-    assert main(["run", str(tmp_path / "no.yaml")]) == 1
-    assert "no.yaml" in capsys.readouterr().err
-
-
-def test_a_wrong_setting_names_file_line_and_column(experiment_file, capsys):
-    experiment_file.write_text("data: {train: train.jsonl}\ntemplates: [alpaca]\ntrain:\n  epoch: 1\n")
-    assert main(["run", str(experiment_file)]) == 1
-    assert "tiny.yaml:4:3" in (said := capsys.readouterr().err)
-    assert "epochs" in said
-
-
 def test_an_unknown_template_is_refused_with_the_known_ones(experiment_file, capsys, tmp_path):
     assert main(["run", str(experiment_file), "--set", "templates=[alpacca]", "--out", str(tmp_path / "r")]) == 1
     said = capsys.readouterr().err

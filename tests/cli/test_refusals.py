@@ -22,21 +22,6 @@ def kept(run_folder):
     path.write_bytes(before)
 
 
-@pytest.mark.parametrize("verb", ["compare", "report"])
-def test_torn_scores_are_refused_by_file(verb, run_folder, kept, capsys):
-    kept.write_bytes(kept.read_bytes()[:-20])
-    assert main([verb, str(run_folder)]) == 1
-    assert "nll.jsonl" in (said := capsys.readouterr().err)
-    assert "torn" in said
-
-
-@pytest.mark.parametrize("verb", ["compare", "report"])
-def test_missing_scores_of_the_primary_are_refused_by_file(verb, run_folder, kept, capsys):
-    kept.unlink()
-    assert main([verb, str(run_folder)]) == 1
-    assert "nll.jsonl" in capsys.readouterr().err
-
-
 def test_scores_without_a_number_are_told_before_the_verdict(run_folder, kept, capsys):
     lines = [json.loads(line) for line in kept.read_text().splitlines()]
     lines[2]["value"] = None
@@ -57,11 +42,6 @@ def test_an_output_folder_that_is_a_file_is_one_line(run_folder, tmp_path, capsy
     said = capsys.readouterr().err
     assert "Traceback" not in said
     assert str(tmp_path / "file") in said
-
-
-def test_native_without_a_model_is_told_so(capsys):
-    assert main(["templates", "show", "native"]) == 1
-    assert "no model is named here" in capsys.readouterr().err
 
 
 def test_colours_do_not_go_into_a_pipe(run_folder, capsys):

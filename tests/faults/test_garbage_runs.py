@@ -79,7 +79,7 @@ REFUSED = rows([
       "fewer lines"], ["score/contains.jsonl", "anew"]),
     (["compare", "report"], "score/contains.jsonl", ["gone"], ["score/contains.jsonl", "iikata score"]),
     (["compare", "report"], "score/nll.jsonl", ["torn", "NUL bytes"], ["score/nll.jsonl", "torn", "iikata score"]),
-    (["compare", "report"], "score/nll.jsonl", ["empty", "fewer lines"], ["score/nll.jsonl"]),
+    (["compare", "report"], "score/nll.jsonl", ["gone", "empty", "fewer lines"], ["score/nll.jsonl"]),
     (["compare", "report"], "experiment.yaml", ["cut in train"], ["experiment.yaml", "not what the run was made with"]),
     (["compare", "report"], "experiment.yaml", ["empty", "a list"], ["experiment.yaml:1:1"]),
     (["report"], "generate/plain.s0@plain.jsonl", ["empty", "torn", "NUL bytes", "gone", "fewer lines"],

@@ -11,6 +11,8 @@ from iikata.core.text import safe_text
 from iikata.pipeline.events import Event, Progress, Stage, Stepped, Warned
 
 if TYPE_CHECKING:
+    from rich.console import Console as Rich
+
     from iikata.cli.arms_display import ArmsDisplay
 
 PLAIN_SECONDS = 10.0
@@ -23,7 +25,7 @@ class Console:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._terminal = sys.stderr.isatty() and _can_move()
+        self._terminal = sys.stderr.isatty() and _rich().is_interactive  # an editor's shell may move no cursor
         self._start = self._shown = now()
         self._open = False
         self._arms: dict[str, Stepped] = {}
@@ -58,7 +60,7 @@ class Console:
             note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"
             self._write(event, f"{note}  {speed}", last)
             return
-        self._display = self._display or _opened()
+        self._display = self._display or _display()
         self._display.emit(stepped, partial(self._text, event, speed))
         if last:
             self._close()
@@ -96,16 +98,13 @@ class Console:
             self._display = None
 
 
-def _can_move() -> bool:
-    """Return whether the terminal obeys cursor movements; an editor's shell may not."""
+def _rich() -> "Rich":
     from rich.console import Console as Rich
 
-    return Rich(stderr=True).is_interactive
+    return Rich(file=bare(sys.stderr), stderr=True, highlight=False)
 
 
-def _opened() -> "ArmsDisplay":
-    from rich.console import Console as Rich
-
+def _display() -> "ArmsDisplay":
     from iikata.cli.arms_display import ArmsDisplay
 
-    return ArmsDisplay(Rich(file=bare(sys.stderr), stderr=True, highlight=False))
+    return ArmsDisplay(_rich())

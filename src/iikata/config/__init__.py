@@ -3,29 +3,13 @@
 from iikata.config.document import dump, wide
 from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.config.read import declare, parse, read, schema
-from iikata.config.settings import (
-    Columns,
-    CompareSettings,
-    DataSettings,
-    Experiment,
-    GenerateSettings,
-    LoraSettings,
-    ModelSettings,
-    ScoreSettings,
-    TrainSettings,
-)
+from iikata.config.settings import Columns, DataSettings, Experiment
 
 __all__ = [
     "SUFFIXES",
     "Columns",
-    "CompareSettings",
     "DataSettings",
     "Experiment",
-    "GenerateSettings",
-    "LoraSettings",
-    "ModelSettings",
-    "ScoreSettings",
-    "TrainSettings",
     "absolute_path",
     "declare",
     "dump",

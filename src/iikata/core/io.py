@@ -64,37 +64,23 @@ def parse_user_json(text: str, where: str, fix: str, line: int | None = None) ->
 
     A key that is there twice is refused. Half a surrogate pair is passed on, so that its row alone is left out.
     """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        if len(found := dict(pairs)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            at = line or text.count("\n", 0, text.rfind(json.dumps(twice, ensure_ascii=False))) + 1
+            raise IikataError(f'{where}:{at}: not JSON: the key "{twice:.60}" is there twice. {fix}')
+        return found
+
     try:
-        return _EACH_KEY_ONCE.decode(text)
+        return json.loads(text, object_pairs_hook=unique)
     except json.JSONDecodeError as error:
         place, why = f":{(line or 1) + error.lineno - 1}:{error.colno}", error.msg
-    except RecursionError:
-        place, why = f":{line or 1}", "nested too deeply"
-    except _TwiceError as error:
-        place, why = f":{line or _line_of(text, error.key)}", f'the key "{error.key:.60}" is there twice'
-    except ValueError:
-        place, why = f":{line or 1}", "a number has more digits than can be read"
+    except (RecursionError, ValueError) as error:
+        deep = isinstance(error, RecursionError)
+        place, why = f":{line or 1}", "nested too deeply" if deep else "a number has more digits than can be read"
     raise IikataError(f"{where}{place}: not JSON: {why}. {fix}")
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise _TwiceError(next(name for name in names if names.count(name) > 1))
-    return found
-
-
-class _TwiceError(ValueError):
-    def __init__(self, key: str) -> None:
-        self.key = key
-
-
-def _line_of(text: str, key: str) -> int:
-    return text.count("\n", 0, max(text.rfind(json.dumps(key, ensure_ascii=False)), 0)) + 1
-
-
-_EACH_KEY_ONCE = json.JSONDecoder(object_pairs_hook=_unique)
 
 
 @cache
