@@ -18,7 +18,7 @@ class Sentences(AnswerMetric):
     better = "none"
     bounds = None
     unit = "sentences"
-    kind = "form"
+    category = "form"
     signature = "sentences|end:.!?。！？|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -76,12 +76,12 @@ def test_without_letters_the_script_cannot_be_told(text: str, instruction: str) 
 
 def test_distinct_counts_answers_that_say_the_same_once() -> None:
     answers = [said(text) for text in ("Paris.", "paris", "ＰＡＲＩＳ", "Rome")]
-    assert Distinct().over(answers, asked(), Context()) == 2 / 4
-    assert math.isnan(Distinct().over(answers[:1], asked(), Context()))
+    assert Distinct().score_group(answers, asked(), Context()) == 2 / 4
+    assert math.isnan(Distinct().score_group(answers[:1], asked(), Context()))
 
 
 def test_distinct_2_is_distinct_n_of_words_or_of_japanese_characters() -> None:
     words = [said("the cat sat"), said("the cat ran")]  # the-cat twice, cat-sat, cat-ran
-    assert Distinct(2).over(words, asked(), Context()) == 3 / 4
-    assert Distinct(2).over([said("富士山"), said("富士")], asked(), Context()) == 2 / 3
-    assert math.isnan(Distinct(2).over([said("a"), said("b")], asked(), Context()))
+    assert Distinct(2).score_group(words, asked(), Context()) == 3 / 4
+    assert Distinct(2).score_group([said("富士山"), said("富士")], asked(), Context()) == 2 / 3
+    assert math.isnan(Distinct(2).score_group([said("a"), said("b")], asked(), Context()))

@@ -22,7 +22,7 @@ texts = st.one_of(st.text(max_size=60), st.text("aA1９九十万ぁア富士。�
 
 def value_of(metric: Metric, answer: Answer, probe: Probe) -> float:
     if isinstance(metric, CellMetric):
-        return metric.over([answer, said("x")], probe, CONTEXT)
+        return metric.score_group([answer, said("x")], probe, CONTEXT)
     assert isinstance(metric, AnswerMetric)
     return metric(answer, probe, CONTEXT)
 
@@ -35,7 +35,7 @@ scoring = pytest.mark.parametrize(
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_declares_itself_under_its_own_name(name: str) -> None:
     metric = get(name)
-    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind)
+    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.category)
     assert metric.name == name
     assert metric.unit
     assert metric.signature.startswith(f"{name}|")
@@ -61,12 +61,12 @@ def test_a_score_is_within_bounds_or_nan_and_the_same_each_time(metric: Metric, 
 @scoring
 def test_only_content_is_nan_for_a_probe_that_names_no_right_answer(metric: Metric) -> None:
     text = "This answer is long enough to be scored for its form."
-    assert math.isnan(value_of(metric, said(text), asked())) == (metric.kind == "content")
+    assert math.isnan(value_of(metric, said(text), asked())) == (metric.category == "content")
 
 
 @scoring
 def test_content_is_never_below_its_best_for_the_reference_itself(metric: Metric) -> None:
-    if metric.kind == "content":
+    if metric.category == "content":
         right = "富士山は3776メートルです"
         value = value_of(metric, said(right), asked(right, "Mt. Fuji", pattern="富士山"))
         assert metric.bounds is not None
@@ -78,14 +78,21 @@ def test_likelihood_is_declared_for_the_model_to_compute() -> None:
     assert declared == ["nll", "nll_end", "nll_template", "nll_reference"]
 
 
-DECLARED = {"name": "mine", "better": "higher", "bounds": None, "unit": "x", "kind": "form", "signature": "mine|v:1"}
+DECLARED = {
+    "name": "mine",
+    "better": "higher",
+    "bounds": None,
+    "unit": "x",
+    "category": "form",
+    "signature": "mine|v:1",
+}
 
 
 def someone_elses(monkeypatch: pytest.MonkeyPatch, **changed: object) -> None:
-    parts = {**DECLARED, "over": lambda answers, probe, context: 1.0, **changed}
+    parts = {**DECLARED, "score_group": lambda answers, probe, context: 1.0, **changed}
     module = ModuleType("someone")
     module.metric = SimpleNamespace(**{key: part for key, part in parts.items() if part is not ...})  # type: ignore[attr-defined]
-    module.made = type("Made", (), {**parts, "over": lambda self, answers, probe, context: 1.0})  # type: ignore[attr-defined]
+    module.made = type("Made", (), {**parts, "score_group": lambda self, answers, probe, context: 1.0})  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "someone", module)
 
 
@@ -94,7 +101,7 @@ def test_a_metric_of_another_package_is_an_object_or_a_class(name: str, monkeypa
     someone_elses(monkeypatch)
     metric = get(name)
     assert metric.name == "mine"
-    assert metric.over([], asked(), CONTEXT) == 1.0  # type: ignore[attr-defined]
+    assert metric.score_group([], asked(), CONTEXT) == 1.0  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -102,10 +109,10 @@ def test_a_metric_of_another_package_is_an_object_or_a_class(name: str, monkeypa
     [
         ({"signature": ...}, "declares no signature"),
         ({"better": "up"}, "none of higher, lower, none"),
-        ({"kind": "feeling"}, "none of content, form, likelihood"),
+        ({"category": "feeling"}, "none of content, form, likelihood"),
         ({"name": "nll"}, "no built-in metric has"),
         ({"name": "../mine"}, "ASCII letters"),
-        ({"over": ...}, "needs __call__ or over"),
+        ({"score_group": ...}, "needs __call__ or score_group"),
     ],
 )
 def test_a_metric_that_does_not_declare_itself_is_refused(

@@ -29,7 +29,7 @@ def rating(first: str, second: str, choice: str, rater: str = "mia", probe: str 
 @pytest.mark.parametrize("name", RATED)
 def test_a_rated_metric_declares_itself_under_its_own_name(name):
     metric = get(name)
-    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.kind)
+    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.category)
     assert (metric.name, metric.better, metric.bounds) == (name, "higher", (0.0, 1.0))
     assert metric.signature.startswith(f"{name}|")
     assert metric.signature.endswith("|v:1")
@@ -105,7 +105,7 @@ def test_compare_finds_what_every_rater_sees(templates):
     given = choose(answered(probes, templates), probes, "mia", prefers(*templates, None))
     assert len(given) == len(pairs(answered(probes, templates), probes, {}, "mia", 0))
     infos = {
-        name: MetricInfo(name, m.better, m.bounds, m.unit, m.kind, getattr(m, "within_template", False))
+        name: MetricInfo(name, m.better, m.bounds, m.unit, m.category, getattr(m, "within_template", False))
         for name, m in RATED.items()
     }
     made = compare(scores(given, probes), infos, "rated").comparisons

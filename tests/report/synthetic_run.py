@@ -25,13 +25,14 @@ HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</sc
 """Markup in every place where a run's own text stands: names, questions, templates, findings."""
 SHARE = "share of answers"
 METRICS = {
-    "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits per byte", kind="likelihood",
+    "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits per byte", category="likelihood",
                            signature="nll|unit:bits/byte|on:response|v:1"),
-    "contains": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, kind="content",
+    "contains": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, category="content",
                                 signature="contains|norm:nfkc+lower|v:1"),
-    "finish": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, kind="form", signature="finish|v:1"),
-    "leakage": SimpleNamespace(better="lower", bounds=(0, 1), unit=SHARE, kind="form", signature="leakage|min:4|v:1"),
-    "length": SimpleNamespace(better="none", bounds=(0, math.inf), unit="characters", kind="form",
+    "finish": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, category="form", signature="finish|v:1"),
+    "leakage": SimpleNamespace(better="lower", bounds=(0, 1), unit=SHARE, category="form",
+                               signature="leakage|min:4|v:1"),
+    "length": SimpleNamespace(better="none", bounds=(0, math.inf), unit="characters", category="form",
                               signature="length|unit:char|v:1"),
 }  # fmt: skip
 RATINGS = {

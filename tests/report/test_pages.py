@@ -292,6 +292,6 @@ def test_ratings_are_told_where_there_are_any(material, made):
 def test_a_score_of_all_samples_or_of_a_held_out_text_stands_beside_no_single_answer(material):
     single = context(material, words())["packed"].metrics
     assert single == ["contains", "finish", "leakage", "length"]
-    distinct = SimpleNamespace(**vars(METRICS["contains"]), over=None)
+    distinct = SimpleNamespace(**vars(METRICS["contains"]), score_group=None)
     together = replace(material, metrics=METRICS | {"contains": distinct})
     assert context(together, words())["packed"].metrics == ["finish", "leakage", "length"]

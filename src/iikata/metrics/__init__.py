@@ -57,7 +57,7 @@ ELSEWHERE = {"bleu": "chrf", "rouge": "rouge_l", "f1": "rouge_l", "perplexity": 
 )
 """What people ask for by names that no metric here has -> what comes nearest."""
 
-ALLOWED = {"better": ("higher", "lower", "none"), "kind": ("content", "form", "likelihood")}
+ALLOWED = {"better": ("higher", "lower", "none"), "category": ("content", "form", "likelihood")}
 
 
 def get(name: str) -> Metric:
@@ -94,5 +94,5 @@ def _check_declaration(name: str, metric: Any) -> None:
             f'metric "{name}" calls itself "{metric.name}". Give it a name of ASCII letters, digits, _ . - '
             "that no built-in metric has."
         )
-    if not (callable(metric) or hasattr(metric, "over")):
-        raise IikataError(f'metric "{name}" scores nothing: it needs __call__ or over.')
+    if not (callable(metric) or hasattr(metric, "score_group")):
+        raise IikataError(f'metric "{name}" scores nothing: it needs __call__ or score_group.')

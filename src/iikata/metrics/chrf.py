@@ -20,7 +20,7 @@ class Chrf(AnswerMetric):
     better = "higher"
     bounds = (0.0, 100.0)
     unit = "chrF points"
-    kind = "content"
+    category = "content"
 
     def __init__(self) -> None:
         self.signature = f"chrf|nfkc|nc:6|nw:0|beta:2|case:mixed|refs:best|sacrebleu:{version('sacrebleu')}|v:1"

@@ -21,7 +21,7 @@ class Contains(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "content"
+    category = "content"
     signature = f"contains|{SIGNATURE}|articles|whole:words,numbers,katakana|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -17,7 +17,7 @@ class Distinct(CellMetric):
 
     better = "none"
     bounds = (0.0, 1.0)
-    kind = "form"
+    category = "form"
 
     def __init__(self, order: int | None = None) -> None:
         self.order = order
@@ -26,7 +26,7 @@ class Distinct(CellMetric):
         self.unit = "share of samples" if order is None else f"share of {order}-grams"
         self.signature = f"{self.name}|{SIGNATURE}|v:2"
 
-    def over(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
+    def score_group(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
         """Return distinct / all; NaN for fewer than two answers or where no answer has an n-gram."""
         if len(answers) < 2:
             return math.nan

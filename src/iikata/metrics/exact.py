@@ -15,7 +15,7 @@ class Exact(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "content"
+    category = "content"
     signature = f"exact|{SIGNATURE}|articles|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

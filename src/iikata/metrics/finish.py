@@ -11,7 +11,7 @@ class Finish(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "form"
+    category = "form"
     signature = "finish|stop|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -60,7 +60,7 @@ class Judge(Metric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "win share"
-    kind = "content"
+    category = "content"
     within_template: ClassVar[bool] = True
     """Its zero, that template's base, is another one under each, so it answers nothing but tuned against base."""
 

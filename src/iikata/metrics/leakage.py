@@ -33,7 +33,7 @@ class Leakage(AnswerMetric):
     better = "lower"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "form"
+    category = "form"
     signature = "leakage|templates,headings,roles,tokens|raw,nfkc|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -11,7 +11,7 @@ class Length(AnswerMetric):
     better = "none"
     bounds = None
     unit = "characters"
-    kind = "form"
+    category = "form"
     signature = "length|characters|strip|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

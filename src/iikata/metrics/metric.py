@@ -25,7 +25,7 @@ class Metric:
     bounds: tuple[float, float] | None
     """Smallest and largest score of one answer."""
     unit: str
-    kind: str
+    category: str
     """"content" (is it right), "form" (does it end, leak, repeat) or "likelihood"."""
     signature: str
     """All that the number depends on; two scores may be compared only where it is the same."""
@@ -43,7 +43,7 @@ class CellMetric(Metric, ABC):
     """Scores all samples of one cell to one probe together, once; its score line has sample 0."""
 
     @abstractmethod
-    def over(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
+    def score_group(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
         """Return the score; NaN where the samples cannot be scored."""
 
 

@@ -10,7 +10,7 @@ class Nll(LikelihoodMetric):
     better = "lower"
     bounds = None
     unit = "bits per byte"
-    kind = "likelihood"
+    category = "likelihood"
     signature = "nll|answer|bits/utf8-byte|before-newline-mapping|end:apart|template:apart|v:2"
 
 
@@ -21,7 +21,7 @@ class NllEnd(LikelihoodMetric):
     better = "lower"
     bounds = None
     unit = "bits"
-    kind = "likelihood"
+    category = "likelihood"
     signature = "nll_end|end-token|bits|v:1"
 
 
@@ -32,7 +32,7 @@ class NllTemplate(LikelihoodMetric):
     better = "none"  # another template writes another text
     bounds = None
     unit = "bits"
-    kind = "likelihood"
+    category = "likelihood"
     signature = "nll_template|written-tokens|bits|v:1"
 
 
@@ -43,5 +43,5 @@ class NllReference(LikelihoodMetric):
     better = "lower"
     bounds = None
     unit = "bits per byte"
-    kind = "likelihood"
+    category = "likelihood"
     signature = "nll_reference|first|answer|bits/utf8-byte|before-newline-mapping|end:left-out|template:left-out|v:2"

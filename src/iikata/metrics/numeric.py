@@ -23,7 +23,7 @@ class Numeric(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "content"
+    category = "content"
 
     def __init__(self, which: Literal["first", "last"] = "last") -> None:
         self.which = which

@@ -24,7 +24,7 @@ class Pattern(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "content"
+    category = "content"
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.seconds = seconds

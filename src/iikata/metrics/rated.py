@@ -12,7 +12,7 @@ class Rated(Metric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "win share"
-    kind = "content"
+    category = "content"
     signature = "rated|blind|leaks:stripped|ties:half|against:templates,all|v:1"
 
 
@@ -23,7 +23,7 @@ class RatedBase(Metric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "win share"
-    kind = "content"
+    category = "content"
     signature = "rated_base|blind|leaks:stripped|ties:half|against:base|v:1"
     within_template: ClassVar[bool] = True
     """Its zero is another one under each template, so it answers nothing but tuned against base."""

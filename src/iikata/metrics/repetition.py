@@ -14,7 +14,7 @@ class Repetition(AnswerMetric):
     better = "lower"
     bounds = (0.0, 1.0)
     unit = "share of 4-grams"
-    kind = "form"
+    category = "form"
 
     def __init__(self, order: int = 4, shortest: int = 30) -> None:
         self.order = order

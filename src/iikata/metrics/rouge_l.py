@@ -18,7 +18,7 @@ class RougeL(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "F1"
-    kind = "content"
+    category = "content"
     signature = f"rouge_l|{SIGNATURE}|units:char(ja),word|refs:best|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

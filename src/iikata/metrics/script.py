@@ -32,7 +32,7 @@ class Script(AnswerMetric):
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
-    kind = "form"
+    category = "form"
     signature = f"script|ja>={JAPANESE_SHARE}|han<={LONGEST_WITHOUT_KANA}|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

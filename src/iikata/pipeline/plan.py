@@ -101,7 +101,7 @@ def _kept_tokens(rows: list) -> int:  # type: ignore[type-arg]
 def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None) -> tuple[Components, str]:
     primary = get(ctx.experiment.score.primary)
     if pilot is None:
-        found, source = ASSUMED[primary.kind], "assumed"
+        found, source = ASSUMED[primary.category], "assumed"
     else:
         scores = RunFolder(pilot).read_scores(primary.name)
         if not scores:
@@ -116,7 +116,7 @@ def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None
 
 def _design(ctx: RunContext, primary: str) -> tuple[int, int, int]:
     """Return (seeds, clusters, samples) behind the primary metric."""
-    samples = 1 if get(primary).kind == "likelihood" else ctx.experiment.generate.samples
+    samples = 1 if get(primary).category == "likelihood" else ctx.experiment.generate.samples
     return len(ctx.experiment.train.seeds), max(1, clusters(ctx)), samples
 
 

@@ -88,7 +88,7 @@ def _of_answers(data: ReportData) -> dict[str, Sequence[Score]]:
     return {
         name: found
         for name, found in data.scores.items()
-        if found and metrics[name].kind != "likelihood" and not hasattr(metrics[name], "over")
+        if found and metrics[name].category != "likelihood" and not hasattr(metrics[name], "score_group")
     }
 
 

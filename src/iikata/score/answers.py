@@ -10,7 +10,7 @@ from iikata.metrics import Context
 def score_answers(
     metric: Any, cell: Cell, answers: Sequence[Answer], probes: Mapping[str, Probe], context: Context
 ) -> Iterator[Score]:
-    """Yield a score an answer, or one a probe where the metric looks at all samples together (`over`)."""
+    """Yield a score an answer, or one a probe where the metric looks at all samples together (`score_group`)."""
     arm = cell.arm
     for answer, sample, value in _values(metric, answers, probes, context):
         yield Score(
@@ -29,7 +29,7 @@ def score_answers(
 def _values(
     metric: Any, answers: Sequence[Answer], probes: Mapping[str, Probe], context: Context
 ) -> Iterator[tuple[Answer, int, float]]:
-    if not hasattr(metric, "over"):
+    if not hasattr(metric, "score_group"):
         for answer in answers:
             yield answer, answer.sample, metric(answer, probes[answer.probe], context)
         return
@@ -37,4 +37,4 @@ def _values(
     for answer in answers:
         together.setdefault(answer.probe, []).append(answer)
     for probe, samples in together.items():
-        yield samples[0], 0, metric.over(samples, probes[probe], context)
+        yield samples[0], 0, metric.score_group(samples, probes[probe], context)

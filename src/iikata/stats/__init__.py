@@ -99,7 +99,7 @@ def compare(
     noises: list[Comparison] = []
     rows_lost: dict[str, int] = {}
     for name, panel in found.items():
-        panel, rows_lost[name] = common_rows(panel) if infos[name].kind == "likelihood" else (panel, 0)
+        panel, rows_lost[name] = common_rows(panel) if infos[name].category == "likelihood" else (panel, 0)
         share = rows_lost[name] / panel.mean.shape[1]
         levels = levels_of(design, panel, choice)
         without = choice.seeds if choice else ()
@@ -128,7 +128,7 @@ def compare(
             "primary": primary,
             "margins": margins,
             "alpha": alpha,
-            "metrics": [asdict(i) for i in infos.values()],
+            "metrics": [info.to_json() for info in infos.values()],
         },
     )
 

@@ -120,7 +120,7 @@ class _Adviser:
         ends = ""
         if finish is not None and finish.verdict == "MATTERS" and improved(finish):
             ends = self.words["finish"].format(means=self._means(finish))
-        taught = self.words["style" if info.kind == "likelihood" else "other"]
+        taught = self.words["style" if info.category == "likelihood" else "other"]
         taught = taught.format(metric=info.name, means=self._means(best), finish=ends)
         said = self.words[f"lora_{verdict}"].format(taught=taught)
         return said if self.content in (None, info.name) else said + self._right_answers()

@@ -59,7 +59,7 @@ def draft(
     found = estimate(pair.d, alpha, info.span) if pair.d.size else None
     made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
     made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out)
-    if info.kind == "content" and (fault := finish_fault(finish, sides, pair.seeds)):
+    if info.category == "content" and (fault := finish_fault(finish, sides, pair.seeds)):
         if contrast.question == "matched":
             made.gates.append(failed("finish_rate", fault))
         else:

@@ -49,9 +49,9 @@ def score_gates(pair: Pair, info: MetricInfo, rows_left_out: float) -> list[dict
     """Return the failed gates that the compared scores themselves show; `rows_left_out` is a share."""
     gates = []
     one, two = pair.missing
-    if info.kind == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
+    if info.category == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
         gates.append(failed("rows_left_out", f"{rows_left_out:.0%} of the rows are not scored in every cell"))
-    if info.kind != "likelihood" and abs(one - two) > MOST_MISSING_APART:
+    if info.category != "likelihood" and abs(one - two) > MOST_MISSING_APART:
         gates.append(
             failed("missing_scores", f"without a score are {one:.1%} of the treatment, {two:.1%} of the control")
         )

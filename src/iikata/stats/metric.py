@@ -8,7 +8,7 @@ import numpy as np
 from iikata.core.errors import IikataError
 
 BETTER = ("higher", "lower", "none")
-KINDS = ("content", "form", "likelihood")
+CATEGORIES = ("content", "form", "likelihood")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class MetricInfo:
     """Smallest and largest value of one answer's score; None where there is no bound."""
     unit: str
     """What `difference` is counted in; "rate" for a share of answers."""
-    kind: str
+    category: str
     """"content" (is it right), "form" (does it end, leak, repeat) or "likelihood" (bits per byte)."""
     within_template: bool = False
     """True where scores under different prompt templates have different zeros (judge: against that template's base),
@@ -36,13 +36,19 @@ class MetricInfo:
         from iikata.metrics import HELD_OUT
 
         alike = getattr(metric, "within_template", False)
-        declared = metric.name, metric.better, metric.bounds, metric.unit, metric.kind
+        declared = metric.name, metric.better, metric.bounds, metric.unit, metric.category
         return cls(*declared, within_template=alike, on_rows=metric.name in HELD_OUT)
 
     def __post_init__(self) -> None:
-        for field, value, allowed in (("better", self.better, BETTER), ("kind", self.kind, KINDS)):
+        for field, value, allowed in (("better", self.better, BETTER), ("category", self.category, CATEGORIES)):
             if value not in allowed:
                 raise IikataError(f'metric "{self.name}": {field} "{value}" is none of {", ".join(allowed)}.')
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what comparisons.json holds of it."""
+        names = {"name": "name", "better": "better", "bounds": "bounds", "unit": "unit", "kind": "category"}
+        names |= {"within_template": "within_template", "on_rows": "on_rows"}
+        return {key: getattr(self, name) for key, name in names.items()}
 
     @property
     def span(self) -> float | None:

@@ -21,7 +21,9 @@ def score(ctx: RunContext) -> dict[str, int]:
     rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
     for name in ctx.experiment.score.metrics:
         metric = get(name)
-        if callable(metric) or hasattr(metric, "over"):  # likelihood and ratings do not come from an answer alone
+        if callable(metric) or hasattr(
+            metric, "score_group"
+        ):  # likelihood and ratings do not come from an answer alone
             scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
             ctx.store.write_scores(metric.name, scores)
             for remark in metric.remarks() if isinstance(metric, Pattern) else ():
