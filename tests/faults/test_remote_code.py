@@ -13,6 +13,7 @@ from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.model.files.locate import locate
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.signing import sign, signature_now
 from tiny_experiment import values, write_files
 
 CONFIGURATION = """
@@ -131,9 +132,9 @@ def test_an_edit_of_trusted_code_is_another_model(own, tmp_path, capsys):
 
 def test_code_that_is_not_trusted_is_no_part_of_the_signature(own, tmp_path, llama_folder):
     edit(own / "config.json", model_type="llama", auto_map=AUTO_MAP)
-    before = context(tmp_path, "run").signature_now()["model"]
+    before = signature_now(context(tmp_path, "run"))["model"]
     (own / "modeling_own.py").write_text("raise SystemExit")
-    assert context(tmp_path, "run").signature_now()["model"] == before
+    assert signature_now(context(tmp_path, "run"))["model"] == before
     assert "trust_remote_code" not in before
 
 
@@ -271,7 +272,7 @@ def test_a_folder_that_is_written_to_while_it_is_loaded_is_refused(tmp_path, own
 
     monkeypatch.setattr("iikata.model.load.load", meanwhile)
     with pytest.raises(IikataError, match=r"own: the files changed .* after they were signed"):
-        context(tmp_path, "run").sign()
+        sign(context(tmp_path, "run"))
     assert not (tmp_path / "run").exists()
 
 

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 from iikata.core.records import Arm, Cell
 from iikata.pipeline import Pipeline
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.signing import sign
 from iikata.pipeline.stages.generate import answer_signatures
 from iikata.templates import BUILT_IN
 from iikata.tokenize import encode_prompt, end_id, load_tokenizer, stop_ids
@@ -62,7 +63,7 @@ def test_answers_stop_where_transformers_stops_and_the_report_says_at_what(tmp_p
 def test_other_ends_are_another_signature_of_answers(tmp_path, folder):
     def signature():
         pipeline = RunContext(experiment(tmp_path, folder, templates=["plain"]), tmp_path / "run", lambda event: None)
-        pipeline.sign()
+        sign(pipeline)
         return answer_signatures(pipeline, Cell(Arm(), "plain"))
 
     before = signature()

@@ -91,7 +91,7 @@ def _hand_over(ctx: "RunContext", arm: Arm, out: Path) -> None:
         if (kept := ctx.store.arm(arm) / name).is_file():
             shutil.copyfile(kept, out / name)
     try:
-        write_tokenizer(ctx, read_saved(out / "template.json"), out)
+        write_tokenizer(ctx.tokenizer, read_saved(out / "template.json"), out)
     except IikataError as error:
         _note(f"no tokenizer was written beside the adapter: {error}")
 

@@ -13,7 +13,7 @@ from iikata.core.lock import refuse_links
 from iikata.core.registry import did_you_mean, lookup
 from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.reopen import whole_adapter
+from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.templates import BUILT_IN, Template, load, read_saved
 

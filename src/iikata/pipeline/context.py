@@ -1,6 +1,5 @@
 """What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
 
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from iikata import data, tokenize
 from iikata.config import Experiment, local_path, template_name, wide
 from iikata.core.errors import IikataError
-from iikata.core.io import Appender, write_text
+from iikata.core.io import Appender
 from iikata.core.records import Cell, Encoded, Probe
-from iikata.pipeline import declaring, signature
+from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.events import OnEvent, Warned
 from iikata.run_folder import RunFolder, read_json, write_json
@@ -181,45 +180,6 @@ class RunContext:
     def cells_of(self, arm: Any) -> list[Cell]:
         return [Cell(arm, name) for name in self.templates]
 
-    def sign(self) -> None:
-        """Store the frozen experiment and its signature; refuse a run folder made from something else."""
-        from iikata.config import dump
-
-        now = self.signature_now()
-        stored = signature.read_signature(self.store.signature)
-        untrained = [name for name in self.templates if not self.store.arms_of(name)]
-        merged, warnings, changed = signature.extend(stored, now, str(self.store.path), untrained)
-        for warning in warnings:
-            self.emit(Warned(warning))
-        history = (stored or {}).get("declared", [])
-        merged = self._declared(merged, stored or {})
-        changed += [
-            f"{setting['setting']} {setting['first']} -> {setting['now']}"
-            for setting in (declaring.changes(history[-1], merged["declared"][-1]) if history else ())
-            if setting["setting"] in declaring.LISTS
-        ]
-        if changed:
-            self.put_aside(signature.listed(changed))
-        write_text(self.store.experiment, dump(self.experiment))
-        write_json(self.store.signature, merged)
-
-    def _declared(self, signed: dict[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the signature with what is declared now added to its history."""
-        # A score file that was deleted was there all the same.
-        scored = bool(stored.get("scored")) or any(self.store.path.glob("score/*.jsonl"))
-        now = declaring.declaration(self.experiment, signed)
-        return {**signed, "scored": scored, "declared": declaring.declared(stored.get("declared", []), now, scored)}
-
-    def declare(self, scored: bool = False) -> list[dict[str, Any]]:
-        """Sign what is declared now, where no stage does that before; return the history. `scored`: from now on."""
-        stored = self.signature
-        signed = self._declared(stored, stored)
-        signed["scored"] |= scored
-        if signed != stored:
-            write_json(self.store.signature, signed)
-            vars(self).pop("signature")
-        return list(signed["declared"])
-
     def put_aside(self, why: str) -> None:
         """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""
         if not self._aside and (folder := self.store.put_aside()):
@@ -244,39 +204,3 @@ class RunContext:
         if found is None:
             raise IikataError(f"{self.store.signature}: no such file: nothing here is signed. First: iikata run EXP.")
         return found
-
-    def signature_now(self) -> dict[str, Any]:
-        import torch
-
-        settings = self.experiment.resolved()
-        train = {key: value for key, value in settings["train"].items() if key not in ("seeds", "checkpoint_seconds")}
-        sampling = {key: value for key, value in settings["generate"].items() if key != "samples"}
-        return {
-            "name": self.experiment.name,
-            "model": {
-                "base": self.experiment.model.base,
-                "revision": self.experiment.model.revision,
-                "weights": self.weights,
-                "tokenizer": self.tokenizer.hash[:16],
-                "dtype": str(self.base.dtype).removeprefix("torch."),
-                "quantize": self.experiment.model.quantize,
-                **({"compute": "fp8"} if self.experiment.model.compute == "fp8" else {}),
-                **({"trust_remote_code": self.experiment.model.base} if self.trusted else {}),
-            },
-            "data": {
-                "train": signature.rows_hash(self.data.train),
-                "validation": signature.rows_hash(self.data.validation),
-            },
-            "train": train,
-            "generate": sampling,
-            "templates": {name: template.hash[:16] for name, template in self.templates.items()},
-            "probes": signature.probe_hashes(self.probes),
-            "software": signature.software(self._device_name(), torch.get_num_threads()),
-        }
-
-    def _device_name(self) -> str:
-        import platform
-
-        import torch
-
-        return torch.cuda.get_device_name() if self.base.device.type == "cuda" else f"cpu {platform.machine()}"

@@ -15,7 +15,7 @@ from iikata.core.records import Example
 from iikata.core.registry import lookup
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.reopen import whole_adapter
+from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_saved, saved, user_message
@@ -42,13 +42,13 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
     shutil.rmtree(folder, ignore_errors=True)
     try:
-        write_tokenizer(ctx, made.template, folder)
+        write_tokenizer(ctx.tokenizer, made.template, folder)
         made.remarks.extend(check_tokens(folder, made.template, ctx.tokenizer, rows_of(ctx)))
         if merge:
             _write_merged(ctx, made, source, folder)
         else:
             _write_adapter(made, source, folder)
-        _write_ends(ctx, made.template, folder)
+        _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
         write_text(folder / "README.md", card(ctx, made))
         os.replace(folder, dest)
@@ -134,18 +134,18 @@ def _same(text: str, theirs: Sequence[int], ours: Sequence[int]) -> None:
         )
 
 
-def write_tokenizer(ctx: RunContext, template: Template, folder: Path) -> None:
+def write_tokenizer(tokenizer: tokenize.Tokenizer, template: Template, folder: Path) -> None:
     """Write the tokenizer and the template as transformers loads them. Raises IikataError where it cannot be."""
-    write_text(folder / "tokenizer.json", tokenize.tokenizer_json(ctx.tokenizer))
-    write_json(folder / "tokenizer_config.json", tokenize.tokenizer_config(ctx.tokenizer))
-    write_text(folder / "chat_template.jinja", tokenize.chat_template_for(template, ctx.tokenizer))
+    write_text(folder / "tokenizer.json", tokenize.tokenizer_json(tokenizer))
+    write_json(folder / "tokenizer_config.json", tokenize.tokenizer_config(tokenizer))
+    write_text(folder / "chat_template.jinja", tokenize.chat_template_for(template, tokenizer))
 
 
-def _write_ends(ctx: RunContext, template: Template, folder: Path) -> None:
+def _write_ends(model_folder: Path, tokenizer: tokenize.Tokenizer, template: Template, folder: Path) -> None:
     """Write generation_config.json, where transformers and vLLM look for the tokens that end an answer."""
-    settings = read_object(ctx.model_folder / "generation_config.json")
-    end = tokenize.end_id(template, ctx.tokenizer)
-    others = sorted(tokenize.stop_ids(template, ctx.tokenizer) - {end})
+    settings = read_object(model_folder / "generation_config.json")
+    end = tokenize.end_id(template, tokenizer)
+    others = sorted(tokenize.stop_ids(template, tokenizer) - {end})
     write_json(folder / "generation_config.json", {**settings, "eos_token_id": [end, *others]})
 
 

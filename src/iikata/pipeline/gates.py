@@ -1,9 +1,19 @@
-"""Gates of a run: which arms and templates may be believed."""
+"""Gates of a run: which arms and templates may be believed, and what is checked when an adapter is opened again."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from iikata import doctor
+from iikata.core.errors import IikataError
+from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.stages.train import stopped
+from iikata.run_folder import read_object
+from iikata.tokenize import encode, encode_prompt
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.flat import LoraShape, Weights
 
 PROOF_PROMPTS = 3
 """Prompts after which an adapter must differ from the base."""
@@ -36,16 +46,35 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
     return True
 
 
-def _prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
-    from iikata.tokenize import encode_prompt
+def whole_adapter(ctx: RunContext, folder: Path) -> "tuple[Weights, LoraShape]":
+    """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or dead."""
+    from iikata.model.adapters import adapter_file
 
+    path, lora = folder / adapter_file.WEIGHTS, ctx.experiment.train.lora
+    weights, shape = adapter_file.read(folder)
+    files = read_object(folder / "DONE").get("files")
+    trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
+    if trained and sha256_of(path) != str(trained):
+        raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it anew.")
+    if (shape.r, shape.alpha) != (lora.r, lora.alpha):
+        raise IikataError(
+            f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
+            f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."
+        )
+    if not any(bool(tensor.any()) for name, tensor in weights.items() if name.endswith("lora_B")):
+        raise IikataError(
+            f"{path}: every lora_B is zero, so the adapter would answer exactly as the untuned base does. "
+            "Copy it again from where it comes, or train the arm again."
+        )
+    return weights, shape
+
+
+def _prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
     texts = [(p.instruction, p.input) for p in ctx.probes] or [(r.instruction, r.input) for r in ctx.data.train]
     one = ctx.templates[template]
     return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]
 
 
 def _rows(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
-    from iikata.tokenize import encode
-
     rows, one = ctx.data.validation[:24], ctx.templates[template]
     return [encode(row, one, ctx.tokenizer, ctx.experiment.train.cutoff_len).input_ids for row in rows]

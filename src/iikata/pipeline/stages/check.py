@@ -10,6 +10,7 @@ from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Warned
 from iikata.pipeline.foreseeing import foresee
+from iikata.pipeline.signing import sign
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_unchecked
 
@@ -34,7 +35,7 @@ def check(ctx: RunContext) -> dict[str, int]:
             + "\n\n".join(map(shown, errors))
             + ("" if hopeless else "\n\nTo go on all the same (the report will show it): --force")
         )
-    ctx.sign()
+    sign(ctx)
     _write(ctx, findings)
     for finding in findings:
         if finding.severity != "info":

@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Score
+from iikata.core.records import Gate, Score
 from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.pipeline import declaring
@@ -14,6 +15,7 @@ from iikata.pipeline.events import Stage, Warned
 from iikata.pipeline.integrity import gates, missing_scores, nothing_to_score, same_experiment, whole_scores
 from iikata.pipeline.judge import judge_of
 from iikata.pipeline.rating import averaged
+from iikata.pipeline.signing import declare
 from iikata.run_folder import read_object, write_json
 from iikata.stats import MetricInfo, Result
 from iikata.stats import compare as compared
@@ -32,22 +34,23 @@ def compare(ctx: RunContext) -> dict[str, int]:
 def comparisons(ctx: RunContext) -> Result:
     """Return all comparisons of the run's scores. Raises IikataError where there are no scores yet."""
     same_experiment(ctx)
-    names, history = score_names(ctx), ctx.declare()
+    names, history, scores = score_names(ctx), declare(ctx), _Scores(ctx)
     first, now = history[0], declaring.declaration(ctx.experiment, ctx.signature)
-    result = _compared(ctx, names, now)
+    result = scores.compared(names, now)
     if first["after_scores"]:
         result = declaring.late(result)
     if not (changed := list(declaring.changes(first, now))):
         return result
-    return declaring.shown(result, _first(ctx, names, first, changed), history[-1]["at"], changed)
+    return declaring.shown(result, _first(scores, names, first, changed), history[-1]["at"], changed)
 
 
 def _first(
-    ctx: RunContext, names: list[str], first: Mapping[str, Any], changed: Sequence[Mapping[str, str]]
+    scores: "_Scores", names: list[str], first: Mapping[str, Any], changed: Sequence[Mapping[str, str]]
 ) -> Mapping[str, Any] | None:
     """Return the result under the first declaration: from the scores, or as stored where those are others now."""
+    ctx = scores.ctx
     if declaring.recomputable(changed) and ctx.store.scores(first["primary"]).is_file():
-        return _compared(ctx, list(dict.fromkeys((first["primary"], *names))), first).to_json()
+        return scores.compared(list(dict.fromkeys((first["primary"], *names))), first).to_json()
     stored = read_object(ctx.store.comparisons)
     if not isinstance(stored.get("verdict"), dict):
         return None
@@ -58,25 +61,39 @@ def _first(
     return kept and {"verdict": kept, "comparisons": before}
 
 
-def _compared(ctx: RunContext, names: list[str], declared: Mapping[str, Any]) -> Result:
-    scores, notes = [], []
-    for name in names:
-        found = known_cells(ctx, ctx.store.read_scores(name))
-        whole_scores(ctx, name, found, gates(ctx))
-        used, note = averaged(found) if name in RATED else (found, None)
-        scores += used
-        notes += [note] if note else []
-    if not scores:
-        raise IikataError(f"{ctx.store.path}: no scores yet. First: iikata run EXP --to score.")
-    result = compared(
-        scores,
-        {name: metric_info(ctx, name) for name in names},
-        declared["primary"],
-        {name: margin for name, margin in declared["margins"].items() if name in names},
-        declared["alpha"],
-        gates(ctx),
-    )
-    return replace(result, warnings=result.warnings + notes)
+class _Scores:
+    """The run's scores and gates, each file read once."""
+
+    def __init__(self, ctx: RunContext) -> None:
+        self.ctx = ctx
+        self._of: dict[str, tuple[list[Score], str | None]] = {}
+
+    @cached_property
+    def gates(self) -> list[Gate]:
+        return gates(self.ctx)
+
+    def of(self, name: str) -> tuple[list[Score], str | None]:
+        """Return a metric's scores as they may be compared, and what is to be said of them."""
+        if name not in self._of:
+            found = known_cells(self.ctx, self.ctx.store.read_scores(name))
+            whole_scores(self.ctx, name, found, self.gates)
+            self._of[name] = averaged(found) if name in RATED else (found, None)
+        return self._of[name]
+
+    def compared(self, names: list[str], declared: Mapping[str, Any]) -> Result:
+        """Return the comparisons of these metrics under what was declared."""
+        scores = [score for name in names for score in self.of(name)[0]]
+        if not scores:
+            raise IikataError(f"{self.ctx.store.path}: no scores yet. First: iikata run EXP --to score.")
+        result = compared(
+            scores,
+            {name: metric_info(self.ctx, name) for name in names},
+            declared["primary"],
+            {name: margin for name, margin in declared["margins"].items() if name in names},
+            declared["alpha"],
+            self.gates,
+        )
+        return replace(result, warnings=[*result.warnings, *(note for name in names if (note := self.of(name)[1]))])
 
 
 def score_names(ctx: RunContext) -> list[str]:

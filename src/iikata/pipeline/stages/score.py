@@ -9,12 +9,13 @@ from iikata.pipeline.integrity import asked_for
 from iikata.pipeline.judge import judge
 from iikata.pipeline.likelihood import Asked, held_out, references, score_likelihood
 from iikata.pipeline.rating import score_ratings
+from iikata.pipeline.signing import declare
 from iikata.score import score_answers
 
 
 def score(ctx: RunContext) -> dict[str, int]:
     """Write one score file a metric."""
-    ctx.declare(scored=True)
+    declare(ctx, scored=True)
     answers = _answers(ctx)
     probes = {probe.id: probe for probe in ctx.probes}
     about = Context(template_literals={name: template.template_literals() for name, template in ctx.templates.items()})

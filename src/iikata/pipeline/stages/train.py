@@ -17,6 +17,7 @@ from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
 from iikata.pipeline.signature import digest
+from iikata.pipeline.signing import signature_now
 from iikata.run_folder import read_lines, read_object, write_json, write_lines
 from iikata.templates import saved
 from iikata.tokenize import chat_template_for
@@ -140,7 +141,7 @@ def prolong(ctx: RunContext) -> None:
     """
     stored = signature.read_signature(ctx.store.signature) or {}
     longer = {**stored, "train": {**stored["train"], "epochs": ctx.experiment.train.epochs}}
-    signature.extend(longer, ctx.signature_now(), str(ctx.store.path))
+    signature.extend(longer, signature_now(ctx), str(ctx.store.path))
     for arm in ctx.experiment.arms():
         if not any(ctx.store.state(arm).glob("*.json")):
             raise IikataError(
