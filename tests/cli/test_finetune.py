@@ -14,7 +14,7 @@ from iikata.cli.parser import parser
 from iikata.config import declare, read
 from iikata.core.records import Example
 from iikata.run_folder import read_json
-from iikata.templates import BUILT_IN, load, read_saved, user_message
+from iikata.templates import TEMPLATES, load, read_saved, user_message
 from iikata.tokenize import encode, load_tokenizer
 
 # peft asks the model by a name that transformers renamed.
@@ -144,7 +144,7 @@ def test_labels_are_those_of_the_old_script(byte_bpe_folder, train_on_inputs):
     from transformers import AutoTokenizer
 
     tokenizer, old = load_tokenizer(byte_bpe_folder), AutoTokenizer.from_pretrained(byte_bpe_folder)
-    example, template = Example("a", "Name three colours.", "paint", "red, blue and yellow"), BUILT_IN["alpaca"]
+    example, template = Example("a", "Name three colours.", "paint", "red, blue and yellow"), TEMPLATES["alpaca"]
     rendered = template.render(example.instruction, example.input, example.output)
     labels = [*old(rendered.prompt + rendered.completion).input_ids, old.eos_token_id]
     if not train_on_inputs:
@@ -181,7 +181,7 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
     from iikata.model.load import load as load_model
 
     assert main(command) == 0
-    ids = torch.tensor([load_tokenizer(llama_folder).ids(BUILT_IN["alpaca"].render("Name 3.").prompt)])
+    ids = torch.tensor([load_tokenizer(llama_folder).ids(TEMPLATES["alpaca"].render("Name 3.").prompt)])
     plain = AutoModelForCausalLM.from_pretrained(llama_folder, dtype=torch.float32)
     ours = load_model(llama_folder, "float32")
     weights, shape = adapter_file.read(tmp_path / "out")
@@ -194,7 +194,7 @@ def test_adapter_gives_the_same_logits_in_plain_peft_as_here(command, tmp_path, 
         here = ours.logits(ours.hidden(ids, torch.arange(ids.shape[1])[None]))
     torch.testing.assert_close(theirs, here, rtol=1e-4, atol=1e-4)
     assert (theirs - untuned).norm() > 0.01 * untuned.norm()
-    assert read_saved(tmp_path / "out" / "template.json").hash == BUILT_IN["alpaca"].hash
+    assert read_saved(tmp_path / "out" / "template.json").hash == TEMPLATES["alpaca"].hash
     assert str(llama_folder) not in (tmp_path / "out" / "adapter_config.json").read_text()
     told = AutoTokenizer.from_pretrained(tmp_path / "out").apply_chat_template(
         [user_message("Name 3.", "")], add_generation_prompt=True, return_dict=False
@@ -250,7 +250,7 @@ def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
     tokenizer, model = load_tokenizer(llama_folder), AutoModelForCausalLM.from_pretrained(llama_folder)
     losses = []
     for row in held_out:
-        ids = torch.tensor([encode(row, BUILT_IN["alpaca"], tokenizer, 256, "all").input_ids])
+        ids = torch.tensor([encode(row, TEMPLATES["alpaca"], tokenizer, 256, "all").input_ids])
         with torch.inference_mode():
             logits = model(ids).logits[0, :-1].float()
         losses.append(torch.nn.functional.cross_entropy(logits, ids[0, 1:], reduction="none"))

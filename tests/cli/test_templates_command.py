@@ -3,7 +3,7 @@
 import json
 
 from iikata.cli import main
-from iikata.templates import BUILT_IN, read_saved
+from iikata.templates import TEMPLATES, read_saved
 from tokenizer_folders import CHATML
 
 
@@ -12,7 +12,7 @@ def test_built_in_template_becomes_a_jinja_file_and_comes_back(tmp_path, monkeyp
     assert main(["templates", "convert", "rinna", "r.jinja"]) == 0
     assert main(["templates", "convert", "r.jinja", "r.json"]) == 0
     back = read_saved(tmp_path / "r.json")
-    assert back.hash == BUILT_IN["rinna"].hash
+    assert back.hash == TEMPLATES["rinna"].hash
     assert back.name == "r"
     assert capsys.readouterr().out.split() == ["r.jinja", "r.json"]
 

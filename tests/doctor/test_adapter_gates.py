@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from iikata.core.records import Arm
 from iikata.pipeline import Pipeline
 from iikata.pipeline.gates import check_arms, prove
-from iikata.templates import BUILT_IN, saved
+from iikata.templates import TEMPLATES, saved
 from tiny_experiment import experiment, values
 
 ARM = Arm("plain", 0)
@@ -89,11 +89,11 @@ def test_a_truncated_file_is_caught_by_name(pipeline):
 
 def test_a_swapped_template_is_caught_by_name(pipeline):
     context, folder = pipeline
-    (folder / "template.json").write_text(saved(BUILT_IN["alpaca"]), encoding="utf-8")
+    (folder / "template.json").write_text(saved(TEMPLATES["alpaca"]), encoding="utf-8")
     gate = kept(context)
     assert (gate.subject, gate.passed) == ("plain.s0", False)
-    assert BUILT_IN["alpaca"].hash[:12] in gate.detail
-    assert BUILT_IN["plain"].hash[:12] in gate.detail
+    assert TEMPLATES["alpaca"].hash[:12] in gate.detail
+    assert TEMPLATES["plain"].hash[:12] in gate.detail
 
 
 def test_a_stored_template_edited_by_one_letter_is_caught(pipeline):

@@ -5,12 +5,12 @@ from said import asked, said
 
 from iikata.metrics import Context
 from iikata.metrics.leakage import Leakage, without_leaks
-from iikata.templates.built_in import BUILT_IN
+from iikata.templates.built_in import TEMPLATES
 
-ALL = Context({name: template.template_literals() for name, template in BUILT_IN.items()})
+ALL = Context({name: template.template_literals() for name, template in TEMPLATES.items()})
 
 
-@pytest.mark.parametrize("template", [template for template in BUILT_IN.values() if template.template_literals()])
+@pytest.mark.parametrize("template", [template for template in TEMPLATES.values() if template.template_literals()])
 def test_every_line_of_every_built_in_template_is_a_leak(template) -> None:
     for line in template.template_literals():
         assert Leakage()(said(f"Paris\n{line}"), asked(), ALL) == 1.0

@@ -11,7 +11,7 @@ from iikata.pipeline import Pipeline
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.signing import sign
 from iikata.pipeline.stages.generate import answer_signatures
-from iikata.templates import BUILT_IN
+from iikata.templates import TEMPLATES
 from iikata.tokenize import encode_prompt, end_id, load_tokenizer, stop_ids
 from tiny_experiment import experiment, values
 
@@ -36,7 +36,7 @@ def greedy(folder, prompt):
 def folder(tmp_path, llama_folder):
     """A model that answers with `plain` end by a token that generation_config.json alone declares."""
     folder = shutil.copytree(llama_folder, tmp_path / "model")
-    prompt = encode_prompt(BUILT_IN["plain"], load_tokenizer(folder), "Which colour is red?")
+    prompt = encode_prompt(TEMPLATES["plain"], load_tokenizer(folder), "Which colour is red?")
     return declare(folder, 2, greedy(declare(folder, 2), prompt)[3])
 
 
@@ -45,7 +45,7 @@ def test_answers_stop_where_transformers_stops_and_the_report_says_at_what(tmp_p
     one = experiment(tmp_path, folder, templates=["plain"], train=small, generate=GREEDY)
     Pipeline(one, tmp_path / "run").run()
     lines = [json.loads(line) for line in (tmp_path / "run/generate/base@plain.jsonl").read_text().splitlines()]
-    tokenizer, template = load_tokenizer(folder), BUILT_IN["plain"]
+    tokenizer, template = load_tokenizer(folder), TEMPLATES["plain"]
     for line, colour in zip(lines, ("red", "blue", "green"), strict=True):
         theirs = greedy(folder, encode_prompt(template, tokenizer, f"Which colour is {colour}?"))
         stopped = theirs[-1] in stop_ids(template, tokenizer)

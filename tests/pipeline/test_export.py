@@ -15,7 +15,7 @@ from iikata.core.records import Example
 from iikata.model.load import load
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import check_tokens, export
-from iikata.templates import BUILT_IN, AlpacaTemplate, native, to_jinja, user_message
+from iikata.templates import TEMPLATES, AlpacaTemplate, native, to_jinja, user_message
 from iikata.tokenize import chat_template_for, encode, encode_prompt, load_tokenizer, tokenizer_config, tokenizer_json
 from tiny_experiment import experiment, write_files
 from tokenizer_folders import CHATML, byte_bpe
@@ -45,9 +45,9 @@ def reloaded(tokenizer, template, folder: Path):
     return AutoTokenizer.from_pretrained(folder, local_files_only=True)
 
 
-@pytest.mark.parametrize("name", [*BUILT_IN, "native"])
+@pytest.mark.parametrize("name", [*TEMPLATES, "native"])
 def test_chat_template_gives_the_very_tokens_that_are_trained(any_tokenizer, name, tmp_path):
-    template = {**BUILT_IN, "native": native(CHATML, {})}[name]
+    template = {**TEMPLATES, "native": native(CHATML, {})}[name]
     theirs = reloaded(any_tokenizer, template, tmp_path)
     apart = 0
     for row in ROWS:  # real rows; a tie between two segmentations is another test's
@@ -96,14 +96,14 @@ SPECIAL = ["<|im_end|>", "</s>", "<s>", "<NL>", "<unk>", "[PAD]", "ＡＢ", "\u2
 def test_any_text_has_our_ids_in_the_exported_tokenizer(any_tokenizer, tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp() / any_tokenizer.hash
     if any_tokenizer.hash not in EXPORTED:
-        EXPORTED[any_tokenizer.hash] = reloaded(any_tokenizer, BUILT_IN["plain"], folder)
+        EXPORTED[any_tokenizer.hash] = reloaded(any_tokenizer, TEMPLATES["plain"], folder)
     theirs = EXPORTED[any_tokenizer.hash]
     assert theirs(text, add_special_tokens=False).input_ids == any_tokenizer.ids(text)
 
 
 def test_bos_stands_once_in_front_where_the_model_has_one(sp_bytes_folder, tmp_path):
     tokenizer = load_tokenizer(sp_bytes_folder)
-    for template in (BUILT_IN["alpaca"], native("{{ bos_token }}{{ messages[0].content }}", {"bos_token": "<s>"})):
+    for template in (TEMPLATES["alpaca"], native("{{ bos_token }}{{ messages[0].content }}", {"bos_token": "<s>"})):
         theirs = reloaded(tokenizer, template, tmp_path)
         ids = theirs.apply_chat_template([user_message("q", "")], add_generation_prompt=True, return_dict=False)
         assert ids[0] == tokenizer.bos_id
@@ -113,21 +113,21 @@ def test_bos_stands_once_in_front_where_the_model_has_one(sp_bytes_folder, tmp_p
 
 def test_unknown_text_decodes_as_sentencepiece_decodes_it(sp_nfkc_folder, tmp_path):
     tokenizer = load_tokenizer(sp_nfkc_folder)
-    theirs = reloaded(tokenizer, BUILT_IN["plain"], tmp_path)
+    theirs = reloaded(tokenizer, TEMPLATES["plain"], tmp_path)
     ids = tokenizer.ids("a🐟b")
     assert theirs.decode(ids) == tokenizer.text(ids)
 
 
 def test_first_text_with_other_tokens_is_named_and_nothing_is_believed(byte_bpe_folder, tmp_path):
     tokenizer = load_tokenizer(byte_bpe_folder)
-    template = BUILT_IN["alpaca_short"]
+    template = TEMPLATES["alpaca_short"]
     reloaded(load_tokenizer(byte_bpe(tmp_path / "other", vocab_size=400)), template, tmp_path / "folder")
     with pytest.raises(IikataError, match=r"First text that differs .*### Instruction"):
         check_tokens(tmp_path / "folder", template, tokenizer, ROWS)
 
 
 def test_answer_that_quotes_an_end_token_is_told_apart(byte_bpe_folder, tmp_path):
-    tokenizer, template = load_tokenizer(byte_bpe_folder), BUILT_IN["alpaca"]
+    tokenizer, template = load_tokenizer(byte_bpe_folder), TEMPLATES["alpaca"]
     reloaded(tokenizer, template, tmp_path)
     quotes = Example("q", "x", "", "It ends with <|im_end|> always.")
     (remark,) = check_tokens(tmp_path, template, tokenizer, [*ROWS, quotes])
@@ -284,4 +284,4 @@ def test_base_is_named_by_its_hub_id_and_commit(tmp_path):
 
 def test_each_adapter_lies_beside_its_chat_template(run):
     text = (run.context.store.path / "train" / "rinna.s0" / "chat_template.jinja").read_text(encoding="utf-8")
-    assert text == to_jinja(BUILT_IN["rinna"]).chat_template.removesuffix("\n")
+    assert text == to_jinja(TEMPLATES["rinna"]).chat_template.removesuffix("\n")

@@ -9,7 +9,7 @@ from iikata.core.errors import IikataError
 from iikata.metrics import Context
 from iikata.metrics.leakage import without_leaks
 from iikata.pipeline import Pipeline, Warned
-from iikata.templates import BUILT_IN
+from iikata.templates import TEMPLATES
 from judge_stub import always_first, serving
 from tiny_experiment import experiment, values
 
@@ -56,7 +56,7 @@ def again(tmp_path, llama_folder, stub, judged):
 
 def test_a_longer_answer_wins_over_the_base_of_its_own_template(judged, stub):
     run, _ = judged
-    about = Context({name: BUILT_IN[name].template_literals() for name in ("alpaca_short", "plain")})
+    about = Context({name: TEMPLATES[name].template_literals() for name in ("alpaca_short", "plain")})
     sizes = {}
     for path in (run / "generate").glob("*.jsonl"):
         for a in map(json.loads, path.read_text().splitlines()):

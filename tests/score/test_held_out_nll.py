@@ -11,11 +11,11 @@ from iikata.core.records import Arm, Example
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.model.load import load
 from iikata.score.nll import held_out_nll, scoreable
-from iikata.templates import BUILT_IN
+from iikata.templates import TEMPLATES
 from iikata.tokenize import encode, load_tokenizer, prefixes
 from iikata.train import ArmRun, Recipe, train
 
-TEMPLATE = BUILT_IN["alpaca_short"]
+TEMPLATE = TEMPLATES["alpaca_short"]
 ROWS = [
     Example("a", "Name three colours.", "paint", "red, blue and yellow"),
     Example("b", "色の三原色は?", "", "赤、青、黄です。"),

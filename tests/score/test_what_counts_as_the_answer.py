@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Example
 from iikata.model.load import load
 from iikata.score.nll import held_out_nll
-from iikata.templates import BUILT_IN, native
+from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, end_id, load_tokenizer, writes
 
 THINK = "<think>\\n\\n</think>\\n\\n"
@@ -143,7 +143,7 @@ def test_a_prompt_that_opens_the_think_block_leaves_the_rest_to_be_trained_and_n
 
 
 def test_only_a_template_that_writes_something_gets_the_metric_of_it(cell):
-    assert [writes(template, cell[1]) for template in (GIVEN, WRITTEN, QWEN3, BUILT_IN["alpaca"])] == [
+    assert [writes(template, cell[1]) for template in (GIVEN, WRITTEN, QWEN3, TEMPLATES["alpaca"])] == [
         False,
         True,
         True,

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iikata.core.errors import IikataError
-from iikata.templates import BUILT_IN, AlpacaTemplate, chat_template, load, native, saved, to_alpaca, to_jinja
+from iikata.templates import TEMPLATES, AlpacaTemplate, chat_template, load, native, saved, to_alpaca, to_jinja
 from iikata.templates.jinja import read_jinja
 from tokenizer_folders import CHATML
 
@@ -51,23 +51,23 @@ def test_way_there_and_back_gives_the_same_template(template, output):
     assert back.answer(output) == template.answer(output)
 
 
-@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("name", TEMPLATES)
 def test_newline_convention_is_found_again_in_a_jinja_file(name, tmp_path):
-    (tmp_path / "t.jinja").write_text(to_jinja(BUILT_IN[name]).chat_template, encoding="utf-8")
+    (tmp_path / "t.jinja").write_text(to_jinja(TEMPLATES[name]).chat_template, encoding="utf-8")
     read = load("t.jinja", tmp_path, special_tokens=TOKENS)
-    assert read.newline == BUILT_IN[name].newline
-    assert both(read.render("a\nb", "c", "d\ne")) == both(BUILT_IN[name].render("a\nb", "c", "d\ne"))
+    assert read.newline == TEMPLATES[name].newline
+    assert both(read.render("a\nb", "c", "d\ne")) == both(TEMPLATES[name].render("a\nb", "c", "d\ne"))
 
 
 def test_message_with_content_alone_is_an_instruction_without_an_input():
-    made = to_jinja(BUILT_IN["alpaca"]).with_special_tokens(TOKENS)
+    made = to_jinja(TEMPLATES["alpaca"]).with_special_tokens(TOKENS)
     text = made._rendered([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
-    assert text == BUILT_IN["alpaca"].render("Why?").prompt
+    assert text == TEMPLATES["alpaca"].render("Why?").prompt
 
 
 @pytest.mark.parametrize("roles", [["system", "user"], ["user", "assistant", "user"]])
 def test_conversation_that_was_never_trained_is_refused(roles):
-    made = to_jinja(BUILT_IN["alpaca"]).with_special_tokens(TOKENS)
+    made = to_jinja(TEMPLATES["alpaca"]).with_special_tokens(TOKENS)
     with pytest.raises(IikataError, match="give one user message"):
         made._rendered([{"role": role, "content": "x"} for role in roles], add_generation_prompt=True)
 

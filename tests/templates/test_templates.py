@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from iikata.core.errors import IikataError
-from iikata.templates import BUILT_IN, AlpacaTemplate, load, native, read_saved, saved
+from iikata.templates import TEMPLATES, AlpacaTemplate, load, native, read_saved, saved
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROW = ("次の文を要約してください。\n短く。", "猫は魚を食べる。\n犬は肉を食べる。", "猫は魚、\n犬は肉。")
 
-built_in = pytest.mark.parametrize("template", BUILT_IN.values(), ids=BUILT_IN)
+built_in = pytest.mark.parametrize("template", TEMPLATES.values(), ids=TEMPLATES)
 
 
 def golden_text(template) -> str:
@@ -30,7 +30,7 @@ def test_rendered_text_is_the_golden_one(template):
 
 @built_in
 def test_shelf_name_is_the_templates_name(template):
-    assert BUILT_IN[template.name] is template
+    assert TEMPLATES[template.name] is template
 
 
 @built_in
@@ -64,7 +64,7 @@ def test_blank_input_is_no_input(template):
 
 
 def test_hashes_differ_between_templates_and_ignore_name_and_description():
-    assert len({template.hash for template in BUILT_IN.values()}) == len(BUILT_IN)
+    assert len({template.hash for template in TEMPLATES.values()}) == len(TEMPLATES)
     one = AlpacaTemplate("a", prompt_input="{instruction}{input}", prompt_no_input="{instruction}")
     other = AlpacaTemplate("b", None, (), "{instruction}{input}", "{instruction}", "###", "A comment.")
     assert one.hash == other.hash
@@ -72,21 +72,21 @@ def test_hashes_differ_between_templates_and_ignore_name_and_description():
 
 def test_markers_of_the_posts_templates():
     # Known lines: if001/redpajama-lora-instruct-ja, templates/.
-    assert BUILT_IN["rinna"].template_literals() == ("ユーザー:", "システム:")
-    assert {"### 指示:", "### 応答:", "### 入力:"} <= set(BUILT_IN["dolly_ja"].template_literals())
-    assert {"ユーザー:", "システム:", "コンテキスト:"} <= set(BUILT_IN["dolly_ja_rinna"].template_literals())
+    assert TEMPLATES["rinna"].template_literals() == ("ユーザー:", "システム:")
+    assert {"### 指示:", "### 応答:", "### 入力:"} <= set(TEMPLATES["dolly_ja"].template_literals())
+    assert {"ユーザー:", "システム:", "コンテキスト:"} <= set(TEMPLATES["dolly_ja_rinna"].template_literals())
 
 
 def test_the_posts_quirks_are_kept():
     # The lost 。 and the two endings: research on the post's repository, findings E and F.
-    assert "書きなさい\n\n" in BUILT_IN["dolly_ja"].render("x").prompt
-    assert "書きなさい。\n\n" in BUILT_IN["dolly_ja"].render("x", "y").prompt
-    assert BUILT_IN["dolly_ja_rinna"].render("x").prompt.endswith("システム: <NL>")
-    assert BUILT_IN["dolly_ja_rinna"].render("x", "y").prompt.endswith("システム: ")
+    assert "書きなさい\n\n" in TEMPLATES["dolly_ja"].render("x").prompt
+    assert "書きなさい。\n\n" in TEMPLATES["dolly_ja"].render("x", "y").prompt
+    assert TEMPLATES["dolly_ja_rinna"].render("x").prompt.endswith("システム: <NL>")
+    assert TEMPLATES["dolly_ja_rinna"].render("x", "y").prompt.endswith("システム: ")
 
 
 def test_declared_newline_is_mapped_in_prompt_and_answer_and_back():
-    rinna = BUILT_IN["rinna"]
+    rinna = TEMPLATES["rinna"]
     rendered = rinna.render("a\nb", "c\nd", "e\nf")
     assert rendered.prompt == "ユーザー: a<NL>b<NL>c<NL>d<NL>システム: "
     assert rendered.completion == "e<NL>f"

@@ -5,12 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iikata.core.records import Example
-from iikata.templates import BUILT_IN, AlpacaTemplate, native
+from iikata.templates import TEMPLATES, AlpacaTemplate, native
 from iikata.tokenize import encode, encode_prompt, end_id, load_tokenizer, show
 from tokenizer_folders import CHATML
 
-TEMPLATES = {
-    **BUILT_IN,
+WRITTEN = {
+    **TEMPLATES,
     "native": native(CHATML, {}),
     "bos": native("{{ bos_token }}{% for m in messages %}{{ m.content }}\n{% endfor %}", {"bos_token": "<s>"}),
     "trim": native("{% for m in messages %}[{{ m.role }}] {{ m.content | trim }}</s>{% endfor %}", {}),
@@ -51,9 +51,9 @@ def normal(tokenizer, text: str) -> str:
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.sampled_from(sorted(TEMPLATES)), TEXT, TEXT, TEXT)
+@given(st.sampled_from(sorted(WRITTEN)), TEXT, TEXT, TEXT)
 def test_mask_covers_the_answer_and_exactly_one_end_token(any_tokenizer, name, instruction, input, output):
-    template = TEMPLATES[name]
+    template = WRITTEN[name]
     encoded = encode(of(instruction, input, output), template, any_tokenizer, 10_000)
     *answer, end = masked(encoded)
     assert end == end_id(template, any_tokenizer)
@@ -66,18 +66,18 @@ def test_mask_covers_the_answer_and_exactly_one_end_token(any_tokenizer, name, i
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.sampled_from(sorted(TEMPLATES)), TEXT, TEXT, TEXT)
+@given(st.sampled_from(sorted(WRITTEN)), TEXT, TEXT, TEXT)
 def test_unmasked_tokens_are_the_prompts_at_inference(any_tokenizer, name, instruction, input, output):
-    template = TEMPLATES[name]
+    template = WRITTEN[name]
     encoded = encode(of(instruction, input, output), template, any_tokenizer, 10_000)
     prompt = encode_prompt(template, any_tokenizer, instruction, input)
     assert list(encoded.input_ids[: len(prompt)]) == prompt
     assert encoded.completion_mask == (False,) * len(prompt) + (True,) * (len(encoded.input_ids) - len(prompt))
 
 
-@pytest.mark.parametrize("name", TEMPLATES)
+@pytest.mark.parametrize("name", WRITTEN)
 def test_bos_stands_once_where_the_model_has_one(any_tokenizer, name):
-    ids = encode(of(), TEMPLATES[name], any_tokenizer, 10_000).input_ids
+    ids = encode(of(), WRITTEN[name], any_tokenizer, 10_000).input_ids
     if any_tokenizer.bos_id is not None:
         assert ids[0] == any_tokenizer.bos_id
         assert ids.count(any_tokenizer.bos_id) == 1
@@ -86,7 +86,7 @@ def test_bos_stands_once_where_the_model_has_one(any_tokenizer, name):
 def test_template_that_writes_the_bos_itself_gets_no_second(sp_bytes_folder):
     tokenizer = load_tokenizer(sp_bytes_folder)
     assert tokenizer.bos_id == 1
-    assert encode_prompt(TEMPLATES["bos"], tokenizer, "a").count(1) == 1
+    assert encode_prompt(WRITTEN["bos"], tokenizer, "a").count(1) == 1
 
 
 def test_answer_is_tokenized_apart_where_a_merge_would_cross_the_border(byte_bpe_folder):
@@ -94,7 +94,7 @@ def test_answer_is_tokenized_apart_where_a_merge_would_cross_the_border(byte_bpe
     tokenizer = load_tokenizer(byte_bpe_folder)
     blank, word = tokenizer.ids(" "), tokenizer.ids(" the")
     assert len(word) == 1
-    encoded = encode(of(output="the sum"), BUILT_IN["rinna"], tokenizer, 100)
+    encoded = encode(of(output="the sum"), TEMPLATES["rinna"], tokenizer, 100)
     assert list(encoded.input_ids[: encoded.completion_mask.index(True)])[-1:] == blank
     assert tokenizer.text(masked(encoded)) == "the sum<|im_end|>"
 
@@ -109,8 +109,8 @@ def test_answer_tokenized_apart_gets_no_blank_in_front(sp_nfkc_folder):
 
 def test_answer_begins_alike_whether_or_not_it_quotes_a_special_token(sp_nfkc_folder):
     tokenizer = load_tokenizer(sp_nfkc_folder)
-    plain = encode(of(output="富士"), BUILT_IN["alpaca"], tokenizer, 1000)
-    quoting = encode(of(output="富士</s>"), BUILT_IN["alpaca"], tokenizer, 1000)
+    plain = encode(of(output="富士"), TEMPLATES["alpaca"], tokenizer, 1000)
+    quoting = encode(of(output="富士</s>"), TEMPLATES["alpaca"], tokenizer, 1000)
     assert masked(quoting)[:3] == masked(plain)[:3]
 
 
@@ -118,7 +118,7 @@ def test_end_is_the_special_token_a_template_writes_and_else_the_tokenizers(byte
     tokenizer = load_tokenizer(byte_bpe_folder)
     turn = native("{% for m in messages %}{{ m.content }} \n<|endoftext|>\n{% endfor %}", {})
     assert end_id(turn, tokenizer) == tokenizer.special_tokens["<|endoftext|>"]
-    assert end_id(BUILT_IN["alpaca"], tokenizer) == tokenizer.eos_id
+    assert end_id(TEMPLATES["alpaca"], tokenizer) == tokenizer.eos_id
     words = native("{% for m in messages %}{{ m.content }}\nEND\n{% endfor %}", {})
     assert end_id(words, tokenizer) == tokenizer.eos_id
 
@@ -126,7 +126,7 @@ def test_end_is_the_special_token_a_template_writes_and_else_the_tokenizers(byte
 def test_nothing_stands_behind_the_end_token(byte_bpe_folder):
     # ChatML writes a line break after <|im_end|>; no model ever has to say it.
     tokenizer = load_tokenizer(byte_bpe_folder)
-    assert encode(of(), TEMPLATES["native"], tokenizer, 1000).input_ids[-1] == tokenizer.eos_id
+    assert encode(of(), WRITTEN["native"], tokenizer, 1000).input_ids[-1] == tokenizer.eos_id
 
 
 def test_native_prompt_has_the_tokens_of_apply_chat_template(byte_bpe_folder):
@@ -140,21 +140,21 @@ def test_native_prompt_has_the_tokens_of_apply_chat_template(byte_bpe_folder):
 
 
 def test_empty_answer_is_one_end_token(any_tokenizer):
-    encoded = encode(of(output=""), BUILT_IN["alpaca"], any_tokenizer, 1000)
+    encoded = encode(of(output=""), TEMPLATES["alpaca"], any_tokenizer, 1000)
     assert masked(encoded) == [any_tokenizer.eos_id]
 
 
 def test_loss_on_all_counts_every_token_as_train_on_inputs_does(any_tokenizer):
-    encoded = encode(of(), BUILT_IN["alpaca"], any_tokenizer, 1000, loss_on="all")
-    assert encoded.input_ids == encode(of(), BUILT_IN["alpaca"], any_tokenizer, 1000).input_ids
+    encoded = encode(of(), TEMPLATES["alpaca"], any_tokenizer, 1000, loss_on="all")
+    assert encoded.input_ids == encode(of(), TEMPLATES["alpaca"], any_tokenizer, 1000).input_ids
     assert all(encoded.completion_mask)
 
 
 def test_row_over_the_cutoff_is_cut_and_flagged(any_tokenizer):
-    whole = encode(of(), BUILT_IN["alpaca"], any_tokenizer, 1000)
+    whole = encode(of(), TEMPLATES["alpaca"], any_tokenizer, 1000)
     length = len(whole.input_ids)
-    assert encode(of(), BUILT_IN["alpaca"], any_tokenizer, length) == whole
-    cut = encode(of(), BUILT_IN["alpaca"], any_tokenizer, length - 1)
+    assert encode(of(), TEMPLATES["alpaca"], any_tokenizer, length) == whole
+    cut = encode(of(), TEMPLATES["alpaca"], any_tokenizer, length - 1)
     assert cut.truncated
     assert cut.input_ids == whole.input_ids[:-1]
     assert cut.completion_mask == whole.completion_mask[:-1]
@@ -162,11 +162,11 @@ def test_row_over_the_cutoff_is_cut_and_flagged(any_tokenizer):
 
 def test_painted_row_shows_the_prompt_dim_the_answer_green_and_the_end_reversed(byte_bpe_folder):
     tokenizer = load_tokenizer(byte_bpe_folder)
-    encoded = encode(of(output="鯖です"), BUILT_IN["plain"], tokenizer, 1000)
+    encoded = encode(of(output="鯖です"), TEMPLATES["plain"], tokenizer, 1000)
     assert show(encoded, tokenizer) == ("\x1b[2m名前は?\n\x1b[0m\x1b[32m鯖です\x1b[0m\x1b[7m<|im_end|>\x1b[0m")
 
 
 def test_painted_row_says_where_it_was_cut(byte_bpe_folder):
     tokenizer = load_tokenizer(byte_bpe_folder)
-    encoded = encode(of(), BUILT_IN["plain"], tokenizer, 3)
+    encoded = encode(of(), TEMPLATES["plain"], tokenizer, 3)
     assert show(encoded, tokenizer).endswith("[cut at 3 tokens]")

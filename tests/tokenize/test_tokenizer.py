@@ -166,16 +166,16 @@ def test_readable_tokens_of_a_byte_level_vocabulary(byte_bpe_folder):
 
 def test_an_encoded_row_is_shown_in_whole_characters(byte_bpe_folder):
     from iikata.core.records import Example
-    from iikata.templates import BUILT_IN
+    from iikata.templates import TEMPLATES
     from iikata.tokenize import encode, pieces
 
     tokenizer = loaded(byte_bpe_folder)
-    row = encode(Example("a", "鯖?", "", "魚🐟 fish"), BUILT_IN["plain"], tokenizer, 100)
+    row = encode(Example("a", "鯖?", "", "魚🐟 fish"), TEMPLATES["plain"], tokenizer, 100)
     shown = list(pieces(row, tokenizer))
     assert "".join(text for text, _ in shown) == "鯖?\n魚🐟 fish<|im_end|>"
     assert ("鯖", False) in shown
     assert ("🐟", True) in shown
-    cut = encode(Example("a", "鯖", "", "魚"), BUILT_IN["plain"], tokenizer, 2)
+    cut = encode(Example("a", "鯖", "", "魚"), TEMPLATES["plain"], tokenizer, 2)
     assert [text for text, _ in pieces(cut, tokenizer)] == ["<0xE9><0xAF>"]
 
 

@@ -5,7 +5,7 @@ import warnings
 import pytest
 
 from iikata.core.records import Example
-from iikata.templates import BUILT_IN, native
+from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, encode_prompt, load_tokenizer
 from tokenizer_folders import CHATML
 
@@ -68,7 +68,7 @@ def as_chat(example) -> dict[str, list[dict[str, str]]]:
 
 
 def test_labels_agree_with_trl_where_the_prompt_ends_at_a_token_border(tokenizer, trl_rows):
-    cases = [(example, template) for template in BUILT_IN.values() for example in ROWS]
+    cases = [(example, template) for template in TEMPLATES.values() for example in ROWS]
     # A prompt that ends in a blank ("システム: ") merges with the answer's first word: the next test.
     cases = [case for case in cases if not as_text(*case)["prompt"].endswith(" ")]
     assert len(cases) == 16
@@ -80,7 +80,7 @@ def test_labels_agree_with_trl_where_the_prompt_ends_at_a_token_border(tokenizer
 
 
 def test_trl_trains_on_a_shorter_prompt_where_a_merge_crosses_the_border(tokenizer, trl_rows):
-    example, template = Example("m", "x", "", "the sum"), BUILT_IN["rinna"]
+    example, template = Example("m", "x", "", "the sum"), TEMPLATES["rinna"]
     [(ids, labels)] = trl_rows([as_text(example, template)])
     prompt = encode_prompt(template, tokenizer, "x")
     assert labels.index(next(label for label in labels if label != -100)) == len(prompt) - 1
@@ -90,8 +90,8 @@ def test_trl_trains_on_a_shorter_prompt_where_a_merge_crosses_the_border(tokeniz
 
 def test_trl_trains_an_end_token_inside_an_answer_that_quotes_one(tokenizer, trl_rows):
     example = Example("q", "x", "", "ChatML ends with <|im_end|> always.")
-    [(_, labels)] = trl_rows([as_text(example, BUILT_IN["alpaca"])])
-    ours = labels_of(encode(example, BUILT_IN["alpaca"], tokenizer, 1000))
+    [(_, labels)] = trl_rows([as_text(example, TEMPLATES["alpaca"])])
+    ours = labels_of(encode(example, TEMPLATES["alpaca"], tokenizer, 1000))
     assert labels.count(tokenizer.eos_id) == 2
     assert ours.count(tokenizer.eos_id) == 1
 

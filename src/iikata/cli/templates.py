@@ -6,7 +6,7 @@ from pathlib import Path
 
 from iikata.core.errors import IikataError
 from iikata.core.io import write_text
-from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, chat_template, load, saved, to_alpaca
+from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template, chat_template, load, saved, to_alpaca
 
 STAND_INS = {f"{name}_token": f"[{name}_token]" for name in ("bos", "eos", "unk", "pad", "sep", "cls", "mask")}
 """What `show` writes for special tokens, which only a tokenizer knows."""
@@ -15,7 +15,7 @@ STAND_INS = {f"{name}_token": f"[{name}_token]" for name in ("bos", "eos", "unk"
 def templates(given: argparse.Namespace) -> None:
     """List the built-in templates, show one, or convert one."""
     if given.action == "list":
-        for name, template in BUILT_IN.items():
+        for name, template in TEMPLATES.items():
             first = template.render("...").prompt.replace("\n", "⏎")
             print(f"{name:16} {first[:90]}")
         print(f"{'native':16} the model's own chat template")

@@ -53,6 +53,10 @@ class Shelf(Mapping[str, T]):
     def __len__(self) -> int:
         return len(self._items)
 
+    def names(self) -> list[str]:
+        """Return the names of all items, those of installed packages last."""
+        return [*self._items, *(name for name in self._elsewhere() if name not in self._items)]
+
     def find(self, name: str) -> Any:
         """Return the item called `name`, here or in an installed package, or the one at `package.module:name`.
 
@@ -62,8 +66,10 @@ class Shelf(Mapping[str, T]):
             return self._items[name]
         if ":" in name:
             return self._imported(name, name)
-        others = {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}
-        return self._imported(name, lookup(name, {**others, **dict.fromkeys(self._items, "")}, self.kind))
+        return self._imported(name, lookup(name, {**self._elsewhere(), **dict.fromkeys(self._items, "")}, self.kind))
+
+    def _elsewhere(self) -> dict[str, str]:
+        return {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}
 
     def _imported(self, name: str, place: str) -> Any:
         module, _, attribute = place.partition(":")

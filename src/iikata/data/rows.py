@@ -11,6 +11,7 @@ from typing import Any
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text, size
 from iikata.core.io import parse_user_json
+from iikata.core.registry import Shelf
 
 Row = tuple[str, dict[str, Any]]
 """`file:line` (in files without lines `file: row 17`) and the fields."""
@@ -27,11 +28,12 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
     Raises IikataError where the file is missing, broken or endless, or its ending is none of READERS.
     """
     size(path, shown)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
+    suffix = path.suffix.lower()
+    if suffix not in READERS.names():
         cure = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
-        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS)}.{cure}")
-    return reader(path, shown)
+        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{cure}")
+    rows: Iterator[Row] = READERS.find(suffix)(path, shown)
+    return rows
 
 
 def _jsonl(path: Path, shown: str) -> Iterator[Row]:
@@ -162,11 +164,15 @@ def _text(path: Path, shown: str) -> str:
     return read_text(path, MOST_BYTES, shown)
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Row]]] = {
-    ".json": _json,
-    ".jsonl": _jsonl,
-    ".ndjson": _jsonl,
-    ".csv": _csv,
-    ".tsv": _csv,
-    ".parquet": _parquet,
-}
+READERS: Shelf[Callable[[Path, str], Iterator[Row]]] = Shelf(
+    "reader",
+    {
+        ".json": _json,
+        ".jsonl": _jsonl,
+        ".ndjson": _jsonl,
+        ".csv": _csv,
+        ".tsv": _csv,
+        ".parquet": _parquet,
+    },
+)
+"""By the ending of a file's name; a package adds to them under `iikata.readers`, as `.xlsx = package.module:name`."""

@@ -12,7 +12,7 @@ from iikata.config import Experiment
 from iikata.core.records import Encoded, Probe
 from iikata.core.registry import did_you_mean
 from iikata.data import Dataset
-from iikata.templates import BUILT_IN, AlpacaTemplate, Template
+from iikata.templates import TEMPLATES, AlpacaTemplate, Template
 from iikata.templates.template import SENTINELS
 from iikata.tokenize import Tokenizer
 from iikata.tokenize.settings import read_object
@@ -75,7 +75,7 @@ class DoctorInput:
     def writable(self) -> list[str]:
         """The templates of which the tokenizer knows every letter: native, where there is one, and built-in ones."""
         native = ["native"] if self.tokenizer.chat_template else []
-        return native + [name for name, template in BUILT_IN.items() if not any(map(self.unknown, literals(template)))]
+        return native + [name for name, template in TEMPLATES.items() if not any(map(self.unknown, literals(template)))]
 
     @cached_property
     def _writes_unknown(self) -> bool:

@@ -3,53 +3,57 @@
 from collections.abc import Callable, Iterator
 
 from iikata.core.records import Finding
+from iikata.core.registry import Shelf
 from iikata.doctor import base_model, loss_mask, reach, rows, template_text, tokens, vocabulary, whitespace
 from iikata.doctor.doctor_input import DoctorInput
 
-RULES: dict[str, Callable[[DoctorInput], Iterator[Finding]]] = {
-    "template": template_text.template,
-    "placeholder": template_text.placeholder,
-    "same_tokens": template_text.same_tokens,
-    "unknown_token": vocabulary.unknown_token,
-    "sentencepiece": vocabulary.sentencepiece,
-    "ids_coincide": vocabulary.ids_coincide,
-    "untrained_stop": tokens.untrained_stop,
-    "no_row": tokens.no_row,
-    "odd_end": tokens.odd_end,
-    "plain_marker": tokens.plain_marker,
-    "bos_flag": tokens.bos_flag,
-    "exported_tokens": vocabulary.exported_tokens,
-    "newline": whitespace.newline,
-    "whitespace": whitespace.whitespace,
-    "trailing_space": whitespace.trailing_space,
-    "prefix": loss_mask.prefix,
-    "end_token": loss_mask.end_token,
-    "trimmed": loss_mask.trimmed,
-    "bos": loss_mask.bos,
-    "cutoff": loss_mask.cutoff,
-    "variants": template_text.variants,
-    "response_split": template_text.response_split,
-    "dated": template_text.dated,
-    "native_differs": template_text.native_differs,
-    "answer_length": reach.answer_length,
-    "device": reach.device,
-    "architecture": base_model.architecture,
-    "lora_targets": base_model.lora_targets,
-    "export": base_model.export,
-    "empty_rows": rows.empty_rows,
-    "null_words": rows.null_words,
-    "unused_columns": rows.unused_columns,
-    "duplicate_rows": rows.duplicate_rows,
-    "held_out": rows.held_out,
-    "validation_in_train": rows.validation_in_train,
-    "probe_in_train": rows.probe_in_train,
-}
-"""What the doctor looks for; docs/templates.md has a line on each."""
+RULES: Shelf[Callable[[DoctorInput], Iterator[Finding]]] = Shelf(
+    "rule",
+    {
+        "template": template_text.template,
+        "placeholder": template_text.placeholder,
+        "same_tokens": template_text.same_tokens,
+        "unknown_token": vocabulary.unknown_token,
+        "sentencepiece": vocabulary.sentencepiece,
+        "ids_coincide": vocabulary.ids_coincide,
+        "untrained_stop": tokens.untrained_stop,
+        "no_row": tokens.no_row,
+        "odd_end": tokens.odd_end,
+        "plain_marker": tokens.plain_marker,
+        "bos_flag": tokens.bos_flag,
+        "exported_tokens": vocabulary.exported_tokens,
+        "newline": whitespace.newline,
+        "whitespace": whitespace.whitespace,
+        "trailing_space": whitespace.trailing_space,
+        "prefix": loss_mask.prefix,
+        "end_token": loss_mask.end_token,
+        "trimmed": loss_mask.trimmed,
+        "bos": loss_mask.bos,
+        "cutoff": loss_mask.cutoff,
+        "variants": template_text.variants,
+        "response_split": template_text.response_split,
+        "dated": template_text.dated,
+        "native_differs": template_text.native_differs,
+        "answer_length": reach.answer_length,
+        "device": reach.device,
+        "architecture": base_model.architecture,
+        "lora_targets": base_model.lora_targets,
+        "export": base_model.export,
+        "empty_rows": rows.empty_rows,
+        "null_words": rows.null_words,
+        "unused_columns": rows.unused_columns,
+        "duplicate_rows": rows.duplicate_rows,
+        "held_out": rows.held_out,
+        "validation_in_train": rows.validation_in_train,
+        "probe_in_train": rows.probe_in_train,
+    },
+)
+"""What the doctor looks for (docs/templates.md has a line on each); a package adds to it under `iikata.rules`."""
 
 SEVERITIES = ("error", "warning", "info")
 
 
 def examine(case: DoctorInput) -> list[Finding]:
     """Return what the rules find, errors first."""
-    found = [finding for rule in RULES.values() for finding in rule(case)]
+    found = [finding for name in RULES.names() for finding in RULES.find(name)(case)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))

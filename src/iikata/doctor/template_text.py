@@ -9,7 +9,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.core.registry import did_you_mean
 from iikata.doctor.doctor_input import FIELDS, DoctorInput, garbled, literals, placeholders, prompts, share, short
-from iikata.templates import BUILT_IN, AlpacaTemplate, JinjaTemplate, Template, native
+from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template, native
 from iikata.templates.template import SENTINELS
 from iikata.tokenize import encode_prompt, end_id
 
@@ -22,7 +22,7 @@ def template(case: DoctorInput) -> Iterator[Finding]:
     for name, why in case.broken.items():
         yield Finding("template", "error", name, why, cure="See the message; iikata templates list has others.")
     for name, found in case.templates.items():
-        if name in case.experiment.templates and name in BUILT_IN and found != BUILT_IN[name]:
+        if name in case.experiment.templates and name in TEMPLATES and found != TEMPLATES[name]:
             message = f"templates/{name} beside the experiment is taken, and it is not the built-in {name}"
             yield Finding("template", "warning", name, message, cure="Give the file another name, or delete it.")
 

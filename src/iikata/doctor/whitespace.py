@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from iikata.core.records import Encoded, Example, Finding
 from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
-from iikata.templates import BUILT_IN, AlpacaTemplate, Template
+from iikata.templates import TEMPLATES, AlpacaTemplate, Template
 
 BLANK = re.compile(r"[^\S\n]+")
 """White space that breaks no line."""
@@ -117,7 +117,7 @@ def _around(text: str) -> str:
 def _newline_cure(case: DoctorInput, template: Template) -> str:
     if template.newline is None and case.whole("<NL>"):
         line = 'newline: "<NL>"; in the template\'s file: "newline": "<NL>"'
-        if BUILT_IN.get(template.name) != template:
+        if TEMPLATES.get(template.name) != template:
             return line
         return f"{line}. As a file of its own: {as_file(replace(template, newline='<NL>'))}"
     if case.tokenizer.chat_template:

@@ -15,7 +15,7 @@ from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
-from iikata.templates import BUILT_IN, Template, load, read_saved
+from iikata.templates import TEMPLATES, Template, load, read_saved
 
 if TYPE_CHECKING:
     from iikata.generate import Request
@@ -207,7 +207,7 @@ def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     """Return an experiment that trains nothing, for its model and sampling."""
-    values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(BUILT_IN))]}
+    values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(TEMPLATES))]}
     return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides)
 
 

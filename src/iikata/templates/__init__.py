@@ -1,14 +1,14 @@
 """Templates: how instruction, input and answer become text."""
 
 from iikata.templates.alpaca import AlpacaTemplate
-from iikata.templates.built_in import BUILT_IN
+from iikata.templates.built_in import TEMPLATES
 from iikata.templates.convert import chat_template, to_alpaca, to_jinja
 from iikata.templates.files import load, read_saved, read_unchecked, saved
 from iikata.templates.jinja import JinjaTemplate, native, user_message
 from iikata.templates.template import Template
 
 __all__ = [
-    "BUILT_IN",
+    "TEMPLATES",
     "AlpacaTemplate",
     "JinjaTemplate",
     "Template",

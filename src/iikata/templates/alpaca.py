@@ -23,6 +23,7 @@ class AlpacaTemplate(Template):
     description: str = ""
 
     kind = "alpaca"
+    needed = ("prompt_input", "prompt_no_input")
     comments = frozenset({"name", "description", "response_split"})
 
     def prompt_of(self, instruction: str, input: str) -> str:

@@ -16,11 +16,11 @@ from iikata.core.io import parse_user_json, shown
 from iikata.core.registry import Shelf, did_you_mean
 from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
-from iikata.templates.built_in import BUILT_IN
+from iikata.templates.built_in import TEMPLATES
 from iikata.templates.jinja import JinjaTemplate, native, opened, read_jinja
 from iikata.templates.template import Template
 
-KINDS: dict[str, type[Template]] = {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate}
+KINDS: Shelf[type[Template]] = Shelf("format", {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate})
 LONGEST_NAME = 100
 MOST_BYTES = 1_000_000
 NEEDS = "An Alpaca template has prompt_input and prompt_no_input; kind jinja has chat_template."
@@ -31,7 +31,6 @@ ALLOWED = {
     "special_tokens": "an object of texts, or null",
     "date": "a day as 2024-07-26, or null",
 }
-NEEDED = {"alpaca": ("prompt_input", "prompt_no_input"), "jinja": ("chat_template",)}
 
 
 def load(
@@ -51,13 +50,14 @@ def load(
     if path is not None:
         return read_jinja(path, _read(path), special_tokens)
     if spec != "native":
-        if spec not in BUILT_IN and (near := did_you_mean(spec, _names_in(folder / "templates"))):
+        if spec not in TEMPLATES and (near := did_you_mean(spec, _names_in(folder / "templates"))):
             raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
-        return Shelf("template", BUILT_IN).find(spec)
+        found: Template = TEMPLATES.find(spec)
+        return found
     if chat_template is None:
         raise IikataError(
             'template "native": the model has no chat template of its own, or several of which none is called default '
-            f"(then put the one you mean into a .jinja file). Choose from: {', '.join(BUILT_IN)}."
+            f"(then put the one you mean into a .jinja file). Choose from: {', '.join(TEMPLATES)}."
         )
     return native(chat_template, special_tokens or {})
 
@@ -88,8 +88,10 @@ def read_unchecked(path: Path) -> Template:
     text = _read(path)
     content = _parsed(path, text)
     kind = content.pop("kind", "alpaca")
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise IikataError(f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS)}, not {shown(kind)}.')
+    if not isinstance(kind, str) or kind not in KINDS.names():
+        raise IikataError(
+            f'{_at(path, text, "kind")}: "kind" must be one of {", ".join(KINDS.names())}, not {shown(kind)}.'
+        )
     _check_keys(path, text, content, kind)
     if "stop" in content:
         content["stop"] = tuple(content["stop"])
@@ -99,7 +101,7 @@ def read_unchecked(path: Path) -> Template:
             f'{_at(path, text, "name")}: "name" cannot be {shown(name)}: it is one line of at most {LONGEST_NAME} '
             "visible characters without a slash. Give it another, or rename the file."
         )
-    template = KINDS[kind](**content)
+    template: Template = KINDS.find(kind)(**content)
     if isinstance(template, JinjaTemplate):
         opened(template.chat_template, f'{_at(path, text, "chat_template")}: "chat_template", line ')
     return template
@@ -108,13 +110,13 @@ def read_unchecked(path: Path) -> Template:
 def _parsed(path: Path, text: str) -> dict[str, Any]:
     content = parse_user_json(text, str(path), FIX)
     if not isinstance(content, dict):
-        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(NEEDED['alpaca'])}.")
+        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(AlpacaTemplate.needed)}.")
     return content
 
 
 def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> None:
-    known = [field.name for field in fields(KINDS[kind])]
-    for key in NEEDED[kind]:
+    known = [field.name for field in fields(KINDS.find(kind))]
+    for key in KINDS.find(kind).needed:
         if key not in content:
             near = did_you_mean(key, set(content) - set(known)).replace("did you mean", "is it")
             raise IikataError(f'{path}:1: the key "{key}" is missing{near}. {NEEDS}')

@@ -34,6 +34,7 @@ class JinjaTemplate(Template):
     """The day that the template is told if it asks (`strftime_now`), as "2024-07-26"; None where it does not."""
 
     kind = "jinja"
+    needed = ("chat_template",)
 
     def __post_init__(self) -> None:
         if self.date is None and "strftime_now" in self.chat_template:

@@ -29,6 +29,8 @@ class Template(ABC):
     """Declared stop strings: an answer ends before the first of them."""
 
     kind: ClassVar[str]
+    needed: ClassVar[tuple[str, ...]] = ()
+    """Fields that a file must have."""
     comments: ClassVar[frozenset[str]] = frozenset({"name"})
     """Fields that change no rendered text, and so not the hash."""
 
