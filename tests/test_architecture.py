@@ -1,9 +1,10 @@
-"""The map in ARCHITECTURE.md is true: imports point down only, and neighbours do not know each other."""
+"""The map in ARCHITECTURE.md is true: imports point down, neighbours do not know each other, no files go in circles."""
 
 import ast
 import re
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -32,20 +33,43 @@ def room_of(path: Path) -> str:
     return path.relative_to(SOURCE).parts[0].removesuffix(".py")
 
 
-def imported_rooms(path: Path) -> set[str]:
-    """Return the rooms a file imports, inside functions too."""
+def imports(path: Path) -> set[str]:
+    """Return all that a file imports, inside functions and for types too: `a.b` and, from `from a import b`, `a.b`."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: relative import"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and ":" in node.value:
-            names = [node.value.partition(":")[0]]  # the command line names its verbs as "iikata.cli.stages:run"
-        found |= {name.split(".")[1] for name in names if name.startswith("iikata.") and name.count(".") >= 1}
-    return found & LEVEL.keys()
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and re.match(r"iikata\.[\w.]+:", node.value)
+        ):
+            found.add(node.value.partition(":")[0])  # the command line names its verbs as "iikata.cli.stages:run"
+    return found
+
+
+def imported_rooms(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in imports(path) if name.startswith("iikata.")} & LEVEL.keys()
+
+
+def files_below() -> dict[str, set[str]]:
+    """Return the modules that each module imports; a name that is not a module counts for the one that holds it."""
+    modules = {}
+    for path in SOURCE.rglob("*.py"):
+        name = ".".join(path.relative_to(SOURCE.parent).with_suffix("").parts).removesuffix(".__init__")
+        modules[name] = imports(path)
+    return {
+        name: {one if one in modules else one.rpartition(".")[0] for one in found} & modules.keys() - {name}
+        for name, found in modules.items()
+    }
+
+
+def test_no_files_import_each_other_in_a_circle():
+    try:
+        TopologicalSorter(files_below()).prepare()
+    except CycleError as error:
+        pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
