@@ -75,7 +75,7 @@ def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> ReportData:
     asked = [_probe(i) for i in range(probes)]
     answers = [_answer(dice, cell, probe, sample) for probe in asked for cell in cells() for sample in range(samples)]
     if hostile:
-        answers[: len(HOSTILE)] = [_with_text(a, t) for a, t in zip(answers, HOSTILE, strict=False)]
+        answers[: len(HOSTILE)] = [replace(a, text=t, finish="length") for a, t in zip(answers, HOSTILE, strict=False)]
     scores = {"nll": _nll(dice), **{name: _scores(name, answers, asked) for name in list(METRICS)[1:]}}
     return ReportData(
         name="three-templates",
@@ -133,10 +133,6 @@ def _answer(dice, cell, probe, sample) -> Answer:
     return Answer(cell[0], cell[1], cell[2], probe.id, sample, text, finish, max(1, len(text) // 3))
 
 
-def _with_text(answer: Answer, text: str) -> Answer:
-    return Answer(answer.trained_on, answer.seed, answer.prompted_with, answer.probe, answer.sample, text, "length", 24)
-
-
 def _scores(metric, answers, probes) -> list[Score]:
     asked = {probe.id: probe for probe in probes}
     measure = {
@@ -161,20 +157,10 @@ def _level(trained_on, prompted_with) -> float:
 
 
 def _nll(dice) -> list[Score]:
+    rows = [(*cell, f"row{i}") for cell in cells() for i in range(40)]
     return [
-        Score(
-            t,
-            s,
-            p,
-            f"row{i}",
-            f"row{i}",
-            0,
-            "nll",
-            _level(t, p) + dice.gauss(0, 0.02),
-            METRICS["nll"].signature,
-        )
-        for t, s, p in cells()
-        for i in range(40)
+        Score(t, s, p, row, row, 0, "nll", _level(t, p) + dice.gauss(0, 0.02), METRICS["nll"].signature)
+        for t, s, p, row in rows
     ]
 
 
@@ -203,68 +189,26 @@ def comparison(question, treatment, control, metric, difference, half, verdict, 
 
 
 def _comparisons() -> dict:
-    found = []
-    for metric, unit in (
-        ("nll", 1.0),
-        ("contains", 0.1),
-        ("finish", 0.1),
-        ("leakage", -0.1),
-    ):
+    found, open_ = [], {"seeds": 8, "probes": 40, "clusters": 20, "lower_bound": False}
+    for metric, unit in (("nll", 1.0), ("contains", 0.1), ("finish", 0.1), ("leakage", -0.1)):
+        scale = 1 if metric == "nll" else 7
         for a, b in itertools.combinations(TEMPLATES, 2):
-            gap = (_level(a, a) - _level(b, b)) * unit
-            verdict, needed = (
-                ("EQUIVALENT", None)
-                if metric == "nll"
-                else ("INCONCLUSIVE", {"seeds": 8, "probes": 40, "clusters": 20, "lower_bound": False})
-            )
-            if (a, b, metric) == ("rinna", "native", "nll"):
-                verdict, needed = (
-                    "INCONCLUSIVE",
-                    {"seeds": 6, "probes": 24, "clusters": 12, "lower_bound": False},
-                )
-            found.append(
-                comparison(
-                    "matched",
-                    (a, a),
-                    (b, b),
-                    metric,
-                    gap,
-                    (0.016 if (a, b) == ("rinna", "native") else 0.01) * (1 if metric == "nll" else 12),
-                    verdict,
-                    needed=needed,
-                )
-            )
+            gap, wide = (_level(a, a) - _level(b, b)) * unit, (a, b) == ("rinna", "native")
+            half, settled = (0.016 if wide else 0.01) * (1 if metric == "nll" else 12), metric == "nll" and not wide
+            verdict, needed = ("EQUIVALENT", None) if settled else ("INCONCLUSIVE", open_)
+            found.append(comparison("matched", (a, a), (b, b), metric, gap, half, verdict, needed=needed))
         for t in TEMPLATES:
             gap = (_level(t, t) - _level(None, t)) * (1 if metric == "nll" else -0.9 * (1 if unit > 0 else -1))
-            half = abs(gap) * 0.12
-            found.append(
-                comparison("tuned_vs_base", (t, t), (None, t), metric, gap, half, "MATTERS", beyond_margin=True)
-            )
-            found.append(comparison("tuned_vs_best_base", (t, t), (None, "native"), metric, gap * 0.8, half, "MATTERS"))
-            found.append(
-                comparison("noise_floor", (t, t), (t, t), metric, 0.006 * (1 if metric == "nll" else 7), 0, None)
-            )
+            for question, rival, size in (("tuned_vs_base", t, gap), ("tuned_vs_best_base", "native", 0.8 * gap)):
+                half = abs(gap) * 0.12
+                found.append(comparison(question, (t, t), (None, rival), metric, size, half, "MATTERS"))
+            found.append(comparison("noise_floor", (t, t), (t, t), metric, 0.006 * scale, 0, None))
         for a, b in itertools.permutations(TEMPLATES, 2):
             gap = 0.59 * (1 if metric in ("nll", "leakage") else -1)
             found.append(comparison("mismatch", (a, b), (a, a), metric, gap, 0.07, "MATTERS", beyond_margin=True))
-    gate = {
-        "name": "floor_or_ceiling",
-        "subject": "base@rinna",
-        "passed": False,
-        "detail": "contains is 2.1% in both cells",
-    }
-    found.append(
-        comparison(
-            "tuned_vs_base",
-            ("rinna", "rinna"),
-            (None, "rinna"),
-            "length",
-            3.0,
-            0,
-            "NOT_ASSESSABLE",
-            gates=[gate],
-        )
-    )
+    gate = {"name": "floor_or_ceiling", "subject": "base@rinna", "passed": False, "detail": "2.1% in both cells"}
+    sides = ("rinna", "rinna"), (None, "rinna")
+    found.append(comparison("tuned_vs_base", *sides, "length", 3.0, 0, "NOT_ASSESSABLE", gates=[gate]))
     return {
         "settings": {"primary": "nll", "margins": {"nll": 0.02, "contains": 0.1}, "alpha": 0.05},
         "warnings": ["1 probe of rinna has no score under contains."],
@@ -272,12 +216,8 @@ def _comparisons() -> dict:
         "verdict": {
             "template_matters": "INCONCLUSIVE",
             "lora_needed": "YES",
-            "sentence_en": "Trained and prompted alike, alpaca and native are equivalent within 0.02 bits per byte; "
-            "rinna against native stays open. Prompting with a template that an arm was not trained on costs 0.59 "
-            "bits per byte. LoRA was needed: native ends 0.34 below the untuned model under its best template.",
-            "sentence_ja": "学習時と同じテンプレートなら、alpaca と native の差は 0.02 ビット／バイト以内で同等です。"
-            "rinna と native の差はまだ判断できません。学習と異なるテンプレートで尋ねると 0.59 悪化します。"
-            "LoRA は必要でした。",
+            "sentence_en": "Trained and prompted alike, alpaca and native are equivalent within 0.02 bits per byte.",
+            "sentence_ja": "学習時と同じテンプレートなら、alpaca と native の差は 0.02 ビット／バイト以内で同等です。",
             "metric": "nll", "margin": 0.02, "template_pair": ["rinna", "native"], "lora_template": "native",
             "base_template": "native",
         },
@@ -289,24 +229,18 @@ def _cards() -> dict[str, TemplateCard]:
     rinna = "ユーザー: {instruction}<NL>システム: "
     native = "<|im_start|>user\n{instruction}<|im_end|>\n<|im_start|>assistant\n"
     return {
-        "alpaca": TemplateCard(
-            alpaca, "9f2c1d7ab0e4", _paint(alpaca, "Rome (city)"), None, ("### Instruction:", "### Response:")
-        ),
-        "rinna": TemplateCard(
-            rinna, "41aa87f3c2d0", _paint(rinna, "富士山（山）"), "<NL>", ("ユーザー: ", "システム: ")
-        ),
+        "alpaca": TemplateCard(alpaca, "9f2c1d7ab0e4", _paint(alpaca, "Rome (city)"), None,
+                               ("### Instruction:", "### Response:")),
+        "rinna": TemplateCard(rinna, "41aa87f3c2d0", _paint(rinna, "富士山（山）"), "<NL>",
+                              ("ユーザー: ", "システム: ")),
         "native": TemplateCard(native, "d00dfeed1234", _paint(native, "Rome (city)"), None, ("<|im_start|>",)),
-    }
+    }  # fmt: skip
 
 
 def _paint(text: str, answer: str) -> list[tuple[str, bool]]:
     prompt = text.replace("{instruction}", "What is the capital of Italy?")
-    pieces = [prompt[i : i + 4] for i in range(0, len(prompt), 4)]
-    return [
-        *((piece, False) for piece in pieces),
-        *((answer[i : i + 3], True) for i in range(0, len(answer), 3)),
-        ("<eos>", True),
-    ]
+    pieces = [(prompt[i : i + 4], False) for i in range(0, len(prompt), 4)]
+    return [*pieces, *((answer[i : i + 3], True) for i in range(0, len(answer), 3)), ("<eos>", True)]
 
 
 def hostile() -> ReportData:

@@ -1,68 +1,76 @@
-"""Numbers read the way people write them."""
+"""Numbers read the way people write them; a matrix holds plain means, says what is missing, and colours by better."""
 
 import math
 from types import SimpleNamespace
 
 import pytest
 
+from iikata.core.records import Score
 from iikata.report import figures
+from iikata.report.matrix import keys, matrix
 
-RATE = SimpleNamespace(bounds=(0.0, 1.0))
-NLL = SimpleNamespace(bounds=None)
+RATE = SimpleNamespace(better="higher", bounds=(0.0, 1.0))
+NLL = SimpleNamespace(better="lower", bounds=(0, math.inf))
 
 
 @pytest.mark.parametrize(
-    ("number", "metric", "text"),
+    ("write", "given", "text"),
     [
-        (0.942, RATE, "94.2%"),
-        (0.8424, NLL, "0.842"),
-        (128.4, NLL, "128"),
-        (12.34, NLL, "12.3"),
-        (None, NLL, "–"),
-        (math.nan, RATE, "–"),
+        (figures.value, (0.942, RATE), "94.2%"),
+        (figures.value, (math.nan, RATE), "–"),
+        (figures.value, (0.8424, NLL), "0.842"),
+        (figures.value, (128.4, NLL), "128"),
+        (figures.value, (12.34, NLL), "12.3"),
+        (figures.value, (None, NLL), "–"),
+        (figures.difference, (0.031, RATE), "+3.1 pt"),
+        (figures.difference, (-0.0002, RATE), "−0.02 pt"),  # not rounded to nothing
+        (figures.difference, (-0.012, NLL), "−0.012"),
+        (figures.difference, (-0.0002, NLL), "−0.0002"),
+        (figures.difference, (0.0, NLL), "+0.000"),
+        (figures.difference, (None, NLL), "–"),
+        (figures.interval, (None, NLL), ""),
+        (figures.interval, ((-0.01, 0.02), NLL), "[−0.010, +0.020]"),
+        (figures.seconds, (0.84,), "0.8 s"),
+        (figures.seconds, (41.2,), "41 s"),
+        (figures.seconds, (200,), "3 min 20 s"),
+        (figures.seconds, (7500,), "2 h 5 min"),
+        (figures.seconds, (None,), "–"),
+        (figures.p_value, (0.0,), "< 0.001"),
+        (figures.p_value, (0.0123,), "0.012"),
+        (figures.size, (3.14e9,), "3.1 GB"),
+        (figures.size, (812e6,), "812 MB"),
+        (figures.speed, ({"tokens": 900, "seconds": 3.0},), 300),
+        (figures.speed, ({"tokens": None, "seconds": 3.0},), None),
+        (figures.speed, ({"tokens": 900, "seconds": 0.0},), None),
     ],
 )
-def test_a_level(number, metric, text):
-    assert figures.value(number, metric) == text
+def test_a_number_is_written(write, given, text):
+    assert write(*given) == text
 
 
-@pytest.mark.parametrize(
-    ("number", "metric", "text"),
-    [
-        (0.031, RATE, "+3.1 pt"),
-        (-0.0002, RATE, "−0.02 pt"),
-        (-0.012, NLL, "−0.012"),
-        (-0.0002, NLL, "−0.0002"),
-        (0.0, NLL, "+0.000"),
-        (None, NLL, "–"),
-    ],
-)
-def test_a_difference_keeps_its_sign_and_is_not_rounded_to_nothing(number, metric, text):
-    assert figures.difference(number, metric) == text
+def entries(metric, margin=None, **cells):
+    """Return a matrix's entries by template; every value has a seed and a probe of its own."""
+    scores = [
+        Score(None if name == "base" else name, i, "x", f"p{i}", f"p{i}", 0, "m", value, "m")
+        for name, values in cells.items()
+        for i, value in enumerate(values)
+    ]
+    return {row or "base": entry for (row, _), entry in matrix("m", scores, metric, margin).entries.items()}
 
 
-def test_an_interval_that_does_not_exist_is_not_shown():
-    assert figures.interval(None, NLL) == ""
-    assert figures.interval((-0.01, 0.02), NLL) == "[−0.010, +0.020]"
+def test_a_mean_is_over_what_was_scored_and_the_rest_is_counted():
+    found = entries(RATE, a=[1.0, math.nan, 0.0, 0.5], b=[math.nan])
+    assert (found["a"].mean, found["a"].scored, found["a"].missing) == (0.5, 3, 1)
+    assert (found["b"].mean, found["b"].scored, found["b"].missing, found["b"].shade) == (None, 0, 1, 0.0)
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0.84, "0.8 s"), (41.2, "41 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (None, "–")]
-)
-def test_a_time(number, text):
-    assert figures.seconds(number) == text
+def test_the_base_is_the_first_row_and_columns_follow_the_rows():
+    assert keys([("b", "a"), ("b", "b"), ("a", "a"), (None, "c")]) == ([None, "b", "a"], ["b", "a", "c"])
 
 
-def test_a_tiny_p_is_not_zero():
-    assert figures.p_value(0.0) == "< 0.001"
-    assert figures.p_value(0.0123) == "0.012"
-
-
-def test_bytes_are_powers_of_ten():
-    assert (figures.size(3.14e9), figures.size(812e6)) == ("3.1 GB", "812 MB")
-
-
-def test_a_speed_needs_tokens_and_time():
-    assert figures.speed({"tokens": 900, "seconds": 3.0}) == 300
-    assert figures.speed({"tokens": None, "seconds": 3.0}) is None
-    assert figures.speed({"tokens": 900, "seconds": 0.0}) is None
+def test_deeper_is_better_and_a_difference_within_the_margin_does_not_span_the_colours():
+    lower = entries(NLL, a=[0.8], base=[1.6])
+    assert (lower["a"].shade, lower["base"].shade) == (1.0, 0.0)
+    assert entries(RATE, a=[0.25], b=[0.30])["a"].shade == pytest.approx(0.25)
+    close = entries(NLL, margin=0.02, a=[0.80], b=[0.81])
+    assert abs(close["a"].shade - close["b"].shade) <= 0.25

@@ -33,13 +33,13 @@ class Page(HTMLParser):
 
     def __init__(self, html):
         super().__init__()
-        self.tags, self.ids, self.scripts, self.open, self.text = [], [], [], [], []
+        self.tags, self.scripts, self.open, self.text = [], [], [], ""
         self.feed(html)
+        self.ids = [attributes["id"] for _, attributes in self.tags if "id" in attributes]
         assert self.open == []
 
     def handle_starttag(self, tag, attributes):
         self.tags.append((tag, dict(attributes)))
-        self.ids += [value for name, value in attributes if name == "id"]
         if tag not in VOID:
             self.open.append(tag)
 
@@ -53,10 +53,10 @@ class Page(HTMLParser):
         if self.open and self.open[-1] == "script":
             self.scripts.append(data)
         else:
-            self.text.append(data)
+            self.text += data
 
-    def named(self, tag):
-        return [attributes for name, attributes in self.tags if name == tag]
+    def named(self, *tags):
+        return [attributes for name, attributes in self.tags if name in tags]
 
 
 @pytest.fixture(scope="module")
@@ -76,13 +76,8 @@ def page(made):
 
 def test_write_leaves_the_files_and_nothing_half_done(material, tmp_path):
     paths = write(material, tmp_path)
-    assert [str(p.relative_to(tmp_path)) for p in paths] == [
-        "index.html",
-        "report.md",
-        "report.zenn.md",
-        "plots/forest.svg",
-        "plots/loss.svg",
-    ]
+    names = ["index.html", "report.md", "report.zenn.md", "plots/forest.svg", "plots/loss.svg"]
+    assert paths == [tmp_path / name for name in names]
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
 
@@ -115,25 +110,18 @@ def test_the_policy_allows_our_script_by_its_hash_and_no_other(page):
     assert f"script-src 'sha256-{digest}'" in policy
     assert "default-src 'none'" in policy
     assert "unsafe-eval" not in policy
-
-
-def test_data_blocks_hold_base64_only(page):
-    assert all(re.fullmatch(r"[A-Za-z0-9+/=\n]+", data) for data in page.scripts[:-1])
+    assert all(re.fullmatch(r"[A-Za-z0-9+/=\n]+", data) for data in page.scripts[:-1]), "data blocks hold base64 only"
+    as_text = r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function"
+    assert not re.search(as_text, page.scripts[-1]), "the script puts text into the page as text only"
 
 
 def test_hostile_text_is_shown_and_makes_no_element(page):
     assert not [a for _, attributes in page.tags for a in attributes if a.startswith("on")]
-    assert not page.named("img") + page.named("textarea") + page.named("iframe")
-    shown = "".join(page.text)
+    assert not page.named("img", "textarea", "iframe")
+    shown = page.text
     assert "<script>document.title='owned'</script>" in shown
     assert "{{ 7 * 7 }} {% raw %}" in shown
     assert not re.search("[\x00-\x08\u202a-\u202e\u200b]", shown)
-
-
-def test_the_script_puts_text_into_the_page_as_text_only(page):
-    assert not re.search(
-        r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(|new Function", page.scripts[-1]
-    )
 
 
 def test_hostile_names_are_inert_everywhere(material):
@@ -148,27 +136,17 @@ def test_hostile_names_are_inert_everywhere(material):
 
 def test_every_number_of_matrix_and_effects_leads_to_answers_and_shows_its_signature(page, material):
     links = [a for a in page.named("a") if a["href"].startswith("#show=")]
-    cells = 12 * len(METRICS)
-    verdicts = 2
+    verdicts, cells = 2, 12 * len(METRICS)
     assert len(links) == verdicts + cells + len(material.comparisons["comparisons"])
+    assert len(page.ids) == len(set(page.ids))
     for link in links:
         assert link["href"][1:] in page.ids
         metric = unquote(link["href"]).removeprefix("#show=").split(";")[0]
         assert METRICS[metric].signature in link["title"]
 
 
-def test_ids_are_unique(page):
-    assert len(page.ids) == len(set(page.ids))
-
-
-def test_every_word_is_there_in_both_languages():
-    for key, pair in words().items():
-        assert len(pair) == 2, key
-        assert all(text.strip() for text in pair), key
-    assert set(SCRIPT_WORDS) <= set(words())
-
-
-def test_every_shown_word_comes_in_a_pair(page):
+def test_every_word_is_there_and_shown_in_both_languages(page):
+    assert all(len(pair) == 2 and all(text.strip() for text in pair) for pair in words().values())
     languages = [a["lang"] for tag, a in page.tags if "lang" in a and tag == "span"]
     assert len(languages) > 100
     assert languages == ["en", "ja"] * (len(languages) // 2)
@@ -185,27 +163,14 @@ def test_the_verdict_comes_first_and_in_both_languages(made, material):
     assert material.comparisons["verdict"]["sentence_ja"] in html
 
 
-@pytest.mark.parametrize("template", ["MATTERS", "SMALL", "EQUIVALENT", "INCONCLUSIVE", "NOT_ASSESSABLE"])
-@pytest.mark.parametrize("lora", ["YES", "SMALL", "NO", "HARMED", "INCONCLUSIVE", "NOT_ASSESSABLE"])
-def test_every_verdict_has_words(template, lora):
-    assert f"template_matters.{template}" in words()
-    assert f"lora_needed.{lora}" in words()
-
-
 def test_without_javascript_the_first_probes_can_be_read(page, material):
-    shown = "".join(page.text)
-    assert material.probes[0].instruction in shown
-    assert "AAAA" in shown
+    assert material.probes[0].instruction in page.text
+    assert "AAAA" in page.text
 
 
 def test_a_run_that_has_only_scores_still_makes_a_report(material):
-    empty = {
-        "template_pair": None,
-        "lora_template": None,
-        "template_matters": "NOT_ASSESSABLE",
-        "lora_needed": "NOT_ASSESSABLE",
-    }
-    verdict = material.comparisons["verdict"] | empty
+    none = dict.fromkeys(("template_matters", "lora_needed"), "NOT_ASSESSABLE") | {"template_pair": None}
+    verdict = material.comparisons["verdict"] | none | {"lora_template": None}
     bare = replace(
         material, probes=[], answers=[], templates={}, steps={}, findings=[], gates=[], costs=[], counts={},
         comparisons={**material.comparisons, "comparisons": [], "verdict": verdict, "warnings": []},
@@ -222,17 +187,6 @@ def test_plots_are_wellformed_svg_with_text_as_text(made):
         assert any("alpaca" in (text or "") for text in texts)
 
 
-def test_the_markdown_twin_is_english_first_and_then_japanese(made):
-    text = made["report.md"]
-    assert (
-        text.index("Does the template matter?")
-        < text.index("# 日本語")
-        < text.index("テンプレートは結果に影響するか？")
-    )
-    assert "](plots/forest.svg)" in text
-    assert "](plots/loss.svg)" in text
-
-
 def test_the_markdown_has_whole_tables_and_no_html_but_folds(made):
     rendered = MarkdownIt("commonmark").enable("table").render(made["report.md"])
     ours = "details summary h1 h2 p strong em code pre table thead tbody tr th td ul li img"
@@ -244,37 +198,37 @@ def test_the_markdown_has_whole_tables_and_no_html_but_folds(made):
     assert rows == [], "a table that did not parse"
 
 
-def test_the_twin_for_zenn_folds_as_zenn_does_and_begins_in_japanese(made):
-    text = made["report.zenn.md"]
-    assert "\n<details>" not in text
-    opened = [line for line in text.splitlines() if line.startswith("::::::details ")]
-    assert len(opened) == text.splitlines().count("::::::") == made["report.md"].splitlines().count("<details>")
-    assert (
-        text.index("テンプレートは結果に影響するか？")
-        < text.index("# English")
-        < text.index("Does the template matter?")
-    )
-    assert "回答を並べて読む" in text
+def test_the_markdown_is_english_first_and_zenns_twin_japanese_first_and_folded_as_zenn_does(made):
+    english, japanese = "Does the template matter?", "テンプレートは結果に影響するか？"
+    text, zenn = made["report.md"], made["report.zenn.md"]
+    assert text.index(english) < text.index("# 日本語") < text.index(japanese)
+    assert zenn.index(japanese) < zenn.index("# English") < zenn.index(english)
+    assert all(f"](plots/{name}.svg)" in text for name in ("forest", "loss"))
+    folds = [line for line in zenn.splitlines() if line.startswith("::::::details ")]
+    assert "\n<details>" not in zenn
+    assert len(folds) == zenn.splitlines().count("::::::") == text.splitlines().count("<details>")
 
 
-def test_every_rule_of_the_doctor_and_every_gate_after_training_has_a_name_in_both_languages():
-    assert {f"rule.{name}" for name in RULES} <= set(words())
+def test_everything_that_is_shown_by_a_name_of_its_own_has_words():
+    open_ = ("INCONCLUSIVE", "NOT_ASSESSABLE", "SMALL")
     documented = (Path(__file__).parents[2] / "docs" / "templates.md").read_text(encoding="utf-8")
     gates = re.findall(r"^\| `(\w+)` \|", documented.partition("| gate |")[2], re.M)
     assert "live_adapter" in gates
-    assert {f"gate.{name}" for name in gates} <= set(words())
+    metrics = (*SHELF.values(), Judge)
+    shown = {
+        "template_matters": {"MATTERS", "EQUIVALENT", *open_},
+        "lora_needed": {"YES", "NO", "HARMED", *open_},
+        "rule": RULES,
+        "gate": gates,
+        "metric": [metric.name for metric in metrics],
+        "unit": [metric.unit for metric in metrics],
+    }
+    assert {f"{kind}.{name}" for kind, names in shown.items() for name in names} | set(SCRIPT_WORDS) <= set(words())
 
 
-def test_rows_left_out_are_counted_with_where_they_stand(page):
-    shown = "".join(page.text)
-    assert "3 (a.jsonl:4)" in shown
-    assert "{'rows'" not in shown
-
-
-def test_every_metric_and_unit_has_a_name_in_both_languages():
-    for metric in (*SHELF.values(), Judge):
-        assert f"metric.{metric.name}" in words()
-        assert f"unit.{metric.unit}" in words()
+def test_rows_left_out_are_counted_with_where_they_are(page):
+    assert "3 (a.jsonl:4)" in page.text
+    assert "{'rows'" not in page.text
 
 
 def test_ratings_are_told_where_there_are_any(material, made):
@@ -285,11 +239,11 @@ def test_ratings_are_told_where_there_are_any(material, made):
     links = [a["href"][1:] for a in rated.named("a") if a["href"].startswith("#show=rated")]
     assert links == ["show=rated;alpaca@alpaca;native@native", "show=rated;base@native;native@native"]
     assert set(links) <= set(rated.ids)
-    for text in ("".join(rated.text), found["report.md"], found["report.zenn.md"]):
+    for text in (rated.text, found["report.md"], found["report.zenn.md"]):
         assert all(told in text for told in ("47.6%", "−0.05", "+1.200", "[−2.000, −0.300]"))
 
 
-def test_a_score_of_all_samples_or_of_a_held_out_text_stands_beside_no_single_answer(material):
+def test_a_score_of_all_samples_or_of_a_held_out_text_is_beside_no_single_answer(material):
     single = context(material, words())["packed"].metrics
     assert single == ["contains", "finish", "leakage", "length"]
     distinct = SimpleNamespace(**vars(METRICS["contains"]), score_group=None)
