@@ -39,7 +39,7 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
         "fan_in_fan_out": False,
         "inference_mode": True,
     }
-    named = {_peft_name(name): tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
+    named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
     write_text(folder / CONFIG, json.dumps(config, indent=2))
     write_bytes(folder / WEIGHTS, safetensors.torch.save(named, metadata={"format": "pt"}))
 
@@ -76,10 +76,8 @@ def _tensors(path: Path) -> dict[str, Tensor]:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Return whether a file that is no safetensors begins as what torch.save writes, of old or now."""
-    with path.open("rb") as file:
-        begins = file.read(4)
-    return begins == b"PK\3\4" or begins[:2] in [bytes([0x80, version]) for version in range(2, 6)]
+    with path.open("rb") as file:  # a zip file or a bare pickle, as torch.save writes them
+        return file.read(4).startswith((b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5"))
 
 
 def _conversion(pickled: Path) -> str:
@@ -120,10 +118,6 @@ def _targets(folder: Path, config: AdapterConfig, found: set[str]) -> tuple[str,
         where = "the weights hold none of it" if odd[0] in named else "the weights hold it and the list does not"
         raise IikataError(f'{folder / CONFIG}: "target_modules", {odd[0]}: {where}. {AGAIN}')
     return tuple(config.target_modules)
-
-
-def _peft_name(name: str) -> str:
-    return f"{PREFIX}{name}.weight"
 
 
 def _own_name(name: str) -> str:
