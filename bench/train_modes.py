@@ -48,7 +48,7 @@ def losses(compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=
     for arm in arms:
         base.adapters.initialise(arm.name, arm.seed)
     if mixed:
-        base.adapters.stack([arm.name for arm in arms])
+        base.adapters.group([arm.name for arm in arms])
     prefixes = (rows[0].input_ids[:40],) if shared else ()
     recipe = Recipe(2, 16, 1e-3, buffer_tokens=buffer)
     steps = list(train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms]))

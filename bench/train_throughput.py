@@ -80,7 +80,7 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
         adapters.initialise(arm.name, int(arm.seed or 0))
     for start in range(0, len(arms), setting["group"]):
         if setting["group"] > 1:
-            adapters.stack([arm.name for arm in arms[start : start + setting["group"]]])
+            adapters.group([arm.name for arm in arms[start : start + setting["group"]]])
     runs = [ArmRun(arm, rows, prefixes, recipe, unwrapped) for arm in arms]
     steps = train(runs)
     began, graphs = wait(), compilations()
@@ -327,7 +327,7 @@ def profile(base: Any, args: argparse.Namespace) -> str:
     for arm in arms:
         adapters.initialise(arm.name, int(arm.seed or 0))
     if small:
-        adapters.stack([arm.name for arm in arms])
+        adapters.group([arm.name for arm in arms])
     rows = samples(args.batch * 8, base.config.vocab_size, args.preamble)
     prefixes = (rows[0].input_ids[: args.preamble],) if args.preamble else ()
     recipe = Recipe(

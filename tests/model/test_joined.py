@@ -35,7 +35,7 @@ def test_every_arm_answers_as_it_does_alone(model_folder, family, r):
     for arm in (*ARMS, None):
         loaded.set_adapter(arm)
         wanted = logits(loaded, ids)
-        place = joined.places[arm] if arm else -1
+        place = joined.index[arm] if arm else -1
         loaded.adapters.set_adapter_per_token(joined, torch.full((4,), place))
         found.append(logits(loaded, ids))
         assert oracle.distance(found[-1], wanted) < 1e-12
@@ -46,12 +46,12 @@ def test_each_token_has_its_own_arm(llama_folder):
     loaded = adapted(llama_folder)
     layer = next(iter(loaded.adapters.layers.values()))
     x = torch.randn(7, layer.base.in_features, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    who = torch.tensor([0, 2, -1, 1, 1, -1, 0])
+    arm_index = torch.tensor([0, 2, -1, 1, 1, -1, 0])
     joined = loaded.adapters.join(ARMS, torch.float64)
     with torch.no_grad():
-        loaded.adapters.set_adapter_per_token(joined, who)
+        loaded.adapters.set_adapter_per_token(joined, arm_index)
         mixed = layer(x)
-        for token, place in enumerate(who.tolist()):
+        for token, place in enumerate(arm_index.tolist()):
             loaded.set_adapter(ARMS[place] if place >= 0 else None)
             assert torch.allclose(mixed[token], layer(x)[token], rtol=1e-12, atol=1e-14)
 

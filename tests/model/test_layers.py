@@ -31,8 +31,8 @@ def running(llama_folder):
 def gradients(loaded, samples, prefixes, limits=LIMITS):
     buffer = loaded.pack([Part(samples, prefixes)], limits)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-    losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
-    losses[buffer.rows >= 0].mean().backward()
+    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    losses[buffer.sample_index >= 0].mean().backward()
     weights = loaded.adapters.weights("arm").values()
     found = [weight.grad.clone() for weight in weights]
     for weight in weights:

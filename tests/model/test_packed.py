@@ -54,11 +54,11 @@ def test_packed_logits_equal_transformers_one_sample_at_a_time(model_folder, fam
     buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
     with torch.no_grad():
         hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-        ours = loaded.logits(hidden[buffer.at])
+        ours = loaded.logits(hidden[buffer.loss_positions])
         for index, one in enumerate(SAMPLES):
             before = [place - 1 for place, counted in enumerate(one.completion_mask) if counted]
             theirs = oracle.logits(reference, one)[before]
-            assert oracle.distance(ours[buffer.rows == index], theirs) < tolerance(family, dtype)
+            assert oracle.distance(ours[buffer.sample_index == index], theirs) < tolerance(family, dtype)
 
 
 @families
@@ -70,7 +70,7 @@ def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family,
     loaded.set_adapter("arm")
     buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    loss = token_losses(hidden[buffer.at], buffer.targets, loaded.head).mean()
+    loss = token_losses(hidden[buffer.loss_positions], buffer.targets, loaded.head).mean()
     loss.backward()
     reference = oracle.with_adapter(model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype)
     wanted = oracle.mean_loss(reference, SAMPLES)

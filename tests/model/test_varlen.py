@@ -33,8 +33,8 @@ def adapted(folder, dtype):
 
 def mean_loss(loaded, buffer):
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
-    return losses[buffer.rows >= 0].mean()
+    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    return losses[buffer.sample_index >= 0].mean()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,8 +78,8 @@ def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(l
         buffer = pack([Part(samples, (SHARED, OTHER))], loaded.device, LIMITS)
         with torch.no_grad():
             hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-        losses = token_losses(hidden[buffer.at], buffer.targets, loaded.head)
-        found[name] = [losses[buffer.rows == row] for row in range(len(samples))]
+        losses = token_losses(hidden[buffer.loss_positions], buffer.targets, loaded.head)
+        found[name] = [losses[buffer.sample_index == row] for row in range(len(samples))]
     assert not found["with one"].pop(3).isfinite().all()
     for ours, theirs in zip(found["with one"], found["healthy"], strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
@@ -98,17 +98,17 @@ def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, 
         loaded.set_adapter(arm)
         mean_loss(loaded, pack([Part(samples, (SHARED, OTHER))], loaded.device, limits)).backward()
         alone[arm] = {name: tensor.grad.clone() for name, tensor in adapters.weights(arm).items()}
-    adapters.stack(list(sizes))
-    stack = adapters.stack_of("a")
-    _ = stack.gradient
+    adapters.group(list(sizes))
+    flat = adapters.flat_of("a")
+    _ = flat.gradient
     parts = [Part(samples, (SHARED, OTHER), place) for place, samples in enumerate(sizes.values())]
     buffer = pack(parts, loaded.device, limits, bucketed=True)
     assert buffer.buckets.tolist() == [0, 1, 2, 2, 2][: buffer.input_ids.numel() // BUCKET]
     adapters.set_adapters_by_bucket("a", buffer.buckets)
     hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, loaded.head)
-    sum(losses[(buffer.arms == arm) & (buffer.rows >= 0)].mean() for arm in range(3)).backward()
+    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    sum(losses[(buffer.arms == arm) & (buffer.sample_index >= 0)].mean() for arm in range(3)).backward()
     bound = 1e-5 if dtype == "float32" else 1e-12
     for place, arm in enumerate(sizes):
-        own = {name: leaf.grad[place] for name, leaf in stack.leaves.items()}
+        own = {name: leaf.grad[place] for name, leaf in flat.leaves.items()}
         assert max(oracle.distance(own[name], alone[arm][name]) for name in own) < bound

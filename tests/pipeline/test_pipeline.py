@@ -100,8 +100,8 @@ def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama
     step, calls, told = Decoder.step, [], []
 
     def starved(self):
-        calls.append(len(self.who))
-        if len(self.who) > 8 and len(calls) > 3:
+        calls.append(len(self.arm_index))
+        if len(self.arm_index) > 8 and len(calls) > 3:
             raise error
         return step(self)
 

@@ -223,7 +223,7 @@ def test_training_lowers_the_loss_and_never_touches_the_base(llama_folder):
 def stacked(loaded, arms=ARMS):
     for arm in arms:
         loaded.adapters.initialise(arm.name, arm.seed)
-    loaded.adapters.stack([arm.name for arm in arms])
+    loaded.adapters.group([arm.name for arm in arms])
 
 
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.0), ("float64", 0.0), ("float64", 0.2)])

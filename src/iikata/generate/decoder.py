@@ -30,8 +30,8 @@ class Decoder:
         self.slots = StaticKVCache(rows, length, device)
         self.ids = torch.zeros(rows, dtype=torch.long, device=device)
         """[R] each row's newest token."""
-        self.who = torch.full((rows,), -1, device=device)
-        """[R] each row's arm, by its place."""
+        self.arm_index = torch.full((rows,), -1, device=device)
+        """[R] each row's arm, -1 for the base."""
         # One number more than tokens: on a GPU a row goes on for a step before anybody sees that it has ended.
         self.uniform = torch.zeros(rows, max_new_tokens + 1, dtype=torch.float64, device=device)
         self.drawn = torch.zeros(rows, 1, dtype=torch.long, device=device)
@@ -43,33 +43,33 @@ class Decoder:
         self.recordable = True
 
     def start(
-        self, rows: Sequence[int], who: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int], which: Sequence[int],
-        prompts: Prompts,
+        self, rows: Sequence[int], arm_index: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int],
+        which: Sequence[int], prompts: Prompts,
     ) -> Tensor:  # fmt: skip
-        """Begin rows, the i-th with prompt `ids[i]` of arm `who[i]`, prompt `which[i]` of `prompts`.
+        """Begin rows, the i-th with prompt `ids[i]` of arm `arm_index[i]`, prompt `which[i]` of `prompts`.
 
         Return their first tokens [n].
         """
         device = self.base.device
-        at, own = to_device(rows, device), to_device(which, device)
-        self.slots.fill(at, prompts.keys, prompts.values, prompts.places[own])
-        self.who[at] = to_device(who, device)
+        slots, own = to_device(rows, device), to_device(which, device)
+        self.slots.fill(slots, prompts.keys, prompts.values, prompts.token_index[own])
+        self.arm_index[slots] = to_device(arm_index, device)
         numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds])
         numbers = numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
-        self.uniform[at] = numbers
-        self.drawn[at] = 1
+        self.uniform[slots] = numbers
+        self.drawn[slots] = 1
         if self.seen.shape[1]:
-            self.seen[at] = False
+            self.seen[slots] = False
             tokens = [token for prompt in ids for token in prompt]
             self.seen[
                 to_device([row for row, p in zip(rows, ids, strict=True) for _ in p], device), to_device(tokens, device)
             ] = True
-        few = zip(own.split(FIRST), numbers[:, 0].split(FIRST), at.split(FIRST), strict=True)
+        few = zip(own.split(FIRST), numbers[:, 0].split(FIRST), slots.split(FIRST), strict=True)
         # A few at a time: scores of all rows at once would take as much memory again as a step does.
         first = torch.cat([pick(prompts.logits[o], n, self.seen[a], self.sampling) for o, n, a in few])
         if self.seen.shape[1]:
-            self.seen[at, first] = True
-        self.ids[at] = first
+            self.seen[slots, first] = True
+        self.ids[slots] = first
         return first
 
     def step(self) -> Tensor:
@@ -83,7 +83,7 @@ class Decoder:
         return self.ids
 
     def _step(self) -> None:
-        hidden = self.hidden(self.ids[None], self.slots.used[None], self.who, self.slots)
+        hidden = self.hidden(self.ids[None], self.slots.used[None], self.arm_index, self.slots)
         numbers = self.uniform.gather(1, self.drawn).squeeze(1)
         tokens = pick(self.base.logits(hidden), numbers, self.seen, self.sampling)
         if self.seen.shape[1]:

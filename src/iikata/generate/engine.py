@@ -72,13 +72,13 @@ class _Speaker:
     base: Base
     multi_lora: MultiLora | None
 
-    def __call__(self, ids: Tensor, positions: Tensor, who: Tensor, layout: Layout) -> Tensor:
-        # Between two answers the caller may have let another arm speak.
+    def __call__(self, ids: Tensor, positions: Tensor, arm_index: Tensor, layout: Layout) -> Tensor:
+        # Between two answers the caller may have let another arm answer.
         if self.multi_lora is None:
             self.base.set_adapter(None)
         else:
             assert self.base.adapters is not None
-            self.base.adapters.set_adapter_per_token(self.multi_lora, who)
+            self.base.adapters.set_adapter_per_token(self.multi_lora, arm_index)
         return self.base.hidden(ids, positions, layout)[0]
 
 
@@ -89,8 +89,8 @@ class _Engine:
     ) -> None:  # fmt: skip
         multi_lora = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
         speaker = _Speaker(base, multi_lora)
-        self.places: dict[str | None, int] = {None: -1}
-        self.places.update(multi_lora.places if multi_lora else {})
+        self.arm_index: dict[str | None, int] = {None: -1}
+        self.arm_index.update(multi_lora.index if multi_lora else {})
         count = EIGHT * math.ceil(shapes.rows / EIGHT)
         self.rows = InFlight(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
         self.decoder = Decoder(base, speaker, sampling, count, shapes.length, max_new_tokens)
@@ -103,7 +103,7 @@ class _Engine:
         self.waiting = deque(request for request in requests if request.seeds)
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
-        self.landings: deque[PendingTokens] = deque()
+        self.pending: deque[PendingTokens] = deque()
         self.ahead = AHEAD[base.device.type]
 
     @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
@@ -113,11 +113,11 @@ class _Engine:
                 if not self.ready:
                     self._fill_in()
                 self._begin(free)
-                yield from self._land(self.ahead)
+                yield from self._read(self.ahead)
             if self.rows.busy:
-                self._launch(np.arange(len(self.rows.serial)), self.decoder.step())
-            yield from self._land(self.ahead)
-        yield from self._land(0)
+                self._queue(np.arange(len(self.rows.serial)), self.decoder.step())
+            yield from self._read(self.ahead)
+        yield from self._read(0)
 
     def _fill_in(self) -> None:
         """Run the next requests whose own tokens fit one prefill buffer."""
@@ -129,7 +129,7 @@ class _Engine:
             free -= len(request.prompt_ids) - len(prefix)
             if taken and free < 0:
                 break
-            taken.append((self.waiting.popleft(), Prompt(self.places[request.arm], request.prompt_ids, prefix)))
+            taken.append((self.waiting.popleft(), Prompt(self.arm_index[request.arm], request.prompt_ids, prefix)))
         prompts = self.prefill.run([prompt for _, prompt in taken])
         for index, (request, _) in enumerate(taken):
             self.ready.extend((request, sample, prompts, index) for sample in range(len(request.seeds)))
@@ -142,11 +142,11 @@ class _Engine:
                 break
             request, sample, _, index = self.ready.popleft()
             self.rows.begin(slot, request, sample)
-            began.append((slot, self.places[request.arm], request.prompt_ids, request.seeds[sample], index))
-        slots, who_, ids, seeds, which = zip(*began, strict=True)
-        self._launch(np.array(slots), self.decoder.start(slots, who_, ids, seeds, which, prompts))
+            began.append((slot, self.arm_index[request.arm], request.prompt_ids, request.seeds[sample], index))
+        slots, arms, ids, seeds, which = zip(*began, strict=True)
+        self._queue(np.array(slots), self.decoder.start(slots, arms, ids, seeds, which, prompts))
 
-    def _launch(self, slots: np.ndarray, tokens: Tensor) -> None:
+    def _queue(self, slots: np.ndarray, tokens: Tensor) -> None:
         arrived = None
         if tokens.is_cuda:
             here = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
@@ -155,12 +155,12 @@ class _Engine:
             arrived.record()
         elif self.ahead:
             tokens = tokens.clone()
-        self.landings.append(PendingTokens(slots, self.rows.serial[slots], tokens, arrived))
+        self.pending.append(PendingTokens(slots, self.rows.serial[slots], tokens, arrived))
 
-    def _land(self, ahead: int) -> Iterator[Completion]:
+    def _read(self, ahead: int) -> Iterator[Completion]:
         """Read the tokens that have arrived, except of the last `ahead` calls."""
-        while len(self.landings) > ahead:
-            landing = self.landings.popleft()
-            if landing.arrived is not None:
-                landing.arrived.synchronize()
-            yield from self.rows.take(landing.slots, landing.serials, landing.tokens.numpy())
+        while len(self.pending) > ahead:
+            tokens = self.pending.popleft()
+            if tokens.arrived is not None:
+                tokens.arrived.synchronize()
+            yield from self.rows.take(tokens.slots, tokens.serials, tokens.tokens.numpy())

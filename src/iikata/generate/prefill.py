@@ -13,7 +13,7 @@ from iikata.model.base import Base
 from iikata.model.buffers import ROUND, Ids, to_device
 
 EIGHT = 8
-"""With several threads, float32 products over another number of rows give a row bits that change with its place."""
+"""With several threads, float32 products over another number of rows give a row bits that change with its position."""
 
 Hidden = Callable[[Tensor, Tensor, Tensor, Layout], Tensor]
 """Runs the model: ids [1, T], positions [1, T], each token's arm [T], layout -> hidden states [T, D]."""
@@ -23,8 +23,8 @@ Hidden = Callable[[Tensor, Tensor, Tensor, Layout], Tensor]
 class Prompt:
     """One prompt of one arm."""
 
-    who: int
-    """The arm's place, -1 for the base."""
+    arm_index: int
+    """Which arm, -1 for the base."""
     ids: Ids
     prefix: Ids
     """What it begins with and shares with others."""
@@ -37,7 +37,7 @@ class Prompts:
     keys: list[Tensor]
     """[kv_heads, N, D] a layer."""
     values: list[Tensor]
-    places: Tensor
+    token_index: Tensor
     """[prompts, slot length] where among the N each prompt's tokens are; -1 behind its end."""
     logits: Tensor
     """[prompts, V] of each prompt's next token."""
@@ -85,9 +85,9 @@ class Prefill:
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
         """Run prompts whose own tokens together fit `size`, or one prompt of any length."""
         for prompt in prompts:
-            if prompt.prefix and (prompt.who, prompt.prefix) not in self.shared:
-                kept, _, _ = self._forward([Prompt(prompt.who, prompt.prefix, ())], len(prompt.prefix))
-                self.shared[prompt.who, prompt.prefix] = _Before(kept.keys, kept.values)
+            if prompt.prefix and (prompt.arm_index, prompt.prefix) not in self.shared:
+                kept, _, _ = self._forward([Prompt(prompt.arm_index, prompt.prefix, ())], len(prompt.prefix))
+                self.shared[prompt.arm_index, prompt.prefix] = _Before(kept.keys, kept.values)
         own = sum(len(prompt.ids) - len(prompt.prefix) for prompt in prompts)
         kept, spans, hidden = self._forward(prompts, self.size if own <= self.size else EIGHT * -(-own // EIGHT))
         # One head product a prompt: over several, a prompt's bits would follow their number.
@@ -95,27 +95,27 @@ class Prefill:
         return self._joined(prompts, kept, spans, logits)
 
     def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[Kept, list[Span], Tensor]:
-        ids, positions, who, spans = [0] * size, [0] * size, [-1] * size, []
+        ids, positions, arm_index, spans = [0] * size, [0] * size, [-1] * size, []
         end = 0
         for prompt in prompts:
             shared = len(prompt.prefix)
             start, end = end, end + len(prompt.ids) - shared
             ids[start:end], positions[start:end] = prompt.ids[shared:], range(shared, len(prompt.ids))
-            who[start:end] = [prompt.who] * (end - start)
+            arm_index[start:end] = [prompt.arm_index] * (end - start)
             spans.append((start, end))
-        kept = Kept(_Apart(spans, [self.shared.get((prompt.who, prompt.prefix)) for prompt in prompts]))
-        ids_, positions_, who_ = (to_device(values, self.base.device) for values in (ids, positions, who))
-        return kept, spans, self.hidden(ids_[None], positions_[None], who_, kept)
+        kept = Kept(_Apart(spans, [self.shared.get((prompt.arm_index, prompt.prefix)) for prompt in prompts]))
+        ids_, positions_, arm_index_ = (to_device(values, self.base.device) for values in (ids, positions, arm_index))
+        return kept, spans, self.hidden(ids_[None], positions_[None], arm_index_, kept)
 
     def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
         """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
-        used = list(dict.fromkeys((prompt.who, prompt.prefix) for prompt in prompts if prompt.prefix))
+        used = list(dict.fromkeys((prompt.arm_index, prompt.prefix) for prompt in prompts if prompt.prefix))
         starts, at = {}, 0
         for name in used:
             starts[name], at = at, at + self.shared[name].tokens
         places = []
         for prompt, (start, end) in zip(prompts, spans, strict=True):
-            first = starts.get((prompt.who, prompt.prefix), 0)
+            first = starts.get((prompt.arm_index, prompt.prefix), 0)
             places.append([*range(first, first + len(prompt.prefix)), *range(at + start, at + end)])
         before = [self.shared[name] for name in used]
         keys = [torch.cat([*(b.keys[i] for b in before), key], dim=1) for i, key in enumerate(kept.keys)]
@@ -132,7 +132,7 @@ class FlashPrefill:
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
         ids: list[int] = []
         positions: list[int] = []
-        who: list[int] = []
+        arm_index: list[int] = []
         places: list[list[int]] = [[] for _ in prompts]
         groups = []
 
@@ -140,7 +140,7 @@ class FlashPrefill:
             start = len(ids)
             ids.extend(tokens)
             positions.extend(range(position, position + len(tokens)))
-            who.extend([arm] * len(tokens))
+            arm_index.extend([arm] * len(tokens))
             return start, len(ids)
 
         for (arm, prefix), members in _by_prefix(prompts, share=not self._windowed).items():
@@ -152,8 +152,8 @@ class FlashPrefill:
         write(-1, (0,) * (-len(ids) % ROUND), 0)
         limits = Limits.over(self.length, len(ids), self.length)
         kept = Kept(lay_out(groups, len(ids), limits, self.base.device))
-        ids_, positions_, who_ = (to_device(values, self.base.device) for values in (ids, positions, who))
-        hidden = self.hidden(ids_[None], positions_[None], who_, kept)
+        ids_, positions_, arm_index_ = (to_device(values, self.base.device) for values in (ids, positions, arm_index))
+        hidden = self.hidden(ids_[None], positions_[None], arm_index_, kept)
         last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
         return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
@@ -168,7 +168,7 @@ class FlashPrefill:
 def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], list[int]]:
     groups: dict[tuple[int, Ids], list[int]] = {}
     for index, prompt in enumerate(prompts):
-        groups.setdefault((prompt.who, prompt.prefix if share else ()), []).append(index)
+        groups.setdefault((prompt.arm_index, prompt.prefix if share else ()), []).append(index)
     return groups
 
 

@@ -30,7 +30,7 @@ class Part:
     samples: Sequence[Encoded]
     prefixes: Sequence[Ids]
     arm: int = 0
-    """Which of the arms that speak."""
+    """Which of the arms in the buffer."""
     dropout_seed: int | None = None
     """Names the stream of the part's dropout masks; None for none."""
 
@@ -44,11 +44,11 @@ class Buffer:
     positions: Tensor
     """[1, T], restarting with every sample."""
     layout: Layout
-    at: Tensor
+    loss_positions: Tensor
     """[L] where in the buffer each loss token is predicted (one before the token itself)."""
     targets: Tensor
     """[L] the loss tokens' ids."""
-    rows: Tensor
+    sample_index: Tensor
     """[L] which sample (index over all parts' samples) each loss token belongs to; -1 is filling."""
     arms: Tensor
     """[L] the arm of each loss token's part."""
@@ -89,7 +89,7 @@ def split(samples: Sequence[Encoded], prefixes: Sequence[Ids], size: int) -> Ite
 
 
 def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False) -> Buffer:
-    """Pack the parts into one buffer: for flash kernels where there are limits, in buckets where several arms speak.
+    """Pack the parts into one buffer: for flash kernels where there are limits, in buckets where several arms share it.
 
     A prefix under a loss token is not shared: each sample owns its loss.
     """
@@ -109,9 +109,9 @@ def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = No
         input_ids=to_device(made.ids, device).unsqueeze(0),
         positions=to_device(made.positions, device).unsqueeze(0),
         layout=layout,
-        at=to_device(made.at, device),
+        loss_positions=to_device(made.loss_positions, device),
         targets=to_device(made.targets, device),
-        rows=to_device(made.rows, device),
+        sample_index=to_device(made.sample_index, device),
         arms=to_device(made.arms, device),
         buckets=to_device(made.buckets, device) if bucketed else None,
         noise=torch.cat(streams) if streams else None,
@@ -125,9 +125,9 @@ class _Making:
         self.ids: list[int] = []
         self.positions: list[int] = []
         self.groups: list[Group] = []
-        self.at: list[int] = []
+        self.loss_positions: list[int] = []
         self.targets: list[int] = []
-        self.rows: list[int] = []
+        self.sample_index: list[int] = []
         self.arms: list[int] = []
         self.buckets: list[int] = []
         self.streams: list[tuple[int | None, int]] = []
@@ -143,7 +143,7 @@ class _Making:
             suffixes = [self._suffix(part.samples[index], prefix, start, self.samples + index) for index in members]
             self.groups.append(Group((start, start + len(prefix)), tuple(suffixes)))
         self.samples += len(part.samples)
-        self.arms += [part.arm] * (len(self.at) - len(self.arms))
+        self.arms += [part.arm] * (len(self.loss_positions) - len(self.arms))
 
     def _write(self, ids: Sequence[int], position: int) -> None:
         self.ids += ids
@@ -152,13 +152,15 @@ class _Making:
     def _suffix(self, sample: Encoded, prefix: Ids, start: int, row: int) -> tuple[int, int]:
         shared, begin = len(prefix), len(self.ids)
         self._write(sample.input_ids[shared:], shared)
-        places = _loss_places(sample)
-        at = [begin - shared - 1 + place for place in places]
-        if shared and places and places[0] == shared:
-            at[0] = start + shared - 1  # the first token of a suffix is predicted by the last of the shared prefix
-        self.at += at
-        self.targets += [sample.input_ids[place] for place in places]
-        self.rows += [row] * len(places)
+        targets = _loss_tokens(sample)
+        predicting = [begin - shared - 1 + target for target in targets]
+        if shared and targets and targets[0] == shared:
+            predicting[0] = (
+                start + shared - 1
+            )  # the first token of a suffix is predicted by the last of the shared prefix
+        self.loss_positions += predicting
+        self.targets += [sample.input_ids[target] for target in targets]
+        self.sample_index += [row] * len(targets)
         return begin, len(self.ids)
 
     def fill(self, multiple: int, part: Part) -> None:
@@ -169,10 +171,10 @@ class _Making:
         self.streams.append((part.dropout_seed, len(self.ids) - sum(length for _, length in self.streams)))
 
     def fill_losses(self) -> None:
-        idle = -len(self.at) % CHUNK
-        self.at += self.at[:1] * idle
+        idle = -len(self.loss_positions) % CHUNK
+        self.loss_positions += self.loss_positions[:1] * idle
         self.targets += self.targets[:1] * idle
-        self.rows += [-1] * idle
+        self.sample_index += [-1] * idle
         self.arms += self.arms[:1] * idle
 
 
@@ -181,6 +183,6 @@ def _shared(sample: Encoded, prefixes: Sequence[Ids]) -> Ids:
     return () if any(sample.completion_mask[: len(prefix)]) else prefix
 
 
-def _loss_places(sample: Encoded) -> list[int]:
+def _loss_tokens(sample: Encoded) -> list[int]:
     # Nothing predicts a sample's first token, whatever its mask says.
     return list(compress(range(1, len(sample.input_ids)), sample.completion_mask[1:]))

@@ -144,10 +144,11 @@ def _packed(subject: Subject, ids: Tensor) -> Tensor:
         samples = (ids[:FIRST], other, short)
         found = subject.run(*_joined(samples), _side_by_side(subject, samples))
         return torch.cat([found[:FIRST], found[FIRST + SHARED :]])
-    tokens, places = torch.cat([ids[:PROMPT], short]), [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
+    tokens, positions = torch.cat([ids[:PROMPT], short]), [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
     groups = (Group((0, SHARED), ((SHARED, FIRST), (FIRST, PROMPT))), Group((0, 0), ((PROMPT, len(tokens)),)))
-    positions = torch.tensor(places, device=subject.device)
-    return subject.run(tokens[None], positions[None], _layout(subject, groups, len(tokens)))
+    return subject.run(
+        tokens[None], torch.tensor([positions], device=subject.device), _layout(subject, groups, len(tokens))
+    )
 
 
 def _joined(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -169,10 +170,10 @@ def _spans(samples: Sequence[Tensor]) -> tuple[Span, ...]:
 def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) -> Tensor:
     """Go on from all prompts side by side, and from idle rows; only the first one's tokens are compared."""
     slots = StaticKVCache(ROWS, LIMITS.longest, subject.device)
-    places = torch.full((len(spans), LIMITS.longest), -1, device=subject.device)
+    token_index = torch.full((len(spans), LIMITS.longest), -1, device=subject.device)
     for row, (start, end) in enumerate(spans):
-        places[row, : end - start] = torch.arange(start, end, device=subject.device)
-    slots.fill(torch.arange(len(spans), device=subject.device), kept.keys, kept.values, places)
+        token_index[row, : end - start] = torch.arange(start, end, device=subject.device)
+    slots.fill(torch.arange(len(spans), device=subject.device), kept.keys, kept.values, token_index)
     found = []
     for token in ids[PROMPT:]:
         found.append(subject.run(token.expand(1, ROWS), slots.used[None].clone(), slots)[:1])

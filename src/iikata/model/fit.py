@@ -149,7 +149,7 @@ def _ids(folder: Path, vocabulary: int) -> Sequence[int]:
         ids = tokenize.load_tokenizer(folder).ids(TEXT)
     if len(set(ids)) < exact.TOKENS // 4:  # none, or one that does not know the text
         ids = range(0, 7 * exact.TOKENS, 7)
-    return [ids[place % len(ids)] % vocabulary for place in range(exact.TOKENS)]
+    return [ids[i % len(ids)] % vocabulary for i in range(exact.TOKENS)]
 
 
 def _quantised(base: Base) -> bool:

@@ -31,7 +31,7 @@ def lengths(config: Any) -> Iterator[tuple[Any, str, int]]:
     found += [(part, ROPE, part.get(ROPE)) for part in (vars(config), *parts)]
     if any(part.get("rope_type") == "dynamic" for part in parts):
         found += [(vars(config), "max_position_embeddings", config.max_position_embeddings)]
-    yield from ((place, name, value) for place, name, value in found if type(value) is int and value > TOKENS)
+    yield from ((holder, name, value) for holder, name, value in found if type(value) is int and value > TOKENS)
 
 
 def make(decoder: Any, dtype: torch.dtype) -> Any:
@@ -59,8 +59,8 @@ def _cut(whole: Any) -> Any:
     for name, value in SMALLER.items():
         if type(getattr(config, name, None)) is int:
             setattr(config, name, min(value, getattr(config, name)))
-    for place, name, _ in list(lengths(config)):
-        place[name] = CUT
+    for holder, name, _ in list(lengths(config)):
+        holder[name] = CUT
     return config
 
 

@@ -72,8 +72,10 @@ def nats(
             base.set_adapter(arm)
             buffer = base.pack([Part(part, prefixes)], limits)
             hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-            losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head).double().cpu()
-        owners = buffer.rows.cpu()
+            losses = (
+                token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, base.head).double().cpu()
+            )
+        owners = buffer.sample_index.cpu()
         for index, row in enumerate(part):
             own = losses[owners == index].tolist()
             roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]

@@ -17,7 +17,7 @@ __all__ = ["ArmRun", "Recipe", "train"]
 
 
 def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens: None) -> Iterator[TrainStep]:
-    """Yield the steps of all arms, one step of each unfinished arm in turn; arms of one stack take theirs together.
+    """Yield the steps of all arms, one step of each unfinished arm in turn; arms of one block take theirs together.
 
     Where a buffer holds one arm's samples only, an arm's numbers are those of its solo run, bit for bit on one device.
     Where memory runs out, buffers are halved, which `halved` is told, and the turn is done again. Raises IikataError
@@ -25,7 +25,7 @@ def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens:
     """
     if not runs:
         return
-    groups = [[run for run in runs if run.stack is stack] for stack in dict.fromkeys(run.stack for run in runs)]
+    groups = [[run for run in runs if run.flat is flat] for flat in dict.fromkeys(run.flat for run in runs)]
     with _Ahead(runs, threaded=runs[0].base.device.type == "cuda") as ahead:
         while waiting := [group for group in groups if any(not run.done for run in group)]:
             for index, group in enumerate(waiting):

@@ -49,8 +49,8 @@ class ArmRun:
     """Optimizer steps done."""
     stopped: str = ""
     """Why the arm was given up, e.g. a non-finite loss."""
-    stack: FlatAdapters = field(init=False)
-    """Where the arm's weights lie; arms of one stack can share a buffer."""
+    flat: FlatAdapters = field(init=False)
+    """The block that holds the arm's weights; arms of one block can share a buffer."""
     scale: float = field(init=False)
     finite: int = 0
     """Steps since the scale last changed."""
@@ -60,9 +60,9 @@ class ArmRun:
         assert self.base.adapters is not None
         if self.arm.name not in self.base.adapters:
             self.base.adapters.initialise(self.arm.name, int(self.arm.seed or 0))
-        self.stack = self.base.adapters.stack_of(self.arm.name)
+        self.flat = self.base.adapters.flat_of(self.arm.name)
         self.optimizer = torch.optim.AdamW(
-            [self.stack.parameter(self.arm.name)],
+            [self.flat.parameter(self.arm.name)],
             lr=0.0,
             betas=(0.9, 0.999),
             eps=1e-8,
@@ -72,9 +72,9 @@ class ArmRun:
         self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
 
     @property
-    def place(self) -> int:
-        """Which arm of its stack this is."""
-        return self.stack.arms.index(self.arm.name)
+    def index(self) -> int:
+        """Which arm of its block this is."""
+        return self.flat.arms.index(self.arm.name)
 
     @property
     def steps(self) -> int:
@@ -88,18 +88,18 @@ class ArmRun:
     def batch(self, step: int) -> list[Encoded]:
         """Return the samples of a step. Seeds differ in their order, templates do not: comparisons are paired."""
         per_epoch = math.ceil(len(self.samples) / self.recipe.batch_size)
-        epoch, place = divmod(step, per_epoch)
+        epoch, batch = divmod(step, per_epoch)
         generator = torch.Generator().manual_seed(stream_seed("order", self.arm.seed or 0, epoch))
         order = torch.randperm(len(self.samples), generator=generator).tolist()
         size = self.recipe.batch_size
-        return [self.samples[index] for index in order[place * size : (place + 1) * size]]
+        return [self.samples[index] for index in order[batch * size : (batch + 1) * size]]
 
     def parts(self, step: int) -> list[Part]:
         """Return the samples of a step as they are cut into buffers."""
         # Dropout makes the shared tokens differ from sample to sample, so then each computes its own.
         prefixes = () if self.drops else self.prefixes
         parts = split(self.batch(step), prefixes, self.recipe.buffer_tokens)
-        return [Part(part, prefixes, self.place, self._dropout_seed(step, i)) for i, part in enumerate(parts)]
+        return [Part(part, prefixes, self.index, self._dropout_seed(step, i)) for i, part in enumerate(parts)]
 
     def _dropout_seed(self, step: int, part: int) -> int | None:
         return stream_seed("dropout", self.arm.seed or 0, step, part) if self.drops else None
@@ -112,7 +112,7 @@ class ArmRun:
     @property
     def gradient(self) -> Tensor:
         """[P], of the loss times its scale."""
-        return self.stack.gradient[self.place]
+        return self.flat.gradient[self.index]
 
     def update(self, loss: Tensor) -> Tensor:
         """Clip and take an optimizer step on the device, none where loss or norm is not finite; returns both [2].
@@ -153,7 +153,7 @@ class ArmRun:
 
     def weights(self) -> Weights:
         """Return the arm's live tensors."""
-        return self.stack.of(self.arm.name)
+        return self.flat.of(self.arm.name)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a resumed arm needs, as tensors and as plain values."""
@@ -165,7 +165,7 @@ class ArmRun:
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on from `state()`; the next step is the one the uninterrupted run would have done."""
-        self.stack.put(self.arm.name, {name: tensors[f"weights/{name}"] for name in self.weights()})
+        self.flat.put(self.arm.name, {name: tensors[f"weights/{name}"] for name in self.weights()})
         moments: dict[int, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             if name.startswith("optimizer/"):

@@ -20,7 +20,7 @@ def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_token
             base.set_adapter(arm)
             buffer = base.pack([Part(part, ())], limits)
             hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-            losses = token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head)
-        own = losses[buffer.rows >= 0].double()
+            losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, base.head)
+        own = losses[buffer.sample_index >= 0].double()
         total, count = total + float(own.sum()), count + len(own)
     return total / count

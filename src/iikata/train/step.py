@@ -23,18 +23,18 @@ class Step:
     batches: Sequence[Sequence[Encoded]]
     buffers: Sequence[Buffer]
     weights: Tensor
-    """[K] what a loss token of each arm of the stack counts for: one over its step's loss tokens."""
+    """[K] what a loss token of each arm of the block counts for: one over its step's loss tokens."""
 
 
 def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Step:
-    """Pack step `steps[i]` of arm `runs[i]`, all of one stack; they share buffers as far as they fit."""
-    base, arms = runs[0].base, len(runs[0].stack.arms)
+    """Pack step `steps[i]` of arm `runs[i]`, all of one block; they share buffers as far as they fit."""
+    base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
     parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
     together = _together(parts, runs[0].recipe.buffer_tokens) if arms > 1 else ([part] for part in parts)
     weights = [0.0] * arms
     for run, batch in zip(runs, batches, strict=True):
-        weights[run.place] = 1 / max(1, loss_tokens(batch))
+        weights[run.index] = 1 / max(1, loss_tokens(batch))
     kind = torch.float64 if base.dtype == torch.float64 else torch.float32
     buffers = [base.pack(some, limits, bucketed=arms > 1) for some in together]
     return Step(runs, steps, batches, buffers, torch.tensor(weights, dtype=kind).to(base.device))
@@ -61,12 +61,12 @@ def gradients(step: Step) -> Tensor:
 
     It begins with no gradient, so that it may be done again after it broke off.
     """
-    base, stack = step.runs[0].base, step.runs[0].stack
-    stack.gradient.zero_()  # laid out before the first backward pass, which then adds to it
-    totals = torch.zeros(len(stack.arms), dtype=torch.float64, device=base.device)
+    base, flat = step.runs[0].base, step.runs[0].flat
+    flat.gradient.zero_()  # laid out before the first backward pass, which then adds to it
+    totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
     for buffer in step.buffers:
         losses = _losses(base, step.runs[0], buffer)
-        losses = losses * step.weights[buffer.arms] * (buffer.rows >= 0)
+        losses = losses * step.weights[buffer.arms] * (buffer.sample_index >= 0)
         totals.index_add_(0, buffer.arms, losses.detach().double())
         _scaled(losses, step.runs, buffer).sum().backward()
     return totals
@@ -74,7 +74,7 @@ def gradients(step: Step) -> Tensor:
 
 def update(step: Step, totals: Tensor) -> list[TrainStep]:
     """Take one optimizer step an arm; a non-finite one stops its own arm alone."""
-    found = torch.stack([run.update(totals[run.place]) for run in step.runs])
+    found = torch.stack([run.update(totals[run.index]) for run in step.runs])
     # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.
     numbers = found.tolist()
     return [
@@ -89,13 +89,13 @@ def _losses(base: Base, run: ArmRun, buffer: Buffer) -> Tensor:
     else:
         base.adapters.set_adapters_by_bucket(run.arm.name, buffer.buckets, buffer.noise)
     hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-    return token_losses(hidden.index_select(0, buffer.at), buffer.targets, base.head)
+    return token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, base.head)
 
 
 def _scaled(losses: Tensor, runs: Sequence[ArmRun], buffer: Buffer) -> Tensor:
     if all(run.scale == 1 for run in runs):
         return losses
-    scales = torch.ones(len(runs[0].stack.arms))
+    scales = torch.ones(len(runs[0].flat.arms))
     for run in runs:
-        scales[run.place] = run.scale
+        scales[run.index] = run.scale
     return losses * scales.to(losses.device)[buffer.arms]

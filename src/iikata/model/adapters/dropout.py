@@ -1,4 +1,4 @@
-"""Which inputs of an adapter are dropped: a hash of arm, step, module and place, so that no mask needs a state.
+"""Which inputs of an adapter are dropped: a hash of arm, step, module and position, so that no mask needs a state.
 
 A mask drawn from a running generator would depend on what was drawn before it; a hash gives an arm the same masks
 alone or beside others, and again after a restart. The mixing is Wellons' lowbias32, in wrapping 32-bit integers.
@@ -20,9 +20,9 @@ def _mixed(x: Tensor) -> Tensor:
 
 def noise(seed: int, tokens: int, device: torch.device) -> Tensor:
     """Return a stream a token, [tokens] int32, of an arm's buffer named by `seed`."""
-    place = torch.arange(tokens, dtype=torch.int32, device=device)
+    position = torch.arange(tokens, dtype=torch.int32, device=device)
     low, high = seed & 0x7FFFFFFF, seed >> 31 & 0x7FFFFFFF
-    return _mixed(_mixed(place * _STRIDE + low) ^ high)
+    return _mixed(_mixed(position * _STRIDE + low) ^ high)
 
 
 def kept(noise: Tensor, salt: Tensor, width: int, dropout: float) -> Tensor:

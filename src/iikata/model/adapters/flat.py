@@ -14,7 +14,7 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class LoraShape:
-    """Rank, scale and place of an adapter; the words are PEFT's."""
+    """Rank, scale and target modules of an adapter; the words are PEFT's."""
 
     r: int
     alpha: float
@@ -54,8 +54,8 @@ class FlatAdapters:
         """Return one arm's live tensors."""
         if len(self.arms) == 1:
             return self.leaves
-        place = self.arms.index(arm)
-        return {name: leaf.detach()[place] for name, leaf in self.leaves.items()}
+        index = self.arms.index(arm)
+        return {name: leaf.detach()[index] for name, leaf in self.leaves.items()}
 
     @property
     def gradient(self) -> Tensor:
@@ -70,7 +70,7 @@ class FlatAdapters:
 
     def parameter(self, arm: str) -> nn.Parameter:
         """Return one arm's weights as one vector [P] for an optimizer, its gradient attached."""
-        place = self.arms.index(arm)
-        vector = nn.Parameter(self.values[place])
-        vector.grad = self.gradient[place]
+        index = self.arms.index(arm)
+        vector = nn.Parameter(self.values[index])
+        vector.grad = self.gradient[index]
         return vector

@@ -1,4 +1,4 @@
-"""Low-rank adapters of many arms over one frozen base; one arm speaks, or several side by side."""
+"""Low-rank adapters of many arms over one frozen base; one arm answers, or several side by side."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -28,7 +28,7 @@ class Adapters:
     def __init__(self, model: nn.Module, shape: LoraShape) -> None:
         self.shape = shape
         self.layers: dict[str, LoraLinear] = {}
-        self._stacks: dict[str, FlatAdapters] = {}
+        self._flat: dict[str, FlatAdapters] = {}
         linears = dict(linears_of(model))
         refuse_no_linears(model)
         refuse_unmatched(model, shape.target_modules)
@@ -45,7 +45,7 @@ class Adapters:
             self.shape = replace(shape, target_modules=tuple(self.layers))
 
     def __contains__(self, arm: str) -> bool:
-        return arm in self._stacks
+        return arm in self._flat
 
     def initialise(self, arm: str, seed: int) -> None:
         """Give `arm` PEFT's initial weights: A uniform (Kaiming, a = sqrt 5), B zero. A stream a module."""
@@ -72,8 +72,8 @@ class Adapters:
                 )
             if not bool(weights[name].isfinite().all()):
                 raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
-        self._stacks[arm] = self._stack((arm,))
-        self._stacks[arm].put(arm, weights)
+        self._flat[arm] = self._new_flat((arm,))
+        self._flat[arm].put(arm, weights)
 
     def _sizes(self) -> dict[str, tuple[int, int]]:
         sizes = {}
@@ -82,47 +82,47 @@ class Adapters:
             sizes[f"{name}.lora_B"] = (int(layer.base.out_features), self.shape.r)
         return sizes
 
-    def _stack(self, arms: Sequence[str]) -> FlatAdapters:
+    def _new_flat(self, arms: Sequence[str]) -> FlatAdapters:
         reference = next(iter(self.layers.values())).base.weight
         kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
         return FlatAdapters(arms, self._sizes(), reference.device, kind)
 
-    def stack(self, arms: Sequence[str]) -> None:
-        """Lay the weights of `arms` side by side, so that they can speak together; before they are trained."""
-        together = self._stack(arms)
+    def group(self, arms: Sequence[str]) -> None:
+        """Lay the weights of `arms` side by side, so that they can share a buffer; before they are trained."""
+        together = self._new_flat(arms)
         for arm in arms:
             together.put(arm, self.weights(arm))
-        self._stacks |= dict.fromkeys(arms, together)
+        self._flat |= dict.fromkeys(arms, together)
 
-    def stack_of(self, arm: str) -> FlatAdapters:
-        """Return where the arm's weights lie, alone or beside others'."""
-        return self._stacks[arm]
+    def flat_of(self, arm: str) -> FlatAdapters:
+        """Return the block that holds the arm's weights, alone or beside others'."""
+        return self._flat[arm]
 
     def drop(self, arm: str) -> None:
         """Forget an arm's weights."""
         self.set_adapter(None)
-        del self._stacks[arm]
+        del self._flat[arm]
 
     def weights(self, arm: str) -> Weights:
         """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
-        return self._stacks[arm].of(arm)
+        return self._flat[arm].of(arm)
 
     def set_adapter(self, arm: str | None, noise: Tensor | None = None) -> None:
         """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
-        weights = self._stacks[arm].of(arm) if arm is not None else {}
+        weights = self._flat[arm].of(arm) if arm is not None else {}
         self._give(weights, None, noise)
 
     def set_adapters_by_bucket(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
-        """Let all arms of `arm`'s stack answer at once, each in its own buckets of tokens."""
-        self._give(self._stacks[arm].leaves, buckets, noise)
+        """Let all arms of `arm`'s group answer at once, each in its own buckets of tokens."""
+        self._give(self._flat[arm].leaves, buckets, noise)
 
     def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
         return join(arms, [self.weights(arm) for arm in arms], self.shape.r, kind)
 
-    def set_adapter_per_token(self, multi_lora: MultiLora, who: Tensor) -> None:
-        """Let each token speak as the arm at its place [T], as the untuned base where that is -1."""
-        self._give(multi_lora.weights, None, None, multi_lora.column_mask(who))
+    def set_adapter_per_token(self, multi_lora: MultiLora, arm_index: Tensor) -> None:
+        """Let each token answer as the arm of its index [T], as the untuned base where that is -1."""
+        self._give(multi_lora.weights, None, None, multi_lora.column_mask(arm_index))
 
     def _give(
         self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, column_mask: Tensor | None = None

@@ -53,7 +53,7 @@ def _cut(x: Tensor, a: Tensor) -> Tensor:
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear layer plus the low-rank update of who speaks (Hu et al. 2021): W x + (alpha / r) B A x."""
+    """A frozen linear layer plus the low-rank update of an arm (Hu et al. 2021): W x + (alpha / r) B A x."""
 
     def __init__(self, base: Any, scale: float, dropout: float, salt: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class LoraLinear(nn.Module):
         self.a: Tensor | None = None
         self.b: Tensor | None = None
         self.buckets: Tensor | None = None
-        """[n] which of the arms in `a` and `b` each bucket of tokens belongs to; None where one arm speaks."""
+        """[n] which of the arms in `a` and `b` each bucket of tokens belongs to; None where one arm answers."""
         self.noise: Tensor | None = None
         """[T] int32, a stream a token; dropout acts only with it."""
         self.column_mask: Tensor | None = None

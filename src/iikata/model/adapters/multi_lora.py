@@ -17,7 +17,7 @@ from iikata.model.adapters.flat import Weights
 
 ALIGNED = 8
 """Each arm has a multiple of so many columns: products on a GPU want it so, and on CPU a sum over columns may be
-taken in several lanes, so that an arm's bits would follow its place."""
+taken in several lanes, so that an arm's bits would follow its index."""
 LEAST = 16
 """Columns of all arms at least: over fewer, float32 products on CPU round otherwise (measured with MKL)."""
 
@@ -26,7 +26,7 @@ LEAST = 16
 class MultiLora:
     """The factors of some arms in the model's type: `{module}.lora_A` [n, in], `{module}.lora_B` [out, n]."""
 
-    places: dict[str, int]
+    index: dict[str, int]
     """Arm -> which of the arms it is."""
     width: int
     """Columns an arm."""
@@ -34,9 +34,9 @@ class MultiLora:
     """All arms' columns, n."""
     weights: Weights
 
-    def column_mask(self, who: Tensor) -> Tensor:
-        """Return which columns do not count: who [T], each token's arm's place or -1 for the base -> [T, n] bool."""
-        return torch.arange(self.columns, device=who.device) // self.width != who[:, None]
+    def column_mask(self, arm_index: Tensor) -> Tensor:
+        """Return which columns do not count: arm_index [T], -1 for the base -> [T, n] bool."""
+        return torch.arange(self.columns, device=arm_index.device) // self.width != arm_index[:, None]
 
 
 def width(r: int) -> int:
@@ -58,7 +58,7 @@ def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dt
         whole = torch.cat(parts, dim=0 if is_a else 1)
         joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
     _refuse_infinite(arms, weights, kind)
-    return MultiLora({arm: place for place, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
+    return MultiLora({arm: index for index, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
 
 
 def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:

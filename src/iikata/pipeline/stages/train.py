@@ -91,7 +91,7 @@ def _lay_side_by_side(ctx: RunContext, arms: list[Arm]) -> None:
         for arm in arms[start : start + size]:
             ctx.adapters.initialise(arm.name, int(arm.seed or 0))
             names.append(arm.name)
-        ctx.adapters.stack(names)
+        ctx.adapters.group(names)
 
 
 def trained(ctx: RunContext, arm: Arm) -> bool:
