@@ -144,18 +144,18 @@ def test_a_broken_file_is_refused_with_its_line(content, said, tmp_path, capsys,
 def test_a_file_that_is_not_there_is_refused_with_a_near_one(tmp_path, capsys, tally):
     tally("inputs tried", 2)
     (tmp_path / "scores.jsonl").write_bytes(WHOLE)
-    for name, near in (("scroes.jsonl", ' (did you mean "scores.jsonl"?)'), ("of/no/folder.jsonl", ".")):
+    for name, near in (("scroes.jsonl", ' (did you mean "scores.jsonl"?)'), ("of/no/folder.jsonl", ", nor its folder")):
         argv = ["compare", "--scores", str(tmp_path / name), "--metric", "m"]
-        refused(argv, capsys, f"{tmp_path / name}: no such file of scores{near}")
+        refused(argv, capsys, f"{tmp_path / name}: no such file{near}")
 
 
 def test_what_is_no_regular_file_is_refused_and_never_read(tmp_path, capsys, tally):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     rows = [
-        (tmp_path, "this is a folder", "RUN/score/"),
-        (tmp_path / "pipe", "not a regular file", "Write the scores into one"),
-        (Path("/dev/zero"), "not a regular file", "Write the scores into one"),
+        (tmp_path, "a folder where a file belongs", "RUN/score/"),
+        (tmp_path / "pipe", "a pipe or a device", "save it first"),
+        (Path("/dev/zero"), "a pipe or a device", "save it first"),
         (tmp_path / "loop", "loop", ""),
     ]
     for path, seen, cure in rows:

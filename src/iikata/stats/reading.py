@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from iikata.core.errors import IikataError
+from iikata.core.files import size
 from iikata.core.registry import did_you_mean
 from iikata.stats.table import ASKED, SCORED, ScoreTable, TableWriter
 
@@ -61,7 +62,7 @@ def read_table(path: str | Path) -> ScoreTable:
     `sample` (0) and `signature`. Raises IikataError that tells all bad lines as `file:line`.
     """
     path = Path(path)
-    _check_file(path)
+    size(path, fix="--scores takes files; those of a run lie in RUN/score/.")
     writer, faults = TableWriter(), []
     for number, line in _lines(path):
         try:
@@ -72,16 +73,6 @@ def read_table(path: str | Path) -> ScoreTable:
         more = [f"{len(faults)} bad lines in all."] if len(faults) > SHOWN else []
         raise IikataError("\n".join([*faults[:SHOWN], *more, CURE]))
     return writer.table(str(path))
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise IikataError(f"{path}: this is a folder. --scores takes files; those of a run lie in RUN/score/.")
-    if not path.exists():
-        near = did_you_mean(path.name, [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else [])
-        raise IikataError(f"{path}: no such file of scores{near}.")
-    if not path.is_file():  # a pipe may never end, a device never does
-        raise IikataError(f"{path}: not a regular file. Write the scores into one, and give that.")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
