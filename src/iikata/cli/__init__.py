@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from iikata.core.errors import IikataError
 
 GOING_ON = ("run", "demo", "encode", "train", "generate", "score", "finetune")
-"""Commands that go on where they were stopped; the others begin anew."""
+"""Commands that go on where they were stopped; the others start again."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -16,7 +16,7 @@ from iikata.pipeline.events import Stepped
 
 BAR = 20
 PER_SECOND = 2
-"""Paintings, beside one for each new arm. A thread does them, so that the time goes on while a step takes long."""
+"""Repaints, and one more for each new arm. A thread does them, so the clock goes on while a step takes long."""
 
 
 class ArmsDisplay:
@@ -26,7 +26,7 @@ class ArmsDisplay:
         self._console = console
         self._arms: dict[str, tuple[int, Stepped]] = {}
         self._moves = 0
-        self._whole: Callable[[], str] = str
+        self._summary: Callable[[], str] = str
         # stdout holds results alone and may be a file, so it is left as it is.
         self._live = Live(
             console=console, get_renderable=self.painted, refresh_per_second=PER_SECOND, redirect_stdout=False
@@ -42,12 +42,12 @@ class ArmsDisplay:
         atexit.unregister(self.close)
         self._live.stop()
 
-    def emit(self, event: Stepped, whole: Callable[[], str]) -> None:
-        """Show an arm's step; `whole` returns the last line at the time of painting."""
+    def emit(self, event: Stepped, summary: Callable[[], str]) -> None:
+        """Show an arm's step; `summary` returns the last line at the time of painting."""
         new = event.step.arm not in self._arms
         self._moves += 1
         self._arms[event.step.arm] = self._moves, event
-        self._whole = whole
+        self._summary = summary
         if new:
             self._live.refresh()
 
@@ -63,7 +63,7 @@ class ArmsDisplay:
             if moved in last:
                 table.add_row(*_cells(event))
         hidden = f"  ({room} of {len(arms)} arms shown)" if len(arms) > room else ""
-        return Group(table, Text(self._whole() + hidden, no_wrap=True, overflow="ellipsis"))
+        return Group(table, Text(self._summary() + hidden, no_wrap=True, overflow="ellipsis"))
 
 
 def _cells(event: Stepped) -> tuple[Text | ProgressBar, ...]:

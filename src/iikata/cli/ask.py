@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.text import safe_text
 
 COLUMN = 26
-"""Characters below which an answer is hard to read beside others."""
+"""Characters below which an answer is hard to read next to others."""
 SECONDS = 0.08
 """Between two paintings of the columns."""
 
@@ -64,7 +64,7 @@ def _ending(finish: str) -> str:
 
 
 class Columns:
-    """A column a cell, painted anew a few times a second."""
+    """A column a cell, repainted a few times a second."""
 
     def __init__(self, console: Any, cells: Sequence[str], samples: int) -> None:
         from rich.live import Live
@@ -79,7 +79,7 @@ class Columns:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.vertical_overflow = "visible"  # the last painting is the whole of it, however tall
+        self._live.vertical_overflow = "visible"  # the last painting shows all of it, however tall
         self._paint()
         self._live.stop()
 

@@ -176,12 +176,12 @@ def template_of(name: str) -> str:
     return f"./{file}" if file.is_file() else name or "alpaca"
 
 
-def fitted(what: str, asked: int, whole: int, unit: str) -> int:
-    """Return `asked` where it leaves half of `whole`, else a tenth of it, and say so."""
-    if 2 * asked <= whole:
+def fitted(what: str, asked: int, total: int, unit: str) -> int:
+    """Return `asked` where it leaves half of `total`, else a tenth of it, and say so."""
+    if 2 * asked <= total:
         return asked
-    _note(f"{what} {asked} is too much for {whole} {unit}; it is {whole // 10}.")
-    return whole // 10
+    _note(f"{what} {asked} is too much for {total} {unit}; it is {total // 10}.")
+    return total // 10
 
 
 def _steps(ctx: "RunContext") -> int:

@@ -20,7 +20,7 @@ class Flag:
     """Of an experiment, that it gives."""
 
 
-def truth(text: str) -> bool:
+def boolean(text: str) -> bool:
     """Read a boolean as python-fire did: True, False, and what people type instead."""
     known = {"true": True, "false": False, "1": True, "0": False, "yes": True, "no": False}
     if text.lower() not in known:
@@ -28,7 +28,7 @@ def truth(text: str) -> bool:
     return known[text.lower()]
 
 
-def folder(text: str) -> str | None:
+def folder_or_none(text: str) -> str | None:
     """Read a folder; None, False and nothing mean none, as they did in the old script."""
     return None if text in ("", "None", "False") else text
 
@@ -43,7 +43,7 @@ def names(text: str) -> list[str] | str | None:
     return None if found == ["None"] else found
 
 
-def whole(text: str) -> int:
+def integer(text: str) -> int:
     """Read a whole number as python-fire did, 1e3 and 2.0 among them."""
     try:
         if (value := float(text)) == int(value):
@@ -55,36 +55,40 @@ def whole(text: str) -> int:
 
 def rows(text: str) -> int | float:
     """Read a number of rows, or as the script's train_test_split a share of them, as 0.1."""
-    return float(text) if re.fullmatch(r"0?\.[0-9]+", text) else whole(text)
+    return float(text) if re.fullmatch(r"0?\.[0-9]+", text) else integer(text)
 
 
 FLAGS = (
     Flag("base_model", "", str, "NAME", "hub id, local folder, .gguf file or smollm2", "model.base"),
     Flag("data_path", "yahma/alpaca-cleaned", str, "PATH", "hub id or json / jsonl / csv / parquet file", "data.train"),
     Flag("output_dir", "./lora-alpaca", str, "DIR", "where the adapter goes"),
-    Flag("batch_size", 128, whole, "N", "samples an optimizer step", "train.batch_size"),
-    Flag("micro_batch_size", 4, whole, "N", "taken and not needed: samples are packed"),
-    Flag("num_epochs", 3, whole, "N", "passes over the rows", "train.epochs"),
+    Flag("batch_size", 128, integer, "N", "samples an optimizer step", "train.batch_size"),
+    Flag("micro_batch_size", 4, integer, "N", "taken and not needed: samples are packed"),
+    Flag("num_epochs", 3, integer, "N", "passes over the rows", "train.epochs"),
     Flag("learning_rate", 3e-4, float, "X", "peak rate", "train.learning_rate"),
-    Flag("cutoff_len", 256, whole, "N", "tokens a sample; longer rows are counted and left out", "train.cutoff_len"),
+    Flag("cutoff_len", 256, integer, "N", "tokens a sample; longer rows are counted and left out", "train.cutoff_len"),
     Flag("val_set_size", 2000, rows, "N", "rows held out, or a share of them, as 0.1", "data.validation"),
-    Flag("lora_r", 8, whole, "N", "rank", "train.lora.r"),
-    Flag("lora_alpha", 16, whole, "N", "scale is lora_alpha / lora_r", "train.lora.alpha"),
+    Flag("lora_r", 8, integer, "N", "rank", "train.lora.r"),
+    Flag("lora_alpha", 16, integer, "N", "scale is lora_alpha / lora_r", "train.lora.alpha"),
     Flag("lora_dropout", 0.05, float, "X", "dropout of the adapter's inputs", "train.lora.dropout"),
     Flag("lora_target_modules", None, names, "LIST", "or all-linear; default: PEFT's", "train.lora.target_modules"),
-    Flag("train_on_inputs", True, truth, "BOOL", "loss on the prompt too", "train.loss_on"),
-    Flag("add_eos_token", False, truth, "BOOL", "taken; the end token is always trained"),
-    Flag("group_by_length", False, truth, "BOOL", "taken and not needed: nothing is padded"),
+    Flag("train_on_inputs", True, boolean, "BOOL", "loss on the prompt too", "train.loss_on"),
+    Flag("add_eos_token", False, boolean, "BOOL", "taken; the end token is always trained"),
+    Flag("group_by_length", False, boolean, "BOOL", "taken and not needed: nothing is padded"),
     Flag("wandb_project", "", str, "NAME", "taken; nothing is sent to Weights & Biases"),
     Flag("wandb_run_name", "", str, "NAME", "taken; nothing is sent"),
     Flag("wandb_watch", "", str, "WHAT", "taken; nothing is sent"),
     Flag("wandb_log_model", "", str, "WHETHER", "taken; nothing is sent"),
     Flag(
-        "resume_from_checkpoint", None, folder, "DIR", "go on from there, for more epochs too; fresh where it is empty"
+        "resume_from_checkpoint",
+        None,
+        folder_or_none,
+        "DIR",
+        "go on from there, for more epochs too; fresh where it is empty",
     ),
     Flag("prompt_template_name", "alpaca", str, "NAME", "built-in template, or its file", "templates"),
-    Flag("gradient_checkpointing", False, truth, "BOOL", "taken and not needed: memory is planned"),
-    Flag("seed", 42, whole, "N", "of initial weights, data order and dropout", "train.seeds"),
+    Flag("gradient_checkpointing", False, boolean, "BOOL", "taken and not needed: memory is planned"),
+    Flag("seed", 42, integer, "N", "of initial weights, data order and dropout", "train.seeds"),
 )
 
 SETTINGS = {

@@ -63,7 +63,7 @@ def guard(stream: Any, bars: bool = False) -> Any:
 
 
 def bare(stream: TextIO) -> TextIO:
-    """Return the stream itself, for what paints: it makes every text from outside `printable` on its own."""
+    """Return the stream itself, for code that paints and escapes every untrusted text itself."""
     return stream.stream if isinstance(stream, Guarded) else stream
 
 
@@ -83,7 +83,7 @@ def dumped(value: Any, indent: int | None = None) -> str:
 
 
 def inert(text: str) -> str:
-    r"""Return JSON of the same value in which what is invisible stands as \uXXXX."""
+    r"""Return JSON of the same value with every invisible character as \uXXXX."""
     return HIDDEN.sub(_escaped, text)
 
 
@@ -93,7 +93,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def language(asked: str | None) -> str:
-    """Return "ja" where it is asked for or the environment speaks Japanese, else "en"."""
+    """Return "ja" where it is asked for or the environment is Japanese, else "en"."""
     said = asked or os.environ.get("LC_ALL") or os.environ.get("LANG") or ""
     return "ja" if said.startswith("ja") else "en"
 

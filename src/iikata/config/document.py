@@ -127,7 +127,7 @@ def short(said: object) -> str:
 def dump(experiment: "Experiment") -> str:
     """Return the frozen copy as YAML: every setting, local files by absolute path.
 
-    `read` gives an experiment with the same `resolved()` from it, wherever the copy lies.
+    `read` gives an experiment with the same `resolved()` from it, wherever the copy is.
     """
     yaml: Any = YAML(typ="safe", pure=True)
     yaml.default_flow_style = False

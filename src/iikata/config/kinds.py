@@ -100,7 +100,7 @@ AnyTexts = Annotated[
         lambda value: value if isinstance(value, list | tuple) else [value], json_schema_input_type=str | list[str]
     ),
 ]
-"""One text stands for a list of one."""
+"""One text is taken for a list of one."""
 Texts = Annotated[AnyTexts, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[

@@ -17,12 +17,12 @@ def is_path(spec: str, kind: str) -> bool:
 
 
 def absolute_path(spec: str, folder: Path) -> Path:
-    """Return the path that `spec` stands for, counted from `folder`; `~` is the user's home."""
+    """Return the path that `spec` means, counted from `folder`; `~` is the user's home."""
     return (folder / os.path.expanduser(spec)).absolute()
 
 
 def local_path(spec: str, folder: Path, kind: str) -> Path | None:
-    """Return the absolute path that `spec` stands for, or None where it is a name or a hub id.
+    """Return the absolute path that `spec` means, or None where it is a name or a hub id.
 
     `kind` is "data", "template" or "model". A path counts from `folder`. What exists there wins over a hub
     id of the same spelling. A template may leave its suffix out, and one without a slash is looked for in templates/;

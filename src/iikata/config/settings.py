@@ -55,7 +55,7 @@ class ModelSettings(Settings):
     compute: Literal["dtype", "fp8"] = "dtype"
     """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
     trust_remote_code: Text | None = None
-    """The same as base, for a model that runs Python files of its own: they may do anything you may do."""
+    """The same as base, for a model that runs its own Python files: they may do anything you may do."""
 
     @field_validator("trust_remote_code", mode="before")
     @classmethod
@@ -270,7 +270,7 @@ class Experiment(Settings):
         return {metric: margins[metric] for metric in self.score.names if metric in margins}
 
     def arms(self) -> list[Arm]:
-        """Return what is to be trained, seed by seed, so that a run cut short has whole seeds."""
+        """Return what is to be trained, seed by seed, so that a run cut short has all arms of its first seeds."""
         return [Arm(template_name(spec), seed) for seed in self.train.seeds for spec in self.templates]
 
     def cells(self) -> list[Cell]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""A file that a link of a stranger's folder points at is never written."""
+"""A file that a link in an untrusted folder points at is never written."""
 BINARY = getattr(os, "O_BINARY", 0)
 PLAIN_WORDS = {"recursion limit exceeded": "nested too deeply", "invalid unicode code point": "not UTF-8"}
 MOST_BYTES = 1 << 30
@@ -116,12 +116,12 @@ def sha256_of(path: Path) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` whole: a reader or a kill sees the old file or the new one, never half of one."""
+    """Replace all of `path`: a reader or a kill sees the old file or the new one, never half of one."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Replace `path` whole, by way of a temporary file that reaches the disk before it takes the name."""
+    """Replace all of `path`, by way of a temporary file that reaches the disk before it takes the name."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

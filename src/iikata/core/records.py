@@ -129,7 +129,7 @@ class Encoded:
     truncated: bool = False
     """Longer than cutoff_len: shown and counted, never trained on."""
     answer: str = ""
-    """The row's own answer, as it stands in the completion."""
+    """The row's own answer, as the completion holds it."""
     roles: tuple[Role, ...] = ()
     """Each token's; one that holds text of both template and answer is the answer's."""
     straddles: bool = False

@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
 
 
 class _Asked:
-    """Signals are the process's, and so is what has been heard of them."""
+    """Signals belong to the process, so there is one of this."""
 
     number = 0
     deferred = False
@@ -29,7 +29,7 @@ class _Asked:
 def install(tell: Callable[[str], None]) -> Iterator[None]:
     """Raise Stopped for a signal from now on; `tell` is told where a step has to end first."""
 
-    def hear(number: int, frame: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if _Asked.deferred and not _Asked.number:
             _Asked.number = number
             tell("ending this step and saving; once more stops at once.")
@@ -43,7 +43,7 @@ def install(tell: Callable[[str], None]) -> Iterator[None]:
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:  # nohup has asked for that
-                signal.signal(number, hear)
+                signal.signal(number, handle)
         yield
     finally:
         for number, handler in before.items():
@@ -51,7 +51,7 @@ def install(tell: Callable[[str], None]) -> Iterator[None]:
 
 
 def ignore() -> None:
-    """Hear no signal any more while the process says goodbye; only where `heard` did before."""
+    """Ignore signals while the process ends; only on the thread where `install` handles them."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)

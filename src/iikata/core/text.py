@@ -8,7 +8,7 @@ from functools import lru_cache
 from urllib.parse import quote, unquote
 
 # Controls except tab and line feed; marks and overrides of direction; zero-width characters; line separators;
-# soft hyphens; annotations; tags, in which a whole text can hide.
+# soft hyphens; annotations; tags, in which a text can hide.
 HIDDEN = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
@@ -23,7 +23,7 @@ _PASSWORD = re.compile(r"://[^\s/:@]*:([^\s/]+)@")
 
 
 def safe_text(text: str) -> str:
-    """Return `text` as it may be shown to anyone: `visible` and `redacted`."""
+    """Return `text` as it may be shown to anyone: escaped, and without secrets."""
     return escape(redact(text))
 
 
@@ -79,7 +79,7 @@ def _is_long(text: str) -> bool:
 
 
 def _quoted(secret: str) -> str:
-    """Return a pattern of the secret as it stands, or with a backslash or more before what a quotation escapes.
+    """Return a pattern of the secret as it is, or with a backslash or more before what a quotation escapes.
 
     Slashes may have become one, as they do in a path.
     """
