@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from iikata.core.errors import IikataError
 from iikata.core.records import Probe
 from iikata.data import read_probes
 
@@ -37,29 +36,3 @@ def test_id_is_the_position_and_cluster_the_id_where_none_is_given(file):
     first, second = read_probes(file({"instruction": "a"}, {"instruction": "b", "references": "one"}))
     assert (first.id, first.cluster, second.id, second.cluster) == ("p001", "p001", "p002", "p002")
     assert (first.references, first.pattern, second.references) == ((), None, ("one",))
-
-
-@pytest.mark.parametrize(
-    ("probe", "words"),
-    [
-        ({"instruction": "x", "referenses": []}, 'unknown field "referenses" (did you mean "references"?)'),
-        ({"input": "x"}, 'a probe needs an "instruction"'),
-        ({"instruction": "x", "pattern": "(["}, "pattern '([' is no regular expression"),
-        ({"instruction": "x", "id": "p001"}, 'the id "p001" stands twice'),
-        ({"instruction": "x", "references": [""]}, "a reference is empty"),
-        ({"instruction": "x", "references": [["y"]]}, "references: a list was seen"),
-        ({"instruction": "\ud800"}, "a lone surrogate"),
-    ],
-)
-def test_wrong_probe_is_named_with_its_line(file, probe, words):
-    with pytest.raises(IikataError) as caught:
-        read_probes(file({"instruction": "fine"}, probe))
-    assert str(caught.value).startswith("probes.jsonl:2: ")
-    assert words in str(caught.value)
-
-
-def test_file_without_probes_or_of_another_kind_is_refused(file):
-    with pytest.raises(IikataError, match="no probe in it"):
-        read_probes(file())
-    with pytest.raises(IikataError, match="probes are read from json and jsonl"):
-        read_probes(file({"instruction": "x"}, name="probes.csv"))

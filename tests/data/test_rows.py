@@ -99,30 +99,6 @@ def test_json_file_may_hold_lines_or_a_list_under_data_or_train(tmp_path, text):
     assert list(read_rows(path, "r")) == list(zip(places, ROWS, strict=True))
 
 
-@pytest.mark.parametrize(
-    ("name", "data", "message"),
-    [
-        ("a.jsonl", b'{"a": 1}\n{"a": }\n', "a.jsonl:2:7: not JSON"),
-        ("a.jsonl", b'{"a": 1}\n[1]\n', "a.jsonl:2: a row is an object"),
-        ("a.json", b'[{"a": 1},\n {"a" 1}]', "a.json:2:7: not JSON"),
-        ("a.json", b"3", "a.json: row 1: a row is an object"),
-        ("a.json", b"[" * 100_000, "a.json:1: not JSON"),
-        ("a.jsonl", b'{"a": ' + b"1" * 5000 + b"}", "a.jsonl:1: not JSON"),
-        ("a.jsonl", b'{}\n{"a": "\x93\xfa\x96{"}', "a.jsonl:2:8: not UTF-8 (it can be read as cp932)"),
-        ("a.csv", b'a,b\n1,2\n"x\ny",2\n1,2,3\n', "a.csv:5: 3 fields; the first line names 2"),
-        ("a.csv", b'a,b\n"1,2\n', "not CSV"),
-        ("a.csv", b"a,a\n1,2\n", 'a.csv:1: the column "a" is there twice'),
-        ("a.parquet", b"PAR1", "a.parquet: not a parquet file"),
-        ("a.txt", b"x", "a.txt: rows are read from files that end in .json"),
-    ],
-)
-def test_broken_file_is_named_with_its_line(tmp_path, name, data, message):
-    (tmp_path / name).write_bytes(data)
-    with pytest.raises(IikataError) as caught:
-        list(read_rows(tmp_path / name, name))
-    assert message in str(caught.value)
-
-
 def test_missing_file_is_told_with_one_that_is_spelled_alike(tmp_path):
     (tmp_path / "train.jsonl").touch()
     with pytest.raises(

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import time
 
 import pytest
@@ -31,19 +30,9 @@ def probe(**fields) -> str:
 
 FILES = {
     "empty": ("", "p.jsonl: no probe in it", 'as in {"instruction": "..."}'),
-    "blank": ("\n \n\t\n", "p.jsonl: no probe in it", "Write one a line"),
     "torn": (lines(GOOD) + '{"instruction": "Whi', "p.jsonl:2:17: not JSON", "on a line of its own"),
-    "shift_jis": (lines('{"instruction": "赤"}').encode("cp932"), "p.jsonl:1:18: not UTF-8", "save it as UTF-8"),
     "question": (lines({"question": "a"}), 'unknown field "question" (here it is called "instruction")'),
-    "nul": (lines(GOOD) + "\0", "p.jsonl:2:1: not JSON", "on a line of its own"),
-    "prose": ("What is red?\n", "p.jsonl:1:1: not JSON", "on a line of its own"),
-    "list": (lines(GOOD, "[]"), "p.jsonl:2: a row is an object with named fields, not a list", "Each row is an object"),
-    "text": (lines(GOOD, '"What is red?"'), "p.jsonl:2: a row is an object with named fields, not text"),
-    "deep": (lines(GOOD, '{"id":' * 5000), "p.jsonl:2: not JSON: nested too deeply", "Each row"),
-    "key_twice": ('{"instruction": "a", "instruction": "b"}\n', 'p.jsonl:1: not JSON: the key "inst'),
     "unknown_field": (probe(referenses=["a"]), 'p.jsonl:2: unknown field "referenses" (did you mean "references"?)'),
-    "unknown_hidden_field": (probe(**{"\x1b[2J": 1}), "p.jsonl:2: unknown field", "allowed: id, instruction"),
-    "unknown_long_field": (probe(**{"x" * 5000: 1}), "p.jsonl:2: unknown field", "allowed: id, instruction"),
     "dolly_row": (
         lines({"instruction": "a", "output": "b"}),
         'unknown field "output" (here it is called "references")',
@@ -51,11 +40,9 @@ FILES = {
     ),
     "no_instruction": (lines(GOOD, {"input": "x"}), 'p.jsonl:2: a probe needs an "instruction"', "the text to answer"),
     "blank_instruction": (lines({"instruction": " \n"}), 'p.jsonl:1: a probe needs an "instruction"', "the text"),
-    "null_instruction": (lines({"instruction": None}), 'p.jsonl:1: a probe needs an "instruction"', "the text"),
     "list_instruction": (lines({"instruction": ["a"]}), "p.jsonl:1: instruction: a list was seen", "Write it as text"),
     "true_input": (probe(input=True), "p.jsonl:2: input: true or false was seen", "Write it as text"),
     "infinite_id": (lines('{"instruction": "a", "id": Infinity}'), "p.jsonl:1: id: an infinite number", "as text"),
-    "surrogate": (lines('{"instruction": "\\ud800"}'), "p.jsonl:1: a lone surrogate", "Remove it"),
     "surrogate_in_reference": (probe(references=["a", "\udfff"]), "p.jsonl:2: a lone surrogate", "Remove it"),
     "id_twice": (
         lines(GOOD | {"id": "a"}, GOOD | {"id": "a"}),
@@ -70,33 +57,23 @@ FILES = {
     ),
     "id_two_lines": (probe(id="a\nb"), "p.jsonl:2: id: 'a\\nb' was seen", ONE_LINE),
     "id_escape_code": (probe(id="\x1b[31ma"), "p.jsonl:2: id: ", ONE_LINE),
-    "id_nul": (probe(id="a\0"), "p.jsonl:2: id: ", ONE_LINE),
-    "id_line_separator": (probe(id="a\u2028b"), "p.jsonl:2: id: ", ONE_LINE),
     "id_blank": (probe(id="  "), "p.jsonl:2: id: '  ' was seen", ONE_LINE),
     "id_endless": (probe(id="a" * 100_000), "p.jsonl:2: id: 'aaa", ONE_LINE),
-    "id_object": (probe(id={"a": 1}), "p.jsonl:2: id: an object was seen", "Write it as text"),
     "cluster_two_lines": (probe(cluster="a\r\nb"), "p.jsonl:2: cluster: 'a\\r\\nb' was seen", ONE_LINE),
-    "cluster_list": (probe(cluster=["a"]), "p.jsonl:2: cluster: a list was seen", "Write it as text"),
     "reference_empty": (probe(references=["a", ""]), "p.jsonl:2: a reference is empty", "leave it out"),
     "reference_list": (probe(references=[["a"]]), "p.jsonl:2: references: a list was seen", "Write it as text"),
-    "reference_object": (probe(references={"a": 1}), "p.jsonl:2: references: an object was seen", "Write it as text"),
-    "reference_true": (probe(references=[True]), "p.jsonl:2: references: true or false was seen", "as text"),
     "pattern_list": (probe(pattern=["a"]), "p.jsonl:2: pattern: a list was seen", "Write it as text"),
     "pattern_open_bracket": (probe(pattern="(a"), "p.jsonl:2: pattern '(a' is no regular", BACKSLASH),
-    "pattern_open_set": (probe(pattern="[a"), "p.jsonl:2: pattern '[a' is no regular", BACKSLASH),
     "pattern_star": (probe(pattern="*"), "p.jsonl:2: pattern '*'", "nothing to repeat", BACKSLASH),
     "pattern_backslash": (probe(pattern="a\\"), "p.jsonl:2: pattern", "bad escape", BACKSLASH),
-    "pattern_no_group": (probe(pattern=r"(a)\2"), "p.jsonl:2: pattern", "group", BACKSLASH),
     "pattern_property": (probe(pattern=r"\p{Kanji}"), "p.jsonl:2: pattern", "unknown property", BACKSLASH),
     "pattern_named_list": (probe(pattern=r"\L<colours>"), "p.jsonl:2: pattern", "named list", BACKSLASH),
-    "pattern_flags": (probe(pattern="(?au)x"), "p.jsonl:2: pattern", "flags", BACKSLASH),
     "pattern_deep": (probe(pattern="(" * 2000 + ")" * 2000), "p.jsonl:2: pattern", "recursion", BACKSLASH),
     "pattern_count": (
         probe(pattern="a{1000000000}"),
         "p.jsonl:2: the pattern is too large",
         "at most 100,000 together",
     ),
-    "pattern_counts": (probe(pattern="((a{99}){99}){99}"), "p.jsonl:2: the pattern is too large", "970,299 were seen"),
     "pattern_digits": (probe(pattern=f"a{{{'9' * 5000}}}"), "p.jsonl:2: the pattern is too large", "at most 100,000"),
     "pattern_endless": (probe(pattern="a|" * 10_000), "p.jsonl:2: the pattern is too large", "10,000 characters"),
 }
@@ -127,24 +104,11 @@ def test_broken_probes_are_refused_at_their_line(tmp_path, refuse, name):
     refuse("p.jsonl", COMMANDS[len(name) % len(COMMANDS)], *said)
 
 
-@pytest.mark.parametrize(
-    ("made", "said"),
-    [
-        (lambda path: path.mkdir(), ["a folder where", "Name another file"]),
-        (os.mkfifo, ["a pipe or a device", "save it first"]),
-        (lambda path: path.symlink_to("/dev/zero"), ["a pipe or a device", "save it first"]),
-        (lambda path: path.symlink_to(path), ["cannot be read", "Name another file"]),
-        (lambda path: path.symlink_to("gone"), ["a link to gone", "Name another file"]),
-        (lambda path: None, ["no such file", 'did you mean "probes.jsonl"?']),
-    ],
-    ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing", "nothing"],
-)
-def test_what_is_no_file_is_refused_at_once(tmp_path, refuse, made, said):
-    made(tmp_path / "probess.jsonl")
-    refuse("probess.jsonl", ["check"], "probess.jsonl", *said)
+def test_probes_that_are_not_there_are_told_with_what_is(refuse):
+    refuse("probess.jsonl", ["check"], "probess.jsonl: no such file", 'did you mean "probes.jsonl"?')
 
 
-@pytest.mark.parametrize("file", ["probes.csv", "probes.yaml", "probes", "probes.jsonl.gz"])
+@pytest.mark.parametrize("file", ["probes.csv", "probes"])
 def test_probes_of_another_format_are_refused(tmp_path, refuse, file):
     (tmp_path / file).write_text(lines(GOOD))
     refuse(file, ["check"], file, "probes are read from json and jsonl files", "write it as one of them")

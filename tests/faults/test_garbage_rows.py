@@ -48,18 +48,13 @@ FILES = {
     "empty.csv": ("", "0 rows were read from rows.csv", "Give more rows"),
     "empty.parquet": (b"", "rows.parquet: not a parquet file", "Write it again"),
     "blank_lines.jsonl": ("\n  \n\t\n\r\n", "0 rows were read", "Give more rows"),
-    "blank_lines.csv": ("\n\n\n", "0 rows were read", "Give more rows"),
     "only_a_header.csv": ("instruction,input,output\n", "0 rows were read", "Give more rows"),
     "empty_list.json": ("[]", "0 rows were read from rows.json", "Give more rows"),
-    "empty_data.json": ('{"data": []}', "0 rows were read from rows.json", "Give more rows"),
     "torn.jsonl": (lines(GOOD) + GOOD[:30], "rows.jsonl:2:17: not JSON", JSONL_CURE),
     "torn.json": (f"[{GOOD},\n{GOOD[:-5]}", "rows.json:2:", "not JSON", "in a list"),
     "torn.csv": ('instruction,output\na,b\nc,"d\ne', "rows.csv:3: not CSV", "ends with a quote"),
     "torn.parquet": (WHOLE[:-20], "rows.parquet: not a parquet file", "Write it again"),
-    "torn_middle.parquet": (WHOLE[:100] + WHOLE[-100:], "rows.parquet: not a parquet file", "as jsonl"),
     "garbage.parquet": (b"PAR1" + b"\xff" * 200 + b"PAR1", "rows.parquet: not a parquet file", "as jsonl"),
-    "encrypted.parquet": (WHOLE[:-4] + b"PARE", "rows.parquet: not a parquet file", "as jsonl"),
-    "text.parquet": (GOOD * 3, "rows.parquet: not a parquet file", "as jsonl"),
     "no_utf8.parquet": (parquet(output=BAD_TEXT), "rows.parquet: not a parquet file", "as jsonl"),
     "bytes.parquet": (parquet(output=[b"Red."]), "rows.parquet: row 1: output: bytes was seen", "Write it as text"),
     "nested.parquet": (parquet(output=[["Red."]]), "rows.parquet: row 1: output: a list was seen", "Write it as text"),
@@ -73,7 +68,6 @@ FILES = {
         lines(GOOD).encode("utf-16-le"),
         "rows.jsonl:1:1: not UTF-8 (it can be read as utf-16-le)",
     ),
-    "utf16_torn.jsonl": (lines(GOOD).encode("utf-16")[:-1], "not UTF-16", "save it as UTF-8"),
     "iso2022.csv": (
         "instruction,output\n色は？,赤\n".encode("iso2022_jp"),
         "(it can be read as iso-2022-jp)",
@@ -88,22 +82,15 @@ FILES = {
     ),
     "shift_jis.csv": ("instruction,output\n色は？,赤\n".encode("cp932"), "rows.csv:2:1: not UTF-8", "save it as UTF-8"),
     "torn_character.jsonl": (lines('{"a": "赤"}').encode()[:-4], "rows.jsonl:1:8: not UTF-8", "save it as UTF-8"),
-    "zip.jsonl": (b"PK\x03\x04\x14\0\x06\0\x08\0\xf1\xff", "rows.jsonl:1:11: not UTF-8", "save it as UTF-8"),
     "control.jsonl": (lines(GOOD, '{"a": "\0"}'), "rows.jsonl:2:8: not JSON: Invalid control character", JSONL_CURE),
-    "nul_bytes.jsonl": (lines(GOOD) + "\0" * 50, "rows.jsonl:2:1: not JSON", JSONL_CURE),
     "python.jsonl": (lines(GOOD, str(ROW)), "rows.jsonl:2:2: not JSON", JSONL_CURE),
     "two_a_line.jsonl": (lines(GOOD + GOOD), f"rows.jsonl:1:{len(GOOD) + 1}: not JSON: Extra data", JSONL_CURE),
-    "comma.jsonl": (lines(GOOD + ","), "not JSON: Extra data", JSONL_CURE),
     "list.jsonl": (f"[\n{GOOD}\n]\n", "rows.jsonl:1:2: not JSON", JSONL_CURE),
     "list_rows.jsonl": (lines(GOOD, "[1, 2]"), "rows.jsonl:2: a row is an object with named fields, not a list"),
-    "text_rows.json": ('["a", "b"]', "rows.json: row 1: a row is an object with named fields, not text"),
     "null_row.json": (f"[{GOOD},\n\nnull]", "rows.json: row 2: a row is an object with named fields, not null"),
     "number.json": ("3", "rows.json: row 1: a row is an object with named fields, not a number"),
-    "mixed.json": (f"[{GOOD},\n{lines('[1]')}]", "rows.json: row 2: a row is an object", "not a list"),
     "mixed_lines.json": (f"{GOOD}\n[{GOOD}]", "rows.json:2: a row is an object", "not a list"),
-    "csv_in.jsonl": ("instruction,output\na,b\n", "rows.jsonl:1:1: not JSON", JSONL_CURE),
     "jsonl_in.csv": (lines(ROW, ROW), "rows.csv:1: this is JSON, not CSV", "rows.json"),
-    "html.json": ("<!DOCTYPE html><html>404</html>", "rows.json:1:1: not JSON", "in a list"),
     "deep.json": ("[" * 100_000, "rows.json:1: not JSON: nested too deeply", "in a list"),
     "deep_line.jsonl": (lines(GOOD, '{"a":' * 5000 + "1" + "}" * 5000), "rows.jsonl:2: not JSON"),
     "key_twice.jsonl": (
@@ -117,9 +104,7 @@ FILES = {
     ),
     "digits.jsonl": (lines(GOOD, f'{{"a": {"1" * 5000}}}'), "rows.jsonl:2: not JSON", JSONL_CURE),
     "infinite.jsonl": (with_output(float("inf")), "rows.jsonl:2: output: an infinite number was seen", "as text"),
-    "too_large.jsonl": (lines(GOOD).replace('"Red."', "1e999"), "rows.jsonl:1: output: an infinite number", "as text"),
     "list_output.jsonl": (with_output(["Red."]), "rows.jsonl:2: output: a list was seen", "text or a number"),
-    "object_output.jsonl": (with_output({"a": 1}), "rows.jsonl:2: output: an object was seen", "Write it as text"),
     "true_output.jsonl": (with_output(True), "rows.jsonl:2: output: true or false was seen", "Write it as text"),
     "deep_output.jsonl": (
         lines(GOOD.replace('"Red."', "[" * 900 + "]" * 900)),
@@ -142,13 +127,13 @@ FILES = {
         'rows.csv:1: the column "output" is there twice',
         "rename",
     ),
-    "unnamed_twice.csv": ("instruction,output,,\na,b,c,d\n", 'rows.csv:1: the column "" is there twice', "rename"),
     "more_fields.csv": (
         "instruction,output\na,b\nc,d, e\n",
         "rows.csv:3: 3 fields; the first line names 2",
         "in quotes",
     ),
     "fewer_fields.csv": ("instruction,output\na\n", "rows.csv:2: 1 fields; the first line names 2", "in quotes"),
+    "lines_in_quotes.csv": ('a,b\n1,2\n"x\ny",2\n1,2,3\n', "rows.csv:5: 3 fields; the first line names 2", "in quotes"),
     "loose_quote.csv": ('instruction,output\n"a"b,c\n', "rows.csv:2: not CSV", "a quote within it is written twice"),
     "thousand_columns.csv": (
         ",".join(f"c{i}" for i in range(1000)) + "\n" + "," * 999 + "\n",
@@ -156,7 +141,6 @@ FILES = {
         "under data: columns:",
     ),
     "unknown.txt": (lines(GOOD), "rows.txt: rows are read from files that end in .json, .jsonl, .ndjson, .csv, .tsv"),
-    "packed.gz": (b"\x1f\x8b\x08", "rows.gz: rows are read from files that end in .json"),
 }
 
 
@@ -195,7 +179,6 @@ def test_broken_validation_file_is_refused_as_training_rows_are(tmp_path, refuse
     refuse("train.jsonl", ["check"], *said, validation=file)
 
 
-@pytest.mark.parametrize("suffix", ["json", "jsonl", "csv", "parquet"])
 @pytest.mark.parametrize(
     ("made", "said"),
     [
@@ -207,9 +190,9 @@ def test_broken_validation_file_is_refused_as_training_rows_are(tmp_path, refuse
     ],
     ids=["folder", "pipe", "zero", "link_to_itself", "link_to_nothing"],
 )
-def test_what_is_no_file_is_refused_at_once(tmp_path, refuse, suffix, made, said):
-    made(tmp_path / f"rows.{suffix}")
-    refuse(f"rows.{suffix}", ["check"], *said)
+def test_what_is_no_file_is_refused_at_once(tmp_path, refuse, made, said):
+    made(tmp_path / "rows.jsonl")
+    refuse("rows.jsonl", ["check"], *said)
 
 
 def test_file_larger_than_any_memory_is_refused_unread(tmp_path, tally):

@@ -94,12 +94,6 @@ def test_prompt_that_a_finished_conversation_does_not_begin_with_is_explained():
         native(thinking, {}).render("q", "", "a")
 
 
-def test_template_that_changes_the_answer_is_refused():
-    upper = "{% for m in messages %}{{ m.content | replace('a', 'A') }}{% endfor %}"
-    with pytest.raises(IikataError, match="changes the answer"):
-        native(upper, {}).render("q", "", "banana")
-
-
 SIZES = ("{{ x | tojson(indent=2) }}", "{{ x | tojson(ensure_ascii=true, separators=(',', ':'), sort_keys=true) }}")
 FEATURES = {
     "namespace": "{% set ns = namespace(n=0, seen=[]) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}"
@@ -174,13 +168,6 @@ def test_date_is_one_day_kept_in_file_and_hash_where_the_template_asks(tmp_path)
     assert native("{{ messages[0].content }}", {}).date is None
 
 
-def test_day_that_is_none_is_refused(tmp_path):
-    content = {"kind": "jinja", "chat_template": "x", "date": "2025-02-31"}
-    (tmp_path / "t.json").write_text(json.dumps(content, indent=0), encoding="utf-8")
-    with pytest.raises(IikataError, match=r't\.json:4: "date" cannot be "2025-02-31"\. It is a day as 2024-07-26'):
-        load("t.json", tmp_path)
-
-
 PARTS = (
     "{% for m in messages %}{{ m.role }}:{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }}"
     "{% else %}<image>{% endif %}{% endfor %};{% endfor %}{% if add_generation_prompt %}assistant:{% endif %}"
@@ -207,17 +194,6 @@ def test_template_for_tools_alone_is_refused_with_that_reason():
     tools = "{% for tool in tools %}{{ tool }}{% endfor %}{{ messages[0].content }}"
     with pytest.raises(IikataError, match="it is for calls of tools alone, and a row has no tools"):
         native(tools, {}).render("q")
-
-
-def test_template_that_raises_is_an_error_with_its_words():
-    with pytest.raises(IikataError, match="only system"):
-        native("{{ raise_exception('only system') }}", {}).render("q")
-
-
-def test_syntax_error_names_file_and_line(tmp_path):
-    (tmp_path / "t.jinja").write_text("a\n{% if %}", encoding="utf-8")
-    with pytest.raises(IikataError, match=r"t\.jinja:2: "):
-        load("t.jinja", tmp_path)
 
 
 def test_jinja_file_that_writes_a_special_token_needs_the_tokenizer(tmp_path):

@@ -76,24 +76,17 @@ def test_row_of_a_million_characters_is_written():
 ESCAPES = {
     "class of a text": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
     "class by subscript": "{{ ''['__class__'] }}",
-    "class by a made name": "{{ ''['__cla' ~ 'ss__'] }}",
     "class by attr": "{{ '' | attr('__class__') }}",
     "class by map": "{{ [''] | map(attribute='__class__') | list }}",
-    "class by map of attr": "{{ [''] | map('attr', '__class__') | list }}",
     "class by sort": "{{ ['', 'a'] | sort(attribute='__class__.__name__') }}",
-    "class by selectattr": "{{ [''] | selectattr('__class__') | list }}",
-    "class by join": "{{ [''] | join('', attribute='__class__') }}",
     "class by str.format": "{{ '{0.__class__}'.format('') }}",
     "class by str.format_map": "{{ '{a.__class__}'.format_map({'a': ''}) }}",
     "class by a kept format": "{% set f = '{0.__class__.__mro__}'.format %}{{ f('') }}",
-    "class by format of a subscript": "{{ '{0.__class__}'['format']('') }}",
     "class by map of format": "{{ ['{0.__class__}'] | map('format', '') | list }}",
     "class by safe text": "{{ ('{0.__class__}' | safe).format('') }}",
     "class asked for only": "{% if ''.__class__ is defined %}x{% endif %}",
     "globals of cycler": "{{ cycler.__init__.__globals__ }}",
-    "globals of joiner": "{{ joiner.__init__.__globals__.os }}",
     "globals of namespace": "{{ namespace.__init__.__globals__ }}",
-    "globals of dict's maker": "{{ dict.__base__.__subclasses__() }}",
     "globals of lipsum": "{{ lipsum.__globals__['os'].popen('id').read() }}",
     "globals of raise_exception": "{{ raise_exception.__globals__ }}",
     "globals of a macro": "{% macro m() %}{% endmacro %}{{ m._func.__globals__ }}",
@@ -102,20 +95,16 @@ ESCAPES = {
     "context of a block": "{% block b %}{{ self.b._context }}{% endblock %}",
     "inside of the loop": "{% for a in [1] %}{{ loop._iterable }}{% endfor %}",
     "undefined's hint": "{{ nothing._undefined_hint }}",
-    "undefined's class": "{{ nothing.__class__ }}",
     "frame of a generator": "{{ (messages | map('string')).__reduce__ }}",
     "code of a range": "{{ range.__code__ }}",
     "self of a method": "{{ messages.append.__self__ }}",
     "a list changed": "{{ messages.append(1) }}",
-    "a list changed by subscript": "{{ messages['clear']() }}",
     "a dict changed": "{{ messages[0].update({'role': 'x'}) }}",
     "a dict changed by its type": "{{ dict.update(messages[0], {'role': 'x'}) }}",
     "debug": "{% debug %}",
     "import of Python": "{{ __import__('os') }}",
     "another file included": "a\n{% include 'secret.txt' %}",
-    "another file included if there": "{% include '/etc/passwd' ignore missing %}",
     "another file imported": "{% import 'a.jinja' as a %}",
-    "names of another file": "{% from 'a.jinja' import b %}",
     "another file extended": "{% extends 'a.jinja' %}",
 }  # fmt: skip
 
@@ -129,34 +118,17 @@ def test_escape_is_refused_or_comes_to_nothing(text):
     assert written in ("", "[]", "[Undefined]")
 
 
-def test_template_that_reads_another_is_told_to_be_one_text():
-    said = refusal(ESCAPES["another file included"])
-    assert 'template "foreign", line 2, refuses a row: it reads another template' in said
-    assert "a chat template is one text" in said
-
-
 RAISES = {
     "RecursionError": ("{% macro m() %}{{ m() }}{% endmacro %}\n{{ m() }}", "it calls itself without end"),
     "ZeroDivisionError": ("\n{{ 1 / 0 }}", "line 2, refuses a row: division by zero"),
     "UndefinedError": ("\n\n{{ nothing.at.all }}", "line 3, refuses a row: 'nothing' is undefined"),
-    "AttributeError": ("{{ [1, 2] | first(3) | map }}", "refuses a row"),
     "KeyError": ("{{ messages[0].nothing.at }}", "has no attribute 'nothing'"),
-    "OverflowError": ("{{ 10.0 ** 400 }}", "refuses a row"),
-    "TypeError": ("{{ 1 + 'x' }}", "line 1, refuses a row: unsupported operand"),
     "ValueError": ("{{ [3] | tojson(separators=[1]) }}", "refuses a row"),
-    "IndexError": ("{{ messages[0].content.split('a', 1, 2) }}", "refuses a row"),
     "its own words": ("{{ raise_exception('only system') }}", "refuses a row: only system."),
     "its own words without end": ("{{ raise_exception('x' * 99999) }}", "xxx …."),
     "no words at all": ("{{ raise_exception('') }}", "refuses a row: TemplateError."),
-    "an unknown filter": ("{{ 1 | trimm }}", "line 1: No filter named 'trimm'"),
-    "an unknown test": ("{{ 1 is stringg }}", "line 1: No test named 'stringg'"),
-    "an unknown tag": ("x\n{% foreach a %}", "line 2: Encountered unknown tag 'foreach'"),
-    "an unfinished tag": ("x\n{% if a", "line 2: "),
-    "a loop that does not end": ("x\n{% for a in b %}", "Unexpected end of template"),
-    "too many nested blocks": ("{% for a in [1] %}" * 99 + "{% endfor %}" * 99, "nest less"),
     "too many nested brackets": ("{{ " + "(" * 999 + ")" * 999 + " }}", "nest less"),
     "a number of thousands of digits": ("{{ " + "9" * 9999 + " }}", "shorter numbers"),
-    "a template of a book's length": ("x" * 50_001, "it has 50,001 characters; a template may have 50,000"),
 }  # fmt: skip
 
 

@@ -29,24 +29,10 @@ def test_rendered_text_is_the_golden_one(template):
 
 
 @built_in
-def test_shelf_name_is_the_templates_name(template):
-    assert TEMPLATES[template.name] is template
-
-
-@built_in
 def test_a_users_placeholders_and_braces_stay_as_they_are(template):
     rendered = template.render("{input} {instruction} {x} {{", "{instruction}")
     assert "{input} {instruction} {x} {{" in rendered.prompt
     assert rendered.prompt.count("{instruction}") == 2
-
-
-@built_in
-def test_saved_template_is_read_back_equal_with_the_same_hash(template, tmp_path):
-    path = tmp_path / "template.json"
-    path.write_text(saved(template), encoding="utf-8")
-    again = read_saved(path)
-    assert again == template
-    assert again.hash == template.hash
 
 
 @built_in
@@ -99,11 +85,6 @@ def test_answer_ends_before_a_declared_stop():
     assert template.answer("plain") == "plain"
 
 
-def test_every_placeholder_of_a_prompt_is_replaced():
-    template = AlpacaTemplate("t", prompt_no_input='{"a": 1} {instruction} / {instruction}')
-    assert template.render("{input}").prompt == '{"a": 1} {input} / {input}'
-
-
 def test_alpaca_file_is_read_with_its_name_newline_and_stop(tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(
@@ -115,57 +96,6 @@ def test_alpaca_file_is_read_with_its_name_newline_and_stop(tmp_path):
     assert template.name == "mine"
     assert template.render("a\nb", "c").prompt == "a<NL>b|c"
     assert template.stop == ("###",)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ('{"prompt_input": \n oops}', "mine.json:2:2: not JSON"),
-        ("[]", "mine.json:1: a template is a JSON object"),
-        ('{"prompt_input": "{instruction}{input}"}', 'mine.json:1: the key "prompt_no_input" is missing'),
-        (
-            '{"prompt_no_imput": "", "prompt_input": ""}',
-            '"prompt_no_input" is missing (is it "prompt_no_imput"?)',
-        ),
-        (
-            '{"prompt_input": "{instruction}{input}",\n"prompt_no_input": "{instruction}",\n"newlin": "x"}',
-            'mine.json:3: "newlin" is unknown (did you mean "newline"?)',
-        ),
-        (
-            '{"prompt_input": "{instruction}",\n "prompt_no_input": "{instruction}"}',
-            'mine.json:1: "prompt_input" has no {input}',
-        ),
-        (
-            '{"prompt_input": "{instruction}{input}",\n "prompt_no_input": "{Instruction}"}',
-            'mine.json:2: "prompt_no_input" has no {instruction}',
-        ),
-        (
-            '{"prompt_input": "{instruction}{input}",\n "prompt_no_input": "{instruction}{input}"}',
-            'mine.json:2: "prompt_no_input" is for rows without an input',
-        ),
-        (
-            '{"prompt_input": 3, "prompt_no_input": "{instruction}"}',
-            'mine.json:1: "prompt_input" cannot be 3',
-        ),
-        ('{"prompt_input": "", "prompt_no_input": "", "stop": "x"}', 'mine.json:1: "stop" cannot be "x"'),
-        ('{"kind": "mustache"}', 'mine.json:1: "kind" must be one of alpaca, jinja'),
-    ],
-)
-def test_wrong_template_file_is_refused_with_its_line(tmp_path, text, message):
-    (tmp_path / "mine.json").write_text(text, encoding="utf-8")
-    with pytest.raises(IikataError) as error:
-        load("mine.json", tmp_path)
-    assert message in str(error.value)
-
-
-def test_unknown_name_names_the_nearest():
-    with pytest.raises(IikataError, match='did you mean "alpaca"'):
-        load("alpacca", Path())
-
-
-def test_missing_file_is_named(tmp_path):
-    with pytest.raises(IikataError, match=r"none\.json: no such file"):
-        load("none.json", tmp_path)
 
 
 def test_native_without_a_chat_template_is_refused():

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from iikata.core.errors import IikataError
 from iikata.tokenize import disagreement, load_tokenizer
 from tokenizer_folders import byte_bpe, sp_nfkc
 
@@ -228,28 +227,3 @@ def test_vocabulary_of_an_older_format_is_converted(tmp_path, byte_bpe_folder):
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.ids("Mount Fuji です") == loaded(byte_bpe_folder).ids("Mount Fuji です")
     assert tokenizer.eos_id == 0
-
-
-@pytest.mark.parametrize(
-    ("files", "message"),
-    [
-        ({}, "there is no tokenizer here"),
-        ({"tokenizer.json": "{}"}, r"tokenizer\.json: the tokenizer cannot be read"),
-        ({"spiece.model": "not a model"}, r"spiece\.model: this is not a SentencePiece model"),
-        (
-            {"tokenizer_config.json": "{", "spiece.model": ""},
-            r"tokenizer_config\.json:1:1: not JSON",
-        ),
-    ],
-)
-def test_damaged_folder_is_refused_by_name(tmp_path, files, message):
-    for name, text in files.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    with pytest.raises(IikataError, match=message):
-        load_tokenizer(tmp_path)
-
-
-def test_tokenizer_without_an_end_token_is_refused(tmp_path, byte_bpe_folder):
-    folder = settle(shutil.copytree(byte_bpe_folder, tmp_path / "t"), eos_token="<|nowhere|>")
-    with pytest.raises(IikataError, match="not in the vocabulary, so no answer could ever end"):
-        load_tokenizer(folder)
