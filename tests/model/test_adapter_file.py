@@ -1,10 +1,9 @@
-"""Adapters on disk are peft's, and a file that is missing, torn or empty is named."""
+"""Adapters on disk are peft's; tests/faults/test_garbage_adapters.py tries what is none."""
 
 import json
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 import models
 import oracle
@@ -77,60 +76,10 @@ def test_an_adapter_saved_by_peft_itself_is_read(llama_folder, tmp_path):
         assert oracle.distance(logits(loaded, "arm"), oracle.logits(model, SAMPLE)) < 1e-5
 
 
-def test_a_missing_file_is_named(saved, tmp_path):
-    (saved / WEIGHTS).unlink()
-    with pytest.raises(IikataError, match=rf"{WEIGHTS}: no such file\. Copy"):
-        adapter_file.read(saved)
-    (saved / "adapter_model.bin").touch()
-    with pytest.raises(IikataError, match="pickle and is not loaded"):
-        adapter_file.read(saved)
-    (saved / CONFIG).unlink()
-    with pytest.raises(IikataError, match=f"{CONFIG}: no such file"):
-        adapter_file.read(saved)
-
-
-def test_an_empty_adapter_is_called_empty(saved):
-    save_file({}, saved / WEIGHTS)
-    with pytest.raises(IikataError, match="the adapter is empty"):
-        adapter_file.read(saved)
-
-
-@pytest.mark.parametrize("size", [0, 4, 100, -1])
-def test_a_truncated_file_is_called_truncated(saved, size):
-    content = (saved / WEIGHTS).read_bytes()
-    (saved / WEIGHTS).write_bytes(content[:size])
-    with pytest.raises(IikataError, match=f"{WEIGHTS}: truncated"):
-        adapter_file.read(saved)
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"r": 4}', "\udcff"])
-def test_a_file_that_is_no_configuration_is_named(saved, text):
-    (saved / CONFIG).write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(IikataError, match=f"{CONFIG}:.* Copy the file again"):
-        adapter_file.read(saved)
-
-
 @pytest.mark.parametrize(
-    "change", [{"r": None}, {"r": "four"}, {"lora_alpha": None}, {"target_modules": None}, {"lora_dropout": "x"}]
+    "change",
+    [{"a_flag_of_tomorrows_peft": True}, {"init_lora_weights": "mica"}, {"velora_config": {"scale": 1.0}}],
 )
-def test_a_setting_that_cannot_be_meant_is_refused(saved, change):
-    config = json.loads((saved / CONFIG).read_text())
-    (saved / CONFIG).write_text(json.dumps(config | change))
-    with pytest.raises(IikataError, match="not an adapter configuration"):
-        adapter_file.read(saved)
-
-
-OTHER_KINDS = [
-    {"use_rslora": True},
-    {"use_dora": True},
-    {"alpha_pattern": {"v_proj": 32}},
-    {"a_flag_of_tomorrows_peft": True},
-    {"init_lora_weights": "mica"},
-    {"velora_config": {"scale": 1.0}},
-]
-
-
-@pytest.mark.parametrize("change", OTHER_KINDS)
 def test_what_may_change_the_tensors_meaning_is_refused_by_name_though_peft_may_not_have_it_yet(saved, change):
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps(config | change))
