@@ -1,52 +1,46 @@
 """A stub of an OpenAI-compatible endpoint on this machine."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import loopback
 
 
-class Stub(HTTPServer):
-    """Replies what `says(first answer, second answer)` returns; an int is an HTTP status."""
+class Stub:
+    """Replies what `says(first answer, second answer)` returns; an int is an HTTP status. The longer answer wins."""
 
-    says: Callable[[str, str], str | int]
-    requests: list[dict]
+    def __init__(self) -> None:
+        self.says: Callable[[str, str], str | int] = longer
+        self.requests: list[dict] = []
+        self.address = ""
 
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}/v1"
+        return f"{self.address}/v1"
 
 
-class Handler(BaseHTTPRequestHandler):
-    server: Stub
-
-    def do_POST(self) -> None:
+class Handler(loopback.Handler):
+    def do_POST(self) -> None:  # noqa: N802 - the library's name
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.requests.append({"path": self.path, "key": self.headers["Authorization"], **body})
-        prompt = body["messages"][0]["content"]
-        first, second = (prompt.split(f"[Answer {n}]\n")[1].split("\n\n")[0] for n in (1, 2))
-        reply = self.server.says(first, second)
+        self.server.stub.requests.append({"path": self.path, "key": self.headers["Authorization"], **body})
+        reply = self.server.stub.says(*compared(body))
         self.send_response(reply if isinstance(reply, int) else 200)
         self.end_headers()
         self.wfile.write(json.dumps({"choices": [{"message": {"content": reply}}]}).encode())
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing."""
-
 
 @contextmanager
 def serving() -> Iterator[Stub]:
-    """Serve until the block ends; the longer answer wins."""
-    with Stub(("127.0.0.1", 0), Handler) as server:
-        server.requests = []
-        server.says = longer
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    """Serve until the block ends."""
+    stub = Stub()
+    with loopback.serving(Handler, stub) as stub.address:
+        yield stub
+
+
+def compared(body: dict) -> tuple[str, str]:
+    """Return the two answers that a request asks to be compared."""
+    first, second = (body["messages"][0]["content"].split(f"[Answer {n}]\n")[1].split("\n\n")[0] for n in (1, 2))
+    return first, second
 
 
 def longer(first: str, second: str) -> str:

@@ -3,12 +3,13 @@
 import hashlib
 import io
 import json
-import threading
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+import loopback
 
 COMMIT = "c" * 40
 LARGE = ".safetensors"
@@ -85,33 +86,20 @@ class Hub(Stub):
 JSON = {"Content-Type": "application/json"}
 
 
+class Handler(loopback.Handler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:  # noqa: N802 - the library's name
+        self.server.stub.answer(self, body=self.command == "GET")
+
+    do_HEAD = do_GET  # noqa: N815
+
+
 @contextmanager
 def served(stub: Stub) -> Iterator[Stub]:
-    """Serve `stub` on a free port while this lasts."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self) -> None:
-            stub.answer(self, body=True)
-
-        def do_HEAD(self) -> None:
-            stub.answer(self, body=False)
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    stub.url = f"http://127.0.0.1:{server.server_port}"
-    try:
+    """Serve `stub` while this lasts."""
+    with loopback.serving(Handler, stub) as stub.url:
         yield stub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def wheel(files: dict[str, bytes], name: str = "tiny_model", version: str = "1.0") -> bytes:

@@ -1,22 +1,22 @@
 """What the environment holds in secret reaches neither the terminal nor any file, whoever says it back."""
 
-import http.server
 import json
 import sys
-import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import loopback
 from iikata.cli import main
 from iikata.core.errors import IikataError
 from iikata.core.text import redact, safe_text
 from iikata.metrics import endpoint
 from iikata.metrics.endpoint import Endpoint
-from judge_stub import longer
+from judge_stub import compared, longer
 from tiny_experiment import values, write_files
 
 KEY = "sk-Sentinel+Judge/0123=="
@@ -117,15 +117,15 @@ def test_a_long_text_is_shown_at_once(secrets, text):
 # ---- an endpoint that says back what it was sent --------------------------------------------------------------------
 
 
-class Echo(http.server.BaseHTTPRequestHandler):
-    """Answers as its server's `way` has it, with the key that came."""
+class Echo(loopback.Handler):
+    """Answers as `way` has it, with the key that came."""
 
-    def do_POST(self):
+    def do_POST(self):  # noqa: N802 - the library's name
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.keys.append(self.headers["Authorization"])
-        self.server.way(self, self.headers["Authorization"], body)
+        self.server.stub.keys.append(self.headers["Authorization"])
+        self.server.stub.way(self, self.headers["Authorization"], body)
 
-    do_GET = do_POST  # noqa: N815 - the library's name
+    do_GET = do_POST  # noqa: N815
 
     def say(self, status, content, reason=None, **headers):
         self.send_response(status, reason)
@@ -135,21 +135,12 @@ class Echo(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format, *args):
-        """Say nothing."""
-
 
 @contextmanager
 def echo(way):
-    with http.server.HTTPServer(("127.0.0.1", 0), Echo) as server:
-        server.way, server.keys = way, []
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server, f"http://127.0.0.1:{server.server_port}/v1"
-        finally:
-            server.shutdown()
-            thread.join()
+    stub = SimpleNamespace(way=way, keys=[])
+    with loopback.serving(Echo, stub) as address:
+        yield stub, f"{address}/v1"
 
 
 def chat(text):
@@ -158,9 +149,7 @@ def chat(text):
 
 def judged(page, key, body):
     """Judge as a good server does, and say the key in the reply all the same."""
-    prompt = json.loads(body)["messages"][0]["content"]
-    first, second = (prompt.split(f"[Answer {n}]\n")[1].split("\n\n")[0] for n in (1, 2))
-    page.say(200, chat(f"You are {key}. {longer(first, second)}"))
+    page.say(200, chat(f"You are {key}. {longer(*compared(json.loads(body)))}"))
 
 
 WAYS = {
