@@ -75,34 +75,28 @@ def seconds_of(experiment, out: Path) -> float:
     return time.monotonic() - start
 
 
-def _changes(event: str, given: tuple, folder: Path) -> bool:
-    opened = event == "open" and isinstance(given[2], int) and given[2] & OPENED_TO_WRITE
-    return bool(opened or event in CHANGES) and str(given[0]).startswith(str(folder))
-
-
-def at_change(number: int, folder: Path, act: Callable[[], None]) -> Callable[[], None]:
-    """Return what, called in the child, lets it `act` just before its `number`-th change of a file in `folder`."""
+def at_changes(folder: Path, act: Callable[[int], object]) -> Callable[[], None]:
+    """Return what, called in the child, lets it `act` just before each change of a file in `folder`, by its number."""
     seen = 0
 
     def hear(event: str, given: tuple) -> None:
         nonlocal seen
-        if _changes(event, given, folder):
+        opened = event == "open" and isinstance(given[2], int) and given[2] & OPENED_TO_WRITE
+        if (opened or event in CHANGES) and str(given[0]).startswith(str(folder)):
             seen += 1
-            if seen == number:
-                act()
+            act(seen)
 
     return lambda: sys.addaudithook(hear)
+
+
+def at_change(number: int, folder: Path, act: Callable[[], None]) -> Callable[[], None]:
+    return at_changes(folder, lambda seen: act() if seen == number else None)
 
 
 def count_changes(experiment, out: Path) -> int:
     """Return how often an undisturbed run changes a file in its folder."""
     reader, writer = os.pipe()
-
-    def hear(event: str, given: tuple) -> None:
-        if _changes(event, given, out):
-            os.write(writer, b".")
-
-    assert Child(experiment, out, lambda: sys.addaudithook(hear)).wait() == 0
+    assert Child(experiment, out, at_changes(out, lambda number: os.write(writer, b"."))).wait() == 0
     os.close(writer)
     with os.fdopen(reader) as told:
         return len(told.read())
