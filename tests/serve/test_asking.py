@@ -144,6 +144,9 @@ def test_a_real_model_answers_the_same_after_a_question_that_was_left(tmp_path, 
         assert queue.put(question)
         assert waited(lambda: question.ended, 60)
         assert question.error is None
+        for key in {key for key, _, _ in said}:
+            lengths = [len(text) for row, text, _ in said if row == key]
+            assert lengths == sorted(lengths), "a text only grows"
         return {key: text for key, text, finish in said if finish}
 
     all_rows = answered()
