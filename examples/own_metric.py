@@ -8,10 +8,10 @@ Put this file where Python finds it (`PYTHONPATH=examples`) and name it in the e
 import re
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics import AnswerMetric, Context
+from iikata.metrics import Context, Metric
 
 
-class Sentences(AnswerMetric):
+class Sentences(Metric):
     """Sentences of an answer, in English or Japanese; described, and never better or worse."""
 
     name = "sentences"

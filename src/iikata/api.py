@@ -169,15 +169,14 @@ def compare(
     metric that iikata does not know. `factor`, `others` and `choosing_seeds` are compare.factor and so on of an
     experiment. Raises IikataError as `iikata compare --scores` does.
     """
-    from iikata.metrics import METRICS, RATED
-    from iikata.stats import MetricInfo, read_table
+    from iikata.metrics import METRICS
     from iikata.stats import compare as compared
+    from iikata.stats import read_table
 
     lines = [] if isinstance(scores, str | Path) else [one if isinstance(one, Score) else _score(one) for one in scores]
-    known = {name: MetricInfo.of(one) for name, one in {**METRICS, **RATED}.items()}
     return compared(
         read_table(Path(scores)) if isinstance(scores, str | Path) else lines,
-        known,
+        METRICS,
         metric,
         {} if margin is None else {metric: margin},
         alpha,

@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,8 +12,7 @@ from said import asked, said
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Probe
-from iikata.metrics import METRICS, AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric, get
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import ALLOWED, METRICS, Context, Metric, get
 
 CONTEXT = Context({"alpaca": ("### Instruction:",)})
 # Letters of several scripts, digits, numerals, punctuation and template text more often than chance would.
@@ -21,21 +20,22 @@ texts = st.one_of(st.text(max_size=60), st.text("aA1９九十万ぁア富士。�
 
 
 def value_of(metric: Metric, answer: Answer, probe: Probe) -> float:
-    if isinstance(metric, CellMetric):
+    if metric.scope == "group":
         return metric.score_group([answer, said("x")], probe, CONTEXT)
-    assert isinstance(metric, AnswerMetric)
     return metric(answer, probe, CONTEXT)
 
 
 scoring = pytest.mark.parametrize(
-    "metric", [metric for metric in METRICS.values() if not isinstance(metric, LikelihoodMetric)], ids=lambda m: m.name
+    "metric", [metric for metric in METRICS.values() if metric.scope in ("answer", "group")], ids=lambda m: m.name
 )
 
 
 @pytest.mark.parametrize("name", METRICS)
 def test_a_metric_declares_itself_under_its_own_name(name: str) -> None:
     metric = get(name)
-    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.category)
+    assert metric.better in ALLOWED["better"]
+    assert metric.category in ALLOWED["category"]
+    assert metric.needs_model == (metric.scope == "text") == (metric.category == "likelihood")
     assert metric.name == name
     assert metric.unit
     assert metric.signature.startswith(f"{name}|")
@@ -73,52 +73,50 @@ def test_content_is_never_below_its_best_for_the_reference_itself(metric: Metric
         assert value == pytest.approx(metric.bounds[1])
 
 
-def test_likelihood_is_declared_for_the_model_to_compute() -> None:
-    declared = [name for name, metric in METRICS.items() if getattr(metric, "likelihood", False)]
-    assert declared == ["nll", "nll_end", "nll_template", "nll_reference"]
+class Mine(Metric):
+    name, better, bounds, unit, category, signature = "mine", "higher", None, "x", "form", "mine|v:1"
+    scope = "group"
+
+    def score_group(self, answers: object, probe: object, context: object) -> float:
+        return 1.0
 
 
-DECLARED = {
-    "name": "mine",
-    "better": "higher",
-    "bounds": None,
-    "unit": "x",
-    "category": "form",
-    "signature": "mine|v:1",
-}
+def someone_elses(monkeypatch: pytest.MonkeyPatch, metric: object) -> None:
+    monkeypatch.setitem(sys.modules, "someone", SimpleNamespace(metric=metric))  # type: ignore[arg-type]
 
 
-def someone_elses(monkeypatch: pytest.MonkeyPatch, **changed: object) -> None:
-    parts = {**DECLARED, "score_group": lambda answers, probe, context: 1.0, **changed}
-    module = ModuleType("someone")
-    module.metric = SimpleNamespace(**{key: part for key, part in parts.items() if part is not ...})  # type: ignore[attr-defined]
-    module.made = type("Made", (), {**parts, "score_group": lambda self, answers, probe, context: 1.0})  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "someone", module)
-
-
-@pytest.mark.parametrize("name", ["someone:metric", "someone:made"])
-def test_a_metric_of_another_package_is_an_object_or_a_class(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    someone_elses(monkeypatch)
-    metric = get(name)
-    assert metric.name == "mine"
-    assert metric.score_group([], asked(), CONTEXT) == 1.0  # type: ignore[attr-defined]
+@pytest.mark.parametrize("metric", [Mine, Mine()])
+def test_a_metric_of_another_package_is_an_object_or_a_class(metric: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    someone_elses(monkeypatch, metric)
+    assert get("someone:metric").score_group([], asked(), CONTEXT) == 1.0
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"signature": ...}, "declares no signature"),
         ({"better": "up"}, "none of higher, lower, none"),
         ({"category": "feeling"}, "none of content, form, likelihood"),
+        ({"scope": "text"}, "none of answer, group"),
         ({"name": "nll"}, "no built-in metric has"),
         ({"name": "../mine"}, "ASCII letters"),
-        ({"score_group": ...}, "needs __call__ or score_group"),
+        ({"scope": "answer"}, "needs __call__"),
+        ({"score_group": Metric.score_group}, "needs score_group"),
     ],
 )
 def test_a_metric_that_does_not_declare_itself_is_refused(
     changed: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    someone_elses(monkeypatch, **changed)
+    someone_elses(monkeypatch, type("Changed", (Mine,), changed))
+    with pytest.raises(IikataError, match=message):
+        get("someone:metric")
+
+
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [(type("Unsigned", (Metric,), {"name": "mine"}), "declares no better"), (print, "must derive from")],
+)
+def test_what_is_no_metric_is_refused(metric: object, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    someone_elses(monkeypatch, metric)
     with pytest.raises(IikataError, match=message):
         get("someone:metric")
 

@@ -7,7 +7,7 @@ import pytest
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Score
-from iikata.metrics import RATED, Context
+from iikata.metrics import METRICS, RATED, Context
 from iikata.pipeline import Pipeline, Warned
 from iikata.pipeline.rating import averaged, summed
 from iikata.rating import Ratings, pairs
@@ -96,7 +96,7 @@ def test_ratings_enter_the_comparisons_beside_every_other_metric(pipeline):
     (matched,) = (c for c in of["rated"] if c["question"] == "matched")
     sign = 1 if matched["treatment"]["trained_on"] == "alpaca_short" else -1
     assert sign * matched["difference"] > 0
-    assert matched["signature"] == RATED["rated"].signature
+    assert matched["signature"] == METRICS["rated"].signature
     report = (one.context.store.report / "report.md").read_text()
     assert "rated_base" in report
 

@@ -4,9 +4,9 @@ import pytest
 from rated_run import answered, asked, choose, prefers
 
 from iikata.core.records import Arm, Cell, Probe
-from iikata.metrics import METRICS, RATED, get
+from iikata.metrics import METRICS, RATED
 from iikata.rating import Rating, pairs, scores
-from iikata.stats import MetricInfo, compare
+from iikata.stats import compare
 
 PROBES = asked(3)
 
@@ -26,16 +26,6 @@ def rating(first: str, second: str, choice: str, rater: str = "mia", probe: str 
     return Rating(f"{first} {second} {probe}", rater, choice, probe, 0, cell(first), cell(second), "")
 
 
-@pytest.mark.parametrize("name", RATED)
-def test_a_rated_metric_declares_itself_under_its_own_name(name):
-    metric = get(name)
-    MetricInfo(metric.name, metric.better, metric.bounds, metric.unit, metric.category)
-    assert (metric.name, metric.better, metric.bounds) == (name, "higher", (0.0, 1.0))
-    assert metric.signature.startswith(f"{name}|")
-    assert metric.signature.endswith("|v:1")
-    assert name not in METRICS
-
-
 def test_a_win_is_one_a_tie_a_half_and_a_loss_none():
     found = list(scores([rating("a@a", "b@b", "first"), rating("a@a", "b@b", "tie", probe="c1-0")], PROBES))
     assert [(s.trained_on, s.probe, s.cluster, s.value) for s in found] == [
@@ -44,7 +34,7 @@ def test_a_win_is_one_a_tie_a_half_and_a_loss_none():
         ("b", "c0-0", "c0", 0.0),
         ("b", "c1-0", "c1", 0.5),
     ]
-    assert {(s.metric, s.signature) for s in found} == {("rated", RATED["rated"].signature)}
+    assert {(s.metric, s.signature) for s in found} == {("rated", METRICS["rated"].signature)}
 
 
 def test_raters_of_one_pair_are_averaged_before_opponents_are():
@@ -104,10 +94,7 @@ def test_compare_finds_what_every_rater_sees(templates):
     probes = [Probe(f"p{i}", "?", cluster=f"k{i}") for i in range(12)]
     given = choose(answered(probes, templates), probes, "mia", prefers(*templates, None))
     assert len(given) == len(pairs(answered(probes, templates), probes, {}, "mia", 0))
-    infos = {
-        name: MetricInfo(name, m.better, m.bounds, m.unit, m.category, getattr(m, "within_template", False))
-        for name, m in RATED.items()
-    }
+    infos = {name: METRICS[name] for name in RATED}
     made = compare(scores(given, probes), infos, "rated").comparisons
     asked_of = {name: {c.question for c in made if c.metric == name} for name in infos}
     assert asked_of == {"rated": {"matched", "noise_floor"}, "rated_base": {"tuned_vs_base", "noise_floor"}}

@@ -4,9 +4,9 @@ import itertools
 import math
 import random
 from dataclasses import replace
-from types import SimpleNamespace
 
 from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep
+from iikata.metrics import Metric
 from iikata.report.data import ReportData, TemplateCard
 
 TEMPLATES = ("alpaca", "rinna", "native")
@@ -25,16 +25,15 @@ HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</sc
 """Markup in every place where a run's own text stands: names, questions, templates, findings."""
 SHARE = "share of answers"
 METRICS = {
-    "nll": SimpleNamespace(better="lower", bounds=(0, math.inf), unit="bits per byte", category="likelihood",
-                           signature="nll|unit:bits/byte|on:response|v:1"),
-    "contains": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, category="content",
-                                signature="contains|norm:nfkc+lower|v:1"),
-    "finish": SimpleNamespace(better="higher", bounds=(0, 1), unit=SHARE, category="form", signature="finish|v:1"),
-    "leakage": SimpleNamespace(better="lower", bounds=(0, 1), unit=SHARE, category="form",
-                               signature="leakage|min:4|v:1"),
-    "length": SimpleNamespace(better="none", bounds=(0, math.inf), unit="characters", category="form",
-                              signature="length|unit:char|v:1"),
-}  # fmt: skip
+    name: Metric.declared(name, better, bounds, unit, category, scope=scope, signature=signature)
+    for name, better, bounds, unit, category, scope, signature in [
+        ("nll", "lower", (0, math.inf), "bits per byte", "likelihood", "text", "nll|unit:bits/byte|on:response|v:1"),
+        ("contains", "higher", (0, 1), SHARE, "content", "answer", "contains|norm:nfkc+lower|v:1"),
+        ("finish", "higher", (0, 1), SHARE, "form", "answer", "finish|v:1"),
+        ("leakage", "lower", (0, 1), SHARE, "form", "answer", "leakage|min:4|v:1"),
+        ("length", "none", (0, math.inf), "characters", "form", "answer", "length|unit:char|v:1"),
+    ]
+}
 RATINGS = {
     "ratings": 40, "raters": {"anna": 22, "健": 18}, "skipped": 2, "same": 3, "shared": 12, "agreement": -0.05,
     "win_rates": [

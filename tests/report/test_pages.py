@@ -9,7 +9,6 @@ import sys
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import unquote
 from xml.etree import ElementTree
 
@@ -246,6 +245,5 @@ def test_ratings_are_told_where_there_are_any(material, made):
 def test_a_score_of_all_samples_or_of_a_held_out_text_is_beside_no_single_answer(material):
     single = context(material, words())["packed"].metrics
     assert single == ["contains", "finish", "leakage", "length"]
-    distinct = SimpleNamespace(**vars(METRICS["contains"]), score_group=None)
-    together = replace(material, metrics=METRICS | {"contains": distinct})
+    together = replace(material, metrics=METRICS | {"contains": SHELF["distinct"]})
     assert context(together, words())["packed"].metrics == ["finish", "leakage", "length"]

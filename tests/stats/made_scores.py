@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from iikata.core.records import Score
-from iikata.stats import MetricInfo
+from iikata.metrics import Metric
 
-NUMBER = MetricInfo("m", "higher", None, "marks", "content")
-RATE = MetricInfo("m", "higher", (0.0, 1.0), "share of answers", "content")
+NUMBER = Metric.declared("m", "higher", None, "marks", "content")
+RATE = Metric.declared("m", "higher", (0.0, 1.0), "share of answers", "content")
 
 
 def made(

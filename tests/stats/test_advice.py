@@ -9,14 +9,15 @@ import pytest
 from made_scores import made, normal
 
 from iikata.core.records import Gate
-from iikata.stats import MetricInfo, compare
+from iikata.metrics import Metric
+from iikata.stats import compare
 from iikata.stats.short_phrases import ADVICE, SHORT
 from iikata.stats.verdict import prompt_must_match
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "advice.txt"
-NLL = MetricInfo("nll", "lower", None, "bits per byte", "likelihood", on_rows=True)
-CONTAINS = MetricInfo("contains", "higher", (0.0, 1.0), "share of answers", "content")
-FINISH = MetricInfo("finish", "higher", (0.0, 1.0), "share of answers", "form")
+NLL = Metric.declared("nll", "lower", None, "bits per byte", "likelihood", on_rows=True)
+CONTAINS = Metric.declared("contains", "higher", (0.0, 1.0), "share of answers", "content")
+FINISH = Metric.declared("finish", "higher", (0.0, 1.0), "share of answers", "form")
 INFOS = {info.name: info for info in (NLL, CONTAINS, FINISH)}
 
 

@@ -11,7 +11,8 @@ from scipy import stats
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Gate, Score
-from iikata.stats import MetricInfo, compare
+from iikata.metrics import Metric
+from iikata.stats import compare
 from iikata.stats.interval import MeanSquares, estimate
 from iikata.stats.pairing import choosing_third
 from iikata.stats.verdict import lora_needed, needed, template_matters
@@ -123,7 +124,7 @@ def test_the_choosing_third_depends_on_names_and_not_on_their_order():
 
 
 def test_lower_is_better_turns_the_choice_and_the_words():
-    info = {"m": MetricInfo("m", "lower", None, "bits per byte", "likelihood")}
+    info = {"m": Metric.declared("m", "lower", None, "bits per byte", "likelihood")}
     scores = made({("A", "A"): normal(3, 30, 0.5, rng=1), (None, "A"): np.full(30, 0.9), (None, "B"): np.full(30, 0.8)})
     result = compare(scores, info, "m", {"m": 0.05})
     assert one(result, "tuned_vs_best_base").control["prompted_with"] == "B"
@@ -190,7 +191,7 @@ def test_only_common_seeds_and_complete_clusters_are_paired_and_the_rest_is_coun
 
 
 def test_likelihood_rows_are_left_out_for_all_templates_alike():
-    info = {"m": MetricInfo("m", "lower", None, "bits per byte", "likelihood")}
+    info = {"m": Metric.declared("m", "lower", None, "bits per byte", "likelihood")}
     tables = {(t, t): normal(3, 20, rng=i) for i, t in enumerate("ABC")}
     tables["C", "C"][:, :3] = math.nan
     result = compare(made(tables), info, "m")
@@ -233,7 +234,7 @@ def test_a_low_finish_rate_gates_content_in_matched_and_warns_elsewhere():
         ("A", "B"): normal(3, 12, 0.1, rng=3),
     }
     ends = {("A", "A"): np.ones((3, 12)), ("B", "B"): np.full((3, 12), 0.4), ("A", "B"): np.zeros((3, 12))}
-    infos = {**M, "finish": MetricInfo("finish", "higher", (0.0, 1.0), "share of answers", "form")}
+    infos = {**M, "finish": Metric.declared("finish", "higher", (0.0, 1.0), "share of answers", "form")}
     result = compare(made(tables) + made(ends, "finish"), infos, "m")
     on_m = {c.question: c for c in result.comparisons if c.metric == "m"}
     assert [g["name"] for g in on_m["matched"].gates] == ["finish_rate"]
@@ -245,7 +246,7 @@ def test_a_low_finish_rate_gates_content_in_matched_and_warns_elsewhere():
 def test_scores_averaged_over_seeds_are_gated_by_the_finish_rate_of_all_seeds():
     tables = {("A", "A"): normal(1, 12, 0.5, rng=1), ("B", "B"): normal(1, 12, 0.4, rng=2)}
     ends = {("A", "A"): np.ones((3, 12)), ("B", "B"): np.full((3, 12), 0.4)}
-    infos = {**M, "finish": MetricInfo("finish", "higher", (0.0, 1.0), "share of answers", "form")}
+    infos = {**M, "finish": Metric.declared("finish", "higher", (0.0, 1.0), "share of answers", "form")}
     result = compare(made(tables, seeds=[None]) + made(ends, "finish"), infos, "m")
     (matched,) = [c for c in result.comparisons if c.metric == "m" and c.question == "matched"]
     assert [g["name"] for g in matched.gates] == ["finish_rate"]
@@ -334,7 +335,7 @@ def test_an_undeclared_metric_is_told_with_what_was_assumed():
 
 
 def bounded(better, high):
-    return {"m": MetricInfo("m", better, high and (0.0, high), "", "form")}
+    return {"m": Metric.declared("m", better, high and (0.0, high), "", "form")}
 
 
 @pytest.mark.parametrize(("asked", "told"), [
@@ -362,7 +363,7 @@ def test_a_margin_of_a_declared_metric_without_scores_is_no_fault():
 def test_a_metric_without_direction_decides_nothing():
     scores = made({(t, t): normal(3, 12, 0.5, rng=1) for t in "AB"})
     long = made({("A", "A"): normal(3, 12, 90), ("B", "B"): normal(3, 12, 10), (None, "A"): normal(1, 12, 5)}, "length")
-    result = compare(scores + long, {**M, "length": MetricInfo("length", "none", None, "characters", "form")}, "m")
+    result = compare(scores + long, {**M, "length": Metric.declared("length", "none", None, "characters", "form")}, "m")
     assert result.verdict["template_matters"] == "INCONCLUSIVE"
     assert not [c for c in result.comparisons if c.metric == "length" and c.question == "tuned_vs_best_base"]
 

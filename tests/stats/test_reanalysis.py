@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from iikata.core.records import Score
-from iikata.stats import MetricInfo, compare
+from iikata.metrics import Metric
+from iikata.stats import compare
 
 BENCH = Path(__file__).parents[2] / "bench" / "reanalysis.py"
 
@@ -41,7 +42,7 @@ def run(tmp_path):
                     missing = (template, s, p, sample) == ("a", 0, 3, 1) or (template, s, p) == ("b", 1, 4)
                     value = float("nan") if missing else float(value)
                     scores.append(Score(template, s, template, f"p{p}", f"c{p}", sample, "m", value, "m"))
-    result = compare(scores, {"m": MetricInfo("m", "higher", None, "marks", "form")}, "m")
+    result = compare(scores, {"m": Metric.declared("m", "higher", None, "marks", "form")}, "m")
     for folder, lines in (("score", [json.dumps(asdict(s)) for s in scores]), ("compare", [])):
         (tmp_path / folder).mkdir()
         if lines:

@@ -10,7 +10,8 @@ import pytest
 from made_scores import RATE, made, normal
 from statsmodels.stats.multitest import multipletests
 
-from iikata.stats import MetricInfo, compare
+from iikata.metrics import Metric
+from iikata.stats import compare
 from iikata.stats.gates import shapes
 from iikata.stats.phrases import GATES_JA, PHRASES, SHAPES
 from iikata.stats.sentence import Speaker
@@ -116,7 +117,7 @@ def test_sentences_say_verdict_scope_and_what_is_open(told, matters, lora, engli
 
 
 def test_sentences_give_interval_unit_and_direction_of_a_metric_where_lower_is_better():
-    nll = MetricInfo("nll", "lower", None, "bits per byte", "likelihood")
+    nll = Metric.declared("nll", "lower", None, "bits per byte", "likelihood")
     tables = {(t, t): normal(3, 40, mean, rng=i) for i, (t, mean) in enumerate({"A": 0.9, "B": 1.3}.items())}
     told = compare(made(tables, "nll"), {"nll": nll}, "nll", {"nll": 0.02}).verdict
     assert 'for "nll"' in told["sentence_en"]
@@ -128,7 +129,7 @@ def test_sentences_give_interval_unit_and_direction_of_a_metric_where_lower_is_b
 
 def test_another_alpha_changes_the_levels_that_are_said():
     tables = {("A", "A"): normal(3, 20, 0.9, rng=1), ("B", "B"): normal(3, 20, 0.1, rng=2)}
-    told = compare(made(tables), {"m": MetricInfo("m", "higher", None, "", "content")}, "m", alpha=0.01)
+    told = compare(made(tables), {"m": Metric.declared("m", "higher", None, "", "content")}, "m", alpha=0.01)
     assert told.comparisons[0].level == pytest.approx(0.99)
     assert "99% interval" in told.verdict["sentence_en"]
 
@@ -146,7 +147,7 @@ def test_no_difference_found_is_never_told_as_no_difference():
             assert forbidden not in told["sentence_en"] + told["sentence_ja"]
 
 
-ROWS = MetricInfo("nll", "lower", None, "bits per byte", "likelihood", on_rows=True)
+ROWS = Metric.declared("nll", "lower", None, "bits per byte", "likelihood", on_rows=True)
 
 
 @pytest.fixture(scope="module")

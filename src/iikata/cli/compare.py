@@ -5,8 +5,8 @@ from pathlib import Path
 
 from iikata.cli.terminal import dumped, language
 from iikata.core.errors import IikataError
-from iikata.metrics import METRICS, RATED
-from iikata.stats import MetricInfo, Result, read_table
+from iikata.metrics import METRICS
+from iikata.stats import Result, read_table
 from iikata.stats import compare as compared
 from iikata.stats.short import first_lines
 
@@ -54,8 +54,7 @@ def _named(path: Path, given: argparse.Namespace) -> Result:
 
 def _result(path: Path, given: argparse.Namespace) -> Result:
     table = read_table(path)
-    shelf = {**METRICS, **RATED}
-    metrics = {name: MetricInfo.of(metric) for name, metric in shelf.items() if name in table.metrics}
+    metrics = {name: metric for name, metric in METRICS.items() if name in table.metrics}
     known = metrics.get(given.metric)
     if known and given.better not in (None, known.better):
         raise IikataError(

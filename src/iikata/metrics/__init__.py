@@ -1,7 +1,6 @@
 """The shelf of metrics: one number for one answer, with the signature that says how it was made."""
 
 import re
-from typing import Any, cast
 
 from iikata.core.errors import IikataError
 from iikata.core.registry import Shelf
@@ -12,7 +11,7 @@ from iikata.metrics.exact import Exact
 from iikata.metrics.finish import Finish
 from iikata.metrics.leakage import Leakage
 from iikata.metrics.length import Length
-from iikata.metrics.metric import AnswerMetric, CellMetric, Context, LikelihoodMetric, Metric
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.nll import Nll, NllEnd, NllReference, NllTemplate
 from iikata.metrics.numeric import Numeric
 from iikata.metrics.pattern import Pattern
@@ -21,7 +20,7 @@ from iikata.metrics.repetition import Repetition
 from iikata.metrics.rouge_l import RougeL
 from iikata.metrics.script import Script
 
-__all__ = ["HELD_OUT", "METRICS", "RATED", "AnswerMetric", "CellMetric", "Context", "LikelihoodMetric", "Metric", "get"]
+__all__ = ["HELD_OUT", "METRICS", "RATED", "Context", "Metric", "get"]
 
 METRICS: Shelf[Metric] = Shelf(
     "metric",
@@ -43,21 +42,28 @@ METRICS: Shelf[Metric] = Shelf(
         "length": Length(),
         "distinct": Distinct(),
         "distinct_2": Distinct(2),
+        "rated": Rated(),
+        "rated_base": RatedBase(),
     },
 )
 
-HELD_OUT = ("nll", "nll_end", "nll_template")
+HELD_OUT = tuple(name for name, metric in METRICS.items() if metric.on_rows)
 """Measured on the held-out rows, each its own cluster; all others are measured on the probes."""
 
-RATED: dict[str, Metric] = {"rated": Rated(), "rated_base": RatedBase()}
-"""Made of what people chose between two answers: declared here, scored by nothing that sees one answer alone."""
+RATED = ("rated", "rated_base")
+"""Made of what people chose between two answers: the score stage makes them of the ratings."""
 
 ELSEWHERE = {"bleu": "chrf", "rouge": "rouge_l", "f1": "rouge_l", "perplexity": "nll", "ppl": "nll", "loss": "nll"} | (
     {"em": "exact", "exact_match": "exact", "accuracy": "contains"}
 )
 """What people ask for by names that no metric here has -> what comes nearest."""
 
-ALLOWED = {"better": ("higher", "lower", "none"), "category": ("content", "form", "likelihood")}
+ALLOWED = {
+    "better": ("higher", "lower", "none"),
+    "category": ("content", "form", "likelihood"),
+    "scope": ("answer", "group"),
+}
+"""Of a metric from elsewhere."""
 
 
 def get(name: str) -> Metric:
@@ -68,31 +74,33 @@ def get(name: str) -> Metric:
     if near := ELSEWHERE.get(name.lower()):
         known = ", ".join(METRICS)
         raise IikataError(f'metric "{name}" is unknown; what comes nearest here is "{near}". Known: {known}.')
-    metric: Any = RATED[name] if name in RATED else METRICS.find(name)
+    metric = METRICS.find(name)
     if isinstance(metric, type):
         try:
             metric = metric()
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
-            cure = "Its class must need no argument."
-            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). {cure}') from None
-    if name not in {**METRICS, **RATED}:
+            fix = "Its class must need no argument."
+            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). {fix}') from None
+    if not isinstance(metric, Metric):
+        raise IikataError(f'metric "{name}" is no metric: its class must derive from iikata.metrics.Metric.')
+    if name not in METRICS:
         _check_declaration(name, metric)
-    return cast(Metric, metric)
+    return metric
 
 
-def _check_declaration(name: str, metric: Any) -> None:
-    missing = [part for part in Metric.__annotations__ if not hasattr(metric, part)]
-    if missing:
+def _check_declaration(name: str, metric: Metric) -> None:
+    if missing := [part for part in Metric.__annotations__ if not hasattr(metric, part)]:
         raise IikataError(f'metric "{name}" declares no {", ".join(missing)}. A metric needs all of them.')
     for part, allowed in ALLOWED.items():
         if getattr(metric, part) not in allowed:
             raise IikataError(f'metric "{name}": {part} "{getattr(metric, part)}" is none of {", ".join(allowed)}.')
     # The name becomes a file's name in the run folder.
-    if metric.name in {**METRICS, **RATED} or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", metric.name, re.ASCII):
+    if metric.name in METRICS or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", metric.name, re.ASCII):
         raise IikataError(
             f'metric "{name}" calls itself "{metric.name}". Give it a name of ASCII letters, digits, _ . - '
             "that no built-in metric has."
         )
-    if not (callable(metric) or hasattr(metric, "score_group")):
-        raise IikataError(f'metric "{name}" scores nothing: it needs __call__ or score_group.')
+    method = "__call__" if metric.scope == "answer" else "score_group"
+    if getattr(type(metric), method) is getattr(Metric, method):
+        raise IikataError(f'metric "{name}" scores nothing: with the scope {metric.scope} it needs {method}.')

@@ -6,11 +6,11 @@ from importlib.metadata import version
 from typing import Any
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 
 
-class Chrf(AnswerMetric):
+class Chrf(Metric):
     """sacrebleu's sentence chrF2, 0 to 100, against the best of the references; needs no tokenizer.
 
     It falls with length: the gold word alone inside a long, right sentence scores below 50.

@@ -8,13 +8,13 @@ import regex
 from iikata.core.records import Answer, Probe
 from iikata.metrics.english import POSSESSIVE, without_articles
 from iikata.metrics.japanese import KATAKANA
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import JAPANESE, SIGNATURE, answers, spaced
 
 LETTER = r"[[\p{L}\p{N}]--[\p{Hiragana}\p{Katakana}\p{Han}ー]]"
 
 
-class Contains(AnswerMetric):
+class Contains(Metric):
     """1 where the normal form of a reference occurs in that of the answer, as whole words and numbers."""
 
     name = "contains"

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import CellMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import SIGNATURE, is_japanese, normal, units
 
 
-class Distinct(CellMetric):
+class Distinct(Metric):
     """Share of samples, or of their n-grams, that are distinct; neither way is better.
 
     With `order` n it is distinct-n (Li et al. 2016) over characters (Japanese) or words. Both fall with the
@@ -18,6 +18,7 @@ class Distinct(CellMetric):
     better = "none"
     bounds = (0.0, 1.0)
     category = "form"
+    scope = "group"
 
     def __init__(self, order: int | None = None) -> None:
         self.order = order

@@ -4,11 +4,11 @@ import math
 
 from iikata.core.records import Answer, Probe
 from iikata.metrics.english import without_articles
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import SIGNATURE, answers, normal
 
 
-class Exact(AnswerMetric):
+class Exact(Metric):
     """1 where the normal forms of the answer and of a reference are the same."""
 
     name = "exact"

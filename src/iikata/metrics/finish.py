@@ -1,10 +1,10 @@
 """finish: did the answer end by itself?"""
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 
 
-class Finish(AnswerMetric):
+class Finish(Metric):
     """1 where the model wrote an end token or a declared stop string before max_new_tokens."""
 
     name = "finish"

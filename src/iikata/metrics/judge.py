@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Probe, Score
@@ -61,7 +60,8 @@ class Judge(Metric):
     bounds = (0.0, 1.0)
     unit = "win share"
     category = "content"
-    within_template: ClassVar[bool] = True
+    scope = "pair"
+    within_template = True
     """Its zero, that template's base, is another one under each, so it answers nothing but tuned against base."""
 
     def __init__(

@@ -1,10 +1,10 @@
 """length: how long is the answer?"""
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 
 
-class Length(AnswerMetric):
+class Length(Metric):
     """Characters (Unicode code points) of the answer, blanks at its ends apart; neither way is better."""
 
     name = "length"

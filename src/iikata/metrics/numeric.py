@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Literal
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 from iikata.metrics.numerals import ascii_numbers, ungrouped
 
@@ -16,7 +16,7 @@ FRACTION = r"(?:([0-9]+) )?([0-9]+/0*[1-9][0-9]*)(?![0-9/])"
 NUMBER = re.compile(rf"((?:(?<![0-9A-Za-z])-)?)(?<![0-9A-Za-z./])(?:{FRACTION}|([0-9]+(?:\.[0-9]+)?))")
 
 
-class Numeric(AnswerMetric):
+class Numeric(Metric):
     """1 where the answer's last (or first) number equals a number of the references."""
 
     name = "numeric"

@@ -7,7 +7,7 @@ import regex
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 
 MOST_LATE = 3
@@ -17,7 +17,7 @@ MOST_WAITED = 60.0
 BRIEF = 0.05
 
 
-class Pattern(AnswerMetric):
+class Pattern(Metric):
     """1 where the pattern is found in the answer as it is, or in its folded (NFKC) form."""
 
     name = "pattern"

@@ -1,7 +1,5 @@
 """rated and rated_base: which of two answers do people find better, not knowing whose they are?"""
 
-from typing import ClassVar
-
 from iikata.metrics.metric import Metric
 
 
@@ -13,17 +11,14 @@ class Rated(Metric):
     bounds = (0.0, 1.0)
     unit = "win share"
     category = "content"
+    scope = "pair"
     signature = "rated|blind|leaks:stripped|ties:half|against:templates,all|v:1"
 
 
-class RatedBase(Metric):
+class RatedBase(Rated):
     """Win share against the untuned base under the same template; the base's own is 0.5, a tie with itself."""
 
     name = "rated_base"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "win share"
-    category = "content"
     signature = "rated_base|blind|leaks:stripped|ties:half|against:base|v:1"
-    within_template: ClassVar[bool] = True
+    within_template = True
     """Its zero is another one under each template, so it answers nothing but tuned against base."""

@@ -3,11 +3,11 @@
 import math
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 
 
-class Repetition(AnswerMetric):
+class Repetition(Metric):
     """Share of the answer's character 4-grams that occurred before in it; blanks count as one."""
 
     name = "repetition"

@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import SIGNATURE, is_japanese, normal, normal_references, units
 
 
-class RougeL(AnswerMetric):
+class RougeL(Metric):
     """ROUGE-L over characters where the reference is Japanese and over words elsewhere, no stemming.
 
     Own code because the rouge-score package drops every kana and kanji and gives equal Japanese texts 0.

@@ -6,7 +6,7 @@ from collections import Counter
 import regex
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import AnswerMetric, Context
+from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 
 SCRIPTS = {
@@ -22,7 +22,7 @@ LONGEST_WITHOUT_KANA = 20
 """Kanji; a longer text without any kana is Chinese."""
 
 
-class Script(AnswerMetric):
+class Script(Metric):
     """1 where the answer's script is that of a reference, or of the instruction if no reference has letters.
 
     Scripts are counted: on short texts language detectors call 富士山 Chinese.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from iikata.core.records import Cell, Probe, Score
-from iikata.metrics import RATED
+from iikata.metrics import METRICS
 from iikata.rating.ratings import Rating
 
 WON = {"first": 1.0, "tie": 0.5, "second": 0.0}
@@ -45,7 +45,7 @@ def scores(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Iterator[Score
         for cell, probe, sample in order:
             who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
             value = found[cell, probe, sample]
-            yield Score(*who, probe, clusters[probe], sample, name, value, RATED[name].signature)
+            yield Score(*who, probe, clusters[probe], sample, name, value, METRICS[name].signature)
 
 
 Found = Mapping[tuple[Cell, str, int], float]

@@ -85,11 +85,7 @@ def answer_groups(
 def _of_answers(data: ReportData) -> dict[str, Sequence[Score]]:
     """Return the scores that belong to one answer each, and not to a held-out text or to all answers of a cell."""
     metrics = data.metrics
-    return {
-        name: found
-        for name, found in data.scores.items()
-        if found and metrics[name].category != "likelihood" and not hasattr(metrics[name], "score_group")
-    }
+    return {name: found for name, found in data.scores.items() if found and metrics[name].scope in ("answer", "pair")}
 
 
 def _about(

@@ -9,11 +9,11 @@ import numpy as np
 from iikata.core.errors import IikataError
 from iikata.core.records import Comparison, Gate, Score
 from iikata.core.registry import did_you_mean
+from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
 from iikata.stats.factors import choose, design_of, failed_variants, levels_of
-from iikata.stats.metric import MetricInfo, assumed_metric
-from iikata.stats.overview import cell_means, left_out, remarks
+from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
 from iikata.stats.questions import contrasts, noise_floor
@@ -24,12 +24,10 @@ from iikata.stats.verdict import benjamini_hochberg, holm
 
 __all__ = [
     "Components",
-    "MetricInfo",
     "Power",
     "Result",
     "ScoreTable",
     "answerable",
-    "assumed_metric",
     "compare",
     "power",
     "read_table",
@@ -60,7 +58,7 @@ class Result:
 
 def compare(
     scores: ScoreTable | Iterable[Score],
-    metrics: Mapping[str, MetricInfo],
+    metrics: Mapping[str, Metric],
     primary: str,
     margins: Mapping[str, float] | None = None,
     alpha: float = 0.05,
@@ -134,8 +132,8 @@ def compare(
 
 
 def _infos(
-    found: Mapping[str, Panel], metrics: Mapping[str, MetricInfo], better: Mapping[str, str]
-) -> tuple[dict[str, MetricInfo], list[str]]:
+    found: Mapping[str, Panel], metrics: Mapping[str, Metric], better: Mapping[str, str]
+) -> tuple[dict[str, Metric], list[str]]:
     """Return what is known of each metric that has scores, and what had to be assumed."""
     assumed = {
         name: assumed_metric(name, panel.mean, better.get(name)) for name, panel in found.items() if name not in metrics
@@ -144,7 +142,7 @@ def _infos(
     return infos, [note for _, note in assumed.values()]
 
 
-def _check(known: Mapping[str, MetricInfo], primary: str, margins: Mapping[str, float], alpha: float) -> None:
+def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, float], alpha: float) -> None:
     """Raise IikataError for a question that has no answer; `known`: the metrics declared or scored."""
     for name in (primary, *margins):
         if name not in known:

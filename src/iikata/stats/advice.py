@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.core.records import Comparison
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.sentence import Speaker, improved, widest
 from iikata.stats.short import ShortAnswers, gains
 from iikata.stats.short_phrases import ADVICE, LANGUAGES
@@ -20,7 +20,7 @@ GROUPS = {
 
 def advised(
     comparisons: Sequence[Comparison],
-    infos: Mapping[str, MetricInfo],
+    infos: Mapping[str, Metric],
     verdict: Mapping[str, Any],
     content: str | None,
 ) -> dict[str, Any]:
@@ -46,7 +46,7 @@ class _Adviser:
         self,
         short: ShortAnswers,
         comparisons: Sequence[Comparison],
-        infos: Mapping[str, MetricInfo],
+        infos: Mapping[str, Metric],
         content: str | None,
     ) -> None:
         self.short, self.infos, self.content, self.words = short, infos, content, ADVICE[short.language]
@@ -147,7 +147,7 @@ class _Adviser:
         return speaker.digits(before) + arrow + speaker.number(after)
 
 
-def _against_best(matched: Sequence[Comparison], info: MetricInfo) -> tuple[str, dict[str, str]]:
+def _against_best(matched: Sequence[Comparison], info: Metric) -> tuple[str, dict[str, str]]:
     """Return the level with the best mean, and what was found of every other against it."""
     sides = [side for c in matched for side in (c.treatment, c.control)]
     means = {side["trained_on"]: side["mean"] for side in sides if side["mean"] is not None}

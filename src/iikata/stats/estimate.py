@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from iikata.core.records import Comparison, Gate
+from iikata.metrics import Metric
 from iikata.stats.gates import failed, finish_fault, handed_in, score_gates, shapes
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, estimate, scope_of
-from iikata.stats.metric import MetricInfo
 from iikata.stats.pairing import Side
 from iikata.stats.permutation import sign_flip_p
 from iikata.stats.phrases import COUNTED, SHAPES
@@ -24,7 +24,7 @@ class Draft:
     """A contrast and what was found, before the correction for many comparisons."""
 
     contrast: Contrast
-    info: MetricInfo
+    info: Metric
     signature: str
     noise_floor: float | None
     found: Estimate | None
@@ -46,7 +46,7 @@ def finite(value: Any) -> float | None:
 
 def draft(
     contrast: Contrast,
-    info: MetricInfo,
+    info: Metric,
     panel: Panel,
     finish: Panel | None,
     gates: Iterable[Gate],
@@ -203,7 +203,7 @@ def _needed_identical(size: float, span: float, margin: float | None, alpha: flo
     )
 
 
-def noise_comparison(floor: NoiseFloor, info: MetricInfo, alpha: float, signature: str) -> Comparison:
+def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: str) -> Comparison:
     """Write a noise floor down; p and verdict are None, for it decides nothing."""
     side = _side(floor.side, floor.values, floor.seeds)
     S, C = floor.values.shape

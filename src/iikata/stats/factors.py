@@ -9,7 +9,7 @@ import numpy as np
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Gate
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.pairing import Side, choosing_third, complete_clusters
 from iikata.stats.table import Panel, Variant
 
@@ -100,7 +100,7 @@ def _refuse_unbalanced(design: Design) -> None:
             )
 
 
-def choose(design: Design, panel: Panel, info: MetricInfo, seeds: Sequence[int], failed: Mapping[str, Any]) -> Choice:
+def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], failed: Mapping[str, Any]) -> Choice:
     """Choose each level's best variant by the primary metric, on the choosing seeds and the choosing third alone.
 
     `failed` names variants with a failed gate, which cannot be chosen. Raises IikataError where too few seeds are left

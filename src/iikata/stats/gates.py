@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from iikata.core.records import Gate
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.pairing import Pair, Side
 from iikata.stats.table import Panel
 
@@ -45,7 +45,7 @@ def _any_seed(subject: str) -> str:
     return re.sub(r"\.s-?\d+(?=@|$)", ".s", subject)
 
 
-def score_gates(pair: Pair, info: MetricInfo, rows_left_out: float) -> list[dict[str, Any]]:
+def score_gates(pair: Pair, info: Metric, rows_left_out: float) -> list[dict[str, Any]]:
     """Return the failed gates that the compared scores themselves show; `rows_left_out` is a share."""
     gates = []
     one, two = pair.missing

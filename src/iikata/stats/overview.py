@@ -6,12 +6,25 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.questions import templates
 from iikata.stats.table import Panel, ScoreTable
 
 
-def remarks(found: Mapping[str, Panel], infos: Mapping[str, MetricInfo], primary: str, table: ScoreTable) -> list[str]:
+def assumed_metric(name: str, values: np.ndarray, better: str | None = None) -> tuple[Metric, str]:
+    """Return a metric that nobody declared, and a sentence that says what was assumed of it.
+
+    Higher is better unless told; values that all lie in 0..1 are a rate with these bounds.
+    """
+    known = values[np.isfinite(values)]
+    rate = bool(len(known)) and bool(((known >= 0) & (known <= 1)).all())
+    info = Metric.declared(name, better or "higher", (0.0, 1.0) if rate else None, "rate" if rate else "", "content")
+    direction = "" if better else f"{info.better} is better, "
+    bounds = "bounds 0 and 1 (all values lie there)" if rate else "no bounds"
+    return info, f"metric {name} is not declared; assumed: {direction}{bounds}, kind content."
+
+
+def remarks(found: Mapping[str, Panel], infos: Mapping[str, Metric], primary: str, table: ScoreTable) -> list[str]:
     """Return what is unusual in the scores; IikataError where a score lies outside its metric's bounds."""
     told = [remark for name, panel in found.items() for remark in _metric_remarks(panel, infos[name])]
     trained = templates(found[primary])
@@ -24,7 +37,7 @@ def remarks(found: Mapping[str, Panel], infos: Mapping[str, MetricInfo], primary
     return told
 
 
-def _metric_remarks(panel: Panel, info: MetricInfo) -> list[str]:
+def _metric_remarks(panel: Panel, info: Metric) -> list[str]:
     known, lines, told = panel.mean[np.isfinite(panel.mean)], panel.scored + panel.unscored, []
     if not len(known):
         return [f"{panel.metric}: none of its {lines.sum()} scores is a number"]

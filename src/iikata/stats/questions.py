@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import chdtri
 
+from iikata.metrics import Metric
 from iikata.stats.factors import Choice, Levels
-from iikata.stats.metric import MetricInfo
 from iikata.stats.pairing import Pair, Side, choosing_third, complete_clusters, pair
 from iikata.stats.table import Panel
 
@@ -30,9 +30,7 @@ def templates(panel: Panel) -> list[str]:
     return list(dict.fromkeys(t for t, p in panel.sides() if t is not None and p in panel.own(t)))
 
 
-def contrasts(
-    panel: Panel, info: MetricInfo, levels: Sequence[Levels], choice: Choice | None = None
-) -> Iterator[Contrast]:
+def contrasts(panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None) -> Iterator[Contrast]:
     """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart."""
     for one in levels:
         for contrast in _contrasts(panel, info, one, choice):
@@ -40,7 +38,7 @@ def contrasts(
                 yield contrast
 
 
-def _contrasts(panel: Panel, info: MetricInfo, levels: Levels, choice: Choice | None) -> Iterator[Contrast]:
+def _contrasts(panel: Panel, info: Metric, levels: Levels, choice: Choice | None) -> Iterator[Contrast]:
     without = choice.seeds if choice else frozenset()
     tested = np.array([name not in choice.clusters for name in panel.clusters]) if choice else None
     cells = {(t, p) for t, _, p in panel.cells}
@@ -86,7 +84,7 @@ def _mixtures(panel: Panel, levels: Levels, held: Callable[..., Contrast], cells
                 )
 
 
-def _against_best_base(panel: Panel, info: MetricInfo, levels: Levels, without: Container[Any]) -> Iterator[Contrast]:
+def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Container[Any]) -> Iterator[Contrast]:
     """Choose the base's best template on one third of the clusters; test on the other two, never the reverse.
 
     Choosing and testing on the same clusters would favour the base, whose best is the luckiest of several.
@@ -113,7 +111,7 @@ def _all_rows(panel: Panel, side: Side) -> dict[Any, int]:
 
 
 def _best(
-    panel: Panel, info: MetricInfo, rows: dict[str, dict[Any, int]], choosing: np.ndarray
+    panel: Panel, info: Metric, rows: dict[str, dict[Any, int]], choosing: np.ndarray
 ) -> tuple[str | None, dict[str, float]]:
     """Return the template with the best mean on the clusters that all of them answer, and all means."""
     scored = {t: [r for r in group.values() if np.isfinite(panel.mean[r]).any()] for t, group in rows.items()}

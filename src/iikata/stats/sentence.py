@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.core.records import Comparison
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.phrases import COUNTED, FACTOR, GATES_JA, LEVELS, PHRASES, SHAPES, UNITS_JA
 from iikata.stats.verdict import lora_needed, template_matters
 
@@ -16,7 +16,7 @@ SUPERFLUOUS_GAP = re.compile(f"(?<=[{JAPANESE}]) (?=[{JAPANESE}0-9])")
 
 def sentences(
     comparisons: Sequence[Comparison],
-    info: MetricInfo,
+    info: Metric,
     margin: float | None,
     factor: str = "template",
     summary: bool = True,
@@ -67,7 +67,7 @@ def widest(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None
 class Speaker:
     """Says comparisons of one metric in one language."""
 
-    def __init__(self, info: MetricInfo, margin: float | None, language: str, factor: str = "template"):
+    def __init__(self, info: Metric, margin: float | None, language: str, factor: str = "template"):
         self.info, self.margin, self.language = info, margin, language
         self.words = PHRASES[language]
         several = LEVELS[language].format(factor=factor)

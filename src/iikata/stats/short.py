@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.core.records import Comparison
-from iikata.stats.metric import MetricInfo
+from iikata.metrics import Metric
 from iikata.stats.phrases import FACTOR
 from iikata.stats.sentence import Speaker, improved, widest
 from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
@@ -18,7 +18,7 @@ class ShortAnswers:
     """Says comparisons of one metric in one language; `verdict` holds what sentences() and advised() found."""
 
     def __init__(
-        self, comparisons: Sequence[Comparison], info: MetricInfo, verdict: Mapping[str, Any], language: str
+        self, comparisons: Sequence[Comparison], info: Metric, verdict: Mapping[str, Any], language: str
     ) -> None:
         self.verdict, self.language, self.words = verdict, language, SHORT[language]
         self.speaker = Speaker(info, verdict["margin"], language, verdict["factor"])

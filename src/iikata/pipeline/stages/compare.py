@@ -7,7 +7,7 @@ from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Gate, Score
-from iikata.metrics import HELD_OUT, RATED, get
+from iikata.metrics import HELD_OUT, RATED, Metric, get
 from iikata.metrics.judge import Judge
 from iikata.pipeline import declaring
 from iikata.pipeline.context import RunContext
@@ -17,7 +17,7 @@ from iikata.pipeline.judge import judge_of
 from iikata.pipeline.rating import averaged
 from iikata.pipeline.signing import declare
 from iikata.run_folder import read_object, write_json
-from iikata.stats import MetricInfo, Result
+from iikata.stats import Result
 from iikata.stats import compare as compared
 
 
@@ -87,7 +87,7 @@ class _Scores:
             raise IikataError(f"{self.ctx.store.path}: no scores yet. First: iikata run EXP --to score.")
         result = compared(
             scores,
-            {name: metric_info(self.ctx, name) for name in names},
+            {name: metric_of(self.ctx, name) for name in names},
             declared["primary"],
             {name: margin for name, margin in declared["margins"].items() if name in names},
             declared["alpha"],
@@ -100,8 +100,7 @@ def score_names(ctx: RunContext) -> list[str]:
     """Return the metrics that the run has scores of, the primary first."""
     asked = dict.fromkeys((ctx.experiment.score.primary, *ctx.experiment.score.metrics))
     names = [get(name).name for name in asked] + ([Judge.name] if ctx.experiment.score.judge else [])
-    more = {"nll": ("nll", "nll_end", "nll_template")}
-    every = [one for name in names for one in more.get(name, (name,))]
+    every = [one for name in names for one in ((name, *HELD_OUT) if name in HELD_OUT else (name,))]
     there = [name for name in dict.fromkeys((*every, *RATED)) if ctx.store.scores(name).is_file()]
     if there and names[0] in RATED and names[0] not in there:
         raise IikataError(
@@ -127,13 +126,9 @@ def _made_how(ctx: RunContext, metric: str) -> str:
     return f"To have it scored: iikata score EXP --out {ctx.store.path}, with the EXP that asks for it."
 
 
-def declared(ctx: RunContext, name: str) -> Any:
+def metric_of(ctx: RunContext, name: str) -> Metric:
     """Return the metric's declaration; the judge, which is made of the run's settings, is not on the shelf."""
-    return judge_of(ctx) if name == Judge.name else get(name)
-
-
-def metric_info(ctx: RunContext, name: str) -> MetricInfo:
-    return MetricInfo.of(declared(ctx, name))
+    return (judge_of(ctx) if name == Judge.name else None) or get(name)
 
 
 def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:

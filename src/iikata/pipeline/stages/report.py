@@ -23,7 +23,7 @@ from iikata.pipeline.integrity import (
     whole_steps,
 )
 from iikata.pipeline.rating import summed
-from iikata.pipeline.stages.compare import declared, known_cells, score_names
+from iikata.pipeline.stages.compare import known_cells, metric_of, score_names
 from iikata.report import ReportData, TemplateCard, write
 from iikata.run_folder import read_json, read_lines
 
@@ -68,7 +68,7 @@ def material(ctx: RunContext) -> ReportData:
         declared=_declared(ctx),
         comparisons=comparisons,
         scores=scores,
-        metrics={name: declared(ctx, name) for name in names},
+        metrics={name: metric_of(ctx, name) for name in names},
         probes=ctx.probes,
         answers=answers,
         templates=_cards(ctx),

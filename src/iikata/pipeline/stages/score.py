@@ -2,7 +2,6 @@
 
 from iikata.core.records import Answer, Cell
 from iikata.metrics import Context, get
-from iikata.metrics.pattern import Pattern
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.pipeline.integrity import asked_for
@@ -22,12 +21,10 @@ def score(ctx: RunContext) -> dict[str, int]:
     rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
     for name in ctx.experiment.score.metrics:
         metric = get(name)
-        if callable(metric) or hasattr(
-            metric, "score_group"
-        ):  # likelihood and ratings do not come from an answer alone
+        if metric.scope in ("answer", "group"):
             scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
             ctx.store.write_scores(metric.name, scores)
-            for remark in metric.remarks() if isinstance(metric, Pattern) else ():
+            for remark in metric.remarks():
                 ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
     every = [answer for given in answers.values() for answer in given]
     judge(ctx, every, probes, about)
@@ -36,8 +33,10 @@ def score(ctx: RunContext) -> dict[str, int]:
 
 
 def _asked(ctx: RunContext) -> list[Asked]:
-    of_metric = {"nll": held_out, "nll_reference": references}
-    return [ask(ctx) for name, ask in of_metric.items() if name in ctx.experiment.score.metrics]
+    """Return the texts that the model must read: the held-out rows, the probes' references, or both."""
+    metrics = [metric for metric in map(get, ctx.experiment.score.metrics) if metric.needs_model]
+    asked = [held_out(ctx)] if any(metric.on_rows for metric in metrics) else []
+    return asked + ([references(ctx)] if any(not metric.on_rows for metric in metrics) else [])
 
 
 def _answers(ctx: RunContext) -> dict[Cell, list[Answer]]:
