@@ -1,10 +1,12 @@
 """A whole experiment that runs in seconds: a tiny random model, twelve rows, three probes."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from iikata.config import Experiment, declare
+from iikata.pipeline import Event, Progress
 
 COLOURS = ("red", "blue", "green", "white", "black", "grey", "pink", "gold", "navy", "teal", "plum", "rust")
 
@@ -71,3 +73,20 @@ def contents(run: Path) -> dict[str, bytes]:
     files = (path for path in run.rglob("*") if path.is_file())
     timed = ("timing.jsonl", "lock")
     return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name not in timed and "report" not in p.parts}
+
+
+class KilledError(Exception):
+    """Stands in for a kill: raised in the middle of a stage."""
+
+
+def killer(stage: str, after: int) -> Callable[[Event], None]:
+    """Return a listener that raises once `stage` has told of `after` pieces of progress."""
+    seen = 0
+
+    def emit(event: Event) -> None:
+        nonlocal seen
+        seen += isinstance(event, Progress) and event.stage == stage
+        if seen == after:
+            raise KilledError
+
+    return emit

@@ -11,7 +11,7 @@ import iikata.train.step as turn
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.events import Warned
-from tiny_experiment import COLOURS, experiment, values
+from tiny_experiment import COLOURS, KilledError, experiment, killer, values
 
 
 def losses_of(run):
@@ -60,7 +60,7 @@ def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, 
 def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, llama_folder, monkeypatch):
     many = values(llama_folder)["train"] | {"batch_size": 12}
     declared = experiment(tmp_path, llama_folder, train=many)
-    computed, sizes, steps = turn._losses, [], []
+    computed, sizes = turn._losses, []
 
     def starved(base, run, buffer):
         sizes.append(buffer.input_ids.shape[1])
@@ -68,18 +68,9 @@ def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, ll
             raise MemoryError
         return computed(base, run, buffer)
 
-    class KilledError(Exception):
-        pass
-
-    def emit(event):
-        if type(event).__name__ == "Stepped":
-            steps.append(event)
-            if len(steps) == 6:
-                raise KilledError
-
     monkeypatch.setattr(turn, "_losses", starved)
     with pytest.raises(KilledError):
-        Pipeline(declared, tmp_path / "run", emit).run("train")
+        Pipeline(declared, tmp_path / "run", killer("train", 6)).run("train")
     sizes.clear()
     Pipeline(declared, tmp_path / "run").run("train")
     assert max(sizes) <= 150

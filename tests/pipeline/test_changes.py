@@ -1,6 +1,7 @@
 """Probes and sampling may change: adapters stay, what follows from the change is made again, the old is kept aside."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
-from tiny_experiment import contents, experiment, values
+from tiny_experiment import KilledError, contents, experiment, killer, values
 
 
 def probes(folder: Path, *changes: tuple[str, str]) -> None:
@@ -50,36 +51,19 @@ CHANGES = {
 }
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, llama_folder) -> Path:
-    folder = tmp_path_factory.mktemp("finished")
-    Pipeline(experiment(folder, llama_folder), folder / "run").run()
-    return folder
-
-
-def copied(finished: Path, to: Path) -> None:
-    for path in finished.rglob("*"):
-        if path.is_file() and path.name != "lock":
-            (to / path.relative_to(finished)).parent.mkdir(parents=True, exist_ok=True)
-            (to / path.relative_to(finished)).write_bytes(path.read_bytes())
-
-
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_whose_questions_changed_ends_as_a_fresh_one_with_the_same_adapters(
-    finished, tmp_path, llama_folder, change
-):
-    copied(finished, tmp_path)
+def test_a_run_whose_questions_changed_ends_as_a_fresh_one_with_the_same_adapters(own, llama_folder, change):
     edit, settings = CHANGES[change]
-    adapters = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")}
-    before = made(tmp_path / "run")
-    edit(tmp_path)
+    adapters = {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")}
+    before = made(own / "run")
+    edit(own)
     told: list[object] = []
-    Pipeline(experiment(tmp_path, llama_folder, **settings), tmp_path / "run", told.append).run("score")
-    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == adapters
-    Pipeline(experiment(tmp_path, llama_folder, **settings), tmp_path / "fresh").run("score")
-    now, fresh = made(tmp_path / "run"), made(tmp_path / "fresh")
+    Pipeline(experiment(own, llama_folder, **settings), own / "run", told.append).run("score")
+    assert {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")} == adapters
+    Pipeline(experiment(own, llama_folder, **settings), own / "fresh").run("score")
+    now, fresh = made(own / "run"), made(own / "fresh")
     assert now == fresh
-    aside = list((tmp_path / "run").glob("old/*"))
+    aside = list((own / "run").glob("old/*"))
     assert len(aside) == (change != "a probe more")
     for folder in aside:
         kept = {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.jsonl")}
@@ -88,64 +72,54 @@ def test_a_run_whose_questions_changed_ends_as_a_fresh_one_with_the_same_adapter
         assert any(str(folder) in event.message for event in told if isinstance(event, Warned))
 
 
-def test_untouched_probes_keep_their_answers(finished, tmp_path, llama_folder):
-    copied(finished, tmp_path)
-    probes(tmp_path, ("is blue?", "is navy?"))
+def test_untouched_probes_keep_their_answers(own, llama_folder):
+    probes(own, ("is blue?", "is navy?"))
     told: list[object] = []
-    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", told.append).run("generate")
+    Pipeline(experiment(own, llama_folder), own / "run", told.append).run("generate")
     answered = [event for event in told if isinstance(event, Progress) and event.stage == "generate"]
     assert answered[-1].todo == 10 * 2  # cells x samples of the one probe
 
 
 def test_a_killed_run_whose_probes_changed_goes_on_to_the_same_bytes(finished, tmp_path, llama_folder):
-    class KilledError(Exception):
-        pass
-
-    def kill(event):
-        if isinstance(event, Progress) and event.stage == "generate" and event.done == 7:
-            raise KilledError
-
     ends = []
     for name in ("once", "killed"):
         folder = tmp_path / name
-        copied(finished, folder)
+        shutil.copytree(finished, folder)
         without_first(folder)
         probes(folder, ("is blue?", "is navy?"))
         if name == "killed":
             with pytest.raises(KilledError):
-                Pipeline(experiment(folder, llama_folder), folder / "run", kill).run()
+                Pipeline(experiment(folder, llama_folder), folder / "run", killer("generate", 7)).run()
         Pipeline(experiment(folder, llama_folder), folder / "run").run()
         ends.append({file: text for file, text in made(folder / "run").items() if file != "experiment.yaml"})
     assert ends[0] == ends[1]
 
 
 @pytest.mark.parametrize(("edit", "named"), [(without_first, "p0"), (extra_probe, "p9")])
-def test_a_report_alone_refuses_probes_that_were_not_answered(finished, tmp_path, llama_folder, edit, named):
-    copied(finished, tmp_path)
-    edit(tmp_path)
+def test_a_report_alone_refuses_probes_that_were_not_answered(own, llama_folder, edit, named):
+    edit(own)
     with pytest.raises(IikataError, match=rf"other probes than the run answered \({named}\).*iikata run"):
-        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").only("report")
+        Pipeline(experiment(own, llama_folder), own / "run").only("report")
 
 
 @pytest.mark.parametrize(
     "smaller", [{"templates": ["plain"]}, {"seeds": [1]}, {"samples": 1}], ids=["template", "seed", "sample"]
 )
-def test_what_is_taken_out_of_the_file_is_left_in_the_folder_and_not_read(finished, tmp_path, llama_folder, smaller):
-    copied(finished, tmp_path)
+def test_what_is_taken_out_of_the_file_is_left_in_the_folder_and_not_read(own, llama_folder, smaller):
     changes: dict = {key: value for key, value in smaller.items() if key == "templates"}
     declared = values(llama_folder)
     for section, key in (("train", "seeds"), ("generate", "samples")):
         if key in smaller:
             changes[section] = declared[section] | smaller
-    Pipeline(experiment(tmp_path, llama_folder, **changes), tmp_path / "run").run()
-    Pipeline(experiment(tmp_path, llama_folder, **changes), tmp_path / "fresh").run()
-    results = [json.loads((tmp_path / run / "compare" / "comparisons.json").read_text()) for run in ("run", "fresh")]
+    Pipeline(experiment(own, llama_folder, **changes), own / "run").run()
+    Pipeline(experiment(own, llama_folder, **changes), own / "fresh").run()
+    results = [json.loads((own / run / "compare" / "comparisons.json").read_text()) for run in ("run", "fresh")]
     for one in results[0]["comparisons"]:
         for key in ("changed", "first_verdict"):
             one["detail"].pop(key, None)
     assert results[0]["comparisons"] == results[1]["comparisons"]
-    assert (tmp_path / "run" / "report" / "index.html").is_file()
-    assert (tmp_path / "run" / "train" / "alpaca_short.s0" / "adapter_model.safetensors").is_file()
+    assert (own / "run" / "report" / "index.html").is_file()
+    assert (own / "run" / "train" / "alpaca_short.s0" / "adapter_model.safetensors").is_file()
 
 
 def test_a_template_only_prompted_with_may_be_edited_and_one_trained_on_may_not(tmp_path, llama_folder):
@@ -155,7 +129,7 @@ def test_a_template_only_prompted_with_may_be_edited_and_one_trained_on_may_not(
     small = {"templates": ["plain"], "prompt_only": ["ask.json"]}
     small["train"] = values(llama_folder)["train"] | {"seeds": [0], "epochs": 1}
     Pipeline(experiment(tmp_path, llama_folder, **small), tmp_path / "run").run()
-    ask.write_text(json.dumps(text).replace("Ask", "OnEvent"))
+    ask.write_text(json.dumps(text).replace("Ask", "Tell"))
     Pipeline(experiment(tmp_path, llama_folder, **small), tmp_path / "run").run()
     Pipeline(experiment(tmp_path, llama_folder, **small), tmp_path / "fresh").run()
     name = "generate/plain.s0@ask.jsonl"

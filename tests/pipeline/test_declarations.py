@@ -8,27 +8,7 @@ import pytest
 
 from iikata.cli import main
 from iikata.pipeline import Pipeline
-from tiny_experiment import experiment, values, write_files
-
-METRICS = ["nll", "contains", "finish", "length", "distinct", "leakage"]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory, llama_folder) -> Path:
-    folder = tmp_path_factory.mktemp("declared")
-    write_files(folder)
-    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
-    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
-    return folder
-
-
-@pytest.fixture
-def own(finished, tmp_path) -> Path:
-    for path in finished.rglob("*"):
-        if path.is_file() and path.name != "lock":
-            (tmp_path / path.relative_to(finished)).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / path.relative_to(finished)).write_bytes(path.read_bytes())
-    return tmp_path
+from tiny_experiment import experiment
 
 
 def compared(folder: Path) -> dict:

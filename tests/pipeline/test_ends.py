@@ -57,7 +57,7 @@ def test_answers_stop_where_transformers_stops_and_the_report_says_at_what(tmp_p
     stops = json.loads((tmp_path / "run/encode/templates.json").read_text())["plain"]["stops"]
     assert stops == [tokenizer.token(id) for id in sorted(stop_ids(template, tokenizer))]
     assert len(stops) == 2
-    assert "every cell stops answering at" in (tmp_path / "run/report/report.md").read_text()
+    assert "answers stop at" in (tmp_path / "run/report/report.md").read_text()
 
 
 def test_other_ends_are_another_signature_of_answers(tmp_path, folder):

@@ -7,7 +7,7 @@ import torch
 
 from iikata.model import memory
 from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate
-from tiny_experiment import experiment
+from tiny_experiment import KilledError, experiment, killer
 
 
 def context(folder, model, **changes):
@@ -94,16 +94,9 @@ def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):
 
 
 def test_a_resumed_training_tells_what_was_there_before(tmp_path, llama_folder):
-    class KilledError(Exception):
-        pass
-
-    def killer(event):
-        if isinstance(event, Progress) and event.stage == "train" and event.done == 9:
-            raise KilledError
-
     told = []
     with pytest.raises(KilledError):
-        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", killer).run("train")
+        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run", killer("train", 9)).run("train")
     saved = [sorted(arm.glob("state/*.json")) for arm in (tmp_path / "run" / "train").iterdir()]
     steps = sum(int(states[-1].stem) for states in saved if states)
     assert 0 < steps <= 8

@@ -12,25 +12,7 @@ from iikata.core.io import sha256_of
 from iikata.generate.decoder import Decoder
 from iikata.pipeline import Pipeline, Progress, buffer_plan
 from iikata.pipeline.events import Warned
-from tiny_experiment import contents, experiment, values
-
-
-class KilledError(Exception):
-    """Stands in for a kill: raised in the middle of a stage."""
-
-
-def killer(stage: str, after: int):
-    """Return a listener that raises once `stage` has told of `after` pieces of progress."""
-    seen = 0
-
-    def emit(event):
-        nonlocal seen
-        if isinstance(event, Progress) and event.stage == stage:
-            seen += 1
-            if seen == after:
-                raise KilledError
-
-    return emit
+from tiny_experiment import KilledError, contents, experiment, killer, values
 
 
 def lines_of(run):
@@ -42,14 +24,6 @@ def tokens_told(run):
     """Return the tokens of every stage as the report tells them."""
     lines = [line.split(" | ") for line in (run / "report" / "report.md").read_text().splitlines()]
     return {line[0]: line[2] for line in lines if line[0].strip("| `") in ("encode", "train", "generate")}
-
-
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, llama_folder) -> Path:
-    """An uninterrupted run; tests read it and never write to it."""
-    folder = tmp_path_factory.mktemp("whole")
-    Pipeline(experiment(folder, llama_folder), folder / "run").run()
-    return folder / "run"
 
 
 def test_a_run_ends_with_comparisons_a_verdict_and_a_report(whole_run):
@@ -143,16 +117,6 @@ def test_arms_that_answer_in_groups_give_the_same_bytes(tmp_path, llama_folder, 
     assert contents(tmp_path / "run") == contents(whole_run)
 
 
-def test_a_torn_last_line_is_made_anew(tmp_path, llama_folder, whole_run):
-    declared = experiment(whole_run.parent, llama_folder)
-    with pytest.raises(KilledError):
-        Pipeline(declared, tmp_path / "run", killer("generate", 5)).run()
-    (partial,) = (tmp_path / "run" / "generate").glob("alpaca_short.s0@alpaca_short.partial.jsonl")
-    partial.write_bytes(partial.read_bytes()[:-9])
-    Pipeline(declared, tmp_path / "run").run()
-    assert contents(tmp_path / "run") == contents(whole_run)
-
-
 def test_a_finished_run_does_nothing_again(tmp_path, llama_folder):
     declared = experiment(tmp_path, llama_folder, templates=["plain"])
     Pipeline(declared, tmp_path / "run").run()
@@ -172,22 +136,6 @@ def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whol
     Pipeline(experiment(folder, llama_folder), tmp_path / "run").run()
     assert (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes() == first
     assert contents(tmp_path / "run") == contents(whole_run)
-
-
-@pytest.mark.parametrize(
-    ("file", "old", "new", "named"),
-    [
-        ("train.jsonl", "navy", "nave", "data.train"),
-        ("validation.jsonl", "navy", "nave", "data.validation"),
-    ],
-)
-def test_edited_content_is_refused_by_name(tmp_path, llama_folder, file, old, new, named):
-    declared = experiment(tmp_path, llama_folder)
-    Pipeline(declared, tmp_path / "run").run("encode")
-    path = tmp_path / file
-    path.write_text(path.read_text().replace(old, new))
-    with pytest.raises(IikataError, match=named):
-        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
 
 
 def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
@@ -218,17 +166,7 @@ def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_conclude
     assert {c["verdict"] for c in matched if c["metric"] != "length"} == {"NOT_ASSESSABLE"}
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda path: path.write_bytes(path.read_bytes()[:-100]),
-        lambda path: path.write_bytes(path.read_bytes()[:-100] + bytes(100)),
-        lambda path: path.write_bytes(b""),
-        lambda path: path.unlink(),
-        emptied,
-    ],
-    ids=["cut", "zeros at the end", "empty", "missing", "edited"],
-)
+@pytest.mark.parametrize("damage", [lambda path: path.unlink(), emptied], ids=["missing", "edited"])
 def test_an_adapter_that_is_not_what_was_trained_is_trained_anew(tmp_path, llama_folder, whole_run, damage):
     declared = experiment(whole_run.parent, llama_folder)
     Pipeline(declared, tmp_path / "run").run("train")
@@ -249,7 +187,7 @@ def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 10])
+@pytest.mark.parametrize("after", [1, 2, 3, 4, 10, 4 * 6 - 2])
 def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(tmp_path, llama_folder, after):
     declared = experiment(tmp_path, llama_folder)
     folders = {name: tmp_path / name for name in ("whole", "killed")}
@@ -264,17 +202,3 @@ def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(tmp_path, 
     steps = [name for name in wanted if name.endswith("steps.jsonl")]
     assert len(steps) == 4
     assert found == wanted
-
-
-def test_arms_side_by_side_that_are_killed_within_the_last_turn_all_end(tmp_path, llama_folder):
-    declared = experiment(tmp_path, llama_folder)
-    run = tmp_path / "run"
-    run.mkdir()
-    (run / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
-    with pytest.raises(KilledError):
-        Pipeline(declared, run, killer("train", 4 * 6 - 2)).run("train")
-    Pipeline(declared, run).run("train")
-    for arm in ("alpaca_short.s0", "plain.s0", "alpaca_short.s1", "plain.s1"):
-        steps = [json.loads(line)["step"] for line in (run / "train" / arm / "steps.jsonl").read_text().splitlines()]
-        assert steps == [1, 2, 3, 4, 5, 6]
-        assert (run / "train" / arm / "DONE").is_file()

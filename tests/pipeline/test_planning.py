@@ -17,12 +17,10 @@ from iikata.stats import power, variance_components
 from tiny_experiment import experiment, values, write_files
 
 
-@pytest.fixture(scope="module")
-def pilot(tmp_path_factory, llama_folder):
+@pytest.fixture
+def pilot(whole_run):
     """A finished run: 2 templates x 2 seeds, 12 training rows, 12 held-out rows, 3 probes x 2 samples."""
-    folder = tmp_path_factory.mktemp("pilot")
-    Pipeline(experiment(folder, llama_folder), folder / "run").run("score")
-    return folder / "run"
+    return whole_run
 
 
 def planned(pilot, model, stated=(), taken=None, **changes):

@@ -1,7 +1,6 @@
 """A run's ratings become scores and comparisons; without any, nothing of the run changes."""
 
 import json
-import shutil
 
 import pytest
 
@@ -14,23 +13,12 @@ from iikata.rating import Ratings, pairs
 from tiny_experiment import contents, experiment, values
 
 
-@pytest.fixture(scope="module")
-def whole_run(tmp_path_factory, llama_folder):
-    """A run that nobody rated; tests read it and never write to it."""
-    folder = tmp_path_factory.mktemp("unrated")
-    Pipeline(experiment(folder, llama_folder), folder / "run").run()
-    return folder / "run"
-
-
 @pytest.fixture
-def pipeline(tmp_path, llama_folder, whole_run):
-    """A pipeline over a copy of the run; `told` holds what it warns of."""
+def pipeline(own, llama_folder):
+    """A pipeline over a copy of a run that nobody rated; `told` holds what it warns of."""
 
     def made(**changes):
-        run = tmp_path / "run"
-        if not run.exists():
-            shutil.copytree(whole_run, run)
-        return Pipeline(experiment(whole_run.parent, llama_folder, **changes), run, made.told.append)
+        return Pipeline(experiment(own, llama_folder, **changes), own / "run", made.told.append)
 
     made.told = []
     return made

@@ -1,0 +1,30 @@
+"""One finished run of the tiny experiment for all tests of the pipeline, and copies of it that a test may change."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from iikata.pipeline import Pipeline
+from tiny_experiment import experiment, values
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, llama_folder) -> Path:
+    """A folder with the experiment's files, tiny.yaml and the finished run in run/; tests only read it."""
+    folder = tmp_path_factory.mktemp("finished")
+    Pipeline(experiment(folder, llama_folder), folder / "run").run()
+    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def whole_run(finished) -> Path:
+    return finished / "run"
+
+
+@pytest.fixture
+def own(finished, tmp_path) -> Path:
+    """A copy of `finished`."""
+    return shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
