@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test faults check fuzz test-oldest test-old-readers size docs release
+.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers size docs release
 
 setup: $(VENV)/.installed
 
@@ -28,9 +28,13 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest $(PROCESSES)
 
+# With the browser's tests, the long ones and a seeded part of the faults.
+test-all: setup
+	$(BIN)/python -m pytest $(PROCESSES) -m ""
+
 # Every fault, not a seeded part of them: kills, power cuts, full disks, memory that runs out, broken inputs.
 faults: setup
-	IIKATA_FAULTS=long $(BIN)/python -m pytest $(PROCESSES) tests/faults
+	IIKATA_FAULTS=long $(BIN)/python -m pytest $(PROCESSES) -m faults
 
 # Other versions of what models are read with, laid over the environment: tests/overlays/NAME.txt lists them.
 $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
@@ -40,11 +44,11 @@ $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed
 
 # Models and tokens under the oldest transformers that is supported.
 test-oldest: $(VENV)/overlays/oldest/.installed
-	PYTHONPATH=$(<D) $(BIN)/python -m pytest $(PROCESSES) tests/tokenize tests/model
+	PYTHONPATH=$(<D) $(BIN)/python -m pytest $(PROCESSES) -m "" tests/tokenize tests/model
 
 # What is exported, read by transformers 4 and an old peft.
 test-old-readers: $(VENV)/overlays/old-readers/.installed
-	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest tests/pipeline/test_old_readers.py
+	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_old_readers.py
 
 check: setup
 	$(BIN)/python -m ruff format --check $(SOURCES)

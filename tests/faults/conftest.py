@@ -9,6 +9,16 @@ from crash import seconds_of
 from tiny_experiment import experiment, values, write_files
 
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark all tests of this folder `faults`."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.faults)
+
+
 @pytest.fixture(scope="session")
 def long() -> bool:
     """Whether all is to be tried, not a seeded part of it."""
