@@ -59,6 +59,17 @@ def parse_json(text: str | bytes, kind: type[T], where: str, fix: str, line: int
         raise IikataError(f"{where}{place}: {why}. {fix}".rstrip()) from None
 
 
+def fits(value: Any, kind: Any) -> bool:
+    """Return whether a value that was read is of `kind`, a type as pydantic takes it."""
+    from pydantic import ValidationError
+
+    try:
+        _adapter(kind).validate_python(value)
+    except ValidationError:
+        return False
+    return True
+
+
 def parse_user_json(text: str, where: str, fix: str, line: int | None = None) -> Any:
     """Return the value of JSON that people write: rows, probes, templates. Raises IikataError as parse_json does.
 

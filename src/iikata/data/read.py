@@ -1,5 +1,6 @@
 """Read the data of an experiment: training rows, validation rows, and counts of what was left out."""
 
+import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,13 +13,13 @@ from iikata.core.records import Example
 from iikata.core.text import HIDDEN
 from iikata.data.columns import Unused, settle, unused
 from iikata.data.examples import example
-from iikata.data.hub import read_hub
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
 
 MOST_HELD_OUT = 500
 """Rows that are held out where the experiment does not say how many; a tenth where that is less."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?", re.ASCII)
+INSTEAD = "Or give a local file: data: {train: rows.jsonl} (json, jsonl, csv, parquet)."
 
 
 @dataclass(frozen=True)
@@ -101,9 +102,34 @@ def _rows(spec: str, folder: Path, columns: Columns) -> list[Row]:
     path = local_path(spec, folder, "data")
     hub = path is None and HUB_ID.fullmatch(spec)
     asked = absolute_path(spec, folder)
-    rows = list(read_hub(spec, near_file(asked)) if hub else read_rows(path or asked, spec))
+    rows = list(_hub(spec, near_file(asked)) if hub else read_rows(path or asked, spec))
     settle(rows, columns)
     return rows
+
+
+def _hub(name: str, near: str = "") -> Iterator[Row]:
+    """Yield the rows of the split `train` of the data set `name`, placed `name: row 17`.
+
+    `near` is said of a file here that is spelled alike. Raises IikataError where the package `datasets` is not
+    installed or the data set cannot be had.
+    """
+    try:
+        import datasets
+    except ImportError:
+        message = f'"{name}" is no file here{near}; as a data set on the hub it needs: pip install "iikata[hub]".'
+        raise IikataError(f"{message} {INSTEAD}") from None
+    # Without a network it tells of each of its retries, for half a minute.
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        for number, row in enumerate(datasets.load_dataset(name, split="train"), start=1):
+            yield f"{name}: row {number}", dict(row)
+    except Exception as error:
+        # datasets, huggingface_hub, requests and pyarrow each raise their own kinds.
+        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+        raise IikataError(
+            f'"{name}" is no file here{near}, and the hub does not give it ({why}). '
+            f"Check the id and the network. {INSTEAD}"
+        ) from None
 
 
 def _usable(rows: Iterable[Row], settings: DataSettings, left_out: dict[str, list[str]]) -> Iterator[Example]:

@@ -1,5 +1,6 @@
 """Rules on a template's words: placeholders, its two prompts, the marker before the answer, the model's own format."""
 
+import json
 import re
 from collections.abc import Iterator
 from difflib import unified_diff
@@ -74,12 +75,8 @@ def variants(case: DoctorInput) -> Iterator[Finding]:
             ends = [f"{tail!r} {case.tokens(tail, start=False)}" for tail in tails]
             evidence = f"prompt_no_input ends {ends[0]}, prompt_input {ends[1]}"
             cured = _shown(without[: len(without) - len(tails[0])] + tails[1])
-            cure = f'"prompt_no_input": {_quoted(cured)}'
+            cure = f'"prompt_no_input": {json.dumps(cured, ensure_ascii=False)}'
             yield Finding("variants", "warning", name, "the two prompts end differently", evidence, cure)
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'
 
 
 def response_split(case: DoctorInput) -> Iterator[Finding]:
@@ -92,7 +89,7 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
         if lacking:
             message = f"response_split {marker!r} is not in {' and '.join(lacking)}; scripts that cut there would fail"
             last = [line for line in _shown(dict(prompts(found))[lacking[0]]).splitlines() if line.strip()][-1:]
-            cure = f'"response_split": {_quoted(last[0].strip())}' if last else ""
+            cure = f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else ""
             yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", cure)
         rows = [row for row in case.data.train if marker in row.instruction + "\n" + row.input + "\n" + row.output]
         if rows:

@@ -5,14 +5,15 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields
 from datetime import date
-from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, StrictStr
 
 from iikata.config import local_path
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text
-from iikata.core.io import parse_user_json, shown
+from iikata.core.io import fits, parse_user_json, shown
 from iikata.core.registry import Shelf, did_you_mean
 from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
@@ -25,12 +26,14 @@ LONGEST_NAME = 100
 MOST_BYTES = 1_000_000
 NEEDS = "An Alpaca template has prompt_input and prompt_no_input; kind jinja has chat_template."
 FIX = "Correct it there; a Jinja template belongs in a file that ends in .jinja."
-ALLOWED = {
-    "stop": "a list of texts, none of them empty",
-    "newline": "a text, not empty, or null",
-    "special_tokens": "an object of texts, or null",
-    "date": "a day as 2024-07-26, or null",
+TEXT = Annotated[StrictStr, Field(min_length=1)]
+ALLOWED: dict[str, tuple[Any, str]] = {
+    "stop": (list[TEXT], "a list of texts, none of them empty"),
+    "newline": (TEXT | None, "a text, not empty, or null"),
+    "special_tokens": (dict[StrictStr, StrictStr] | None, "an object of texts, or null"),
+    "date": (Annotated[StrictStr, AfterValidator(date.fromisoformat)] | None, "a day as 2024-07-26, or null"),
 }
+"""Key -> what fits, and the words for it; any other key holds a text."""
 
 
 def load(
@@ -50,7 +53,9 @@ def load(
     if path is not None:
         return read_jinja(path, _read(path), special_tokens)
     if spec != "native":
-        if spec not in TEMPLATES and (near := did_you_mean(spec, _names_in(folder / "templates"))):
+        if spec not in TEMPLATES and (
+            near := did_you_mean(spec, [file.stem for file in (folder / "templates").glob("*.*")])
+        ):
             raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
         found: Template = TEMPLATES.find(spec)
         return found
@@ -60,10 +65,6 @@ def load(
             f"(then put the one you mean into a .jinja file). Choose from: {', '.join(TEMPLATES)}."
         )
     return native(chat_template, special_tokens or {})
-
-
-def _names_in(folder: Path) -> list[str]:
-    return [file.stem for file in folder.glob("*.*")]
 
 
 def saved(template: Template) -> str:
@@ -125,38 +126,20 @@ def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> No
         if key not in known:
             listed = ", ".join(known)
             raise IikataError(f'{where}: "{key:.80}" is unknown{did_you_mean(key, known)}. Known: {listed}.')
-        if not _fits(key, value):
-            raise IikataError(f'{where}: "{key}" cannot be {shown(value)}. It is {ALLOWED.get(key, "a text")}.')
         broken = re.search("[\ud800-\udfff\0]", _written(value))
         if broken:
             raise IikataError(
                 f'{where}: "{key}" holds \\u{ord(broken[0]):04x}, which is no character of a text. Take it out.'
             )
-
-
-def _fits(key: str, value: Any) -> bool:
-    if key == "stop":
-        return isinstance(value, list) and all(isinstance(item, str) and item for item in value)
-    if key == "special_tokens" and isinstance(value, dict):
-        return all(isinstance(item, str) for item in value.values())
-    if key == "date" and isinstance(value, str):
-        return _is_day(value)
-    if key in ("newline", "special_tokens", "date"):
-        return value is None or (key == "newline" and isinstance(value, str) and value != "")
-    return isinstance(value, str)
-
-
-def _is_day(text: str) -> bool:
-    try:
-        return bool(date.fromisoformat(text))
-    except ValueError:
-        return False
+        allowed, words = ALLOWED.get(key, (StrictStr, "a text"))
+        if not fits(value, allowed):
+            raise IikataError(f'{where}: "{key}" cannot be {shown(value)}. It is {words}.')
 
 
 def _written(value: Any) -> str:
-    """Return all text of a value that fits."""
-    parts = chain(value, value.values()) if isinstance(value, dict) else value or ""
-    return "".join(parts)
+    """Return all text of a value."""
+    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _at(path: Path, text: str, key: str) -> str:

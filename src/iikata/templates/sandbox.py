@@ -123,15 +123,11 @@ def answer(text: str, names: dict[str, Any] | None = None, date: str = "") -> di
         compiled(text)
         return {"names": sorted(meta.find_undeclared_variables(environment().parse(text)))}
     except TemplateSyntaxError as error:
-        return {"reason": _short(error.message or "no Jinja"), "line": error.lineno}
+        return {"reason": (error.message or "no Jinja").rstrip(".")[:LONGEST_REASON], "line": error.lineno}
     except Exception as error:  # whatever a template raises is the template's fault or the row's
         lines = [line for frame, line in walk_tb(error.__traceback__) if frame.f_code.co_filename == "<template>"]
         reason = REASONS.get(type(error)) or str(error) or type(error).__name__
-        return {"reason": _short(reason), "line": lines[-1] if lines else None}
-
-
-def _short(reason: str) -> str:
-    return reason.rstrip(".") if len(reason) <= LONGEST_REASON else f"{reason[:LONGEST_REASON]} …"
+        return {"reason": reason.rstrip(".")[:LONGEST_REASON], "line": lines[-1] if lines else None}
 
 
 def serve(most_bytes: int, most_seconds: float) -> None:

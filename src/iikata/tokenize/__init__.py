@@ -1,9 +1,8 @@
 """Templates and rows to tokens and masks."""
 
 from iikata.tokenize.convert import chat_template_for, other_tokens, tokenizer_config, tokenizer_json
-from iikata.tokenize.encode import encode, encode_prompt, end_id, stop_ids, writes
+from iikata.tokenize.encode import encode, encode_prompt, end_id, prefixes, stop_ids, writes
 from iikata.tokenize.load import disagreement, load_tokenizer
-from iikata.tokenize.prefix import prefixes
 from iikata.tokenize.show import pieces, show
 from iikata.tokenize.tokenizer import Tokenizer
 

@@ -1,8 +1,10 @@
 """What the small JSON files of a model folder say of its tokens, each value looked at before it is used."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, StrictBool, StrictStr
 
 from iikata.core import files, io
 from iikata.core.errors import IikataError
@@ -12,6 +14,39 @@ MOST_BYTES = 1 << 29
 """Ten times the largest tokenizer.json; a file beyond it is no tokenizer."""
 AGAIN = "Copy the file again from where the model comes."
 MOST_TOKENS = 1 << 24
+
+
+class AddedToken(BaseModel):
+    """A token as an object, with the flags that `tokenizers.AddedToken` has."""
+
+    content: StrictStr
+    single_word: StrictBool | None = None
+    lstrip: StrictBool | None = None
+    rstrip: StrictBool | None = None
+    normalized: StrictBool | None = None
+    special: StrictBool | None = None
+
+
+class NamedTemplate(BaseModel):
+    """One of several chat templates."""
+
+    template: StrictStr
+
+
+TOKEN = StrictStr | AddedToken
+TEMPLATE = StrictStr | Annotated[list[NamedTemplate], Field(min_length=1)]
+ID = Annotated[str, Field(pattern=r"^[0-9]{1,8}$")]
+ALLOWED: dict[str, tuple[Any, str]] = {
+    **dict.fromkeys(
+        NAMES, (TOKEN, 'a text, or an object with its "content" and true or false for its flags, is allowed')
+    ),
+    **dict.fromkeys(("add_bos_token", "legacy"), (StrictBool, "true or false is allowed")),
+    "additional_special_tokens": (list[TOKEN] | dict[str, TOKEN], "a list of tokens is allowed"),
+    "extra_special_tokens": (list[TOKEN] | dict[str, TOKEN], "a list of tokens, or tokens by their names, is allowed"),
+    "added_tokens_decoder": (dict[ID, TOKEN], "tokens by their ids are allowed"),
+    "chat_template": (TEMPLATE, 'a text, or a list of {"name", "template"}, is allowed'),
+}
+"""Key -> what fits, and the words for it."""
 
 
 def read_bytes(path: Path) -> bytes:
@@ -45,8 +80,8 @@ def read_settings(folder: Path) -> dict[str, Any]:
 
 def _settings(path: Path) -> dict[str, Any]:
     values = read_object(path)
-    for key, (fits, allowed) in ALLOWED.items():
-        if values.get(key) is not None and not fits(values[key]):
+    for key, (kind, allowed) in ALLOWED.items():
+        if values.get(key) is not None and not io.fits(values[key], kind):
             raise fault(path, key, values[key], allowed)
     return values
 
@@ -56,7 +91,7 @@ def read_added(folder: Path, settings: Mapping[str, Any]) -> dict[int, dict[str,
     if declared := settings.get("added_tokens_decoder"):
         listed = {int(id): token if isinstance(token, dict) else {"content": token} for id, token in declared.items()}
         return {
-            id: {key: token[key] for key in _FLAGS if token.get(key) is not None}
+            id: {key: token[key] for key in AddedToken.model_fields if token.get(key) is not None}
             for id, token in sorted(listed.items())
         }
     path = folder / "added_tokens.json"
@@ -105,41 +140,3 @@ def fault(path: Path, key: str, seen: Any, allowed: str) -> IikataError:
 
 def _is_id(value: Any) -> bool:
     return type(value) is int and 0 <= value < MOST_TOKENS
-
-
-def _is_token(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return isinstance(value, str)
-    flags = [value.get(key) for key in _FLAGS[1:]]
-    return isinstance(value.get("content"), str) and all(flag is None or isinstance(flag, bool) for flag in flags)
-
-
-def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list | dict) and all(map(_is_token, value.values() if isinstance(value, dict) else value))
-
-
-def _are_numbered(value: Any) -> bool:
-    if not isinstance(value, dict):
-        return False
-    return all(id.isdecimal() and len(id) < 9 and _is_token(token) for id, token in value.items())
-
-
-def _is_template(value: Any) -> bool:
-    listed = value if isinstance(value, list) else []
-    named = all(isinstance(one, dict) and isinstance(one.get("template"), str) for one in listed)
-    return isinstance(value, str) or (bool(listed) and named)
-
-
-_FLAGS = ("content", "single_word", "lstrip", "rstrip", "normalized", "special")
-_TOKEN = (_is_token, 'a text, or an object with its "content" and true or false for its flags, is allowed')
-_SWITCH = (lambda value: isinstance(value, bool), "true or false is allowed")
-ALLOWED: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **dict.fromkeys(NAMES, _TOKEN),
-    "add_bos_token": _SWITCH,
-    "legacy": _SWITCH,
-    "additional_special_tokens": (_are_tokens, "a list of tokens is allowed"),
-    "extra_special_tokens": (_are_tokens, "a list of tokens, or tokens by their names, is allowed"),
-    "added_tokens_decoder": (_are_numbered, "tokens by their ids are allowed"),
-    "chat_template": (_is_template, 'a text, or a list of {"name", "template"}, is allowed'),
-}
-"""Key -> what fits, and the words for it."""
