@@ -8,7 +8,6 @@ from crash import seconds_of
 
 from tiny_experiment import experiment, values, write_files
 
-
 HERE = Path(__file__).parent
 
 

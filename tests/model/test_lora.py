@@ -4,11 +4,13 @@ import math
 
 import pytest
 import torch
+from peft import set_peft_model_state_dict
 from scipy.stats import kstest
 
 import models
 import oracle
 from iikata.core.errors import IikataError
+from iikata.model.adapters.flat import LoraShape
 from iikata.model.adapters.lora import linear_names
 from iikata.model.load import load
 
@@ -106,3 +108,41 @@ def test_a_dropped_arm_is_silent_and_forgotten(llama):
     adapters.drop("arm")
     assert "arm" not in adapters
     assert all(layer.a is None for layer in adapters.layers.values())
+
+
+def test_arms_of_different_shapes_over_one_base_answer_each_as_it_would_alone(llama_folder, llama):
+    """Rank, scale, modules and rsLoRA differ; alone, and mixed a token each, they give peft's logits."""
+    loaded = llama
+    names = ("q_proj", "v_proj", "down_proj")
+    shapes = {
+        "small": LoraShape(4, 8, 0.0, names),
+        "wide": LoraShape(16, 16, 0.0, names),
+        "few": LoraShape(4, 12, 0.0, ("v_proj",)),
+        "stable": LoraShape(8, 16, 0.0, names, rank_stabilized=True),
+    }
+    adapters = loaded.adapt(4, 8, 0.0, names, shapes.values())
+    for arm, shape in shapes.items():
+        adapters.shapes[arm] = shape
+        adapters.initialise(arm, 0)
+        for name, tensor in adapters.weights(arm).items():
+            with torch.no_grad():
+                tensor.copy_(torch.randn(tensor.shape, generator=torch.Generator().manual_seed(len(name))) * 0.1)
+    ids = torch.arange(5, 21).view(1, -1)
+    for arm, shape in shapes.items():
+        theirs = oracle.new_adapter(
+            llama_folder,
+            r=shape.r,
+            lora_alpha=shape.alpha,
+            target_modules=list(shape.target_modules),
+            use_rslora=shape.rank_stabilized,
+        )
+        state = {f"base_model.model.{n}.weight": t.detach() for n, t in adapters.weights(arm).items()}
+        set_peft_model_state_dict(theirs, state)
+        wanted = theirs(input_ids=ids).logits
+        loaded.set_adapter(arm)
+        torch.testing.assert_close(loaded.model(input_ids=ids).logits, wanted, atol=1e-5, rtol=1e-5)
+        joined = adapters.join(list(shapes), torch.float32)
+        adapters.set_adapter_per_token(joined, torch.full((ids.shape[1],), joined.index[arm]))
+        with torch.inference_mode():
+            mixed = loaded.model(input_ids=ids).logits
+        torch.testing.assert_close(mixed, wanted, atol=1e-5, rtol=1e-5)

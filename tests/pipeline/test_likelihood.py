@@ -44,13 +44,13 @@ def test_the_first_reference_is_scored_as_a_row_with_that_answer_would_be(run):
         Example("p1", "Which colour is blue?", "now", "blue"),
     ]
     for arm in (Arm("plain", 1), Arm()):
-        if arm.template:
+        if arm.variant:
             assert reopen(run, arm)
-        name = arm.name if arm.template else None
+        name = arm.name if arm.variant else None
         for template in ("plain", "alpaca_short"):
             for row in rows:  # each by itself, without a prefix shared with others
                 (wanted,) = held_out_nll(run.base, name, [row], run.templates[template], run.tokenizer, (), 200, 2048)
-                found = scores[arm.template, arm.seed, template, row.id]
+                found = scores[arm.variant, arm.seed, template, row.id]
                 assert found.value == pytest.approx(wanted.nll, rel=1e-5)
                 assert (found.cluster, found.sample, found.metric) == ("c", 0, "nll_reference")
 

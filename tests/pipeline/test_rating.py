@@ -43,7 +43,7 @@ def rate(pipeline, rater, rule, most=None):
 
 def likes_alpaca(pair):
     """The tuned answer over the base's, alpaca_short's over plain's."""
-    name = {"left": pair.left.cell.arm.template, "right": pair.right.cell.arm.template}
+    name = {"left": pair.left.cell.arm.variant, "right": pair.right.cell.arm.variant}
     return min(name, key=lambda side: ("alpaca_short", "plain", None).index(name[side]))
 
 

@@ -36,7 +36,7 @@ def prefers(*templates: str | None) -> Callable[[Pair], str]:
     """Return the rule of one who likes the earlier of the templates trained on better; None is the base."""
 
     def rule(pair: Pair) -> str:
-        first, second = (templates.index(side.cell.arm.template) for side in (pair.first, pair.second))
+        first, second = (templates.index(side.cell.arm.variant) for side in (pair.first, pair.second))
         return "first" if first < second else "second"
 
     return rule

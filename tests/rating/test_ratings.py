@@ -32,7 +32,7 @@ def test_a_choice_is_kept_in_terms_of_the_answers_and_not_of_the_sides(ratings, 
     assert ratings.all() == [made]
     line = json.loads(ratings.path.read_text())
     assert line["first"] == {
-        "trained_on": made.first.arm.template,
+        "trained_on": made.first.arm.variant,
         "seed": made.first.arm.seed,
         "prompted_with": made.first.prompted_with,
     }

@@ -72,7 +72,7 @@ def test_a_worse_base_makes_no_template_better():
     """Templates tie with each other; alpaca always beats its base and plain never does."""
 
     def rule(pair):
-        if None not in (pair.first.cell.arm.template, pair.second.cell.arm.template):
+        if None not in (pair.first.cell.arm.variant, pair.second.cell.arm.variant):
             return "tie"
         return "first"  # the base's name comes after alpaca's and before plain's
 

@@ -55,7 +55,7 @@ def steps(arm: Arm, count: int) -> list[TrainStep]:
 
 
 def answer(cell: Cell, probe: str, sample: int, text: str) -> Answer:
-    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     return Answer(*who, probe, sample, text, "stop", 5, "signature")
 
 

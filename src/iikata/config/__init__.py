@@ -3,13 +3,17 @@
 from iikata.config.document import dump, wide
 from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.config.read import declare, parse, read, schema
-from iikata.config.settings import Columns, DataSettings, Experiment
+from iikata.config.sections import Columns, DataSettings, LoraSettings
+from iikata.config.settings import Experiment
+from iikata.config.variants import Recipe
 
 __all__ = [
     "SUFFIXES",
     "Columns",
     "DataSettings",
     "Experiment",
+    "LoraSettings",
+    "Recipe",
     "absolute_path",
     "declare",
     "dump",

@@ -9,7 +9,8 @@ from pydantic.fields import FieldInfo
 
 from iikata.config.document import Key, short, wide
 from iikata.config.other_names import meant
-from iikata.config.settings import Experiment, Settings
+from iikata.config.sections import Settings
+from iikata.config.settings import Experiment
 from iikata.core.registry import did_you_mean, nearest
 
 ABOUT_NAMES = ("extra_forbidden", "missing", "invalid_key")

@@ -65,6 +65,7 @@ def declare(
         more = [f"{len(told) - MOST_FAULTS} more like these."] if len(told) > MOST_FAULTS else []
         raise IikataError("\n".join(lines + more)) from None
     experiment._folder, experiment._place = folder.absolute(), place
+    _ = experiment.recipes  # what is wrong with a level is told with its line
     return experiment
 
 

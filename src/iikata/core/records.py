@@ -54,15 +54,27 @@ class Probe:
 
 
 @dataclass(frozen=True)
-class Arm:
-    """What was trained: a template under a seed. Both None: the untuned base."""
+class Variant:
+    """A recipe: the template or templates trained on, and the settings that tell it from other variants."""
 
-    template: str | None = None
+    name: str
+    """Where only templates vary, the template's."""
+    templates: tuple[str, ...]
+    """Names; with several, each row is under one of them."""
+    levels: tuple[tuple[str, str], ...] = ()
+    """(setting, level) of every factor but the template, as text."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """What was trained: a variant, by its name, under a seed. Both None: the untuned base."""
+
+    variant: str | None = None
     seed: int | None = None
 
     @property
     def name(self) -> str:
-        return "base" if self.template is None else f"{self.template}.s{self.seed}"
+        return "base" if self.variant is None else f"{self.variant}.s{self.seed}"
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from iikata.config import Columns, DataSettings, absolute_path, local_path
@@ -59,16 +59,27 @@ class Dataset:
     counts: Counts
     unused: tuple[Unused, ...] = ()
     """Columns with text that nothing uses."""
+    levels: Mapping[tuple[str, ...], list[Example]] = field(default_factory=dict)
+    """The training rows of each set of files that some variant is trained on, where there are several."""
+
+    def of(self, specs: tuple[str, ...]) -> list[Example]:
+        """Return the training rows of one set of files."""
+        return self.levels.get(specs, self.train)
 
 
-def read(settings: DataSettings, folder: Path) -> Dataset:
+def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]] = ()) -> Dataset:
     """Return the data set, relative paths counting from `folder`.
 
+    `levels` are the sets of files that variants are trained on, in place of settings.train: what is held out is held
+    out of all of them together, so that every variant is measured by the same rows, and trained on none of these.
     Raises IikataError where a file or a column is missing or broken, or no row is left on a side.
     """
     left_out: dict[str, list[str]] = {"duplicates": [], "empty": [], "unencodable": [], "overlap": []}
-    rows = [row for spec in settings.train for row in _rows(spec, folder, settings.columns)]
-    train = list(_usable(rows, settings, left_out))
+    every = {spec: _rows(spec, folder, settings.columns) for specs in (levels or [settings.train]) for spec in specs}
+    rows = [row for own in every.values() for row in own]
+    parts = {specs: list(_usable((r for s in specs for r in every[s]), settings, left_out)) for specs in levels}
+    united = {row.id: row for part in parts.values() for row in part}
+    train = list(united.values()) if levels else list(_usable(rows, settings, left_out))
     validation: list[Example]
     if isinstance(settings.validation, str):
         held = _rows(settings.validation, folder, settings.columns)
@@ -95,7 +106,10 @@ def read(settings: DataSettings, folder: Path) -> Dataset:
         without_input=sum(not row.input for row in [*train, *validation]),
         **{reason: LeftOut(len(places), tuple(places[:5])) for reason, places in left_out.items()},
     )
-    return Dataset(train, validation, counts, tuple(unused(rows, settings.columns)))
+    kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
+    if empty := next((specs for specs, part in kept.items() if not part), None):
+        raise IikataError(f"data: no row of {', '.join(empty)} is left to train on beside what is held out.")
+    return Dataset(train, validation, counts, tuple(unused(rows, settings.columns)), kept)
 
 
 def _rows(spec: str, folder: Path, columns: Columns) -> list[Row]:

@@ -30,10 +30,11 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
     try:
         weights, shape = adapter_file.read(folder)
         assert base.adapters is not None
-        if shape.target_modules and set(shape.target_modules) != set(base.adapters.shape.target_modules):
-            raise IikataError(f"{folder}: adapts {shape.target_modules}, not {base.adapters.shape.target_modules}.")
-        if shape.alpha != base.adapters.shape.alpha:
-            raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {base.adapters.shape.alpha:g}.")
+        wanted = base.adapters.shape_of(arm)
+        if shape.target_modules and set(shape.target_modules) != set(wanted.target_modules):
+            raise IikataError(f"{folder}: adapts {shape.target_modules}, not {wanted.target_modules}.")
+        if (shape.alpha, shape.rank_stabilized) != (wanted.alpha, wanted.rank_stabilized):
+            raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {wanted.alpha:g}, or another scaling.")
         base.adapters.load(arm, weights)
     except IikataError as error:
         return Gate("live_adapter", arm, False, str(error))

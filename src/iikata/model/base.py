@@ -97,10 +97,31 @@ class Base:
         for runner in self.runners:
             runner.compile, runner.checkpoint = compiled, checkpointed
 
-    def adapt(self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str]) -> Adapters:
-        """Put empty adapter slots on the model; `target_modules` as in the experiment."""
-        targets = resolve_targets(target_modules, self.config.model_type, self.model)
-        self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, targets))
+    def lora_shape(
+        self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str], use_rslora: bool = False
+    ) -> LoraShape:
+        """Return an adapter's shape, its modules by name; `target_modules` as in the experiment."""
+        return LoraShape(r, alpha, dropout, self._targets(target_modules), use_rslora)
+
+    def _targets(self, asked: str | Iterable[str]) -> tuple[str, ...]:
+        return resolve_targets(asked, self.config.model_type, self.model)
+
+    def adapt(
+        self,
+        r: int,
+        alpha: float,
+        dropout: float,
+        target_modules: str | Iterable[str],
+        others: Iterable[LoraShape] = (),
+    ) -> Adapters:
+        """Put empty adapter slots on the model; `target_modules` as in the experiment.
+
+        `others`: shapes that arms may have instead, their modules by name.
+        """
+        every = dict.fromkeys(
+            [*self._targets(target_modules), *(name for shape in others for name in shape.target_modules)]
+        )
+        self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, tuple(every)))
         return self.adapters
 
     def set_adapter(self, arm: str | None) -> None:

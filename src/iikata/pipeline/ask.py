@@ -68,7 +68,8 @@ class Panel:
     def _load(self) -> None:
         for arm, folder in self.adapters.items():
             if folder is not None and arm not in self.ctx.adapters:
-                weights, _ = whole_adapter(self.ctx, folder)
+                lora = self.ctx.lora_of(arm)
+                weights, _ = whole_adapter(self.ctx, folder, lora)
                 try:
                     self.ctx.adapters.load(arm, weights)
                 except IikataError as error:
@@ -127,8 +128,9 @@ def _run(folder: Path, overrides: Sequence[str]) -> Panel:
         )
     arms = [arm for arm in ctx.experiment.arms() if trained(ctx, arm) and not stopped(ctx, arm)]
     # What an arm was trained on lies beside it; the experiment's file may have moved since.
-    templates = {str(arm.template): read_saved(ctx.store.arm(arm) / "template.json") for arm in reversed(arms)}
-    specs = (*ctx.experiment.templates, *ctx.experiment.prompt_only)
+    kept = {ctx.recipe(arm).variant.templates[0]: ctx.store.arm(arm) / "template.json" for arm in reversed(arms)}
+    templates = {name: read_saved(path) for name, path in kept.items()}
+    specs = (*ctx.experiment.trained_templates, *ctx.experiment.prompt_only)
     names = {template_name(spec): spec for spec in specs}
     return Panel(
         ctx,

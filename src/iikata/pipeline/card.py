@@ -59,7 +59,7 @@ def card(ctx: RunContext, made: Export) -> str:
         USE.replace("MESSAGE", MESSAGE[made.template.kind]),
         *([INPUT] if made.template.kind == "alpaca" else []),
         *(f"- {markdown(remark)}" for remark in made.remarks),
-        f"## Template: {made.arm.template}",
+        f"## Template: {made.arm.variant}",
         fenced(made.template.render("{instruction}").prompt),
         fenced(made.template.render("{instruction}", "{input}").prompt),
         "## Data and settings",
@@ -90,8 +90,8 @@ def _verdict(ctx: RunContext) -> list[str]:
 
 
 def _checked(ctx: RunContext, made: Export) -> list[str]:
-    gates = [gate for gate in ctx.store.read_gates() if gate.subject in (made.arm.name, made.arm.template)]
-    found = [f for f in ctx.store.read_findings() if f.template in (None, made.arm.template)]
+    gates = [gate for gate in ctx.store.read_gates() if gate.subject in (made.arm.name, made.arm.variant)]
+    found = [f for f in ctx.store.read_findings() if f.template in (None, made.arm.variant)]
     lines = [f"- {gate.name}: {'passed' if gate.passed else 'FAILED'} ({markdown(gate.detail)})" for gate in gates]
     lines += [f"- {finding.severity}, {finding.rule}: {markdown(finding.message)}" for finding in found]
     if not lines:

@@ -1,14 +1,17 @@
 """What every stage of a run works with: model, tokenizer, templates, rows, probes; each opened when first asked for."""
 
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import data, tokenize
-from iikata.config import Experiment, local_path, template_name, wide
+from iikata.config import Experiment, LoraSettings, Recipe, local_path, template_name, wide
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender
-from iikata.core.records import Cell, Encoded, Probe
+from iikata.core.records import Arm, Cell, Encoded, Probe, Score
+from iikata.core.rng import stream_seed
 from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.events import OnEvent, Warned
@@ -34,7 +37,7 @@ class RunContext:
         self.measures = True
         """False for an adapter that is only trained: then nothing needs to decide."""
         self._aside = False
-        self._encoded: dict[str, list[Encoded]] = {}
+        self._encoded: dict[tuple[Any, ...], list[Encoded]] = {}
 
     @cached_property
     def model_folder(self) -> Path:
@@ -69,7 +72,9 @@ class RunContext:
             )
         if model.compute == "fp8":
             self.emit(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
-        loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules)
+        shapes = {name: loaded.lora_shape(**dict(one.train.lora)) for name, one in self.experiment.recipes.items()}
+        adapters = loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
+        adapters.shapes = {arm.name: shapes[str(arm.variant)] for arm in self.experiment.arms()}
         return loaded
 
     @cached_property
@@ -85,7 +90,7 @@ class RunContext:
     @cached_property
     def templates(self) -> dict[str, Template]:
         """Every template that anything is prompted with, by name; those trained on come first."""
-        specs = (*self.experiment.templates, *self.experiment.prompt_only)
+        specs = (*self.experiment.trained_templates, *self.experiment.prompt_only)
         return {template_name(spec): self.template(spec) for spec in specs}
 
     def template(self, spec: str) -> Template:
@@ -96,8 +101,9 @@ class RunContext:
         except IikataError as error:
             if (path := local_path(spec, folder, "template")) and path.is_file():
                 raise  # the file's own line is named
-            section = "templates" if spec in self.experiment.templates else "prompt_only"
-            place = self.experiment.at(section, getattr(self.experiment, section).index(spec))
+            lists = {"templates": self.experiment.templates, "prompt_only": self.experiment.prompt_only}
+            keys = [(section, specs.index(spec)) for section, specs in lists.items() if spec in specs]
+            place = self.experiment.at(*(keys[0] if keys else ("variants",)))
             raise IikataError(f"{place}{error}{wide(spec)}") from None
 
     @cached_property
@@ -106,7 +112,9 @@ class RunContext:
 
     @cached_property
     def data(self) -> data.Dataset:
-        return data.read(self.experiment.data, self.experiment.folder)
+        levels = list(dict.fromkeys(recipe.data for recipe in self.experiment.recipes.values()))
+        several = levels != [self.experiment.data.train]
+        return data.read(self.experiment.data, self.experiment.folder, levels if several else ())
 
     @cached_property
     def probes(self) -> list[Probe]:
@@ -117,18 +125,41 @@ class RunContext:
     @cached_property
     def encoded(self) -> dict[str, list[Encoded]]:
         """The training rows under every template that is trained on."""
-        names = [template_name(spec) for spec in self.experiment.templates]
+        names = [template_name(spec) for spec in self.experiment.trained_templates]
         return {name: self.encoded_with(self.templates[name]) for name in names}
 
-    def encoded_with(self, template: Template) -> list[Encoded]:
-        """Return the training rows under `template`; tokenized once a template."""
-        train = self.experiment.train
-        if template.hash not in self._encoded:
-            self._encoded[template.hash] = [
-                tokenize.encode(row, template, self.tokenizer, train.cutoff_len, train.loss_on)
-                for row in self.data.train
+    def encoded_with(self, template: Template, recipe: Recipe | None = None) -> list[Encoded]:
+        """Return the training rows under `template`, as a variant's recipe cuts and counts them; tokenized once."""
+        train = recipe.train if recipe else self.experiment.train
+        rows = self.data.of(recipe.data) if recipe else self.data.train
+        key = (template.hash, train.cutoff_len, train.loss_on, id(rows))
+        if key not in self._encoded:
+            self._encoded[key] = [
+                tokenize.encode(row, template, self.tokenizer, train.cutoff_len, train.loss_on) for row in rows
             ]
-        return self._encoded[template.hash]
+        return self._encoded[key]
+
+    def recipe(self, arm: Arm) -> Recipe:
+        """Return how an arm is trained."""
+        return self.experiment.recipes[str(arm.variant)]
+
+    def lora_of(self, name: str) -> LoraSettings | None:
+        """Return the adapter's settings of an arm of this run by its name; None for an arm from elsewhere."""
+        arms = {arm.name: arm for arm in self.experiment.arms()}
+        return self.recipe(arms[name]).train.lora if name in arms else None
+
+    def samples(self, arm: Arm) -> list[Encoded]:
+        """Return the rows that an arm is trained on, none longer than its cutoff.
+
+        Of a mixture each row is under one of its templates, drawn by the row and the seed.
+        """
+        recipe = self.recipe(arm)
+        under = [self.encoded_with(self.templates[name], recipe) for name in recipe.variant.templates]
+        if len(under) == 1:
+            return [row for row in under[0] if not row.truncated]
+        drawn = [stream_seed("mixture", int(arm.seed or 0), row.id) % len(under) for row in under[0]]
+        picked = [under[which][i] for i, which in enumerate(drawn)]
+        return [row for row in picked if not row.truncated]
 
     def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
         return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
@@ -152,11 +183,12 @@ class RunContext:
         for name, rows in self.encoded.items():
             longest = max((len(row.input_ids) for row in rows if not row.truncated), default=0)
             self.base.refuse_beyond(longest, f"template {name}: the longest row")
-        settings, lora = self.experiment.generate, self.experiment.train.lora
+        settings, recipes = self.experiment.generate, self.experiment.recipes.values()
+        lora = max((one.train.lora for one in recipes), key=lambda lora: lora.r)
         longest = self.longest_prompt + settings.max_new_tokens
         self.base.refuse_beyond(longest, "the longest probe with its answer")
         an_arm = len(self.templates) * len(self.probes) * settings.samples
-        answers = an_arm * (len(self.experiment.templates) + 1)
+        answers = an_arm * (len(recipes) + 1)
         arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
         return Work(arms, lora.r, lora.target_modules, step, answers, longest)
 
@@ -176,6 +208,17 @@ class RunContext:
     def longest_prompt(self) -> int:
         """Tokens of the longest probe under any template."""
         return max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
+
+    def told(self, scores: Iterable[Score]) -> Iterator[Score]:
+        """Yield the scores with what their variant is, where that is more than a template's name."""
+        recipes = self.experiment.recipes
+        known = {name: one.variant for name, one in recipes.items() if one.variant.templates != (name,)}
+        for score in scores:
+            variant = known.get(str(score.trained_on))
+            if variant is None:
+                yield score
+            else:
+                yield replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
 
     def cells_of(self, arm: Any) -> list[Cell]:
         return [Cell(arm, name) for name in self.templates]

@@ -26,9 +26,12 @@ def declaration(experiment: Experiment, signed: Mapping[str, Any]) -> dict[str, 
         "primary": experiment.score.primary,
         "margins": experiment.margins,
         "alpha": experiment.compare.alpha,
+        "factor": experiment.compare.factor,
+        "others": experiment.compare.others,
+        "choosing_seeds": list(experiment.compare.choosing_seeds),
         "metrics": list(experiment.score.names),
         "seeds": list(experiment.train.seeds),
-        "templates": [template_name(spec) for spec in experiment.templates],
+        "templates": list(experiment.recipes),
         "prompted": [template_name(spec) for spec in experiment.prompt_only],
         "probes": dict(signed["probes"]),
         "generate": dict(signed["generate"]),
@@ -61,6 +64,7 @@ def changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[s
     both = [name for name in first["metrics"] if name in now["metrics"]]
     pairs += [(f"compare.margin.{m}", first["margins"].get(m), now["margins"].get(m)) for m in both]
     pairs += [("compare.alpha", first["alpha"], now["alpha"]), ("score.metrics", first["metrics"], now["metrics"])]
+    pairs += [(f"compare.{key}", first.get(key), now[key]) for key in ("factor", "others", "choosing_seeds")]
     pairs += [(name, first[key], now[key]) for name, key in LISTS.items() if set(first[key]) - set(now[key])]
     for id, content in first["probes"].items():
         there = now["probes"].get(id)

@@ -28,7 +28,7 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     device = choose_device()
     dtype = choose_dtype(ctx.experiment.model.dtype, device)
     config = code.configuration(ctx.model_folder, ctx.trusted)
-    lora = ctx.experiment.train.lora
+    lora = max((one.train.lora for one in ctx.experiment.recipes.values()), key=lambda lora: lora.r)
     arms = len(ctx.experiment.arms())
     need = memory.need(config, dtype, arms, lora.r, lora.target_modules)
     count = memory.parameters(config)
@@ -39,14 +39,14 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
         tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
     a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
-    work = sum(ctx.computed_tokens(name) for name in ctx.encoded)
-    seeds, epochs = len(ctx.experiment.train.seeds), ctx.experiment.train.epochs
+    recipes, seeds = ctx.experiment.recipes.values(), len(ctx.experiment.train.seeds)
+    work = sum(ctx.computed_tokens(one.variant.templates[0]) * one.train.epochs for one in recipes)
     return {
         "device": device.type,
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
         "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
-        "train_seconds": round(work * seeds * epochs * a_token * (4 / 3 if checkpointed else 1), 1),
+        "train_seconds": round(work * seeds * a_token * (4 / 3 if checkpointed else 1), 1),
     }
 
 

@@ -36,7 +36,7 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
         raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten.")
-    whole_adapter(ctx, source)
+    whole_adapter(ctx, source, ctx.recipe(arm).train.lora)
     made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge))
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes

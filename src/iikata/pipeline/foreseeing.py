@@ -3,11 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.metrics import HELD_OUT, get
 from iikata.pipeline.context import RunContext
 from iikata.stats import answerable, tested_clusters
+from iikata.stats.factors import design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
+from iikata.stats.table import Variant
 
 NEED_REFERENCES = ("contains", "exact", "numeric", "chrf", "rouge_l", "nll_reference")
 FINDINGS = ("primary", "design")
@@ -53,7 +56,7 @@ def designs(ctx: RunContext) -> list[Design]:
     primary, seeds, every = get(ctx.experiment.score.primary).name, len(ctx.experiment.train.seeds), clusters(ctx)
     things = "held-out rows" if primary in HELD_OUT else "probe clusters"
     tested = tested_clusters(every) if every else 0
-    asked = [("matched", every)] if len(ctx.experiment.templates) > 1 else []
+    asked = [("matched", every)] if len(ctx.experiment.recipes) > 1 else []
     return [
         Design(question, seeds, count, every - count, answerable(seeds, count), things)
         for question, count in [*asked, ("tuned_vs_best_base", tested)]
@@ -66,11 +69,38 @@ def clusters(ctx: RunContext) -> int:
     return len(ctx.data.validation) if on_rows else len({probe.cluster for probe in ctx.probes})
 
 
+def refuse_undecided(ctx: RunContext) -> None:
+    """Raise IikataError, with its place, where the variants cannot answer what `compare` asks of them."""
+    settings, made = ctx.experiment.compare, ctx.experiment.recipes
+    variants = {n: Variant(n, "|".join(r.variant.templates), r.variant.levels) for n, r in made.items()}
+    try:
+        design = design_of(variants, settings.factor, settings.others)
+        if design.others == "best":
+            refuse_few_seeds(settings.choosing_seeds, ctx.experiment.train.seeds)
+    except IikataError as error:
+        raise IikataError(f"{ctx.experiment.at('compare')}{error}") from None
+
+
+def scaled_by_rank(ctx: RunContext) -> Iterator[Finding]:
+    """Yield a warning where the rank varies and the update's scale, alpha / r, with it."""
+    loras = {one.train.lora for one in ctx.experiment.recipes.values()}
+    if len({lora.r for lora in loras}) > 1 and len({(lora.alpha, lora.use_rslora) for lora in loras}) == 1:
+        yield Finding(
+            "design",
+            "warning",
+            None,
+            "the rank varies and alpha does not, so the update's scale alpha / r varies too: a difference may be the "
+            "scale's",
+            cure="Let both vary together: vary: {train.lora: {r8: {r: 8, alpha: 16}, r64: {r: 64, alpha: 128}}}.",
+        )
+
+
 def foresee(ctx: RunContext) -> Iterator[Finding]:
     """Yield a primary metric that would have nothing to measure, then what cannot be answered for the recipe."""
     if fault := _unmeasured(ctx):
         yield fault
         return
+    yield from scaled_by_rank(ctx)
     for one in designs(ctx):
         if one.scope != "recipe":
             severity = "info" if one.scope else "warning"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iikata import doctor
+from iikata.config import LoraSettings
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
@@ -25,13 +26,14 @@ def check_arms(ctx: RunContext) -> list[Gate]:
     for arm in ctx.experiment.arms():
         folder = ctx.store.arm(arm)
         gates.append(doctor.sound_training(arm.name, ctx.store.read_steps(arm), stopped(ctx, arm)))
-        gates.append(doctor.template_kept(arm.name, folder, ctx.templates[str(arm.template)]))
+        template = ctx.templates[ctx.recipe(arm).variant.templates[0]]
+        gates.append(doctor.template_kept(arm.name, folder, template))
     return gates
 
 
 def prove(ctx: RunContext, arm: Arm) -> Gate:
     """Open the arm's adapter from disk and prove it live."""
-    prompts = _prompts(ctx, str(arm.template))[:PROOF_PROMPTS]
+    prompts = _prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
     return doctor.live_adapter(ctx.base, arm.name, ctx.store.arm(arm), prompts)
 
 
@@ -46,11 +48,14 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
     return True
 
 
-def whole_adapter(ctx: RunContext, folder: Path) -> "tuple[Weights, LoraShape]":
-    """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or dead."""
+def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = None) -> "tuple[Weights, LoraShape]":
+    """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or dead.
+
+    `lora` is how the arm was trained; without it as the experiment says.
+    """
     from iikata.model.adapters import adapter_file
 
-    path, lora = folder / adapter_file.WEIGHTS, ctx.experiment.train.lora
+    path, lora = folder / adapter_file.WEIGHTS, lora or ctx.experiment.train.lora
     weights, shape = adapter_file.read(folder)
     files = read_object(folder / "DONE").get("files")
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none

@@ -35,7 +35,7 @@ def judge(ctx: RunContext, answers: Sequence[Answer], probes: Mapping[str, Probe
         return
     ctx.emit(Stage("score", sum(answer.trained_on is not None for answer in answers), "answers for the judge"))
     judged = asker.against_base(answers, probes, about)
-    ctx.store.write_scores(Judge.name, judged.scores)
+    ctx.store.write_scores(Judge.name, ctx.told(judged.scores))
     flip_rate = None if math.isnan(judged.flip_rate) else judged.flip_rate
     found = {
         "model": asker.endpoint.model,

@@ -98,13 +98,13 @@ def _kept_scores(ctx: RunContext, metric: str) -> list[Score]:
 
 
 def _speaks(ctx: RunContext, arm: Arm) -> bool:
-    return arm.template is None or reopen(ctx, arm)
+    return arm.variant is None or reopen(ctx, arm)
 
 
 def _keep(ctx: RunContext, asked: Asked, have: Found, sources: Mapping[str, str]) -> None:
     # The sources go last: a kill in between makes cells be scored again, never taken for what they are not.
     for name, found in have.items():
-        ctx.store.write_scores(name, (score for cell in sources for score in found.get(cell, [])))
+        ctx.store.write_scores(name, ctx.told(score for cell in sources for score in found.get(cell, [])))
     write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
 
 
@@ -132,7 +132,7 @@ def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldO
 
     found = nll.held_out_nll(
         ctx.base,
-        cell.arm.name if cell.arm.template else None,
+        cell.arm.name if cell.arm.variant else None,
         [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
         ctx.templates[cell.prompted_with],
         ctx.tokenizer,
@@ -144,7 +144,7 @@ def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldO
 
 
 def _scores(cell: Cell, asked: Asked, rows: "list[HeldOut]") -> dict[str, list[Score]]:
-    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
     found = {row.id: row for row in rows}
     for row in asked.rows:

@@ -49,7 +49,7 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
         seeds,
         probes,
         samples,
-        templates=len(ctx.experiment.templates),
+        templates=len(ctx.experiment.recipes),
         alpha=ctx.experiment.compare.alpha,
         train_share=_train_share(work, rate),
     )
@@ -79,23 +79,23 @@ _COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_r
 
 def _work(ctx: RunContext) -> dict[str, int]:
     """Return how much there is to do."""
-    train = ctx.experiment.train
-    per_epoch = {name: _kept_tokens(rows) for name, rows in ctx.encoded.items()}
-    rows = {name: sum(not row.truncated for row in encoded) for name, encoded in ctx.encoded.items()}
-    steps = {name: math.ceil(train.epochs * math.ceil(count / train.batch_size)) for name, count in rows.items()}
+    steps, tokens = 0, 0
+    for recipe in ctx.experiment.recipes.values():
+        train = recipe.train
+        rows = ctx.encoded_with(ctx.templates[recipe.variant.templates[0]], recipe)
+        kept = [len(row.input_ids) for row in rows if not row.truncated]
+        steps += math.ceil(train.epochs * math.ceil(len(kept) / train.batch_size))
+        tokens += sum(kept) * train.epochs
+    seeds = len(ctx.experiment.train.seeds)
     cells = len(ctx.experiment.cells())
     return {
         "arms": len(ctx.experiment.arms()),
         "cells": cells,
-        "steps": sum(steps.values()) * len(train.seeds),
-        "train_tokens": sum(per_epoch.values()) * train.epochs * len(train.seeds),
+        "steps": steps * seeds,
+        "train_tokens": tokens * seeds,
         "answers": cells * len(ctx.probes) * ctx.experiment.generate.samples,
         "held_out_rows": cells * len(ctx.data.validation),
     }
-
-
-def _kept_tokens(rows: list) -> int:  # type: ignore[type-arg]
-    return sum(len(row.input_ids) for row in rows if not row.truncated)
 
 
 def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None) -> tuple[Components, str]:

@@ -16,7 +16,7 @@ def score_ratings(ctx: RunContext, answers: Sequence[Answer], about: Context) ->
     found = list(scores(ratings(ctx, answers, about), ctx.probes))
     for name in RATED:
         if own := [score for score in found if score.metric == name]:
-            ctx.store.write_scores(name, own)
+            ctx.store.write_scores(name, ctx.told(own))
         else:
             ctx.store.scores(name).unlink(missing_ok=True)
 

@@ -102,12 +102,15 @@ def extend(
     was, new = ({name: one["templates"][name] for name in both} for one in (stored, now))
     edited = [name for name in sorted(both) if was[name] != new[name]]
     faults += _changes("templates", was, {**new, **{name: was[name] for name in edited if name in untrained}})
+    recipes = [one.get("variants", {}) for one in (stored, now)]
+    kept = recipes[0].keys() & recipes[1].keys()
+    faults += _changes("variants", *({name: one[name] for name in kept} for one in recipes))
     if faults:
         raise IikataError(
             f"{where}: this run was made with something else: {'; '.join(faults)}. "
             "Undo the change, or start another run with --out DIR."
         )
-    merged = {**now, "templates": {**stored["templates"], **now["templates"]}}
+    merged = {**now, "templates": {**stored["templates"], **now["templates"]}, "variants": recipes[0] | recipes[1]}
     software = _changes("software", stored.get("software", {}), now["software"])
     return (
         merged,

@@ -16,7 +16,8 @@ def sign(ctx: RunContext) -> None:
     """Store the frozen experiment and its signature; refuse a run folder made from something else."""
     now = signature_now(ctx)
     stored = signature.read_signature(ctx.store.signature)
-    untrained = [name for name in ctx.templates if not ctx.store.arms_of(name)]
+    there = [one.variant for name, one in ctx.experiment.recipes.items() if ctx.store.arms_of(name)]
+    untrained = [name for name in ctx.templates if not any(name in variant.templates for variant in there)]
     merged, warnings, changed = signature.extend(stored, now, str(ctx.store.path), untrained)
     for warning in warnings:
         ctx.emit(Warned(warning))
@@ -75,11 +76,23 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
             "validation": signature.rows_hash(ctx.data.validation),
         },
         "train": train,
+        "variants": _variants(ctx),
         "generate": sampling,
         "templates": {name: template.hash[:16] for name, template in ctx.templates.items()},
         "probes": signature.probe_hashes(ctx.probes),
         "software": signature.software(_device_name(ctx), torch.get_num_threads()),
     }
+
+
+def _variants(ctx: RunContext) -> dict[str, str]:
+    """Return a hash of every variant that is more than a template under the experiment's own settings."""
+    plain, told = (ctx.experiment.train, ctx.experiment.data.train), {}
+    for name, one in ctx.experiment.recipes.items():
+        if (one.train, one.data) != plain or one.variant.templates != (name,):
+            trained_by = one.train.model_dump(mode="json", exclude={"seeds", "checkpoint_seconds"})
+            rows = signature.rows_hash(ctx.data.of(one.data))
+            told[name] = signature.digest([one.variant.templates, trained_by, rows])
+    return told
 
 
 def _device_name(ctx: RunContext) -> str:

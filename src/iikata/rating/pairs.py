@@ -79,8 +79,8 @@ def _draw(
     about = Context(template_literals={name: tuple(lines) for name, lines in template_literals.items()})
     asked = (answer for answer in answers if answer.trained_on in (None, answer.prompted_with))
     sides = {(side.cell, a.probe, a.sample): side for a in asked for side in [_side(a, about)]}
-    arms = {cell.arm for cell, _, _ in sides if cell.arm.template is not None}
-    seeds, templates = {arm.seed for arm in arms}, {str(arm.template) for arm in arms}
+    arms = {cell.arm for cell, _, _ in sides if cell.arm.variant is not None}
+    seeds, templates = {arm.seed for arm in arms}, {str(arm.variant) for arm in arms}
     drawn = []
     for group in _groups(sides, probes, sorted(seeds, key=str), rater, seed):
         found = _pairs_of(group, sorted(templates), sides)

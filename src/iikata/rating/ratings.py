@@ -182,7 +182,7 @@ def _line(rating: Rating) -> dict[str, Any]:
 
 
 def _flat(cell: Cell) -> dict[str, Any]:
-    return {"trained_on": cell.arm.template, "seed": cell.arm.seed, "prompted_with": cell.prompted_with}
+    return {"trained_on": cell.arm.variant, "seed": cell.arm.seed, "prompted_with": cell.prompted_with}
 
 
 def _cell(line: Mapping[str, Any]) -> Cell:

@@ -43,7 +43,7 @@ def scores(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Iterator[Score
     for name, found in (("rated", _against_templates(met)), ("rated_base", _against_base(met))):
         order = sorted(found, key=lambda key: (key[0].name, places[key[1]], key[2]))
         for cell, probe, sample in order:
-            who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+            who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
             value = found[cell, probe, sample]
             yield Score(*who, probe, clusters[probe], sample, name, value, METRICS[name].signature)
 
@@ -64,7 +64,7 @@ def _against_templates(met: Iterable[Met]) -> Found:
     groups: dict[tuple[int | None, str, int], dict[tuple[Cell, Cell], float]] = {}
     asked: dict[int | None, set[tuple[Cell, Cell]]] = {}
     for one in met:
-        if one.first.arm.template is not None and one.second.arm.template is not None:
+        if one.first.arm.variant is not None and one.second.arm.variant is not None:
             couple, seed = (one.first, one.second), one.first.arm.seed
             groups.setdefault((seed, one.probe, one.sample), {})[couple] = one.won
             asked.setdefault(seed, set()).add(couple)
@@ -82,7 +82,7 @@ def _against_base(met: Iterable[Met]) -> Found:
     found: dict[tuple[Cell, str, int], float] = {}
     for one in met:
         for mine, other, value in ((one.first, one.second, one.won), (one.second, one.first, 1 - one.won)):
-            if other.arm.template is None:
+            if other.arm.variant is None:
                 found[mine, one.probe, one.sample] = value
                 found[other, one.probe, one.sample] = 0.5
     return found

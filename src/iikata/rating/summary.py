@@ -84,7 +84,7 @@ def summary(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Summary:
 
 
 def _who(cell: Cell) -> Who:
-    return cell.arm.template, cell.prompted_with
+    return cell.arm.variant, cell.prompted_with
 
 
 def _win_rates(chosen: Sequence[Rating], clusters: dict[str, str]) -> tuple[WinRate, ...]:

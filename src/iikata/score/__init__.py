@@ -10,7 +10,7 @@ def score_answers(
     metric: Metric, cell: Cell, answers: Sequence[Answer], probes: Mapping[str, Probe], context: Context
 ) -> Iterator[Score]:
     """Yield a score an answer, or one a probe where the metric looks at the group of all samples."""
-    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     for probe, sample, value in _values(metric, answers, probes, context):
         yield Score(*who, probe.id, probe.cluster, sample, metric.name, float(value), metric.signature)
 

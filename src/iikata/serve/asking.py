@@ -26,7 +26,7 @@ def ask(request: Request) -> Response:
     """Show the form, with everyone who can be asked now."""
     number, run = chosen(request)
     arms, templates = list(run.adapters()), run.templates()
-    first = {arm.template: arm.name for arm in reversed([*run.ctx.experiment.arms(), Arm()]) if arm.name in arms}
+    first = {arm.variant: arm.name for arm in reversed([*run.ctx.experiment.arms(), Arm()]) if arm.name in arms}
     ticked = arms if len(arms) * len(templates) <= FEW else list(first.values())
     who = {"arms": arms, "templates": templates, "ticked": ticked, "most": MOST_SAMPLES}
     return page(request, "ask.html.jinja", run=run, number=number, **who)

@@ -91,8 +91,11 @@ class Run:
     def _bars(self) -> Iterator[Bar]:
         experiment = self.ctx.experiment
         encoded = read_json(self.store.counts, {"templates": {}})["templates"]
-        yield Bar("encode", len(encoded), len(experiment.templates))
-        steps = [self._steps(arm, encoded.get(str(arm.template))) for arm in experiment.arms()]
+        yield Bar("encode", len(encoded), len(experiment.trained_templates))
+        steps = [
+            self._steps(arm, encoded.get(experiment.recipes[str(arm.variant)].variant.templates[0]))
+            for arm in experiment.arms()
+        ]
         yield Bar("train", sum(done for done, _ in steps), sum(todo for _, todo in steps))
         if experiment.probes is not None:
             answers = [sum(map(_lines, files)) for files in self._answer_files()]
@@ -103,7 +106,7 @@ class Run:
 
     def _steps(self, arm: Arm, counts: dict[str, int] | None) -> tuple[int, int]:
         """Return the arm's steps done and to do; an arm that was given up has none left."""
-        settings, done = self.ctx.experiment.train, _lines(self.store.steps(arm))
+        settings, done = self.ctx.recipe(arm).train, _lines(self.store.steps(arm))
         if trained(self.ctx, arm):
             return done, done
         rows = counts["rows"] - counts["over_length"] if counts else 0
@@ -168,7 +171,7 @@ class Run:
     def templates(self) -> list[str]:
         """Return the templates that anyone can be prompted with."""
         experiment = self.ctx.experiment
-        return [template_name(spec) for spec in (*experiment.templates, *experiment.prompt_only)]
+        return [template_name(spec) for spec in (*experiment.trained_templates, *experiment.prompt_only)]
 
     def _answer_files(self) -> list[tuple[Path, Path]]:
         """Return each cell's file of answers and that of answers in the making."""

@@ -1,7 +1,7 @@
 """Which variants stand for each level of a factor: all there are, the best of each, or an average over the rest."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -106,13 +106,7 @@ def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], fai
     `failed` names variants with a failed gate, which cannot be chosen. Raises IikataError where too few seeds are left
     for choosing or testing, or a level has nothing to choose from.
     """
-    every = {seed for t, seed, _ in panel.cells if t is not None and seed is not None}
-    missing, testing = sorted(set(seeds) - every), sorted(every - set(seeds))
-    if len(seeds) < LEAST_CHOOSING or missing or len(testing) < LEAST_TESTING:
-        raise IikataError(
-            f"others: best chooses on {LEAST_CHOOSING} seeds or more and tests on {LEAST_TESTING} others or more. "
-            f"compare.choosing_seeds is {list(seeds)}; scores are there of seeds {sorted(every)}. Add seeds."
-        )
+    refuse_few_seeds(seeds, {seed for t, seed, _ in panel.cells if t is not None and seed is not None})
     third = choosing_third(panel.clusters)
     chosen, table, edges = {}, {}, []
     for level, variants in design.levels.items():
@@ -125,6 +119,15 @@ def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], fai
         edges += [best] if any(_at_edge(name, value, variants) for name, value in settings) else []
     clusters = frozenset(name for name, there in zip(panel.clusters, third, strict=True) if there)
     return Choice(chosen, frozenset(seeds), clusters, table, tuple(edges))
+
+
+def refuse_few_seeds(choosing: Sequence[int], every: Collection[int]) -> None:
+    """Raise IikataError where `others: best` has too few seeds to choose on or to test on."""
+    if len(choosing) < LEAST_CHOOSING or set(choosing) - set(every) or len(set(every) - set(choosing)) < LEAST_TESTING:
+        raise IikataError(
+            f"others: best chooses on {LEAST_CHOOSING} seeds or more and tests on {LEAST_TESTING} others or more. "
+            f"compare.choosing_seeds is {list(choosing)}, and the seeds are {sorted(every)}. Add seeds."
+        )
 
 
 def _means(panel: Panel, variants: Sequence[Variant], seeds: Sequence[int], third: np.ndarray) -> dict[str, float]:

@@ -107,7 +107,7 @@ class ArmRun:
     @property
     def drops(self) -> bool:
         """Whether the adapter's inputs are dropped in training."""
-        return bool(self.base.adapters and self.base.adapters.shape.dropout)
+        return bool(self.base.adapters and self.base.adapters.shape_of(self.arm.name).dropout)
 
     @property
     def gradient(self) -> Tensor:

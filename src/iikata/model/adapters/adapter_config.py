@@ -42,6 +42,7 @@ class AdapterConfig(BaseModel):
     r: int = Field(ge=1, description="a whole number from 1 on is allowed, the rank of the weights")
     lora_alpha: float = Field(gt=0, allow_inf_nan=False, description="a number above 0 is allowed")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="a share from 0 to below 1 is allowed")
+    use_rslora: bool = Field(default=False, description="true or false is allowed")
     base_model_name_or_path: Text
     revision: Text
 

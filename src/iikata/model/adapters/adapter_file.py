@@ -38,6 +38,7 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
+        **({"use_rslora": True} if shape.rank_stabilized else {}),
     }
     named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
     write_text(folder / CONFIG, json.dumps(config, indent=2))
@@ -55,7 +56,7 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
     if alone := sorted({f"{module}.lora_{side}" for module in modules for side in "AB"} - set(weights)):
         raise IikataError(f"{path}: {alone[0]} is missing; every lora_A belongs to a lora_B. {AGAIN}")
     targets = _targets(folder, config, {module.rpartition(".")[2] for module in modules})
-    return weights, LoraShape(config.r, config.lora_alpha, config.lora_dropout, targets)
+    return weights, LoraShape(config.r, config.lora_alpha, config.lora_dropout, targets, config.use_rslora)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -27,6 +27,8 @@ class Adapters:
 
     def __init__(self, model: nn.Module, shape: LoraShape) -> None:
         self.shape = shape
+        """That of an arm of which nothing else is said; its modules are all that any arm adapts."""
+        self.shapes: dict[str, LoraShape] = {}
         self.layers: dict[str, LoraLinear] = {}
         self._flat: dict[str, FlatAdapters] = {}
         linears = dict(linears_of(model))
@@ -35,7 +37,7 @@ class Adapters:
         for name, module in linears.items():
             if any(_is(name, target) for target in shape.target_modules):
                 salt = stream_seed("dropout", name) % 2**31
-                layer = LoraLinear(module, shape.alpha / shape.r, shape.dropout, salt)
+                layer = LoraLinear(module, shape.scale, shape.dropout, salt)
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
@@ -47,10 +49,14 @@ class Adapters:
     def __contains__(self, arm: str) -> bool:
         return arm in self._flat
 
+    def shape_of(self, arm: str) -> LoraShape:
+        """Return the rank, scale and modules of an arm."""
+        return self.shapes.get(arm, self.shape)
+
     def initialise(self, arm: str, seed: int) -> None:
         """Give `arm` PEFT's initial weights: A uniform (Kaiming, a = sqrt 5), B zero. A stream a module."""
         weights: Weights = {}
-        for name, size in self._sizes().items():
+        for name, size in self._sizes(arm).items():
             weights[name] = torch.zeros(size)
             if name.endswith("lora_A"):
                 generator = torch.Generator().manual_seed(stream_seed("lora", seed, name.removesuffix(".lora_A")))
@@ -59,7 +65,7 @@ class Adapters:
 
     def load(self, arm: str, weights: Mapping[str, Tensor]) -> None:
         """Take `weights` for `arm`. Raises IikataError where names, shapes or numbers are not such as this model's."""
-        sizes = self._sizes()
+        sizes = self._sizes(arm)
         if odd := sorted(set(sizes) ^ set(weights)):
             raise IikataError(
                 f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}. "
@@ -75,20 +81,21 @@ class Adapters:
         self._flat[arm] = self._new_flat((arm,))
         self._flat[arm].put(arm, weights)
 
-    def _sizes(self) -> dict[str, tuple[int, int]]:
-        sizes = {}
+    def _sizes(self, arm: str) -> dict[str, tuple[int, int]]:
+        sizes, shape = {}, self.shape_of(arm)
         for name, layer in self.layers.items():
-            sizes[f"{name}.lora_A"] = (self.shape.r, int(layer.base.in_features))
-            sizes[f"{name}.lora_B"] = (int(layer.base.out_features), self.shape.r)
+            if any(_is(name, target) for target in shape.target_modules):
+                sizes[f"{name}.lora_A"] = (shape.r, int(layer.base.in_features))
+                sizes[f"{name}.lora_B"] = (int(layer.base.out_features), shape.r)
         return sizes
 
     def _new_flat(self, arms: Sequence[str]) -> FlatAdapters:
         reference = next(iter(self.layers.values())).base.weight
         kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
-        return FlatAdapters(arms, self._sizes(), reference.device, kind)
+        return FlatAdapters(arms, self._sizes(arms[0]), reference.device, kind)
 
     def group(self, arms: Sequence[str]) -> None:
-        """Lay the weights of `arms` side by side, so that they can share a buffer; before they are trained."""
+        """Lay the weights of `arms`, all of one shape, side by side, so that they share a buffer; before training."""
         together = self._new_flat(arms)
         for arm in arms:
             together.put(arm, self.weights(arm))
@@ -110,24 +117,30 @@ class Adapters:
     def set_adapter(self, arm: str | None, noise: Tensor | None = None) -> None:
         """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
         weights = self._flat[arm].of(arm) if arm is not None else {}
-        self._give(weights, None, noise)
+        self._give(weights, self.shape_of(arm) if arm is not None else self.shape, None, noise)
 
     def set_adapters_by_bucket(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
         """Let all arms of `arm`'s group answer at once, each in its own buckets of tokens."""
-        self._give(self._flat[arm].leaves, buckets, noise)
+        self._give(self._flat[arm].leaves, self.shape_of(arm), buckets, noise)
 
     def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
-        return join(arms, [self.weights(arm) for arm in arms], self.shape.r, kind)
+        return join(arms, [self.weights(arm) for arm in arms], [self.shape_of(arm) for arm in arms], self.shape, kind)
 
     def set_adapter_per_token(self, multi_lora: MultiLora, arm_index: Tensor) -> None:
         """Let each token answer as the arm of its index [T], as the untuned base where that is -1."""
-        self._give(multi_lora.weights, None, None, multi_lora.column_mask(arm_index))
+        self._give(multi_lora.weights, self.shape, None, None, multi_lora.column_mask(arm_index))
 
     def _give(
-        self, weights: Weights, buckets: Tensor | None, noise: Tensor | None, column_mask: Tensor | None = None
+        self,
+        weights: Weights,
+        shape: LoraShape,
+        buckets: Tensor | None,
+        noise: Tensor | None,
+        column_mask: Tensor | None = None,
     ) -> None:
         for name, layer in self.layers.items():
+            layer.scale, layer.dropout = shape.scale, shape.dropout
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
             layer.buckets, layer.noise, layer.column_mask = buckets, noise, column_mask
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from iikata.core.errors import IikataError
-from iikata.model.adapters.flat import Weights
+from iikata.model.adapters.flat import LoraShape, Weights
 
 ALIGNED = 8
 """Each arm has a multiple of so many columns: products on a GPU want it so, and on CPU a sum over columns may be
@@ -44,17 +44,27 @@ def width(r: int) -> int:
     return ALIGNED * math.ceil(r / ALIGNED)
 
 
-def join(arms: Sequence[str], weights: Sequence[Weights], r: int, kind: torch.dtype) -> MultiLora:
+def join(
+    arms: Sequence[str], weights: Sequence[Weights], shapes: Sequence[LoraShape], common: LoraShape, kind: torch.dtype
+) -> MultiLora:
     """Join the arms' weights. Raises IikataError where one is not finite in `kind`.
 
-    A product of zero and infinity would be a NaN in every other arm's tokens.
+    A product of zero and infinity would be a NaN in every other arm's tokens. An arm whose scale is another than the
+    common one has the rest of it in its B; an arm that leaves a module as it is has zeros there.
     """
-    own = width(r)
+    own = max(width(shape.r) for shape in shapes)
     idle = max(0, LEAST - own * len(arms))
     joined: Weights = {}
-    for name in weights[0]:
+    sizes = {name: tensor.shape for one in weights for name, tensor in one.items()}
+    for name, size in sizes.items():
         is_a = name.endswith("lora_A")
-        parts = [pad(one[name].detach().to(kind), (0, 0, 0, own - r) if is_a else (0, own - r)) for one in weights]
+        parts = []
+        for one, shape in zip(weights, shapes, strict=True):
+            part = one[name].detach() if name in one else torch.zeros(size, device=next(iter(one.values())).device)
+            if not is_a and shape.scale != common.scale:
+                part = part * (shape.scale / common.scale)
+            more = own - part.shape[0 if is_a else 1]
+            parts.append(pad(part.to(kind), (0, 0, 0, more) if is_a else (0, more)))
         whole = torch.cat(parts, dim=0 if is_a else 1)
         joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
     _refuse_infinite(arms, weights, kind)

@@ -9,7 +9,7 @@ from iikata.core.records import Encoded, Finding, plain
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Warned
-from iikata.pipeline.foreseeing import foresee
+from iikata.pipeline.foreseeing import foresee, refuse_undecided
 from iikata.pipeline.signing import sign
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_unchecked
@@ -47,6 +47,8 @@ def check(ctx: RunContext) -> dict[str, int]:
 def examine(ctx: RunContext) -> list[Finding]:
     """Return what the doctor finds; opens tokenizer, templates and data, never the model's weights."""
     look_up_metrics(ctx)
+    if ctx.measures:
+        refuse_undecided(ctx)
     found = [*doctor.examine(case(ctx)), *(foresee(ctx) if ctx.measures else ())]
     return sorted(found, key=lambda finding: doctor.SEVERITIES.index(finding.severity))
 
@@ -72,7 +74,7 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
     templates: dict[str, Template] = {}
     encoded: dict[str, Sequence[Encoded]] = {}
     broken: dict[str, str] = {}
-    trained = ctx.experiment.templates
+    trained = ctx.experiment.trained_templates
     for spec in (*trained, *ctx.experiment.prompt_only):
         name = template_name(spec)
         try:
@@ -111,7 +113,7 @@ def summary(ctx: RunContext) -> str:
         f"read {counts.rows:,} rows of {files:.300}: columns {columns}",
         f"{counts.train:,} rows to train on, {counts.validation:,} held out" + f", {left:,} left out" * bool(left),
     ]
-    specs = (*experiment.templates, *experiment.prompt_only)
+    specs = (*experiment.trained_templates, *experiment.prompt_only)
     found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}
     lines.append("templates: " + ", ".join(f"{name} ({path.name})" if path else name for name, path in found.items()))
     if ctx.probes:

@@ -92,6 +92,10 @@ class _Scores:
             {name: margin for name, margin in declared["margins"].items() if name in names},
             declared["alpha"],
             self.gates,
+            content=self.ctx.experiment.score.content,
+            factor=declared.get("factor"),
+            others=declared.get("others"),
+            choosing_seeds=declared.get("choosing_seeds", ()),
         )
         return replace(result, warnings=[*result.warnings, *(note for name in names if (note := self.of(name)[1]))])
 
@@ -134,5 +138,5 @@ def metric_of(ctx: RunContext, name: str) -> Metric:
 def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
     """Return the scores of the experiment's own cells."""
     # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
-    cells = {(c.arm.template, c.arm.seed, c.prompted_with) for c in ctx.experiment.cells()}
-    return [s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells]
+    cells = {(c.arm.variant, c.arm.seed, c.prompted_with) for c in ctx.experiment.cells()}
+    return list(ctx.told(s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells))

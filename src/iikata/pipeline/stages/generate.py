@@ -35,13 +35,13 @@ def generate(ctx: RunContext) -> dict[str, int]:
     work = _Answering(ctx, sum(len(cell.missing()) for own in cells.values() for cell in own))
     ctx.emit(Stage("generate", work.todo, "answers"))
     for group in groups:
-        gates += [_reopen(ctx, arm) for arm in group if arm.template]
-        speaking = [arm for arm in group if not arm.template or arm.name in ctx.adapters]
+        gates += [_reopen(ctx, arm) for arm in group if arm.variant]
+        speaking = [arm for arm in group if not arm.variant or arm.name in ctx.adapters]
         work.answer([cell for arm in speaking for cell in cells[arm]])
         for arm in speaking:
             for cell in cells[arm]:
                 cell.settle()
-            if arm.template:
+            if arm.variant:
                 ctx.adapters.drop(arm.name)
     write_json(ctx.store.gates, [plain(gate) for gate in gates])
     return {"tokens": work.tokens, "answers": work.done}
@@ -50,7 +50,7 @@ def generate(ctx: RunContext) -> dict[str, int]:
 def _groups(ctx: RunContext) -> list[list[Arm]]:
     """Return the arms that answer together; the base joins the first of them."""
     arms = ctx.experiment.arms()
-    size = joined_arms(ctx.base.device.type, ctx.experiment.train.lora.r)
+    size = joined_arms(ctx.base.device.type, max(one.train.lora.r for one in ctx.experiment.recipes.values()))
     groups = [list(arms[start : start + size]) for start in range(0, len(arms), size)]
     groups[0].append(Arm())
     return [[arm for arm in group if not stopped(ctx, arm)] for group in groups]
@@ -153,7 +153,7 @@ def _completions(ctx: RunContext, missing: Sequence[Key], rows: int) -> "Iterato
     settings = ctx.experiment.generate
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
     shapes = Shapes(rows, ctx.buffer_plan["kv_length"], ctx.buffer_plan["prefill_tokens"])
-    names = list(dict.fromkeys(cell.arm.name for cell, _, _ in missing if cell.arm.template))
+    names = list(dict.fromkeys(cell.arm.name for cell, _, _ in missing if cell.arm.variant))
     ctx.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
     return completions(ctx.base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)
 
@@ -162,7 +162,7 @@ def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
     cell, probe, sample = reply.key
     read = ctx.tokenizer.whole_text if reply.finish == "length" else ctx.tokenizer.text
     text = ctx.templates[cell.prompted_with].answer(read(reply.ids))
-    who = (cell.arm.template, cell.arm.seed, cell.prompted_with)
+    who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     return Answer(*who, probe, sample, text, reply.finish, len(reply.ids), signature)
 
 
@@ -184,7 +184,7 @@ def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
                     stream_seed("answer", ctx.experiment.generate.seed, cell.name, probe, sample) for sample in samples
                 ),
                 end_ids=stop_ids(template, ctx.tokenizer),
-                arm=cell.arm.name if cell.arm.template else None,
+                arm=cell.arm.name if cell.arm.variant else None,
                 prefixes=ctx.prefixes[cell.prompted_with],
                 stopped=_stop_strings(ctx, cell.prompted_with),
             )

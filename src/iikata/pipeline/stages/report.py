@@ -128,7 +128,7 @@ def _ratings(ctx: RunContext, answers: list[Answer]) -> dict[str, Any] | None:
 
 def _cards(ctx: RunContext) -> dict[str, TemplateCard]:
     # In the experiment's order, from which colours follow; the file's is the alphabet's.
-    trained = [template_name(spec) for spec in ctx.experiment.templates]
+    trained = [template_name(spec) for spec in ctx.experiment.trained_templates]
     names = [*trained, *(template_name(spec) for spec in ctx.experiment.prompt_only)]
     stored, cards = object_of(ctx.store.templates, dict.fromkeys(names, dict)), {}
     for name in names:

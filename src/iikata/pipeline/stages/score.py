@@ -23,7 +23,7 @@ def score(ctx: RunContext) -> dict[str, int]:
         metric = get(name)
         if metric.scope in ("answer", "group"):
             scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
-            ctx.store.write_scores(metric.name, scores)
+            ctx.store.write_scores(metric.name, ctx.told(scores))
             for remark in metric.remarks():
                 ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
     every = [answer for given in answers.values() for answer in given]

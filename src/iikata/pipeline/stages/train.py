@@ -40,7 +40,7 @@ def train(ctx: RunContext) -> dict[str, int]:
     _lay_side_by_side(ctx, waiting)
     runs = {arm.name: _open(ctx, arm) for arm in waiting}
     total, tokens = sum(run.steps for run in runs.values()), 0
-    work = sum(len(row.input_ids) for run in runs.values() for row in run.samples) * ctx.experiment.train.epochs
+    work = sum(len(row.input_ids) * run.recipe.epochs for run in runs.values() for row in run.samples)
     ctx.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"]))
     before = sum(run.step for run in runs.values())
     speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
@@ -86,12 +86,14 @@ class _Speed:
 def _lay_side_by_side(ctx: RunContext, arms: list[Arm]) -> None:
     """Let small models' arms share buffers, as many as the run's shapes say."""
     size = ctx.buffer_plan["mixed_arms"]
-    for start in range(0, len(arms), size) if size > 1 else ():
-        names = []
-        for arm in arms[start : start + size]:
-            ctx.adapters.initialise(arm.name, int(arm.seed or 0))
-            names.append(arm.name)
-        ctx.adapters.group(names)
+    alike: dict[Any, list[Arm]] = {}
+    for arm in arms if size > 1 else ():
+        alike.setdefault(ctx.adapters.shape_of(arm.name), []).append(arm)
+    for same in alike.values():
+        for some in (same[start : start + size] for start in range(0, len(same), size)):
+            for arm in some:
+                ctx.adapters.initialise(arm.name, int(arm.seed or 0))
+            ctx.adapters.group([arm.name for arm in some])
 
 
 def trained(ctx: RunContext, arm: Arm) -> bool:
@@ -128,10 +130,14 @@ def _whole(ctx: RunContext, arm: Arm) -> bool:
 
 def arm_signature(ctx: RunContext, arm: Arm) -> str:
     """Return a hash of all that the arm's weights follow from."""
-    if arm.template is None:
+    if arm.variant is None:
         return digest(ctx.signature["model"])
     parts = {key: ctx.signature[key] for key in ("model", "data", "train")}
-    return digest([parts, ctx.templates[arm.template].hash, arm.seed, ctx.buffer_plan["buffer_tokens"]])
+    if own := ctx.signature.get("variants", {}).get(arm.variant):
+        parts = {"model": ctx.signature["model"], "variant": own}
+    hashes = [ctx.templates[name].hash for name in ctx.recipe(arm).variant.templates]
+    templates = hashes[0] if len(hashes) == 1 else hashes
+    return digest([parts, templates, arm.seed, ctx.buffer_plan["buffer_tokens"]])
 
 
 def prolong(ctx: RunContext) -> None:
@@ -156,8 +162,8 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
     """Return the arm at its last saved state, its step log cut back to it."""
     from iikata.train import ArmRun, Recipe
 
-    settings = ctx.experiment.train
-    assert arm.template is not None
+    declared = ctx.recipe(arm)
+    settings = declared.train
     recipe = Recipe(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
@@ -168,8 +174,8 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
         max_grad_norm=settings.max_grad_norm,
         buffer_tokens=ctx.buffer_plan["buffer_tokens"],
     )
-    samples = [row for row in ctx.encoded[arm.template] if not row.truncated]
-    run = ArmRun(arm, samples, ctx.prefixes[arm.template], recipe, ctx.base)
+    prefixes = [prefix for name in declared.variant.templates for prefix in ctx.prefixes[name]]
+    run = ArmRun(arm, ctx.samples(arm), prefixes, recipe, ctx.base)
     steps = list(read_lines(ctx.store.steps(arm)))
     restore(ctx, run, len(steps))
     write_lines(ctx.store.steps(arm), steps[: run.step])
@@ -198,30 +204,34 @@ def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
     from iikata.model.adapters import adapter_file
     from iikata.model.files.locate import hub_name
 
-    template = ctx.templates[str(run.arm.template)]
+    names = ctx.recipe(run.arm).variant.templates
     base, commit = hub_name(ctx.experiment.model.base, ctx.model_folder)
     base = base or ctx.model_folder.name
     folder.mkdir(parents=True, exist_ok=True)
     adapter_file.save(
         folder,
         ctx.adapters.weights(run.arm.name),
-        ctx.adapters.shape,
+        ctx.adapters.shape_of(run.arm.name),
         base=base,
         revision=commit or ctx.experiment.model.revision,
     )
+    template = ctx.templates[names[0]]
     write_text(folder / "template.json", saved(template))
+    for name in names[1:]:
+        write_text(folder / f"template.{name}.json", saved(ctx.templates[name]))
     with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
         write_text(folder / "chat_template.jinja", chat_template_for(template, ctx.tokenizer))
     write_text(folder / "README.md", _card(ctx, run.arm, base))
 
 
 def _card(ctx: RunContext, arm: Arm, base: str) -> str:
-    train = ctx.experiment.train
+    recipe = ctx.recipe(arm)
+    train, names = recipe.train, "`, `".join(recipe.variant.templates)
     return (
         f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n"
         f"# {arm.name}\n\nLoRA adapter trained by iikata in the experiment {ctx.experiment.name}: template "
-        f"`{arm.template}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
-        f"{len(ctx.data.train)} rows, {train.epochs} epochs of batches of {train.batch_size}, "
+        f"`{names}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
+        f"{len(ctx.data.of(recipe.data))} rows, {train.epochs} epochs of batches of {train.batch_size}, "
         f"learning rate {train.learning_rate:g}, loss on {train.loss_on}.\n"
     )
 

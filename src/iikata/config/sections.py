@@ -1,0 +1,250 @@
+"""The sections of an experiment: every setting's one home, its default and what it means."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+
+from iikata.config.kinds import (
+    Above0,
+    AnyTexts,
+    Count,
+    CountOrNone,
+    Dtype,
+    Endpoint,
+    HeldOut,
+    Margin,
+    Modules,
+    Name,
+    NotNegative,
+    Quantize,
+    Schedule,
+    Seed,
+    Seeds,
+    Text,
+    Texts,
+    refuse_repeats,
+)
+
+DEFAULT_MARGIN: dict[str, float] = {"nll": 0.02, "contains": 0.10}
+
+
+class Settings(BaseModel):
+    """Unknown keys are refused, nothing is changed after reading, and "2" is not taken for 2."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
+
+
+class ModelSettings(Settings):
+    """The base model, which stays frozen."""
+
+    base: Text = "smollm2"
+    """Hub id, local folder, .gguf file, or "smollm2", the embedded SmolLM2-135M-Instruct."""
+    revision: Text | None = None
+    """Branch, tag or commit on the hub."""
+    dtype: Dtype = "auto"
+    """Number format; auto: bfloat16 where the device computes in it, else float16 on CUDA, float32 on CPU."""
+    quantize: Quantize = "none"
+    """Hold the base's weights in fewer bits (bitsandbytes)."""
+    compute: Literal["dtype", "fp8"] = "dtype"
+    """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
+    trust_remote_code: Text | None = None
+    """The same as base, for a model that runs its own Python files: they may do anything you may do."""
+
+    @field_validator("trust_remote_code", mode="before")
+    @classmethod
+    def _trust_by_name(cls, trusted: Any, info: ValidationInfo) -> Any:
+        base = info.data.get("base")
+        if trusted is not None and base is not None and trusted != base:
+            raise ValueError(f'trust is given to one model by its name: "{base}", as in model.base, is allowed')
+        return trusted
+
+
+class Columns(Settings):
+    """What the data's columns are called."""
+
+    instruction: Text = "instruction"
+    """Column of the instruction."""
+    input: Text = "input"
+    """Column of the input; rows without one have no input."""
+    output: Text = "output"
+    """Column of the answer."""
+
+    @model_validator(mode="after")
+    def _differ(self) -> Self:
+        refuse_repeats((self.instruction, self.input, self.output), " (a row's answer cannot be its question)")
+        return self
+
+
+class DataSettings(Settings):
+    """The rows to train on and the rows held out."""
+
+    train: Texts
+    """Hub id, or json / jsonl / csv / parquet file, or a list of them."""
+    validation: HeldOut = None
+    """Rows held out by a hash of their content: how many (0 for none), a share below 1, or a file; where this is not
+    given 500, or a tenth where that is less."""
+    columns: Columns = Columns()
+    """Column names, where they differ from instruction, input, output."""
+
+
+OTHER_LORA = {
+    "use_dora": "DoRA",
+    "init_lora_weights": "another start, as PiSSA's",
+    "loraplus_lr_ratio": "LoRA+",
+    "rank_pattern": "a rank for each module",
+    "alpha_pattern": "a scale for each module",
+    "modules_to_save": "modules trained whole",
+}
+"""PEFT's names of what is not trained here."""
+
+
+class LoraSettings(Settings):
+    """The adapter's shape."""
+
+    r: Count = 8
+    """Rank."""
+    alpha: Count = 16
+    """The update is scaled by alpha / r."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that are dropped in training."""
+    target_modules: Modules = "auto"
+    """Modules that get an adapter: auto (what PEFT takes for the architecture), all-linear, or names."""
+    use_rslora: bool = False
+    """Scale the update by alpha / sqrt(r) (rsLoRA), so that a higher rank does not learn less."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain(cls, values: Any) -> Any:
+        for name, kind in OTHER_LORA.items():
+            if isinstance(values, dict) and name in values:
+                raise ValueError(f"plain LoRA and rsLoRA are trained, and {name} asks for {kind}")
+        return values
+
+
+class TrainSettings(Settings):
+    """How each arm is trained."""
+
+    seeds: Seeds = (0, 1, 2)
+    """One arm for each template and seed; with fewer than 3 a result holds for these adapters only."""
+    epochs: Count = 2
+    """Passes over the training rows."""
+    batch_size: Count = 128
+    """Samples an optimizer step and an arm."""
+    learning_rate: Above0 = 3e-4
+    """Peak rate of AdamW; LoRA wants about ten times the full fine-tuning rate."""
+    warmup_steps: CountOrNone = 0
+    """Steps in which the rate rises from 0 to its peak."""
+    schedule: Schedule = "linear"
+    """How the rate goes on after the warm-up; linear and cosine end at 0."""
+    weight_decay: NotNegative = 0.0
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: Above0 = 1.0
+    """An arm's gradient is scaled down to this norm."""
+    cutoff_len: Annotated[int, Field(ge=2, lt=2**31)] = 1024
+    """Tokens a sample; longer rows are counted and left out, never cut."""
+    loss_on: Literal["completion", "all"] = "completion"
+    """Tokens that the loss counts: the answer and its end, or the prompt too."""
+    checkpoint_seconds: NotNegative = 60
+    """Time between saved states, from which a killed run goes on."""
+    lora: LoraSettings = LoraSettings()
+    """Rank, scale and places of the adapter."""
+
+
+class GenerateSettings(Settings):
+    """How each cell answers the probes."""
+
+    samples: Count = 20
+    """Answers of each cell to each probe."""
+    temperature: NotNegative = 0.9
+    """0 takes the likeliest token."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Sample among the likeliest tokens that hold this share of the probability."""
+    top_k: CountOrNone = 0
+    """Sample among this many of the likeliest tokens; 0 for all."""
+    repetition_penalty: Above0 = 1.0
+    """Above 1, tokens already there become less likely."""
+    max_new_tokens: Count = 128
+    """An answer is cut at this length."""
+    seed: Seed = 0
+    """Seed of the sampling; every row has its own stream."""
+
+
+class JudgeSettings(Settings):
+    """A model that says which of two answers is better; its key, if any, is read from IIKATA_JUDGE_KEY."""
+
+    url: Endpoint
+    """OpenAI-compatible endpoint up to and with the version, as http://127.0.0.1:8000/v1; never with a key in it."""
+    model: Text
+    """What the endpoint calls the model."""
+
+
+class ScoreSettings(Settings):
+    """What the answers and the held-out rows are measured by."""
+
+    primary: Text = "nll"
+    """The metric that decides, named before the run."""
+    metrics: Texts = Field(
+        default=("nll", "contains", "finish", "leakage", "script", "length", "repetition", "chrf"),
+        validate_default=True,
+    )
+    """Metrics to compute: built-in names, or package.module:name."""
+    content: Text = "contains"
+    """The metric of right answers, of which the advice speaks beside the primary."""
+    judge: JudgeSettings | None = None
+    """Model that compares each answer with the base's under the same template, as the metric judge."""
+
+    @field_validator("metrics")
+    @classmethod
+    def _name_each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
+        refuse_repeats(metrics)
+        return metrics
+
+    @model_validator(mode="after")
+    def _hold_the_primary(self) -> "ScoreSettings":
+        # Where nll was only the default, the metrics may be misspelt: whoever knows their names says which.
+        if "primary" in self.model_fields_set and self.primary not in self.metrics:
+            raise ValueError(f'the primary metric "{self.primary}" must be among score.metrics')
+        return self
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All metrics, the judge too where there is one."""
+        return (*self.metrics, "judge") if self.judge else self.metrics
+
+
+class VariantSettings(Settings):
+    """One recipe by name: what differs from the experiment's own settings."""
+
+    name: Name
+    """What it is called in cells and tables."""
+    template: Texts
+    """Template to train on; with several, each row is under one of them, drawn by the row and the seed."""
+    train: dict[str, Any] = {}
+    """Settings of `train` that are others than the experiment's."""
+    data: AnyTexts = ()
+    """Rows to train on, where they are others than data.train."""
+
+
+class CompareSettings(Settings):
+    """How large an effect must be to matter, and how sure the verdict."""
+
+    margin: Margin = DEFAULT_MARGIN
+    """Largest difference that does not matter, in the metric's unit: of each metric, or one number for the
+    primary. A metric without one is never called EQUIVALENT."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of false alarms to live with; intervals are at 1 - alpha."""
+    factor: Text | None = None
+    """What is compared: template, a setting that varies as train.learning_rate, or variant; the template where it
+    varies."""
+    others: Literal["best", "average", "each"] | None = None
+    """What to do with the other settings that vary: the best of each level, chosen on seeds and rows of their own;
+    their average; or each by itself, which explores and gives no verdict."""
+    choosing_seeds: tuple[Seed, ...] = ()
+    """Seeds that `others: best` chooses on, two or more; they are never tested."""
+
+    @field_validator("choosing_seeds", mode="before")
+    @classmethod
+    def _as_tuple(cls, seeds: Any) -> Any:
+        return tuple(seeds) if isinstance(seeds, list) else seeds

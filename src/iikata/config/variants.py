@@ -1,0 +1,209 @@
+"""Turn what varies into recipes: every combination of the levels, and the variants that are named one by one."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import product
+from pathlib import PurePath
+from typing import Any, Protocol
+
+from pydantic import TypeAdapter, ValidationError
+
+from iikata.config.kinds import Name, Texts
+from iikata.config.places import template_name
+from iikata.config.sections import DataSettings, TrainSettings, VariantSettings
+from iikata.core.errors import IikataError
+from iikata.core.records import Variant
+from iikata.core.registry import did_you_mean
+
+SHORT = {
+    "learning_rate": "lr",
+    "batch_size": "bs",
+    "epochs": "ep",
+    "warmup_steps": "warm",
+    "weight_decay": "wd",
+    "max_grad_norm": "norm",
+    "cutoff_len": "len",
+    "lora.r": "r",
+    "lora.alpha": "alpha",
+    "lora.dropout": "drop",
+}
+"""What stands before a number in a variant's name."""
+FIXED = {"seeds": "every variant has every seed of train.seeds", "checkpoint_seconds": "it changes no result"}
+"""Settings of `train` that cannot vary, and why."""
+DATA = "data.train"
+
+
+class Declared(Protocol):
+    """What an experiment says of its variants."""
+
+    templates: tuple[str, ...]
+    vary: dict[str, Any]
+    variants: tuple[VariantSettings, ...]
+    train: TrainSettings
+    data: DataSettings
+
+    def at(self, *key: str | int) -> str: ...
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One variant with all that it is trained by."""
+
+    variant: Variant
+    train: TrainSettings
+    data: tuple[str, ...]
+    """Files or hub ids, as data.train."""
+    place: str = ""
+    """Where it was declared, for messages."""
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What makes it another recipe than others."""
+        return self.variant.templates, self.train, self.data
+
+
+def recipes(experiment: Declared) -> dict[str, Recipe]:
+    """Return every variant's recipe by its name. Raises IikataError for all that is wrong, each with its place."""
+    faults: list[str] = []
+    made: dict[str, Recipe] = {}
+    for recipe in (*_combined(experiment, faults), *_named(experiment, faults)):
+        name = recipe.variant.name
+        twin = next((one for one in made.values() if one.content == recipe.content), None)
+        if name in made:
+            faults.append(f'{recipe.place}"{name}" is the name of two variants; give one of them another.')
+        elif twin is not None:
+            faults.append(f'{recipe.place}"{name}" and "{twin.variant.name}" are trained the same way; keep one.')
+        else:
+            made[name] = recipe
+    if faults:
+        raise IikataError("\n".join(dict.fromkeys(faults)))
+    if not made:
+        raise IikataError(f"{experiment.at('templates')}nothing to train: `templates:` or `variants:` is needed.")
+    return made
+
+
+def _combined(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
+    """Yield each template with each combination of the levels."""
+    factors = [list(_levels(experiment, key, levels, faults)) for key, levels in experiment.vary.items()]
+    for spec in experiment.templates:
+        for combination in product(*factors):
+            parts, levels = [template_name(spec)], []
+            recipe = Recipe(Variant("", (template_name(spec),)), experiment.train, experiment.data.train)
+            for key, name, part, value, place in combination:
+                parts.append(part)
+                levels.append((key, name))
+                recipe = _with(recipe, key, value, place, faults)
+            name = "+".join(parts)
+            place = combination[0][4] if combination else experiment.at("templates")
+            if fault := _name_fault(name):
+                faults.append(
+                    f'{place}the variant would be called "{name}": {fault}. Name its levels: {{short: value}}.'
+                )
+            variant = Variant(name, (template_name(spec),), tuple(levels))
+            yield Recipe(variant, recipe.train, recipe.data, place)
+
+
+def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
+    """Yield the variants of `variants:`, each what the experiment says but for its own settings."""
+    for index, given in enumerate(experiment.variants):
+        place = experiment.at("variants", index)
+        names = tuple(template_name(spec) for spec in given.template)
+        recipe = Recipe(Variant(given.name, names), experiment.train, given.data or experiment.data.train, place)
+        for key, value in _flat(given.train):
+            recipe = _with(recipe, f"train.{key}", value, experiment.at("variants", index, "train"), faults)
+        levels = {f"train.{key}": level_text(value) for key, value in _flat(given.train)}
+        levels |= {DATA: data_name(given.data)} if given.data else {}
+        yield Recipe(Variant(given.name, names, tuple(levels.items())), recipe.train, recipe.data, place)
+
+
+def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in settings.items():
+        yield from _flat(value, f"{key}.") if isinstance(value, dict) else [(before + key, value)]
+
+
+def _levels(experiment: Declared, key: str, levels: Any, faults: list[str]) -> Iterator[tuple[str, str, str, Any, str]]:
+    """Yield (setting, level, its part of a variant's name, value, place) for each level of a factor."""
+    if fault := _key_fault(experiment, key):
+        faults.append(f"{experiment.at('vary', key)}{fault}")
+        return
+    named = isinstance(levels, dict)
+    if not levels or (named and not all(isinstance(name, str) for name in levels)):
+        faults.append(f"{experiment.at('vary', key)}{key}: a list of values, or {{name: value}}, is allowed.")
+        return
+    for i, (name, value) in enumerate(levels.items() if named else ((None, value) for value in levels)):
+        place = experiment.at("vary", key, name if named else i)
+        if not named and isinstance(value, dict):
+            faults.append(f"{place}{key}: settings that go together need a name, {{r8: {{r: 8, alpha: 16}}}}.")
+            continue
+        level = str(name) if named else data_name((value,)) if key == DATA else level_text(value)
+        short = SHORT.get(key.removeprefix("train."), "")
+        part = level if named or isinstance(value, str) else f"{short or key.rpartition('.')[2]}{level}"
+        yield key, level, part, value, place
+
+
+def _key_fault(experiment: Declared, key: str) -> str:
+    """Return what is wrong with a factor's name; "" where it is a setting that can vary."""
+    if key in ("template", "templates"):
+        return "the template varies through `templates:`; list them there."
+    known = [f"train.{name}" for name, _ in _flat(experiment.train.model_dump())] + ["train.lora", DATA]
+    reason = FIXED.get(key.removeprefix("train."))
+    if reason:
+        return f"{key} cannot vary: {reason}."
+    allowed = [name for name in known if name.removeprefix("train.") not in FIXED]
+    return (
+        ""
+        if key in allowed
+        else f"{key} is no setting that can vary{did_you_mean(key, allowed)}. Allowed: {', '.join(allowed)}."
+    )
+
+
+def _with(recipe: Recipe, key: str, value: Any, place: str, faults: list[str]) -> Recipe:
+    """Return the recipe with one setting changed."""
+    try:
+        if key == DATA:
+            return Recipe(recipe.variant, recipe.train, TypeAdapter(Texts).validate_python(value), recipe.place)
+        settings = recipe.train.model_dump()
+        *path, last = key.removeprefix("train.").split(".")
+        section = settings
+        for part in path:
+            section = section[part]
+        section[last] = {**section[last], **value} if isinstance(value, dict) else value
+        return Recipe(recipe.variant, type(recipe.train).model_validate(settings), recipe.data, recipe.place)
+    except (ValidationError, TypeError, KeyError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "settings are expected there"
+        faults.append(f"{place}{key}: {level_text(value)} was seen; {said}.")
+        return recipe
+
+
+def level_text(value: Any) -> str:
+    """Return a value as a level is written: 3e-4, not 0.0003."""
+    if not isinstance(value, float) or not math.isfinite(value):
+        return str(value)
+    if value == 0 or 0.01 <= abs(value) < 1e6:
+        return f"{value:g}"
+    mantissa, _, exponent = f"{value:.6e}".partition("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def data_name(specs: tuple[str, ...]) -> str:
+    """Return what a level of the data is called: its files' names without their endings."""
+    return ",".join(PurePath(spec).stem for spec in specs)
+
+
+def _name_fault(name: str) -> str:
+    try:
+        TypeAdapter(Name).validate_python(name)
+    except ValidationError as error:
+        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
+    return ""
+
+
+def trained_templates(experiment: Declared) -> tuple[str, ...]:
+    """Return every template that something is trained on, as the experiment writes it."""
+    return tuple(dict.fromkeys((*experiment.templates, *_specs(experiment.variants))))
+
+
+def _specs(variants: tuple[VariantSettings, ...]) -> Iterator[str]:
+    for variant in variants:
+        yield from variant.template

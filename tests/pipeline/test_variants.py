@@ -1,0 +1,150 @@
+"""Variants: any setting may vary; each arm equals its solo run, and what is compared is what was declared."""
+
+import json
+
+import pytest
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
+from iikata.pipeline import Pipeline
+from iikata.pipeline.stages.check import examine
+from tiny_experiment import experiment, values, write_files
+
+VARY = {
+    "train.learning_rate": [1e-2, 3e-2],
+    "train.lora": {"r4": {"r": 4}, "r8": {"r": 8, "alpha": 32, "use_rslora": True}},
+}
+
+
+def run(folder, model, **changes):
+    made = Pipeline(experiment(folder, model, **changes), folder / "run", lambda event: None)
+    made.run("report")
+    return made.context
+
+
+def train_settings(model, **changes):
+    return {**values(model)["train"], **changes}
+
+
+@pytest.fixture(scope="module")
+def grid(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("grid")
+    vary = {**VARY, "train.loss_on": ["completion", "all"]}
+    train = train_settings(llama_folder, seeds=[0, 1, 2])
+    return run(
+        folder,
+        llama_folder,
+        templates=["alpaca_short"],
+        vary=vary,
+        train=train,
+        generate={"samples": 1, "max_new_tokens": 4},
+        compare={"factor": "train.learning_rate", "others": "average"},
+    )
+
+
+def test_variants_are_named_by_their_levels_and_score_lines_carry_them(grid):
+    names = list(grid.experiment.recipes)
+    assert names[0] == "alpaca_short+lr0.01+r4+completion"
+    assert len(names) == 8
+    line = json.loads(grid.store.scores("nll").read_text().splitlines()[0])
+    assert line["trained_on"] == names[0]
+    assert line["template"] == "alpaca_short"
+    assert line["levels"] == {"train.learning_rate": "0.01", "train.lora": "r4", "train.loss_on": "completion"}
+
+
+def test_the_verdict_is_about_the_declared_factor(grid):
+    found = json.loads(grid.store.comparisons.read_text())
+    assert found["verdict"]["factor"] == "train.learning_rate"
+    matched = [c for c in found["comparisons"] if c["question"] == "matched" and c["metric"] == "nll"]
+    assert [(c["treatment"]["trained_on"], c["control"]["trained_on"]) for c in matched] == [("0.01", "0.03")]
+    assert matched[0]["n_seeds"] == 3
+
+
+@pytest.mark.parametrize("name", ["alpaca_short+lr0.03+r8+all", "alpaca_short+lr0.01+r4+completion"])
+def test_an_arm_beside_others_of_other_shapes_has_the_bytes_of_its_solo_run(grid, name, tmp_path, llama_folder):
+    recipe = grid.experiment.recipes[name].train
+    solo = run(
+        tmp_path,
+        llama_folder,
+        templates=["alpaca_short"],
+        train={**recipe.model_dump(mode="json"), "seeds": [1]},
+        generate={"samples": 1, "max_new_tokens": 4},
+    )
+    weights = "adapter_model.safetensors"
+    alone, beside = solo.store.arm(Arm("alpaca_short", 1)) / weights, grid.store.arm(Arm(name, 1)) / weights
+    assert alone.read_bytes() == beside.read_bytes()
+
+
+def test_a_mixture_trains_each_row_under_one_template_drawn_by_row_and_seed(tmp_path, llama_folder):
+    mixed = {"name": "mixed", "template": ["alpaca_short", "plain"]}
+    context = run(tmp_path, llama_folder, variants=[mixed])
+    under = {name: context.encoded_with(context.templates[name]) for name in ("alpaca_short", "plain")}
+    for seed in (0, 1):
+        samples = context.samples(Arm("mixed", seed))
+        which = [next(n for n, rows in under.items() if rows[i] == row) for i, row in enumerate(samples)]
+        assert set(which) == {"alpaca_short", "plain"}
+    assert context.samples(Arm("mixed", 0)) != context.samples(Arm("mixed", 1))
+    found = json.loads(context.store.comparisons.read_text())["comparisons"]
+    asked = {
+        (c["treatment"]["trained_on"], c["treatment"]["prompted_with"]) for c in found if c["question"] == "mixture"
+    }
+    assert asked == {("mixed", "alpaca_short"), ("mixed", "plain")}
+
+
+def test_levels_of_the_data_are_measured_by_the_same_rows_and_trained_on_none_of_them(tmp_path, llama_folder):
+    write_files(tmp_path)
+    lines = (tmp_path / "train.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "half.jsonl").write_text("".join(lines[:7]))
+    vary = {"data.train": {"half": "half.jsonl", "all": "train.jsonl"}}
+    context = run(
+        tmp_path, llama_folder, data={"train": "train.jsonl", "validation": 3}, templates=["plain"], vary=vary
+    )
+    held = {row.id for row in context.data.validation}
+    trained = {name: {row.id for row in context.samples(Arm(name, 0))} for name in ("plain+half", "plain+all")}
+    assert len(held) == 3
+    assert trained["plain+half"] < trained["plain+all"]
+    assert not trained["plain+all"] & held
+    assert json.loads(context.store.comparisons.read_text())["verdict"]["factor"] == "data.train"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"vary": {"train.learning_rte": [1e-4, 3e-4]}},
+            "train.learning_rte is no setting that can vary .did you mean",
+        ),
+        ({"vary": {"train.seeds": [0, 1]}}, "train.seeds cannot vary: every variant has every seed"),
+        ({"vary": {"train.learning_rate": [1e-4, -1]}}, "train.learning_rate: -1 was seen; .*greater than 0"),
+        ({"vary": {"train.learning_rate": [3e-4, 3e-4]}}, "is the name of two variants"),
+        ({"vary": {"train.lora": [{"r": 8}]}}, "settings that go together need a name"),
+        ({"vary": {"template": ["plain"]}}, "the template varies through `templates:`"),
+        ({"variants": [{"name": "again", "template": "plain"}]}, '"again" and "plain" are trained the same way'),
+        ({"train": {"lora": {"use_dora": True}}}, "use_dora asks for DoRA"),
+        ({"templates": []}, "nothing to train"),
+    ],
+)
+def test_what_cannot_vary_is_told_before_anything_is_trained(changes, told, tmp_path, llama_folder):
+    with pytest.raises(IikataError, match=told):
+        experiment(tmp_path, llama_folder, **changes)
+
+
+@pytest.mark.parametrize(
+    ("compare", "told"),
+    [
+        ({}, "more than template varies: train.learning_rate"),
+        ({"others": "best"}, "chooses on 2 seeds or more"),
+        ({"others": "best", "choosing_seeds": [0, 1]}, "tests on 3 others or more"),
+        ({"factor": "train.epochs", "others": "each"}, '"train.epochs" does not vary'),
+    ],
+)
+def test_a_question_that_the_variants_cannot_answer_is_refused_before_training(compare, told, tmp_path, llama_folder):
+    with pytest.raises(IikataError, match=told):
+        run(tmp_path, llama_folder, vary={"train.learning_rate": [1e-4, 3e-4]}, compare=compare)
+    assert not (tmp_path / "run" / "train").exists()
+
+
+def test_a_rank_that_varies_alone_is_warned_of(tmp_path, llama_folder):
+    made = experiment(tmp_path, llama_folder, templates=["plain"], vary={"train.lora.r": [4, 8]})
+    found = examine(Pipeline(made, tmp_path / "run", lambda event: None).context)
+    assert any("alpha / r varies too" in finding.message for finding in found)
