@@ -125,7 +125,7 @@ def test_text_in_unused_columns_is_counted_with_an_example(data):
         row(2, system="", index="1", category="qa", history=[]),
     ]
     found = data(rows).unused
-    assert [(u.column, u.rows, u.example, u.place, u.turns) for u in found] == [
+    assert [(u.column, u.rows, u.example, u.source, u.turns) for u in found] == [
         ("system", 1, "Answer in one word.", "rows.jsonl:1", False),
         ("category", 2, "qa", "rows.jsonl:1", False),
         ("history", 1, "Name two.", "rows.jsonl:1", True),

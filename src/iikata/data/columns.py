@@ -40,7 +40,7 @@ class Unused:
     rows: int
     example: str
     """The beginning of its first text."""
-    place: str
+    source: str
     turns: bool
     """Whether it holds a conversation, or what was said before."""
 
@@ -68,7 +68,7 @@ def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
     """Yield the columns that are not used and hold text in some row."""
     used = {name for _, name in columns}
     found: dict[str, Unused] = {}
-    for place, fields in rows:
+    for source, fields in rows:
         for name, value in fields.items():
             if name in used or not (text := _text_in(value)):
                 continue
@@ -76,7 +76,7 @@ def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
                 found[name] = replace(found[name], rows=found[name].rows + 1)
             else:
                 turns = is_conversation(value, name) or _is_history(value)
-                found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", place, turns)
+                found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", source, turns)
     yield from found.values()
 
 
@@ -105,16 +105,16 @@ def _is_turn(value: Any) -> bool:
     return isinstance(value, dict) and any(a & value.keys() and b & value.keys() for a, b in ((who, said), pair))
 
 
-def missing(place: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
+def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
     """Return the sentence that says which columns a row lacks, and what to do."""
     talk = next((name for name, value in fields.items() if is_conversation(value, name)), None)
     if talk is not None:
-        return f'{place}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
+        return f'{source}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
     if _is_turn(fields) and "role" in fields:
-        return f"{place}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
+        return f"{source}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
     absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
     found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
-    seen = f"{place}: no column {absent}; found: {', '.join(found):.300}."
+    seen = f"{source}: no column {absent}; found: {', '.join(found):.300}."
     within = [name for name, value in fields.items() if _holds(value, names, columns)]
     if within:
         return f'{seen} It is within "{within[0]}": write each of its items as a row of its own.'

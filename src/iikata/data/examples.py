@@ -26,17 +26,17 @@ def example(row: Row, columns: Columns) -> Example | None:
     Null and NaN are "", numbers and dates are text; a row without the column `input` has no input. Raises IikataError
     where another column is missing (with the `columns:` line to write) or holds a list.
     """
-    place, fields = row
+    source, fields = row
     absent = [name for name in (columns.instruction, columns.output) if name not in fields]
     if columns.input not in fields and columns.input != "input":
         absent.append(columns.input)
     if absent:
-        raise IikataError(missing(place, absent, fields, columns))
+        raise IikataError(missing(source, absent, fields, columns))
     instruction, input, output = (
-        text(fields.get(name), f"{place}: {name}") for name in (columns.instruction, columns.input, columns.output)
+        text(fields.get(name), f"{source}: {name}") for name in (columns.instruction, columns.input, columns.output)
     )
     try:
-        return Example(content_id(instruction, input, output), instruction, input, output, source=place)
+        return Example(content_id(instruction, input, output), instruction, input, output, source=source)
     except UnicodeEncodeError:
         return None
 

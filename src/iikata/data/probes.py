@@ -48,21 +48,21 @@ def read_probes(path: Path) -> list[Probe]:
 
 
 def _probe(row: Row, default_id: str) -> Probe:
-    place, fields = row
+    source, fields = row
     unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in FIELDS)
     if unknown:
-        raise IikataError(f"{place}: unknown field {unknown:.500}; allowed: {', '.join(FIELDS)}.")
-    words = {name: text(fields.get(name), f"{place}: {name}") for name in FIELDS if name != "references"}
+        raise IikataError(f"{source}: unknown field {unknown:.500}; allowed: {', '.join(FIELDS)}.")
+    words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name != "references"}
     if not words["instruction"].strip():
-        raise IikataError(f'{place}: a probe needs an "instruction", the text to answer.')
-    words["id"] = _name(words["id"], f"{place}: id") or default_id
-    words["cluster"] = _name(words["cluster"], f"{place}: cluster") or words["id"]
-    pattern = _pattern(words.pop("pattern"), place)
-    probe = Probe(**words, references=_references(fields.get("references"), place), pattern=pattern)
+        raise IikataError(f'{source}: a probe needs an "instruction", the text to answer.')
+    words["id"] = _name(words["id"], f"{source}: id") or default_id
+    words["cluster"] = _name(words["cluster"], f"{source}: cluster") or words["id"]
+    pattern = _pattern(words.pop("pattern"), source)
+    probe = Probe(**words, references=_references(fields.get("references"), source), pattern=pattern)
     try:
         "".join((*words.values(), *probe.references)).encode()
     except UnicodeEncodeError:
-        raise IikataError(f"{place}: a lone surrogate stands in the text; UTF-8 cannot hold it. Remove it.") from None
+        raise IikataError(f"{source}: a lone surrogate stands in the text; UTF-8 cannot hold it. Remove it.") from None
     return probe
 
 
@@ -80,28 +80,28 @@ def _name(name: str, what: str) -> str:
     return name
 
 
-def _pattern(pattern: str, place: str) -> str | None:
+def _pattern(pattern: str, source: str) -> str | None:
     """Return the pattern as it is, once the library that will search with it has compiled it."""
     import regex
 
     counted = math.prod(max(1, int(least[:9])) for least in re.findall(r"\{(\d+)", pattern))
     if len(pattern) > MOST_PATTERN or counted > MOST_COUNTED:
         raise IikataError(
-            f"{place}: the pattern is too large: {MOST_PATTERN:,} characters are allowed, and counts as in a{{9}} that "
+            f"{source}: the pattern is too large: {MOST_PATTERN:,} characters are allowed, and counts as in a{{9}} that "
             f"make at most {MOST_COUNTED:,} together; {len(pattern):,} and {counted:,} were seen."
         )
     try:
         regex.compile(pattern)
     except (regex.error, ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError) as error:
-        cure = "Put a backslash before a bracket, dot, star or question mark that is meant as text."
-        raise IikataError(f"{place}: pattern {pattern[:60]!r} is no regular expression: {error}. {cure}") from None
+        fix = "Put a backslash before a bracket, dot, star or question mark that is meant as text."
+        raise IikataError(f"{source}: pattern {pattern[:60]!r} is no regular expression: {error}. {fix}") from None
     return pattern or None
 
 
-def _references(references: Any, place: str) -> tuple[str, ...]:
+def _references(references: Any, source: str) -> tuple[str, ...]:
     several = references if isinstance(references, list) else [] if references is None else [references]
-    texts = tuple(text(reference, f"{place}: references") for reference in several)
+    texts = tuple(text(reference, f"{source}: references") for reference in several)
     if not all(reference.strip() for reference in texts):
         # An empty reference is contained in every answer.
-        raise IikataError(f"{place}: a reference is empty; leave it out.")
+        raise IikataError(f"{source}: a reference is empty; leave it out.")
     return texts

@@ -93,7 +93,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         held_ids = {held.id for held in validation}
     train = [row for row in train if row.id not in held_ids]
     if not train or (not validation and settings.validation != 0):
-        reasons = ", ".join(f"{reason}: {len(places)}" for reason, places in left_out.items())
+        reasons = ", ".join(f"{reason}: {len(sources)}" for reason, sources in left_out.items())
         left = f"{len(train)} are left to train on and {len(validation)} to measure by ({reasons})"
         specs = ", ".join(settings.train)
         raise IikataError(
@@ -104,7 +104,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         train=len(train),
         validation=len(validation),
         without_input=sum(not row.input for row in [*train, *validation]),
-        **{reason: LeftOut(len(places), tuple(places[:5])) for reason, places in left_out.items()},
+        **{reason: LeftOut(len(sources), tuple(sources[:5])) for reason, sources in left_out.items()},
     )
     kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
     if empty := next((specs for specs, part in kept.items() if not part), None):

@@ -30,8 +30,8 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
     size(path, shown)
     suffix = path.suffix.lower()
     if suffix not in READERS.names():
-        cure = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
-        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{cure}")
+        fix = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
+        raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{fix}")
     rows: Iterator[Row] = READERS.find(suffix)(path, shown)
     return rows
 
@@ -62,10 +62,10 @@ def _json(path: Path, shown: str) -> Iterator[Row]:
         yield _row(row, f"{shown}: row {number}")
 
 
-def _row(row: Any, place: str) -> Row:
+def _row(row: Any, source: str) -> Row:
     if isinstance(row, dict):
-        return place, row
-    raise IikataError(f"{place}: a row is an object with named fields, not {kind_of(row)}. {A_ROW}.")
+        return source, row
+    raise IikataError(f"{source}: a row is an object with named fields, not {kind_of(row)}. {A_ROW}.")
 
 
 def kind_of(value: Any) -> str:
@@ -93,17 +93,17 @@ def _csv(path: Path, shown: str) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, strict=True, delimiter=delimiter, skipinitialspace=blank)
-    places, rows = [], []
+    sources, rows = [], []
     try:
         for fields in reader:
             # A quoted field may hold line breaks: the row starts after the end of the row before.
-            places.append(f"{shown}:{line}")
+            sources.append(f"{shown}:{line}")
             rows.append(fields)
             line = reader.line_num + (2 if declared else 1)
     except csv.Error as error:
-        cure = "Text in quotes ends with a quote, and a quote within it is written twice."
-        raise IikataError(f"{shown}:{line}: not CSV: {error}. {cure}") from None
-    return _table([(place, fields) for place, fields in zip(places, rows, strict=True) if fields], delimiter)
+        fix = "Text in quotes ends with a quote, and a quote within it is written twice."
+        raise IikataError(f"{shown}:{line}: not CSV: {error}. {fix}") from None
+    return _table([(source, fields) for source, fields in zip(sources, rows, strict=True) if fields], delimiter)
 
 
 def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
@@ -111,16 +111,16 @@ def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
     if not lines:
         return
     (at, names), *rows = lines
-    for place, fields in rows:
+    for source, fields in rows:
         if len(fields) != len(names):
-            cure = f"Put text that holds {DELIMITERS.get(delimiter, delimiter)} or a quote in quotes."
-            raise IikataError(f"{place}: {len(fields)} fields; the first line names {len(names)}. {cure}")
+            fix = f"Put text that holds {DELIMITERS.get(delimiter, delimiter)} or a quote in quotes."
+            raise IikataError(f"{source}: {len(fields)} fields; the first line names {len(names)}. {fix}")
     columns = [(name.strip(), _whole([fields[i] for _, fields in rows])) for i, name in enumerate(names)]
     # A spreadsheet writes empty columns without a name.
     columns = [(name, column) for name, column in columns if name or any(column)]
     _names([name for name, _ in columns], at)
-    for number, (place, _) in enumerate(rows):
-        yield place, {name: column[number] for name, column in columns}
+    for number, (source, _) in enumerate(rows):
+        yield source, {name: column[number] for name, column in columns}
 
 
 def _whole(column: list[str]) -> list[str]:
@@ -131,11 +131,11 @@ def _whole(column: list[str]) -> list[str]:
     return column
 
 
-def _names(names: list[str], place: str) -> list[str]:
+def _names(names: list[str], source: str) -> list[str]:
     """Return the names of a table's columns; raises IikataError where one is there twice."""
     if len(set(names)) < len(names):
         twice = next(name for name in names if names.count(name) > 1)
-        raise IikataError(f'{place}: the column "{twice:.60}" is there twice; rename one.')
+        raise IikataError(f'{source}: the column "{twice:.60}" is there twice; rename one.')
     return names
 
 

@@ -52,7 +52,5 @@ def export(case: DoctorInput) -> Iterator[Finding]:
     method = stored.get("quant_method", "unknown") if isinstance(stored, dict) else None
     if method:
         message = f"the base's weights are stored quantised ({method}): adapters can be exported, not merged into it"
-        cure = "To merge later, name the unquantised model as model.base, with model.quantize where memory is short."
-        yield Finding(
-            "export", "warning", None, message, f"quantization_config in {case.folder.name}/config.json", cure
-        )
+        fix = "To merge later, name the unquantised model as model.base, with model.quantize where memory is short."
+        yield Finding("export", "warning", None, message, f"quantization_config in {case.folder.name}/config.json", fix)

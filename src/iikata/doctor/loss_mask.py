@@ -24,8 +24,8 @@ def prefix(case: DoctorInput) -> Iterator[Finding]:
             "answer; iikata tokenizes such answers apart, as at inference; a mask made by length would be wrong"
         )
         evidence = f"{row.id}: prompt {prompt[-3:]}, with the answer {joint[max(0, len(prompt) - 3) : len(prompt) + 2]}"
-        cure = "End the prompt with a line break, or with a letter and no blank after it."
-        yield Finding("prefix", "warning", name, message, evidence, cure)
+        fix = "End the prompt with a line break, or with a letter and no blank after it."
+        yield Finding("prefix", "warning", name, message, evidence, fix)
 
 
 def end_token(case: DoctorInput) -> Iterator[Finding]:
@@ -37,8 +37,8 @@ def end_token(case: DoctorInput) -> Iterator[Finding]:
         if bare:
             message = f"{share(len(bare), len(whole))} rows do not train the end token {case.tokenizer.token(end)!r}"
             last = [case.tokenizer.token(id) for id in bare[0].input_ids[-4:]]
-            cure = "This is a fault of iikata: please report it with your template."
-            yield Finding("end_token", "error", name, message, f"{bare[0].id}: … {last}", cure)
+            fix = "This is a fault of iikata: please report it with your template."
+            yield Finding("end_token", "error", name, message, f"{bare[0].id}: … {last}", fix)
 
 
 def trimmed(case: DoctorInput) -> Iterator[Finding]:
@@ -56,8 +56,8 @@ def trimmed(case: DoctorInput) -> Iterator[Finding]:
         if lost:
             message += f"; nll leaves out {share(len(lost), len(held))} held-out rows for it, under all templates"
         shown = (changed or lost)[0]
-        cure = "Take it from the data's answers too, or choose a template that keeps it."
-        yield Finding("trimmed", "warning", name, message, f"{shown.source}: {short(shown.output)}", cure)
+        fix = "Take it from the data's answers too, or choose a template that keeps it."
+        yield Finding("trimmed", "warning", name, message, f"{shown.source}: {short(shown.output)}", fix)
 
 
 def _is_trimmed(answer: str, row: Example) -> bool:
@@ -75,13 +75,13 @@ def bos(case: DoctorInput) -> Iterator[Finding]:
         ids = encode_prompt(template, case.tokenizer, "a")
         shown = f"{[case.tokenizer.token(token) for token in ids[:4]]} …"
         if ids[:2] == [id, id]:
-            cure = f"Take {text} from the beginning of the template."
-            yield Finding("bos", "warning", name, f"prompts begin with {text} twice", shown, cure)
+            fix = f"Take {text} from the beginning of the template."
+            yield Finding("bos", "warning", name, f"prompts begin with {text} twice", shown, fix)
         if wanted and ids[:1] != [id]:
             fast = (case.folder / "tokenizer.json").is_file()  # whose post_processor alone says so
             where = "a post_processor in tokenizer.json" if fast else '"add_bos_token": true in tokenizer_config.json'
-            cure = f"{where}, or templates: [native]"
-            yield Finding("bos", "warning", name, f"prompts do not begin with {text}, the model's own do", shown, cure)
+            fix = f"{where}, or templates: [native]"
+            yield Finding("bos", "warning", name, f"prompts do not begin with {text}, the model's own do", shown, fix)
 
 
 def _native_begins(case: DoctorInput, id: int) -> bool:

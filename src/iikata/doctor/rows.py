@@ -6,7 +6,7 @@ from iikata.core.records import Example, Finding, Probe
 from iikata.data import ALSO_CALLED, LeftOut, Unused
 from iikata.doctor.doctor_input import DoctorInput, share
 
-PLACES = 3
+SHOWN = 3
 NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
 """What programs write for nothing, when they write it as text."""
 TURNS = ("system", "system_prompt", "history", "tools")
@@ -26,7 +26,7 @@ def empty_rows(case: DoctorInput) -> Iterator[Finding]:
     bare = [row.source or row.id for row in rows if not row.instruction.strip()]
     if bare:
         message = f"{share(len(bare), len(rows))} rows have an input and no instruction"
-        yield Finding("empty_rows", "info", None, message, ", ".join(bare[:PLACES]), "They are trained as they are.")
+        yield Finding("empty_rows", "info", None, message, ", ".join(bare[:SHOWN]), "They are trained as they are.")
 
 
 def null_words(case: DoctorInput) -> Iterator[Finding]:
@@ -39,8 +39,8 @@ def null_words(case: DoctorInput) -> Iterator[Finding]:
             message = (
                 f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is"
             )
-            places = ", ".join(row.source or row.id for row in found[:PLACES])
-            yield Finding("null_words", "warning", None, message, places, 'Where nothing is meant, write "".')
+            sources = ", ".join(row.source or row.id for row in found[:SHOWN])
+            yield Finding("null_words", "warning", None, message, sources, 'Where nothing is meant, write "".')
 
 
 def unused_columns(case: DoctorInput) -> Iterator[Finding]:
@@ -56,22 +56,22 @@ def unused_columns(case: DoctorInput) -> Iterator[Finding]:
             f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: iikata reads '
             f"{columns.instruction}, {columns.input} and {columns.output} alone"
         )
-        cure = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_CURE
-        yield Finding("unused_columns", "warning", None, message, _example(column), cure)
+        fix = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_FIX
+        yield Finding("unused_columns", "warning", None, message, _example(column), fix)
     if others:
         names = ", ".join(f"{column.column} ({column.rows:,} rows)" for column in others)
         message = f"text in columns that nothing uses: {names}"
-        yield Finding("unused_columns", "info", None, message, "; ".join(map(_example, others[:PLACES])))
+        yield Finding("unused_columns", "info", None, message, "; ".join(map(_example, others[:SHOWN])))
 
 
-_TURNS_CURE = (
+_TURNS_FIX = (
     "Write what an answer needs into its instruction, or take these rows out. System messages and earlier turns "
     "(LLaMA-Factory's system and history) are not read yet."
 )
 
 
 def _example(column: Unused) -> str:
-    return f"{column.place}: {column.column} {column.example!r}"
+    return f"{column.source}: {column.column} {column.example!r}"
 
 
 def held_out(case: DoctorInput) -> Iterator[Finding]:
@@ -99,9 +99,9 @@ def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
     counts = case.data.counts
     if counts.overlap.rows:
         message = f"{counts.overlap.rows} training rows stand in the validation file too; they are kept there only"
-        places = ", ".join(counts.overlap.examples)
+        sources = ", ".join(counts.overlap.examples)
         yield Finding(
-            "validation_in_train", "warning", None, message, places, "Take these rows from the training file."
+            "validation_in_train", "warning", None, message, sources, "Take these rows from the training file."
         )
     asked = _asked(case.data.train)
     again = [row for row in case.data.validation if _key(row) in asked]
@@ -123,9 +123,9 @@ def _held_out(
     rule: str, message: str, again: Iterable[Example | Probe], asked: dict[tuple[str, str], Example], all: int
 ) -> Finding:
     pairs = [(item, asked[_key(item)]) for item in again]
-    places = "; ".join(f"{item.id} is {row.source or row.id}: {row.instruction[:40]!r}" for item, row in pairs[:PLACES])
-    cure = "Take from the training data: " + ", ".join(row.source or row.id for _, row in pairs)
-    return Finding(rule, "error" if len(pairs) == all else "warning", None, message, places, cure)
+    sources = "; ".join(f"{item.id} is {row.source or row.id}: {row.instruction[:40]!r}" for item, row in pairs[:SHOWN])
+    fix = "Take from the training data: " + ", ".join(row.source or row.id for _, row in pairs)
+    return Finding(rule, "error" if len(pairs) == all else "warning", None, message, sources, fix)
 
 
 def _asked(rows: Iterable[Example]) -> dict[tuple[str, str], Example]:

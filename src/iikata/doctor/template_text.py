@@ -67,16 +67,16 @@ def _shown(text: str) -> str:
 def variants(case: DoctorInput) -> Iterator[Finding]:
     """Prompts with and without an input should end alike, or the model learns two ways to begin an answer."""
     for name, found in case.templates.items():
-        if garbled(found):  # its cure would paste the fault
+        if garbled(found):  # its fix would paste the fault
             continue
         (_, without), (_, with_input) = prompts(found)
         tails = [re.split("|".join(SENTINELS), text)[-1] for text in (without, with_input)]
         if tails[0] != tails[1]:
             ends = [f"{tail!r} {case.tokens(tail, start=False)}" for tail in tails]
             evidence = f"prompt_no_input ends {ends[0]}, prompt_input {ends[1]}"
-            cured = _shown(without[: len(without) - len(tails[0])] + tails[1])
-            cure = f'"prompt_no_input": {json.dumps(cured, ensure_ascii=False)}'
-            yield Finding("variants", "warning", name, "the two prompts end differently", evidence, cure)
+            fixed = _shown(without[: len(without) - len(tails[0])] + tails[1])
+            fix = f'"prompt_no_input": {json.dumps(fixed, ensure_ascii=False)}'
+            yield Finding("variants", "warning", name, "the two prompts end differently", evidence, fix)
 
 
 def response_split(case: DoctorInput) -> Iterator[Finding]:
@@ -89,17 +89,17 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
         if lacking:
             message = f"response_split {marker!r} is not in {' and '.join(lacking)}; scripts that cut there would fail"
             last = [line for line in _shown(dict(prompts(found))[lacking[0]]).splitlines() if line.strip()][-1:]
-            cure = f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else ""
-            yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", cure)
+            fix = f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else ""
+            yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", fix)
         rows = [row for row in case.data.train if marker in row.instruction + "\n" + row.input + "\n" + row.output]
         if rows:
             message = (
                 f"response_split {marker!r} stands in {share(len(rows), len(case.data.train))} training rows; scripts "
                 "that cut there would return the user's text (iikata cuts by tokens)"
             )
-            places = ", ".join(row.source or row.id for row in rows[:3])
-            cure = "Choose a marker that no row has, or take these rows out."
-            yield Finding("response_split", "warning", name, message, places, cure)
+            sources = ", ".join(row.source or row.id for row in rows[:3])
+            fix = "Choose a marker that no row has, or take these rows out."
+            yield Finding("response_split", "warning", name, message, sources, fix)
 
 
 def dated(case: DoctorInput) -> Iterator[Finding]:
@@ -107,8 +107,8 @@ def dated(case: DoctorInput) -> Iterator[Finding]:
     for name, found in case.templates.items():
         if isinstance(found, JinjaTemplate) and found.date:
             message = "the template asks for today's date and is always told the same day"
-            cure = f'Another day: a template file with "kind": "jinja" and "date": "{found.date}"'
-            yield Finding("dated", "info", name, message, found.date, cure)
+            fix = f'Another day: a template file with "kind": "jinja" and "date": "{found.date}"'
+            yield Finding("dated", "info", name, message, found.date, fix)
 
 
 def native_differs(case: DoctorInput) -> Iterator[Finding]:

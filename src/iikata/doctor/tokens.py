@@ -37,8 +37,8 @@ def untrained_stop(case: DoctorInput) -> Iterator[Finding]:
                 "error" if id >= rows else "warning",
                 f"{text!r} -> id {id}; trained ends: {sorted(known)}",
             )
-            cure = f"End the answer with {tokenizer.token(tokenizer.eos_id)} instead."
-            yield Finding("untrained_stop", severity, name, message, evidence, cure)
+            fix = f"End the answer with {tokenizer.token(tokenizer.eos_id)} instead."
+            yield Finding("untrained_stop", severity, name, message, evidence, fix)
 
 
 def no_row(case: DoctorInput) -> Iterator[Finding]:
@@ -54,8 +54,8 @@ def no_row(case: DoctorInput) -> Iterator[Finding]:
         if beyond := sorted(id for id in ids - {end_id(template, case.tokenizer)} if id >= rows):
             text = case.tokenizer.token(beyond[0])
             message = f"{text!r} has no row in the model's embedding of {rows} (config.json), so this would fail"
-            cure = f"Take {text} from the template and the rows, or give the model that has a row for it."
-            yield Finding("no_row", "error", name, message, f"{text!r} -> id {beyond[0]}", cure)
+            fix = f"Take {text} from the template and the rows, or give the model that has a row for it."
+            yield Finding("no_row", "error", name, message, f"{text!r} -> id {beyond[0]}", fix)
 
 
 def odd_end(case: DoctorInput) -> Iterator[Finding]:
@@ -65,8 +65,8 @@ def odd_end(case: DoctorInput) -> Iterator[Finding]:
     for id in sorted({id for id in ids if id not in whole}):
         text = case.tokenizer.token(id)
         message = f"the model declares that {text!r} ends an answer, which is no special token: every cell stops there"
-        cure = "Where that is not meant, take it from eos_token_id in config.json or generation_config.json."
-        yield Finding("odd_end", "warning", None, message, f"id {id}: {text!r}", cure)
+        fix = "Where that is not meant, take it from eos_token_id in config.json or generation_config.json."
+        yield Finding("odd_end", "warning", None, message, f"id {id}: {text!r}", fix)
 
 
 def plain_marker(case: DoctorInput) -> Iterator[Finding]:
@@ -80,8 +80,8 @@ def plain_marker(case: DoctorInput) -> Iterator[Finding]:
             if len(tokens) > 1:
                 what = "what this template writes for a line break" if mark in (*convention, "<NL>") else "a marker"
                 message = f"{mark!r}, {what}, is no token of this vocabulary: it is read and written as plain letters"
-                cure = "Nothing to paste where that is meant. Else a template in this model's own markers: native."
-                yield Finding("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", cure)
+                fix = "Nothing to paste where that is meant. Else a template in this model's own markers: native."
+                yield Finding("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", fix)
 
 
 def bos_flag(case: DoctorInput) -> Iterator[Finding]:
@@ -94,8 +94,8 @@ def bos_flag(case: DoctorInput) -> Iterator[Finding]:
             f"{'puts a BOS' if begins else 'puts no BOS'} before a text. The latter is taken, as transformers 5 does; "
             "transformers 4 may have trained with the other"
         )
-        cure = "Make both say what the model was trained with."
-        yield Finding("bos_flag", "warning", None, message, case.tokenizer.named_tokens["bos_token"], cure)
+        fix = "Make both say what the model was trained with."
+        yield Finding("bos_flag", "warning", None, message, case.tokenizer.named_tokens["bos_token"], fix)
 
 
 def _base_vocabulary(folder: Path) -> set[str]:

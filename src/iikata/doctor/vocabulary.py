@@ -27,8 +27,8 @@ def unknown_token(case: DoctorInput) -> Iterator[Finding]:
         looked_at = len(case.data.train[:ROWS_COMPARED])
         message = f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks"
         evidence = f"{rows[0].source}: {_around_unknown(case, [rows[0].output])}"
-        cure = "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter."
-        yield Finding("unknown_token", "warning", None, message, evidence, cure)
+        fix = "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter."
+        yield Finding("unknown_token", "warning", None, message, evidence, fix)
 
 
 def _around_unknown(case: DoctorInput, texts: Sequence[str]) -> str:
@@ -70,9 +70,9 @@ def ids_coincide(case: DoctorInput) -> Iterator[Finding]:
         ends = (first, second) == ("unknown", "end") and id in tokenizer.ids("\ue000")
         why = "any letter that the vocabulary lacks would end the answer" if ends else HARMLESS[first]
         message = f"the {first} and the {second} token are one and the same: {why}"
-        cure = f"Name another unk_token or eos_token in {case.folder / 'tokenizer_config.json'}." if ends else ""
+        fix = f"Name another unk_token or eos_token in {case.folder / 'tokenizer_config.json'}." if ends else ""
         severity, evidence = "error" if ends else "info", f"id {id}: {tokenizer.token(id)!r}"
-        yield Finding("ids_coincide", severity, None, message, evidence, cure)
+        yield Finding("ids_coincide", severity, None, message, evidence, fix)
 
 
 HARMLESS = {

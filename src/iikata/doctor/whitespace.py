@@ -31,11 +31,11 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
         if lost or rows:
             shown = _around((lost or rows)[0]).replace("\n", convention)
             evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
-            cure = _newline_cure(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_CURE
-            yield Finding("newline", "warning", name, message, evidence, cure)
+            fix = _newline_fix(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_FIX
+            yield Finding("newline", "warning", name, message, evidence, fix)
 
 
-_ROWS_CURE = "Nothing to paste: this vocabulary has no line break; their answers are trained on one line."
+_ROWS_FIX = "Nothing to paste: this vocabulary has no line break; their answers are trained on one line."
 
 
 def whitespace(case: DoctorInput) -> Iterator[Finding]:
@@ -46,19 +46,19 @@ def whitespace(case: DoctorInput) -> Iterator[Finding]:
             part, lost = parts[0]
             message = f"the tokenizer changes white space of the template: {', '.join(map(repr, sorted(lost)))}"
             evidence = f"{part!r} -> {case.tokens(part, start=False)} -> {case.back(part)!r}"
-            cure = "Write the template with single blanks only."
-            yield Finding("whitespace", "warning", name, message, evidence, cure)
+            fix = "Write the template with single blanks only."
+            yield Finding("whitespace", "warning", name, message, evidence, fix)
     rows = [(row, lost) for row in case.data.train if (lost := _lost_blanks(case, row.output))]
     if rows:
         message = f"in {share(len(rows), len(case.data.train))} answers the tokenizer changes white space"
-        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_CURE)
+        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_FIX)
 
 
 def _lost_blanks(case: DoctorInput, text: str) -> set[str]:
     return {run for run in set(BLANK.findall(text)) if run != " " and case.back(run) != run}
 
 
-_BLANKS_CURE = "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out."
+_BLANKS_FIX = "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out."
 
 
 def _blank_evidence(case: DoctorInput, row: Example, lost: set[str]) -> str:
@@ -114,7 +114,7 @@ def _around(text: str) -> str:
     return text[max(0, first - 6) : first + 10]
 
 
-def _newline_cure(case: DoctorInput, template: Template) -> str:
+def _newline_fix(case: DoctorInput, template: Template) -> str:
     if template.newline is None and case.whole("<NL>"):
         line = 'newline: "<NL>"; in the template\'s file: "newline": "<NL>"'
         if TEMPLATES.get(template.name) != template:

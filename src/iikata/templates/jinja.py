@@ -105,9 +105,9 @@ class JinjaTemplate(Template):
             return self._asked(messages, add_generation_prompt)
         except Refusal as refusal:
             reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
-            place = f", line {refusal.line}," if refusal.line else ""
+            where = f", line {refusal.line}," if refusal.line else ""
             raise IikataError(
-                f'template "{self.name}"{place} refuses a row: {reason}. '
+                f'template "{self.name}"{where} refuses a row: {reason}. '
                 "Change the template there, leave out the row, or choose another template."
             ) from None
 
@@ -153,12 +153,12 @@ def _in_parts(messages: list[dict[str, Any]], roles: tuple[str, ...]) -> list[di
     ]
 
 
-def opened(text: str, place: str) -> frozenset[str]:
-    """Return the names that a template reads; raises IikataError (`place` and line) where it is no template."""
+def opened(text: str, where: str) -> frozenset[str]:
+    """Return the names that a template reads; raises IikataError (`where` and line) where it is no template."""
     try:
         return _names(text)
     except Refusal as refusal:
-        raise IikataError(f"{place}{refusal.line or 1}: {refusal.reason}. Correct it there.") from None
+        raise IikataError(f"{where}{refusal.line or 1}: {refusal.reason}. Correct it there.") from None
 
 
 @lru_cache(maxsize=32)  # a template is often copied, with its special tokens
