@@ -25,7 +25,7 @@ SECRET = "hf_sentinel0123456789"
 
 
 def made(folder):
-    """Write a run folder with an experiment, a report and nothing else; return it. Beside it lies a file of others."""
+    """Write a run folder with an experiment and a report alone, and a file beside it; return the folder."""
     run = RunFolder(folder / "run")
     write_text(run.experiment, dump(experiment(folder, folder / "no model is loaded")))
     write_text(run.report / "index.html", "<p>finished")

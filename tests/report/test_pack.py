@@ -1,4 +1,4 @@
-"""Answers are packed whole, small, and the same every time."""
+"""Answers are packed without loss, small, and the same every time."""
 
 import base64
 import gzip
@@ -16,50 +16,50 @@ def opened(chunk):
     return json.loads(gzip.decompress(base64.b64decode(chunk)))
 
 
-def packed(material, **more):
-    scores = {name: found for name, found in material.scores.items() if name != "nll"}
-    return pack(material.answers, [probe.id for probe in material.probes], scores, **more)
+def packed(data, **more):
+    scores = {name: found for name, found in data.scores.items() if name != "nll"}
+    return pack(data.answers, [probe.id for probe in data.probes], scores, **more)
 
 
 @pytest.fixture(scope="module")
-def material():
+def data():
     return run(probes=6)
 
 
-def test_every_answer_comes_back_with_its_finish_and_scores(material):
-    found, made = Counter(), packed(material)
-    for probe, chunk in zip(material.probes, map(opened, made.chunks), strict=True):
+def test_every_answer_comes_back_with_its_finish_and_scores(data):
+    found, made = Counter(), packed(data)
+    for probe, chunk in zip(data.probes, map(opened, made.chunks), strict=True):
         for place, rows in chunk["cells"].items():
             for seed, *texts in rows:
                 for text in texts:
                     found[(*made.cells[int(place)], seed, probe.id, *chunk["texts"][text][:2])] += 1
     asked = Counter(
-        (a.trained_on, a.prompted_with, a.seed, a.probe, a.text, int(a.finish != "stop")) for a in material.answers
+        (a.trained_on, a.prompted_with, a.seed, a.probe, a.text, int(a.finish != "stop")) for a in data.answers
     )
     assert found == asked
     assert made.metrics == [name for name in METRICS if name != "nll"]
 
 
-def test_equal_answers_are_stored_once(material):
-    texts = [tuple(map(str, entry)) for chunk in packed(material).chunks for entry in opened(chunk)["texts"]]
-    per_probe = [len(opened(chunk)["texts"]) for chunk in packed(material).chunks]
-    assert len(texts) == sum(per_probe) < len(material.answers) / 2
+def test_equal_answers_are_stored_once(data):
+    texts = [tuple(map(str, entry)) for chunk in packed(data).chunks for entry in opened(chunk)["texts"]]
+    per_probe = [len(opened(chunk)["texts"]) for chunk in packed(data).chunks]
+    assert len(texts) == sum(per_probe) < len(data.answers) / 2
 
 
-def test_a_score_that_is_missing_is_null(material):
-    place = packed(material).metrics.index("contains")
-    chunk = opened(packed(material).chunks[3])  # p03: its second samples have no score.
+def test_a_score_that_is_missing_is_null(data):
+    place = packed(data).metrics.index("contains")
+    chunk = opened(packed(data).chunks[3])  # p03: its second samples have no score.
     assert None in [scores[place] for _, _, scores in chunk["texts"]]
 
 
-def test_packing_twice_gives_the_same_bytes(material):
-    assert packed(material).chunks == packed(material).chunks
+def test_packing_twice_gives_the_same_bytes(data):
+    assert packed(data).chunks == packed(data).chunks
 
 
-def test_a_small_budget_shows_fewer_samples_and_says_so(material):
-    whole = packed(material)
-    part = packed(material, budget=sum(map(len, whole.chunks)) - 1)
-    assert (whole.shown, part.shown, part.samples) == (2, 1, 2)
+def test_a_small_budget_shows_fewer_samples_and_says_so(data):
+    full = packed(data)
+    part = packed(data, budget=sum(map(len, full.chunks)) - 1)
+    assert (full.shown, part.shown, part.samples) == (2, 1, 2)
     assert len(opened(part.chunks[1])["cells"]["0"][0]) == 2, "the seed and one answer"
 
 

@@ -1,4 +1,4 @@
-"""The page is whole, still and bilingual, whatever a model has answered."""
+"""The page is complete, still and bilingual, whatever a model has answered."""
 
 import base64
 import hashlib
@@ -59,13 +59,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def material():
+def data():
     return run()
 
 
 @pytest.fixture(scope="module")
-def made(material):
-    return pages(material)
+def made(data):
+    return pages(data)
 
 
 @pytest.fixture(scope="module")
@@ -73,14 +73,14 @@ def page(made):
     return Page(made["index.html"])
 
 
-def test_write_leaves_the_files_and_nothing_half_done(material, tmp_path):
-    paths = write(material, tmp_path)
+def test_write_leaves_the_files_and_nothing_half_done(data, tmp_path):
+    paths = write(data, tmp_path)
     names = ["index.html", "report.md", "report.zenn.md", "plots/forest.svg", "plots/loss.svg"]
     assert paths == [tmp_path / name for name in names]
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
 
-def test_the_same_run_makes_the_same_bytes_in_any_process(material, made):
+def test_the_same_run_makes_the_same_bytes_in_any_process(data, made):
     write = "import hashlib; from synthetic_run import run; from iikata.report.pages import pages; "
     write += "print(hashlib.sha256(repr(pages(run())).encode()).hexdigest())"
     wanted = hashlib.sha256(repr(made).encode()).hexdigest()
@@ -123,20 +123,20 @@ def test_hostile_text_is_shown_and_makes_no_element(page):
     assert not re.search("[\x00-\x08\u202a-\u202e\u200b]", shown)
 
 
-def test_hostile_names_are_inert_everywhere(material):
+def test_hostile_names_are_inert_everywhere(data):
     bad = '"><script>alert(1)</script>|`'
-    probes = [replace(material.probes[0], id=bad, instruction=bad, cluster=bad), *material.probes[1:]]
-    answers = [replace(a, probe=bad) if a.probe == "p00" else a for a in material.answers]
-    cards = {**material.templates, "alpaca": replace(material.templates["alpaca"], text=bad, painted=[(bad, True)])}
-    found = pages(replace(material, name=bad, probes=probes, answers=answers, templates=cards, command=bad))
+    probes = [replace(data.probes[0], id=bad, instruction=bad, cluster=bad), *data.probes[1:]]
+    answers = [replace(a, probe=bad) if a.probe == "p00" else a for a in data.answers]
+    cards = {**data.templates, "alpaca": replace(data.templates["alpaca"], text=bad, painted=[(bad, True)])}
+    found = pages(replace(data, name=bad, probes=probes, answers=answers, templates=cards, command=bad))
     assert len(Page(found["index.html"]).named("script")) == 3
     assert "<script" not in MarkdownIt("commonmark").enable("table").render(found["report.md"])
 
 
-def test_every_number_of_matrix_and_effects_leads_to_answers_and_shows_its_signature(page, material):
+def test_every_number_of_matrix_and_effects_leads_to_answers_and_shows_its_signature(page, data):
     links = [a for a in page.named("a") if a["href"].startswith("#show=")]
     verdicts, cells = 2, 12 * len(METRICS)
-    assert len(links) == verdicts + cells + len(material.comparisons["comparisons"])
+    assert len(links) == verdicts + cells + len(data.comparisons["comparisons"])
     assert len(page.ids) == len(set(page.ids))
     for link in links:
         assert link["href"][1:] in page.ids
@@ -151,7 +151,7 @@ def test_every_word_is_there_and_shown_in_both_languages(page):
     assert languages == ["en", "ja"] * (len(languages) // 2)
 
 
-def test_the_verdict_comes_first_and_in_both_languages(made, material):
+def test_the_verdict_comes_first_and_in_both_languages(made, data):
     html = made["index.html"]
     order = [
         html.index(f'<section id="{name}"')
@@ -159,20 +159,20 @@ def test_the_verdict_comes_first_and_in_both_languages(made, material):
     ]
     assert order == sorted(order)
     assert "この学習手順" in html
-    assert material.comparisons["verdict"]["sentence_ja"] in html
+    assert data.comparisons["verdict"]["sentence_ja"] in html
 
 
-def test_without_javascript_the_first_probes_can_be_read(page, material):
-    assert material.probes[0].instruction in page.text
+def test_without_javascript_the_first_probes_can_be_read(page, data):
+    assert data.probes[0].instruction in page.text
     assert "AAAA" in page.text
 
 
-def test_a_run_that_has_only_scores_still_makes_a_report(material):
+def test_a_run_that_has_only_scores_still_makes_a_report(data):
     none = dict.fromkeys(("template_matters", "lora_needed"), "NOT_ASSESSABLE") | {"template_pair": None}
-    verdict = material.comparisons["verdict"] | none | {"lora_template": None}
+    verdict = data.comparisons["verdict"] | none | {"lora_template": None}
     bare = replace(
-        material, probes=[], answers=[], templates={}, steps={}, findings=[], gates=[], costs=[], counts={},
-        comparisons={**material.comparisons, "comparisons": [], "verdict": verdict, "warnings": []},
+        data, probes=[], answers=[], templates={}, steps={}, findings=[], gates=[], costs=[], counts={},
+        comparisons={**data.comparisons, "comparisons": [], "verdict": verdict, "warnings": []},
     )  # fmt: skip
     found = pages(bare)
     Page(found["index.html"])
@@ -230,8 +230,8 @@ def test_rows_left_out_are_counted_with_where_they_are(page):
     assert "{'rows'" not in page.text
 
 
-def test_ratings_are_told_where_there_are_any(material, made):
-    found = pages(replace(material, ratings=RATINGS))
+def test_ratings_are_told_where_there_are_any(data, made):
+    found = pages(replace(data, ratings=RATINGS))
     rated = Page(found["index.html"])
     assert 'id="ratings"' in found["index.html"]
     assert 'id="ratings"' not in made["index.html"]
@@ -242,8 +242,8 @@ def test_ratings_are_told_where_there_are_any(material, made):
         assert all(told in text for told in ("47.6%", "−0.05", "+1.200", "[−2.000, −0.300]"))
 
 
-def test_a_score_of_all_samples_or_of_a_held_out_text_is_beside_no_single_answer(material):
-    single = context(material, words())["packed"].metrics
+def test_a_score_of_all_samples_or_of_a_held_out_text_is_beside_no_single_answer(data):
+    single = context(data, words())["packed"].metrics
     assert single == ["contains", "finish", "leakage", "length"]
-    together = replace(material, metrics=METRICS | {"contains": SHELF["distinct"]})
+    together = replace(data, metrics=METRICS | {"contains": SHELF["distinct"]})
     assert context(together, words())["packed"].metrics == ["finish", "leakage", "length"]

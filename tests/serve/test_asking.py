@@ -84,9 +84,9 @@ def test_line_breaks_of_a_form_are_the_models(client, queue):
     [(IikataError("model: no such\u202e folder."), "model: no such⟨U+202E⟩ folder."), (KeyError("x"), "KeyError: 'x'")],
 )
 def test_what_goes_wrong_is_told_and_the_next_question_is_answered(client, queue, fault, said):
-    whole, queue.model = queue.model, fault
+    model, queue.model = queue.model, fault
     assert events(ask(client))[-1] == {"state": "failed", "message": said}
-    queue.model = whole
+    queue.model = model
     assert events(ask(client))[-1] == {"state": "ended"}
 
 
@@ -125,6 +125,7 @@ def test_a_question_that_nobody_listens_to_ends_and_the_next_begins(run):
         first.emit(("base@plain", 0), "late", "")
 
 
+@pytest.mark.long
 def test_a_real_model_answers_the_same_after_a_question_that_was_left(tmp_path, llama_folder):
     train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
     Pipeline(experiment(tmp_path, llama_folder, train=train), tmp_path / "run").run("train", True)

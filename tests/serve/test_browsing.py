@@ -1,4 +1,4 @@
-"""Browse shows how far a run is from what lies in its folder, while it grows."""
+"""Browse shows how far a run is from the files in its folder, while it grows."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Only whoever was given this start's token reaches the page, and only the page itself changes anything.
+"""Only who was given this start's token reaches the page, and only the page itself changes anything.
 
 What a stranger may send instead is tried byte by byte in tests/faults/test_page_attacks.py.
 """

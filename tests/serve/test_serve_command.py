@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 
 from iikata.cli import main
+from iikata.serve import serve
 
 
 @pytest.fixture
@@ -43,15 +44,14 @@ def test_no_other_machine_can_connect(started):
         socket.create_connection(("127.0.0.2", port), 5)
 
 
-def test_two_starts_have_different_tokens(monkeypatch, run):
-    from iikata.serve import server
-
-    told = []
-    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
+def test_two_starts_have_different_tokens_and_the_end_of_one_ends_its_questions(monkeypatch, run):
+    addresses, ended = [], []
+    monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: self.handle_exit(signal.SIGINT, None))
+    monkeypatch.setattr("iikata.serve.question_queue.QuestionQueue.cancel_all", lambda queue: ended.append(queue))
     for _ in range(2):
-        server.serve([run], emit=told.append)
-    tokens = {line.partition("token=")[2] for line in told}
-    assert len(tokens) == 2
+        serve([run], emit=addresses.append)
+    tokens = {address.partition("token=")[2] for address in addresses}
+    assert (len(tokens), len(ended)) == (2, 2)
     assert all(len(token) >= 32 for token in tokens)
 
 

@@ -11,7 +11,7 @@ __all__ = ["ReportData", "TemplateCard", "write"]
 def write(data: ReportData, folder: Path) -> list[Path]:
     """Write index.html, report.md, report.zenn.md and plots/*.svg into `folder`; return their paths.
 
-    Each file is replaced whole, so that a kill leaves the old one or the new one.
+    Each file is replaced in one step, so that a kill leaves the old one or the new one.
     """
     from iikata.report.pages import pages  # jinja2 is not needed to name the records.
 

@@ -13,7 +13,7 @@ from iikata.report import markup
 
 
 def resource(package: str, name: str) -> str:
-    """Return the text of a file that lies beside the code of `package`."""
+    """Return the text of a file beside the code of `package`."""
     return (files(package) / name).read_text("utf-8")
 
 
@@ -39,7 +39,7 @@ def environment(*packages: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters["visible"] = escape  # Jinja has a filter `escape` of its own
+    made.filters["visible"] = escape  # Jinja has another filter `escape`
     for name in ("spaced", "shortened", "markdown", "code", "slot", "fenced"):
         made.filters[name] = getattr(markup, name)
     made.globals |= {"w": both, "known": known}

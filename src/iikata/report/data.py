@@ -16,7 +16,7 @@ class TemplateCard:
     painted: Sequence[tuple[str, bool]] = ()
     """One encoded example, token by token: (text, whether the loss counts it)."""
     newline: str | None = None
-    """What stands for a line break in this template's texts; None: the line break itself."""
+    """What is written for a line break in this template's texts; None: the line break itself."""
     template_literals: Sequence[str] = ()
     """Texts of the template that an answer must not contain: where they occur they are marked as leaked."""
     stops: Sequence[str] = ()

@@ -14,14 +14,14 @@ QUESTIONS = ("matched", "mismatch", "tuned_vs_base", "tuned_vs_best_base")
 
 @dataclass(frozen=True)
 class Effect:
-    """One comparison with where it lies on its group's scale, in percent of the width."""
+    """One comparison and its place on its group's scale, in percent of the width."""
 
     record: Mapping[str, Any]
     """The comparison as comparisons.json has it."""
     at: float | None
     interval: tuple[float, float] | None
     inner: tuple[float, float] | None
-    """The shorter interval, which lies inside the margin where the verdict is EQUIVALENT or SMALL."""
+    """The shorter interval, which is inside the margin where the verdict is EQUIVALENT or SMALL."""
     noise: tuple[float, float] | None
     """Plus and minus what a change of seed alone moves; None where that is unknown or too little to draw."""
 
@@ -70,7 +70,7 @@ def cell(side: Mapping[str, Any]) -> Key:
 
 
 def side(cell: Key) -> str:
-    """Return what a cell is called: `alpaca` where trained and prompted alike, else `alpaca@native`."""
+    """Return what a cell is called: `alpaca` where it is prompted as it was trained, else `alpaca@native`."""
     return cell[1] if cell[0] == cell[1] else f"{cell[0] or 'base'}@{cell[1]}"
 
 

@@ -18,7 +18,7 @@ REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
     "script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""A report is a file of the run folder, which may come from anywhere: it gets an origin of its own and no requests.
+"""A report is a file of the run folder, which may come from anywhere: it gets its own origin and no requests.
 
 Its own policy, by the hash of its script, holds beside this one.
 """

@@ -1,4 +1,4 @@
-"""Who may talk to the page: whoever was given this start's token, from this page itself; what every answer forbids."""
+"""Who may talk to the page: those who have this start's token, from the page itself; what every answer forbids."""
 
 import hashlib
 import secrets

@@ -1,4 +1,4 @@
-"""Where questions wait for the model: it answers one at a time, on a thread of its own."""
+"""Where questions wait for the model: it answers one at a time, on its own thread."""
 
 from collections import deque
 from collections.abc import Sequence

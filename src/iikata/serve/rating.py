@@ -19,7 +19,7 @@ ONE_AT_A_TIME = Lock()
 
 
 def rate(request: Request) -> Response:
-    """Ask for the rater's name, or show the next pair to whoever gave one."""
+    """Ask for the rater's name, or show the next pair to a rater who gave one."""
     number, run = chosen(request)
     given = request.query_params.get("rater")
     if rater := _name(given or ""):

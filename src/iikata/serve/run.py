@@ -115,7 +115,7 @@ class Run:
     def _last(self) -> Iterator[Bar]:
         """Yield the stages after the answers.
 
-        Files of an earlier, smaller run may still lie there. So a stage is done if the log of times ends with it or a
+        Files of an earlier, smaller run may still be there. So a stage is done if the log of times ends with it or a
         later one, or if its file is as new as the answers; a copied folder has lost its times, but not the log.
         """
         primary = self.store.scores(self.ctx.experiment.score.primary)
