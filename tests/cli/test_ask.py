@@ -10,7 +10,7 @@ from iikata.cli import main
 from iikata.cli.ask import Columns, Lines
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
-from iikata.pipeline.ask import panel
+from iikata.pipeline.ask import respondents
 from tiny_experiment import experiment
 
 SHORT = ("generate.max_new_tokens=4",)
@@ -32,7 +32,7 @@ def heard(asked, samples=1):
 
 
 def test_every_cell_of_a_run_answers(run):
-    told = heard(panel(str(run), SHORT), samples=2)
+    told = heard(respondents(str(run), SHORT), samples=2)
     arms = ["alpaca_short.s0", "plain.s0", "base"]
     cells = [f"{arm}@{template}" for arm in arms for template in ("alpaca_short", "plain")]
     assert sorted(told) == sorted((cell, sample) for cell in cells for sample in range(2))
@@ -41,13 +41,13 @@ def test_every_cell_of_a_run_answers(run):
 
 def test_cells_speak_side_by_side(run):
     told = []
-    panel(str(run), SHORT).ask("Name a colour.", "", 1, lambda key, text, finish: told.append((key, finish)))
+    respondents(str(run), SHORT).ask("Name a colour.", "", 1, lambda key, text, finish: told.append((key, finish)))
     ended = next(index for index, (_, finish) in enumerate(told) if finish)
     assert len({key for key, _ in told[:ended]}) == 6
 
 
 def test_text_grows_token_by_token_and_ends_once(run):
-    for said in heard(panel(str(run), SHORT)).values():
+    for said in heard(respondents(str(run), SHORT)).values():
         *growing, (whole, _) = said
         assert all(finish == "" for _, finish in growing)
         assert len(growing) <= 4
@@ -57,15 +57,15 @@ def test_text_grows_token_by_token_and_ends_once(run):
 
 def test_answers_are_the_same_again_and_follow_the_seed(run):
     chosen = {"arms": ["plain.s0"], "templates": ["plain"]}
-    first, again = (heard(panel(str(run), SHORT, **chosen)) for _ in range(2))
-    other = heard(panel(str(run), (*SHORT, "generate.seed=7"), **chosen))
+    first, again = (heard(respondents(str(run), SHORT, **chosen)) for _ in range(2))
+    other = heard(respondents(str(run), (*SHORT, "generate.seed=7"), **chosen))
     assert first == again
     assert first != other
 
 
 def test_adapter_folder_is_asked_with_the_template_stored_in_it(run, llama_folder):
     # Its configuration names a base as others find it; here that is no place to load from.
-    told = heard(panel(str(run / "train" / "plain.s0"), (*SHORT, f"model.base={llama_folder}")))
+    told = heard(respondents(str(run / "train" / "plain.s0"), (*SHORT, f"model.base={llama_folder}")))
     assert sorted(told) == [("base@plain", 0), ("plain.s0@plain", 0)]
 
 
@@ -73,18 +73,18 @@ def test_adapter_without_its_template_asks_for_one(run, tmp_path):
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         (tmp_path / name).write_bytes((run / "train" / "plain.s0" / name).read_bytes())
     with pytest.raises(IikataError, match="Give --template"):
-        panel(str(tmp_path))
+        respondents(str(tmp_path))
 
 
 def test_bare_base_is_asked_with_its_own_template(llama_folder, rinna_folder):
-    assert panel(str(llama_folder)).cells() == ["base@native"]
-    assert panel(str(rinna_folder)).cells() == ["base@plain"]
-    assert len(heard(panel(str(rinna_folder), SHORT, templates=["rinna", "alpaca"]))) == 2
+    assert respondents(str(llama_folder)).cells() == ["base@native"]
+    assert respondents(str(rinna_folder)).cells() == ["base@plain"]
+    assert len(heard(respondents(str(rinna_folder), SHORT, templates=["rinna", "alpaca"]))) == 2
 
 
 def test_unknown_arm_is_refused_with_a_near_one(run):
     with pytest.raises(IikataError, match=r'did you mean "plain\.s0"'):
-        panel(str(run), arms=["plain.s1"])
+        respondents(str(run), arms=["plain.s1"])
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_a_misspelt_run_folder_is_not_looked_for_on_the_hub(target, near, tmp_pa
     monkeypatch.setattr("iikata.model.files.hub.download", lambda *_: pytest.fail("the hub was asked"))
     told = f'{target}: no such run folder (did you mean "{near}"?)' if near else r"no such run folder|no config\.json"
     with pytest.raises(IikataError, match=re.escape(told) if near else told):
-        panel(target)
+        respondents(target)
 
 
 def test_a_hub_id_goes_to_the_hub_though_runs_lie_here(tmp_path, monkeypatch):
@@ -108,7 +108,7 @@ def test_a_hub_id_goes_to_the_hub_though_runs_lie_here(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr("iikata.model.files.hub.download", lambda base, *_: asked.append(base) or tmp_path)
     with pytest.raises(IikataError):
-        panel("owner/butler")
+        respondents("owner/butler")
     assert asked == ["owner/butler"]
 
 
@@ -154,7 +154,7 @@ def test_lines_and_columns_show_markup_and_controls_as_text(capsys):
 def test_half_a_character_and_half_a_stop_string_are_held_back(run):
     from dataclasses import replace
 
-    asked = panel(str(run), SHORT, arms=["base"], templates=["plain"])
+    asked = respondents(str(run), SHORT, arms=["base"], templates=["plain"])
     asked.templates["plain"] = replace(asked.templates["plain"], stop=("###",), newline="<NL>")
     tokenizer = asked.ctx.tokenizer
     key = ("base@plain", 0)

@@ -12,7 +12,7 @@ from starlette.testclient import TestClient
 from iikata.config import dump
 from iikata.core.io import write_text
 from iikata.core.records import Answer, Arm, Cell, TrainStep, plain
-from iikata.pipeline.ask import OnEvent
+from iikata.pipeline.ask import OnAnswer
 from iikata.run_folder import RunFolder, write_json, write_lines
 from iikata.serve.app import app
 from iikata.serve.guard import csrf
@@ -86,7 +86,7 @@ class StandIn:
     pieces: Sequence[str]
     pause: float = 0.0
 
-    def ask(self, cells: Sequence[str], samples: int, emit: OnEvent) -> None:
+    def ask(self, cells: Sequence[str], samples: int, emit: OnAnswer) -> None:
         rows = [(cell, sample) for cell in cells for sample in range(samples)]
         for end in range(1, len(self.pieces) + 1):
             for row in rows:

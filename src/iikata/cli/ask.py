@@ -20,11 +20,11 @@ def ask(given: argparse.Namespace) -> None:
     """Load, ask, and show the answers side by side where they fit, else one below the other."""
     from rich.console import Console
 
-    from iikata.pipeline.ask import panel
+    from iikata.pipeline.ask import respondents
 
     if given.samples < 1:
         raise IikataError(f"--samples {given.samples}: 1 or more is allowed.")
-    asked = panel(given.run, given.set, given.arm, given.template)
+    asked = respondents(given.run, given.set, given.arm, given.template)
     console, cells = Console(file=bare(sys.stdout), highlight=False), asked.cells()
     if console.is_terminal and len(cells) * COLUMN <= console.width:
         with Columns(console, cells, given.samples) as columns:

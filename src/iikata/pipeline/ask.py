@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Key = tuple[str, int]
 """A cell's name and a sample."""
-OnEvent = Callable[[Key, str, str], None]
+OnAnswer = Callable[[Key, str, str], None]
 """Is told a row's answer so far, and how it ended: "" while it goes on, then "stop" or "length"."""
 BASE = "base"
 ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
@@ -33,7 +33,7 @@ PREFILL_TOKENS = 64
 
 
 @dataclass(frozen=True)
-class Panel:
+class Respondents:
     """Who can be asked."""
 
     ctx: RunContext
@@ -44,7 +44,7 @@ class Panel:
     def cells(self) -> list[str]:
         return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
 
-    def ask(self, instruction: str, input: str, samples: int, emit: OnEvent) -> None:
+    def ask(self, instruction: str, input: str, samples: int, emit: OnAnswer) -> None:
         """Let every cell answer `samples` times, all of them side by side."""
         from iikata.generate import Sampling, Shapes, generate
 
@@ -99,7 +99,9 @@ class Panel:
         return template.answer(text)
 
 
-def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), templates: Sequence[str] = ()) -> Panel:
+def respondents(
+    target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), templates: Sequence[str] = ()
+) -> Respondents:
     """Return who `target` holds: a run folder, a folder with one adapter, or a base model.
 
     `arms` and `templates` choose among them; a template that is not the run's may be built in, or a file.
@@ -115,10 +117,10 @@ def panel(target: str, overrides: Sequence[str] = (), arms: Sequence[str] = (), 
     asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
     chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
     found = [whole.templates.get(name) or _template(name, whole.ctx, Path.cwd()) for name in templates]
-    return Panel(whole.ctx, chosen, {one.name: one for one in found} or whole.templates)
+    return Respondents(whole.ctx, chosen, {one.name: one for one in found} or whole.templates)
 
 
-def _run(folder: Path, overrides: Sequence[str]) -> Panel:
+def _run(folder: Path, overrides: Sequence[str]) -> Respondents:
     refuse_links(folder)
     ctx = _context(read(folder / "experiment.yaml", overrides), folder)
     if (signed := ctx.signature["model"]["weights"]) != ctx.weights:
@@ -132,14 +134,14 @@ def _run(folder: Path, overrides: Sequence[str]) -> Panel:
     templates = {name: read_saved(path) for name, path in kept.items()}
     specs = (*ctx.experiment.trained_templates, *ctx.experiment.prompt_only)
     names = {template_name(spec): spec for spec in specs}
-    return Panel(
+    return Respondents(
         ctx,
         {**{arm.name: ctx.store.arm(arm) for arm in arms}, BASE: None},
         {name: templates.get(name) or _template(spec, ctx, ctx.experiment.folder) for name, spec in names.items()},
     )
 
 
-def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
+def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Respondents:
     from iikata.model.adapters import adapter_file
 
     shape = adapter_file.read(folder)[1]  # before the base, which may take minutes to load
@@ -158,7 +160,7 @@ def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Panel:
     except IikataError as error:
         raise IikataError(f'{config}: "base_model_name_or_path": {error} Or: --set model.base=FOLDER') from None
     adapters: dict[str, Path | None] = {folder.resolve().name: folder, BASE: None}
-    return Panel(ctx, adapters, {template.name: template for template in known})
+    return Respondents(ctx, adapters, {template.name: template for template in known})
 
 
 def _refuse_misspelt(target: str) -> None:
@@ -181,10 +183,10 @@ def _refuse_misspelt(target: str) -> None:
     )
 
 
-def _base(target: str, overrides: Sequence[str]) -> Panel:
+def _base(target: str, overrides: Sequence[str]) -> Respondents:
     ctx = _context(_stand_in({"model": {"base": target}}, overrides), Path())
     name = "plain" if ctx.tokenizer.chat_template is None else "native"
-    return Panel(ctx, {BASE: None}, {name: _template(name, ctx, Path())})
+    return Respondents(ctx, {BASE: None}, {name: _template(name, ctx, Path())})
 
 
 def _context(experiment: Experiment, folder: Path) -> RunContext:

@@ -19,7 +19,7 @@ ASKED = {"matched": "whether the template matters", "tuned_vs_best_base": "wheth
 
 
 @dataclass(frozen=True)
-class Design:
+class QuestionDesign:
     """How many seeds and clusters one question has, and what they can answer."""
 
     question: str
@@ -51,14 +51,14 @@ class Design:
         return f"can be answered for the training recipe: {counts}"
 
 
-def designs(ctx: RunContext) -> list[Design]:
+def designs(ctx: RunContext) -> list[QuestionDesign]:
     """Return what the primary metric can answer of the questions that the verdict is made of."""
     primary, seeds, every = get(ctx.experiment.score.primary).name, len(ctx.experiment.train.seeds), clusters(ctx)
     things = "held-out rows" if primary in HELD_OUT else "probe clusters"
     tested = tested_clusters(every) if every else 0
     asked = [("matched", every)] if len(ctx.experiment.recipes) > 1 else []
     return [
-        Design(question, seeds, count, every - count, answerable(seeds, count), things)
+        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things)
         for question, count in [*asked, ("tuned_vs_best_base", tested)]
     ]
 

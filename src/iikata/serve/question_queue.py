@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
-from iikata.pipeline.ask import Key, Panel, panel
+from iikata.pipeline.ask import Key, Respondents, respondents
 from iikata.serve.run import Run
 
 LONGEST = 8
@@ -53,7 +53,7 @@ class QuestionQueue:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._panels: dict[Run, Panel] = {}
+        self._respondents: dict[Run, Respondents] = {}
         self._waiting: list[Question] = []
 
     def put(self, question: Question) -> bool:
@@ -89,9 +89,9 @@ class QuestionQueue:
 
     def _ask(self, question: Question) -> None:
         run = question.run
-        if run not in self._panels:
-            self._panels[run] = panel(str(run.folder))
-        everyone, adapters = self._panels[run], run.adapters()  # arms that were trained since are there too
+        if run not in self._respondents:
+            self._respondents[run] = respondents(str(run.folder))
+        everyone, adapters = self._respondents[run], run.adapters()  # arms that were trained since are there too
         asked = replace(
             everyone,
             adapters={arm: adapters[arm] for arm in question.arms},

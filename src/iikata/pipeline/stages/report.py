@@ -31,11 +31,11 @@ from iikata.run_folder import read_json, read_lines
 def report(ctx: RunContext) -> dict[str, int]:
     """Write report/index.html and its Markdown twins."""
     ctx.emit(Stage("report", 3, "pages"))
-    write(material(ctx), ctx.store.report)
+    write(report_data(ctx), ctx.store.report)
     return {}
 
 
-def material(ctx: RunContext) -> ReportData:
+def report_data(ctx: RunContext) -> ReportData:
     """Gather what the report shows. Raises IikataError where nothing has been compared yet."""
     store, experiment = ctx.store, ctx.experiment
     same_experiment(ctx)
