@@ -113,8 +113,8 @@ NO_ADDRESSES = [
 QUESTION = "instruction=x&arm=base&template=plain"
 NO_FORMS = {  # what is posted to an address that would take a form
     "/rate/1": [
-        "rater=\xff", "rater=%ff", "&".join(["a=1"] * 60_000), "rater=aki&pair=x&choice=all",
-        f"rater={'x' * 300}&pair=x&choice=tie", "rater=%E2%80%AEaki&pair=x&choice=tie",
+        *(f"rater={name}&pair=x&choice=tie" for name in ("\xff", "%ff", "x" * 300, "%E2%80%AEaki")),
+        "rater=aki&pair=x&choice=all", RATING + "&a=1" * 60_000,
     ],
     "/ask/1": [
         '{"instruction": "x"}', "\x1f\x8b\x08\x00", "instruction=x&arm=../../etc&template=plain",
