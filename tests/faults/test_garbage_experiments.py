@@ -74,6 +74,7 @@ NOT_YAML = {
 
 WRONG = {
     "unknown_key": ("modle: {}", "exp.yaml:3:1: modle: unknown setting", 'did you mean "model"?'),
+    "misspelt_elsewhere": ("epoch: 3", "exp.yaml:3:1: epoch", 'did you mean "train.epochs"?'),
     "key_elsewhere": ("epochs: 3", "exp.yaml:3:1: epochs", 'did you mean "train.epochs"?'),
     "number_for_key": ("1: x", "exp.yaml:3:1: 1: ", "should be strings"),
     "endless_key": (f"{'k' * 900}: x", "exp.yaml:3:1: kkk", "unknown setting", "allowed here"),

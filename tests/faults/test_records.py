@@ -1,0 +1,36 @@
+"""A line of a run's file is a record as it was written, or refused at its place."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from iikata.core.errors import IikataError
+from iikata.core.io import line_of, read_jsonl
+from iikata.core.records import Score, plain
+
+SCORE = Score("plain", 0, "plain", "p1", "c1", 0, "nll", math.nan, "s")
+
+
+def test_records_read_back_as_they_were_written_and_a_torn_line_is_none(tmp_path):
+    (tmp_path / "a.jsonl").write_text(line_of(plain(SCORE)) + '{"trained_on": "pl', encoding="utf-8")
+    (found,) = read_jsonl(tmp_path / "a.jsonl", Score, "")
+    assert math.isnan(found.value)
+    assert plain(found) | {"value": 0} == plain(SCORE) | {"value": 0}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"seed": "0"}, 'a.jsonl:1: "seed" is "0"; it should be a valid integer. Delete it.'),
+        ({"value": "0.5"}, 'a.jsonl:1: "value" is "0.5"; it should be a valid number. Delete it.'),
+        ({"stranger": 1}, 'a.jsonl:1: "stranger" is unknown. Delete it.'),
+        ({"probe": None}, 'a.jsonl:1: "probe" is null; it should be a valid string. Delete it.'),
+    ],
+)
+def test_a_record_of_other_fields_or_types_is_refused_at_its_line(change, said, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text(line_of(plain(SCORE) | change), encoding="utf-8")
+    with pytest.raises(IikataError) as refused:
+        list(read_jsonl(Path("a.jsonl"), Score, "Delete it."))
+    assert str(refused.value) == said
