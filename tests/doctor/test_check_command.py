@@ -39,12 +39,6 @@ def test_without_an_error_it_exits_0(tmp_path, byte_bpe_folder, capsys):
     assert {finding["severity"] for finding in json.loads(capsys.readouterr().out)} == {"info"}
 
 
-def test_a_misspelt_placeholder_is_json_too(tmp_path, byte_bpe_folder, capsys):
-    wrong = template(prompt_no_input="{instrction} A:")
-    assert main(["check", experiment_file(tmp_path, byte_bpe_folder, [wrong]), "--json"]) == 1
-    assert "placeholder" in {finding["rule"] for finding in json.loads(capsys.readouterr().out)}
-
-
 def test_a_person_is_told_rule_template_evidence_and_cure(tmp_path, sp_nfkc_folder, capsys):
     main(["check", experiment_file(tmp_path, sp_nfkc_folder, ["dolly_ja_rinna"])])
     out = capsys.readouterr().out
@@ -52,12 +46,6 @@ def test_a_person_is_told_rule_template_evidence_and_cure(tmp_path, sp_nfkc_fold
     assert "  evidence: " in out
     assert "  cure: templates: [" in out
     assert out.splitlines()[-1].startswith("1 error, ")
-
-
-def test_a_setting_can_be_overridden(tmp_path, byte_bpe_folder, capsys):
-    path = experiment_file(tmp_path, byte_bpe_folder)
-    assert main(["check", path, "--json", "--set", "train.cutoff_len=3"]) == 1
-    assert "cutoff" in {finding["rule"] for finding in json.loads(capsys.readouterr().out)}
 
 
 def test_checking_writes_nothing(tmp_path, byte_bpe_folder):

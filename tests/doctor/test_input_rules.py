@@ -3,8 +3,6 @@
 import pytest
 from examined import examined, of, template
 
-from iikata.doctor import reach
-
 ALPACA = {"instruction": "And the second one?", "input": "", "output": "blue"}
 SPOKEN = {"system": "Answer in one word.", "history": [["Name two colours.", "red and blue"]]}
 
@@ -92,7 +90,3 @@ def test_a_file_that_hides_a_built_in_template_is_told(tmp_path, byte_bpe_folder
     )
     (found,) = of(examined(tmp_path, byte_bpe_folder, ["alpaca"]), "template")
     assert found.severity == "warning"
-
-
-def test_the_spare_tokens_of_the_cure_hold_the_answer_and_its_end():
-    assert reach._longer(10).endswith("=12")
