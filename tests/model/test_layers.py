@@ -9,7 +9,6 @@ from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.layers import compilations, run_layers
 from iikata.model.load import load
-from iikata.model.loss import token_losses
 
 PREFIX = (5, 9, 4, 7)
 LIMITS = Limits(64, 512, 8)
@@ -30,8 +29,7 @@ def running(llama_folder):
 
 def gradients(loaded, samples, prefixes, limits=LIMITS):
     buffer = loaded.pack([Part(samples, prefixes)], limits)
-    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    losses = loaded.losses(buffer)
     losses[buffer.sample_index >= 0].mean().backward()
     weights = loaded.adapters.weights("arm").values()
     found = [weight.grad.clone() for weight in weights]

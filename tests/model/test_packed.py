@@ -8,7 +8,6 @@ import oracle
 from iikata.model.base import Base
 from iikata.model.buffers import Part, longest_prefix, pack, split
 from iikata.model.load import load
-from iikata.model.loss import token_losses
 from models import sample
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
@@ -69,8 +68,7 @@ def test_packed_gradients_equal_pefts_one_sample_at_a_time(model_folder, family,
     weights = loaded.adapters.weights("arm")
     loaded.set_adapter("arm")
     buffer = pack([Part(SAMPLES, prefixes)], loaded.device)
-    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    loss = token_losses(hidden[buffer.loss_positions], buffer.targets, loaded.head).mean()
+    loss = loaded.losses(buffer).mean()
     loss.backward()
     reference = oracle.with_adapter(model_folder(family), oracle.save_adapter(loaded, "arm", tmp_path), dtype)
     wanted = oracle.mean_loss(reference, SAMPLES)

@@ -8,7 +8,6 @@ import oracle
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
 from iikata.model.load import load
-from iikata.model.loss import token_losses
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
 OTHER = (5, 9, 4, 6)
@@ -32,8 +31,7 @@ def adapted(folder, dtype):
 
 
 def mean_loss(loaded, buffer):
-    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    losses = loaded.losses(buffer)
     return losses[buffer.sample_index >= 0].mean()
 
 
@@ -77,8 +75,7 @@ def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(l
     for name, samples in {"healthy": SAMPLES, "with one": [*SAMPLES[:3], bad, *SAMPLES[3:]]}.items():
         buffer = pack([Part(samples, (SHARED, OTHER))], loaded.device, LIMITS)
         with torch.no_grad():
-            hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-        losses = token_losses(hidden[buffer.loss_positions], buffer.targets, loaded.head)
+            losses = loaded.losses(buffer)
         found[name] = [losses[buffer.sample_index == row] for row in range(len(samples))]
     assert not found["with one"].pop(3).isfinite().all()
     for ours, theirs in zip(found["with one"], found["healthy"], strict=True):
@@ -105,8 +102,7 @@ def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, 
     buffer = pack(parts, loaded.device, limits, bucketed=True)
     assert buffer.buckets.tolist() == [0, 1, 2, 2, 2][: buffer.input_ids.numel() // BUCKET]
     adapters.set_adapters_by_bucket("a", buffer.buckets)
-    hidden = loaded.hidden(buffer.input_ids, buffer.positions, buffer.layout)[0]
-    losses = token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, loaded.head)
+    losses = loaded.losses(buffer)
     sum(losses[(buffer.arms == arm) & (buffer.sample_index >= 0)].mean() for arm in range(3)).backward()
     bound = 1e-5 if dtype == "float32" else 1e-12
     for place, arm in enumerate(sizes):

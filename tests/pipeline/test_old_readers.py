@@ -15,9 +15,8 @@ import models
 import old_reader
 from architectures import EXACT, write
 from iikata.model.adapters import adapter_file
-from iikata.model.adapters.merge import merge
+from iikata.model.adapters.merge import merge, named_for_both
 from iikata.model.base import Base
-from iikata.model.files.published_config import named_for_both
 from iikata.model.load import load
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export

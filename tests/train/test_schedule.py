@@ -4,7 +4,7 @@ import pytest
 import torch
 import transformers
 
-from iikata.train.schedule import rate
+from iikata.train.arm_run import rate
 
 SCHEDULES = {
     "linear": transformers.get_linear_schedule_with_warmup,

@@ -115,7 +115,7 @@ def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
     """Print the mean loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
     from iikata.model.adapters import adapter_file
     from iikata.tokenize import encode
-    from iikata.train.held_out import mean_loss
+    from iikata.train.step import mean_loss
 
     train, (template,) = ctx.experiment.train, ctx.templates.values()
     encoded = [encode(row, template, ctx.tokenizer, train.cutoff_len, train.loss_on) for row in ctx.data.validation]

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iikata.generate.decoder import Decoder
 from iikata.generate.in_flight import Completion, InFlight, OnToken, Request
-from iikata.generate.prefill import EIGHT, FlashPrefill, Prefill, Prompt, Prompts
+from iikata.generate.prefill import EIGHT, FlashPrefill, Hidden, Prefill, Prompt, Prompts
 from iikata.generate.sampling import Sampling
 from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.registry import Layout
@@ -65,21 +65,16 @@ class PendingTokens:
     arrived: torch.cuda.Event | None
 
 
-@dataclass(frozen=True)
-class _Speaker:
-    """Runs the model with each token's own arm."""
-
-    base: Base
-    multi_lora: MultiLora | None
-
-    def __call__(self, ids: Tensor, positions: Tensor, arm_index: Tensor, layout: Layout) -> Tensor:
+def _with_each_tokens_arm(base: Base, multi_lora: MultiLora | None) -> Hidden:
+    def hidden(ids: Tensor, positions: Tensor, arm_index: Tensor, layout: Layout) -> Tensor:
         # Between two answers the caller may have let another arm answer.
-        if self.multi_lora is None:
-            self.base.set_adapter(None)
+        if base.adapters is None or multi_lora is None:
+            base.set_adapter(None)
         else:
-            assert self.base.adapters is not None
-            self.base.adapters.set_adapter_per_token(self.multi_lora, arm_index)
-        return self.base.hidden(ids, positions, layout)[0]
+            base.adapters.set_adapter_per_token(multi_lora, arm_index)
+        return base.hidden(ids, positions, layout)[0]
+
+    return hidden
 
 
 class _Engine:
@@ -88,17 +83,17 @@ class _Engine:
         shapes: Shapes, on_token: OnToken | None,
     ) -> None:  # fmt: skip
         multi_lora = base.adapters.join(arms, base.dtype) if base.adapters and arms else None
-        speaker = _Speaker(base, multi_lora)
+        hidden = _with_each_tokens_arm(base, multi_lora)
         self.arm_index: dict[str | None, int] = {None: -1}
         self.arm_index.update(multi_lora.index if multi_lora else {})
         count = EIGHT * math.ceil(shapes.rows / EIGHT)
         self.rows = InFlight(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
-        self.decoder = Decoder(base, speaker, sampling, count, shapes.length, max_new_tokens)
+        self.decoder = Decoder(base, hidden, sampling, count, shapes.length, max_new_tokens)
         self.room = shapes.prefill_tokens
         self.prefill: Prefill | FlashPrefill = (
-            FlashPrefill(base, speaker, shapes.length)
+            FlashPrefill(base, hidden, shapes.length)
             if base.runners
-            else Prefill(base, speaker, self.room, shapes.length)
+            else Prefill(base, hidden, self.room, shapes.length)
         )
         self.waiting = deque(request for request in requests if request.seeds)
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()

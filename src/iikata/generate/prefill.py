@@ -44,23 +44,11 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class _Before:
-    """The keys and values that a prompt goes on from, a layer each."""
-
-    keys: list[Tensor]
-    values: list[Tensor]
-
-    @property
-    def tokens(self) -> int:
-        return self.keys[0].shape[1]
-
-
-@dataclass(frozen=True)
 class _Apart:
     """Layout of prompts in a buffer, each attended to alone, after what it goes on from."""
 
     spans: Sequence[Span]
-    before: Sequence[_Before | None]
+    before: Sequence[Kept | None]
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         layer = int(module.layer_idx)  # type: ignore[arg-type]
@@ -80,14 +68,14 @@ class Prefill:
 
     def __init__(self, base: Base, hidden: Hidden, size: int, length: int) -> None:
         self.base, self.hidden, self.size, self.length = base, hidden, size, length
-        self.shared: dict[tuple[int, Ids], _Before] = {}
+        self.shared: dict[tuple[int, Ids], Kept] = {}
 
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
         """Run prompts whose own tokens together fit `size`, or one prompt of any length."""
         for prompt in prompts:
             if prompt.prefix and (prompt.arm_index, prompt.prefix) not in self.shared:
-                kept, _, _ = self._forward([Prompt(prompt.arm_index, prompt.prefix, ())], len(prompt.prefix))
-                self.shared[prompt.arm_index, prompt.prefix] = _Before(kept.keys, kept.values)
+                alone = Prompt(prompt.arm_index, prompt.prefix, ())
+                self.shared[prompt.arm_index, prompt.prefix] = self._forward([alone], len(prompt.prefix))[0]
         own = sum(len(prompt.ids) - len(prompt.prefix) for prompt in prompts)
         kept, spans, hidden = self._forward(prompts, self.size if own <= self.size else EIGHT * -(-own // EIGHT))
         # One head product a prompt: over several, a prompt's bits would follow their number.
@@ -112,7 +100,7 @@ class Prefill:
         used = list(dict.fromkeys((prompt.arm_index, prompt.prefix) for prompt in prompts if prompt.prefix))
         starts, at = {}, 0
         for name in used:
-            starts[name], at = at, at + self.shared[name].tokens
+            starts[name], at = at, at + len(name[1])
         places = []
         for prompt, (start, end) in zip(prompts, spans, strict=True):
             first = starts.get((prompt.arm_index, prompt.prefix), 0)

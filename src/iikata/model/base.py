@@ -16,7 +16,7 @@ from iikata.model.attention.registry import Layout, laid_out
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Buffer, Part, pack
 from iikata.model.layers import Runner, decoder_of, vary
-from iikata.model.loss import Head, head_of
+from iikata.model.loss import Head, head_of, token_losses
 
 
 @dataclass
@@ -91,6 +91,11 @@ class Base:
     def logits(self, hidden: Tensor) -> Tensor:
         """Run the frozen head: [..., D] -> [..., V] in float32 (float64 for a float64 model)."""
         return self.head.logits(hidden)
+
+    def losses(self, buffer: Buffer) -> Tensor:
+        """Return the loss in nats of each of the buffer's targets, [L]."""
+        hidden = self.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
+        return token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, self.head)
 
     def run_layers(self, compiled: bool, checkpointed: bool = False) -> None:
         """Say how packed buffers run through the layers; without flash kernels this changes nothing."""

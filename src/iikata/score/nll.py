@@ -10,7 +10,6 @@ from iikata.core.records import Encoded, Example, Role
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
-from iikata.model.loss import token_losses
 from iikata.templates import Template
 from iikata.tokenize import Tokenizer, encode
 
@@ -71,10 +70,7 @@ def nats(
         with torch.inference_mode():
             base.set_adapter(arm)
             buffer = base.pack([Part(part, prefixes)], limits)
-            hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-            losses = (
-                token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, base.head).double().cpu()
-            )
+            losses = base.losses(buffer).double().cpu()
         owners = buffer.sample_index.cpu()
         for index, row in enumerate(part):
             own = losses[owners == index].tolist()

@@ -13,7 +13,6 @@ from iikata.core.rng import stream_seed
 from iikata.model.adapters.flat import FlatAdapters, Weights
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
-from iikata.train.schedule import rate
 
 FIRST_SCALE = 2.0**16
 """A float16 loss is multiplied by this, so that small gradients do not vanish; halved whenever they overflow."""
@@ -177,6 +176,22 @@ class ArmRun:
         self.scale, self.finite = values["scale"], values["finite"]
         # Where memory had run out, they are smaller than the run's.
         self.recipe = replace(self.recipe, buffer_tokens=values["buffer_tokens"])
+
+
+def rate(step: int, steps: int, peak: float, warmup: int, kind: str) -> float:
+    """Return the rate of optimizer step `step` (from 0) of `steps`.
+
+    As in transformers' schedulers: linear warm-up from 0 over `warmup` steps, then `linear` or `cosine` decay to 0,
+    or `constant`.
+    """
+    if step < warmup:
+        return peak * step / max(1, warmup)
+    progress = (step - warmup) / max(1, steps - warmup)
+    if kind == "constant":
+        return peak
+    if kind == "cosine":
+        return peak * 0.5 * (1 + math.cos(math.pi * progress))
+    return peak * max(0.0, 1 - progress)
 
 
 def loss_tokens(samples: Sequence[Encoded]) -> int:

@@ -9,8 +9,7 @@ from torch import Tensor
 from iikata.core.records import Encoded, TrainStep
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
-from iikata.model.buffers import BUCKET, Buffer, Part, computed
-from iikata.model.loss import token_losses
+from iikata.model.buffers import BUCKET, Buffer, Part, computed, split
 from iikata.train.arm_run import ArmRun, loss_tokens
 
 
@@ -82,14 +81,27 @@ def update(step: Step, totals: Tensor) -> list[TrainStep]:
     ]
 
 
+def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_tokens: int) -> float:
+    """Return the nats a loss token of unseen `rows` under an arm or the base alone, as transformers' Trainer does."""
+    longest = max(len(row.input_ids) for row in rows)
+    limits, total, count = Limits.over(longest, max(buffer_tokens, longest), 0), 0.0, 0
+    for part in split(rows, (), buffer_tokens):
+        with torch.inference_mode():
+            base.set_adapter(arm)
+            buffer = base.pack([Part(part, ())], limits)
+            losses = base.losses(buffer)
+        own = losses[buffer.sample_index >= 0].double()
+        total, count = total + float(own.sum()), count + len(own)
+    return total / count
+
+
 def _losses(base: Base, run: ArmRun, buffer: Buffer) -> Tensor:
     assert base.adapters is not None
     if buffer.buckets is None:
         base.adapters.set_adapter(run.arm.name, buffer.noise)
     else:
         base.adapters.set_adapters_by_bucket(run.arm.name, buffer.buckets, buffer.noise)
-    hidden = base.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-    return token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, base.head)
+    return base.losses(buffer)
 
 
 def _scaled(losses: Tensor, runs: Sequence[ArmRun], buffer: Buffer) -> Tensor:

@@ -1,13 +1,12 @@
 """Fetch a model from the hub once, and hold what came against the hub's own hashes."""
 
 import errno
-import fnmatch
-import hashlib
 import json
 import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from iikata.core.errors import IikataError
@@ -98,16 +97,16 @@ def verify(folder: Path, patterns: Sequence[str] = FILES) -> None:
 
 
 def _files(folder: Path, patterns: Sequence[str]) -> list[Path]:
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    return [
-        path
-        for path in found
-        if any(fnmatch.fnmatch(path.relative_to(folder).as_posix(), pattern) for pattern in patterns)
-    ]
+    from huggingface_hub.utils import filter_repo_objects
+
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return [folder / name for name in filter_repo_objects(found, allow_patterns=list(patterns))]
 
 
 def _compare(path: Path, blob: str, name: str) -> None:
-    seen = sha256_of(path) if len(name) == 64 else _git_sha1(path)
+    from huggingface_hub.utils.sha import git_hash
+
+    seen = sha256_of(path) if len(name) == 64 else git_hash(path.read_bytes())  # the hub keeps only small files so
     if seen != name:
         raise IikataError(
             f"{path}: its {'sha256' if len(name) == 64 else 'git sha1'} is {seen}, the hub's is {name}: it was damaged "
@@ -115,21 +114,13 @@ def _compare(path: Path, blob: str, name: str) -> None:
         )
 
 
-def _git_sha1(path: Path) -> str:
-    content = path.read_bytes()  # the hub keeps only small files so
-    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
-
-
 def _known() -> dict[str, list[int]]:
-    try:
+    with suppress(IikataError):
         return read_json(cache_folder() / VERIFIED, dict[str, list[int]], "")
-    except IikataError:
-        return {}
+    return {}
 
 
 def _remember(right: dict[str, list[int]]) -> None:
     there = {blob: state for blob, state in right.items() if os.path.exists(blob)}
-    try:
+    with suppress(IikataError):  # a cache that cannot be written: they are hashed at the next start again
         write_text(cache_folder() / VERIFIED, json.dumps(there))
-    except IikataError:  # a cache that cannot be written: they are hashed at the next start again
-        return
