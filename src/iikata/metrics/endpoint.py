@@ -1,15 +1,11 @@
 """A chat model behind an OpenAI-compatible endpoint, each of its replies asked for once and kept."""
 
 import hashlib
-import json
 import time
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from functools import cached_property
-from http.client import HTTPException, HTTPMessage
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender, parse_json, read_jsonl
@@ -25,15 +21,6 @@ class _Kept:
     key: str
     """sha256 of the model's name and the prompt."""
     reply: str
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Where the experiment's address sends on to, nobody meant to send the key and the answers."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> None:
-        return None
 
 
 class Endpoint:
@@ -61,32 +48,34 @@ class Endpoint:
         return {line.key: line.reply for line in kept}
 
     def _asked(self, prompt: str) -> str:
-        attempt = 1
-        while True:
+        import httpx2  # late: most runs have no judge
+
+        for attempt in range(1, TRIES + 1):
             try:
                 return self._once(prompt)
-            except (IikataError, OSError, HTTPException, ValueError, LookupError, TypeError) as error:
-                if isinstance(error, urllib.error.HTTPError):
-                    error.close()
-                refused = isinstance(error, urllib.error.HTTPError) and error.code < 500 and error.code != 429
-                if refused or attempt == TRIES:
-                    seen = redact(str(error) or type(error).__name__)[:300]
-                    raise IikataError(
-                        f"judge: {self.address} gave no answer ({seen}). Is the server up, does it serve "
-                        f'the model "{self.model}", and is the key right? All replies so far are kept.'
-                    ) from None
-                time.sleep(2**attempt)
-                attempt += 1
+            except (IikataError, httpx2.HTTPError, httpx2.InvalidURL, ValueError, LookupError, TypeError) as error:
+                status = error.response.status_code if isinstance(error, httpx2.HTTPStatusError) else 500
+                if attempt == TRIES or (status < 500 and status != 429):
+                    why = redact(str(error) or type(error).__name__)[:300]
+                    break
+            time.sleep(2**attempt)
+        raise IikataError(
+            f"judge: {self.address} gave no answer ({why}). Is the server up, does it serve "
+            f'the model "{self.model}", and is the key right? All replies so far are kept.'
+        )
 
     def _once(self, prompt: str) -> str:
+        import httpx2
+
         body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
-        headers = {"Content-Type": "application/json"}
-        if self.api_key:
-            headers["Authorization"] = f"Bearer {self.api_key}"
-        request = urllib.request.Request(self.address, json.dumps(body).encode(), headers)
-        with urllib.request.build_opener(_NoRedirects).open(request, timeout=self.timeout) as response:
-            content = response.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        content = b""
+        # httpx follows no redirect: where the address sends on to, nobody meant to send the key and the answers.
+        with httpx2.stream("POST", self.address, json=body, headers=headers, timeout=self.timeout) as response:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                content += chunk
+                if len(content) > MOST_BYTES:
+                    raise ValueError(f"more than {MOST_BYTES:,} bytes")
         # A server may say back what it was sent, key and all, and replies are kept in the run folder.
         return redact(str(parse_json(content, dict[str, Any], self.address, "")["choices"][0]["message"]["content"]))

@@ -50,7 +50,8 @@ class Pair:
 
     @property
     def d(self) -> np.ndarray:
-        return self.treatment - self.control
+        d: np.ndarray = self.treatment - self.control
+        return d
 
 
 def pair(

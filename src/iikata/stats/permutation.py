@@ -22,7 +22,8 @@ def sign_flip_p(means: np.ndarray, permutations: int = PERMUTATIONS) -> np.ndarr
     # A pattern that ties with the observed one must count, however its sum was rounded.
     least = np.abs(means.sum(axis=-1)) - 1e-12 * np.abs(means).sum(axis=-1)
     extreme = (np.abs(means @ signs.T) >= least[..., None]).sum(axis=-1)
-    return extreme / len(signs) if C <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
+    p: np.ndarray = extreme / len(signs) if C <= EXACT_UP_TO else (1 + extreme) / (1 + len(signs))
+    return p
 
 
 @lru_cache(maxsize=8)

@@ -3,11 +3,14 @@
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Score
+
+Levels = tuple[tuple[str, Any], ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ ASKED = ("probe", "cluster")
 class ScoreTable:
     """Score lines as columns: 44 bytes a line where a record takes ten times that."""
 
-    names: dict[str, list]
+    names: dict[str, list[Any]]
     """For each of NAMED, what its codes stand for; a cell is (trained_on, seed, prompted_with)."""
     codes: dict[str, np.ndarray]
     """For each of NAMED, int32[n]."""
@@ -80,24 +83,25 @@ class TableWriter:
     """Collects score lines into a table; names get their codes in order of appearance."""
 
     def __init__(self) -> None:
-        self.scored: dict[tuple, int] = {}
-        self.asked: dict[tuple, int] = {}
-        self.recipes: dict[str | None, tuple[str | None, tuple]] = {}
+        self.scored: dict[tuple[Any, ...], int] = {}
+        self.asked: dict[tuple[Any, ...], int] = {}
+        self.recipes: dict[str | None, tuple[str | None, Levels]] = {}
         """trained_on -> the template that it was trained on, and its levels."""
         self.codes = array("i"), array("i")
         self.sample, self.value, self.line = array("q"), array("d"), array("q")
 
-    def add(self, scored: tuple, asked: tuple, sample: int, value: float, line: int) -> None:
+    def add(self, scored: tuple[Any, ...], asked: tuple[Any, ...], sample: int, value: float, line: int) -> None:
         """Append one line, its names in the order of SCORED and ASKED; IikataError where they contradict others."""
         if scored not in self.scored:
-            self._check_recipe(*scored)
+            self._check_recipe(scored)
         self.codes[0].append(self.scored.setdefault(scored, len(self.scored)))
         self.codes[1].append(self.asked.setdefault(asked, len(self.asked)))
         self.sample.append(sample)
         self.value.append(value)
         self.line.append(line)
 
-    def _check_recipe(self, trained_on, seed, _prompted, _metric, _signature, template, levels) -> None:  # type: ignore[no-untyped-def]
+    def _check_recipe(self, scored: tuple[Any, ...]) -> None:
+        trained_on, seed, *_, template, levels = scored
         if trained_on is None and seed is not None:
             raise IikataError(f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null.")
         recipe = (template or trained_on, levels or ())
@@ -131,7 +135,7 @@ class TableWriter:
         return checked(ScoreTable(names, codes, sample, value, line, source, variants))
 
 
-def _recipe(template: str | None, levels: tuple) -> str:
+def _recipe(template: str | None, levels: Levels) -> str:
     return f"template {template} and levels {dict(levels)}"
 
 
