@@ -25,24 +25,35 @@ def halvings(run):
     return [json.loads(line) for line in (run / "halved.jsonl").read_text().splitlines()]
 
 
+@pytest.fixture
+def starve(monkeypatch):
+    """Let training run out of memory with buffers of more tokens than there is room for; give the sizes tried."""
+
+    def begin(room: int, error: Exception) -> list[int]:
+        computed, sizes = turn._losses, []
+
+        def starved(base, run, buffer):
+            sizes.append(buffer.input_ids.shape[1])
+            if sizes[-1] > room:
+                raise error
+            return computed(base, run, buffer)
+
+        monkeypatch.setattr(turn, "_losses", starved)
+        return sizes
+
+    return begin
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
 @pytest.mark.parametrize(("mixed", "room"), [(1, 150), (4, 600)], ids=["in turn", "side by side"])
-def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, monkeypatch, error, mixed, room, tally):
+def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, starve, error, mixed, room, tally):
     many = values(llama_folder)["train"] | {"batch_size": 12}
     declared = experiment(tmp_path, llama_folder, train=many)
     for name in ("whole", "run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "shapes.json").write_text(json.dumps({"mixed_arms": mixed}))
     Pipeline(declared, tmp_path / "whole").run("train")
-    computed, told, sizes = turn._losses, [], []
-
-    def starved(base, run, buffer):
-        sizes.append(buffer.input_ids.shape[1])
-        if sizes[-1] > room:
-            raise error
-        return computed(base, run, buffer)
-
-    monkeypatch.setattr(turn, "_losses", starved)
+    told, sizes = [], starve(room, error)
     Pipeline(declared, tmp_path / "run", told.append).run("train")
     tally("faults injected")
     assert sizes[0] > room >= sizes[-1]
@@ -57,18 +68,10 @@ def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, 
         assert found[arm] == pytest.approx(wanted[arm], rel=1e-4)
 
 
-def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, llama_folder, monkeypatch):
+def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, llama_folder, starve):
     many = values(llama_folder)["train"] | {"batch_size": 12}
     declared = experiment(tmp_path, llama_folder, train=many)
-    computed, sizes = turn._losses, []
-
-    def starved(base, run, buffer):
-        sizes.append(buffer.input_ids.shape[1])
-        if sizes[-1] > 150:
-            raise MemoryError
-        return computed(base, run, buffer)
-
-    monkeypatch.setattr(turn, "_losses", starved)
+    sizes = starve(150, MemoryError())
     with pytest.raises(KilledError):
         Pipeline(declared, tmp_path / "run", killer("train", 6)).run("train")
     sizes.clear()
@@ -76,11 +79,8 @@ def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, ll
     assert max(sizes) <= 150
 
 
-def test_where_one_sample_does_not_fit_the_message_says_what_needs_less(tmp_path, llama_folder, monkeypatch):
-    def starved(*given):
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(turn, "_losses", starved)
+def test_where_one_sample_does_not_fit_the_message_says_what_needs_less(tmp_path, llama_folder, starve):
+    starve(0, torch.OutOfMemoryError("CUDA out of memory"))
     with pytest.raises(IikataError, match=r"longest sample.*train\.cutoff_len"):
         Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("train")
     assert not list(tmp_path.glob("run/train/*/DONE"))

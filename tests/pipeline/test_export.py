@@ -68,31 +68,13 @@ def test_chat_template_gives_the_very_tokens_that_are_trained(any_tokenizer, nam
     assert ("trained to end with" in remarks) == (name == "native")
 
 
-PIECES = [
-    "富士山",
-    "です。",
-    "鯖",
-    "の",
-    "a",
-    "The",
-    " ",
-    "  ",
-    "\n",
-    "🐟",
-    "か\u3099",
-    "ﾃﾞｰﾀ",
-    "ﾊﾟ",
-    "①",
-    "㍿",
-    "\u3000",
-    "▁",
-    "\t",
-]
+PIECES = ["富士山", "です。", "鯖", "の", "a", "The", "🐟", "か\u3099", "ﾃﾞｰﾀ", "ﾊﾟ", "①", "㍿"]
+BLANKS = [" ", "  ", "\n", "\u3000", "▁", "\t"]
 SPECIAL = ["<|im_end|>", "</s>", "<s>", "<NL>", "<unk>", "[PAD]", "ＡＢ", "\u200b", "…", "é"]
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
-@given(st.lists(st.sampled_from([*PIECES, *SPECIAL]), max_size=8).map("".join))
+@given(st.lists(st.sampled_from([*PIECES, *BLANKS, *SPECIAL]), max_size=8).map("".join))
 def test_any_text_has_our_ids_in_the_exported_tokenizer(any_tokenizer, tmp_path_factory, text):
     folder = tmp_path_factory.getbasetemp() / any_tokenizer.hash
     if any_tokenizer.hash not in EXPORTED:
@@ -126,27 +108,25 @@ def test_first_text_with_other_tokens_is_named_and_nothing_is_believed(byte_bpe_
         check_tokens(tmp_path / "folder", template, tokenizer, ROWS)
 
 
-def test_answer_that_quotes_an_end_token_is_told_apart(byte_bpe_folder, tmp_path):
-    tokenizer, template = load_tokenizer(byte_bpe_folder), TEMPLATES["alpaca"]
+QUOTES = Example("q", "x", "", "It ends with <|im_end|> always.")
+NEWLINE = replace(native("{% for m in messages %}{{ m.content }}\n{% endfor %}", {}), newline="<NL>")
+ENDS = "Answers were trained to end with {!r} alone; there the chat template writes {!r}."
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "template", "rows", "told"),
+    [
+        ("byte_bpe_folder", TEMPLATES["alpaca"], [*ROWS, QUOTES], "In 1 of 5 rows"),
+        ("byte_bpe_folder", native(CHATML, {}), ROWS[:1], ENDS.format("<|im_end|>", "<|im_end|>\n")),
+        ("sp_bytes_folder", NEWLINE, ROWS, ENDS.format("</s>", "<NL>")),
+    ],
+    ids=["an answer that quotes an end token", "text after the end token", "a declared newline"],
+)
+def test_what_differs_and_may_is_told(request, tmp_path, vocabulary, template, rows, told):
+    tokenizer = load_tokenizer(request.getfixturevalue(vocabulary))
     reloaded(tokenizer, template, tmp_path)
-    quotes = Example("q", "x", "", "It ends with <|im_end|> always.")
-    (remark,) = check_tokens(tmp_path, template, tokenizer, [*ROWS, quotes])
-    assert remark.startswith("In 1 of 5 rows")
-
-
-def test_what_a_chat_template_writes_after_the_end_token_is_told(byte_bpe_folder, tmp_path):
-    tokenizer, template = load_tokenizer(byte_bpe_folder), native(CHATML, {})
-    reloaded(tokenizer, template, tmp_path)
-    (remark,) = check_tokens(tmp_path, template, tokenizer, ROWS[:1])
-    assert "trained to end with '<|im_end|>' alone; there the chat template writes '<|im_end|>\\n'" in remark
-
-
-def test_jinja_template_with_a_declared_newline_keeps_it(sp_bytes_folder, tmp_path):
-    tokenizer = load_tokenizer(sp_bytes_folder)
-    template = replace(native("{% for m in messages %}{{ m.content }}\n{% endfor %}", {}), newline="<NL>")
-    reloaded(tokenizer, template, tmp_path)
-    (remark,) = check_tokens(tmp_path, template, tokenizer, ROWS)
-    assert "trained to end with '</s>' alone; there the chat template writes '<NL>'" in remark
+    (remark,) = check_tokens(tmp_path, template, tokenizer, rows)
+    assert remark.startswith(told)
 
 
 @pytest.fixture(scope="module", params=["llama", "neox_sequential"])
