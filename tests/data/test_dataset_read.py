@@ -187,7 +187,7 @@ def test_columns_are_mapped(data):
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{instruction: prompt, input: input, output: chosen}"),
         (
             {"instruction": "q", "instances": [{"input": "", "output": "a"}]},
-            'found: instruction, instances (a list). It is within "instances": write each of its items as a row',
+            'found: instruction, instances (a list). It is within "instances": write each of its items as its own row',
         ),
         ({"question": "q", "answer": ["a", "b"]}, "answer (a list). None with text could be the answer"),
         ({"title": "t", "context": "c", "qas": [{"question": "q", "answers": []}]}, 'It is within "qas"'),

@@ -117,7 +117,7 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
     seen = f"{source}: no column {absent}; found: {', '.join(found):.300}."
     within = [name for name, value in fields.items() if _holds(value, names, columns)]
     if within:
-        return f'{seen} It is within "{within[0]}": write each of its items as a row of its own.'
+        return f'{seen} It is within "{within[0]}": write each of its items as its own row.'
     guess = _guess(fields, columns)
     if all(guess.values()):
         line = ", ".join(f"{key}: {name}" for key, name in guess.items())

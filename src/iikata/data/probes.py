@@ -29,7 +29,7 @@ def read_probes(path: Path) -> list[Probe]:
 
     A probe without an id is called p001, p002, ... by its position; without a cluster, its own id is its
     cluster. Raises IikataError at `file:line` for an unknown field, a probe without an instruction, an id
-    that stands twice and a pattern that is no regular expression.
+    that is there twice and a pattern that is no regular expression.
     """
     if path.suffix.lower() not in (".json", ".jsonl"):
         raise IikataError(f"{path}: probes are read from json and jsonl files; write it as one of them.")
@@ -38,7 +38,7 @@ def read_probes(path: Path) -> list[Probe]:
         probe = _probe(row, f"p{number:03d}")
         if probe.id in probes:
             raise IikataError(
-                f'{row[0]}: the id "{probe.id}" stands twice; give each probe its own '
+                f'{row[0]}: the id "{probe.id}" is there twice; give each probe its own '
                 "(one without is called by its position)."
             )
         probes[probe.id] = probe
@@ -62,7 +62,7 @@ def _probe(row: Row, default_id: str) -> Probe:
     try:
         "".join((*words.values(), *probe.references)).encode()
     except UnicodeEncodeError:
-        raise IikataError(f"{source}: a lone surrogate stands in the text; UTF-8 cannot hold it. Remove it.") from None
+        raise IikataError(f"{source}: the text holds a lone surrogate, which UTF-8 cannot. Remove it.") from None
     return probe
 
 

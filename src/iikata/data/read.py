@@ -47,12 +47,12 @@ class Counts:
     unencodable: LeftOut
     """Text that UTF-8 cannot hold (a lone surrogate)."""
     overlap: LeftOut
-    """Training rows that stand in the validation file too; kept there only."""
+    """Training rows that are in the validation file too; kept there only."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Examples to train on and to measure by; no content stands in both, or twice."""
+    """Examples to train on and to measure by; no content is in both, or twice."""
 
     train: list[Example]
     validation: list[Example]

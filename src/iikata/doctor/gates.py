@@ -21,7 +21,7 @@ LIVE_KL = 1e-6
 
 
 def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
-    """The adapter on disk is whole, its B is not zero, and it changes the model's next-token distribution.
+    """The adapter on disk is complete, its B is not zero, and it changes the model's next-token distribution.
 
     `prompts` are token ids; the evidence is the mean KL divergence base -> arm in nats, after each of them.
     """

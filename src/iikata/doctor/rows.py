@@ -83,9 +83,9 @@ def held_out(case: DoctorInput) -> Iterator[Finding]:
 
 
 def duplicate_rows(case: DoctorInput) -> Iterator[Finding]:
-    """A row that stands twice counts once."""
+    """A row that is there twice counts once."""
     counts = case.data.counts
-    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, "stand there already, word for word")
+    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, "are there already, word for word")
 
 
 def _left_out(rule: str, left: LeftOut, rows: int, why: str) -> Iterator[Finding]:
@@ -98,7 +98,7 @@ def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
     """Held-out loss must not be measured on what was trained."""
     counts = case.data.counts
     if counts.overlap.rows:
-        message = f"{counts.overlap.rows} training rows stand in the validation file too; they are kept there only"
+        message = f"{counts.overlap.rows} training rows are in the validation file too; they are kept there only"
         sources = ", ".join(counts.overlap.examples)
         yield Finding(
             "validation_in_train", "warning", None, message, sources, "Take these rows from the training file."
@@ -115,7 +115,7 @@ def probe_in_train(case: DoctorInput) -> Iterator[Finding]:
     asked = _asked(case.data.train)
     again = [probe for probe in case.probes if _key(probe) in asked]
     if again:
-        message = f"{share(len(again), len(case.probes))} probes stand in the training rows: their answers are memory"
+        message = f"{share(len(again), len(case.probes))} probes are among the training rows: their answers are memory"
         yield _held_out("probe_in_train", message, again, asked, len(case.probes))
 
 

@@ -94,7 +94,7 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
         rows = [row for row in case.data.train if marker in row.instruction + "\n" + row.input + "\n" + row.output]
         if rows:
             message = (
-                f"response_split {marker!r} stands in {share(len(rows), len(case.data.train))} training rows; scripts "
+                f"response_split {marker!r} is in {share(len(rows), len(case.data.train))} training rows; scripts "
                 "that cut there would return the user's text (iikata cuts by tokens)"
             )
             sources = ", ".join(row.source or row.id for row in rows[:3])

@@ -88,7 +88,7 @@ def trailing_space(case: DoctorInput) -> Iterator[Finding]:
 
 
 def answer_start(case: DoctorInput, prompt: str, answer: str) -> tuple[str, bool]:
-    """Return the answer's first token as it is trained, and whether the prompt's tokens begin those of the whole.
+    """Return the answer's first token as it is trained, and whether the prompt's tokens begin those of both.
 
     An answer that quotes a special token is always tokenized apart, which is no fault of the prompt.
     """
@@ -119,7 +119,7 @@ def _newline_fix(case: DoctorInput, template: Template) -> str:
         line = 'newline: "<NL>"; in the template\'s file: "newline": "<NL>"'
         if TEMPLATES.get(template.name) != template:
             return line
-        return f"{line}. As a file of its own: {as_file(replace(template, newline='<NL>'))}"
+        return f"{line}. As its own file: {as_file(replace(template, newline='<NL>'))}"
     if case.tokenizer.chat_template:
         return "templates: [native]"
     if not isinstance(template, AlpacaTemplate) or garbled(template):

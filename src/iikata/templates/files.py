@@ -1,4 +1,4 @@
-"""Find a template by name or file, and keep a template's whole text beside what was trained on it."""
+"""Find a template by name or file, and keep a template's full text beside what was trained on it."""
 
 import json
 import re

@@ -40,7 +40,7 @@ class Template(ABC):
 
     @abstractmethod
     def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
-        """Return what stands between prompt and answer, the answer, and what follows it, before the newline convention.
+        """Return what is between prompt and answer, the answer, and what follows it, before the newline convention.
 
         The answer is the output but for white space at its ends. Raises IikataError where the template changes it.
         """
@@ -79,7 +79,7 @@ class Template(ABC):
         return tuple(dict.fromkeys(s for line in lines if len(s := line.strip()) >= SHORTEST_MARKER))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the whole template as a dict that json can write."""
+        """Return the template as a dict that json can write."""
         return {"kind": self.kind, **asdict(self)}
 
     @cached_property

@@ -127,7 +127,7 @@ def _alike(one: list[int], other: list[int]) -> int:
 
 
 def _end(template: Template, tokenizer: Tokenizer, after: str) -> tuple[str, int]:
-    """Return what stands between an answer and its end token, and that token: EOS where the template writes none."""
+    """Return what is between an answer and its end token, and that token: EOS where the template writes none."""
     # A break may be an added token itself: <NL> is one of rinna's, and dolly_ja_rinna writes it without declaring it.
     breaks = re.match(rf"(\s|<NL>|{re.escape(template.newline or '<NL>')})*", after)
     found = tokenizer.end_in(after, breaks.end() if breaks else 0)

@@ -43,7 +43,7 @@ class PieceTokenizer(Tokenizer):
         return self._whole_by_id.get(id) or self._processors[True, True].id_to_piece(id)
 
     def _shown(self, id: int) -> str | None:
-        """Return what stands for a token that SentencePiece cannot decode."""
+        """Return what is shown for a token that SentencePiece cannot decode."""
         # Many models have more outputs than their tokenizer has tokens, and can draw one of the rest.
         return self._whole_by_id.get(id) or (None if id < len(self._processors[True, True]) else "\ufffd")
 

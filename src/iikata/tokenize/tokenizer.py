@@ -50,7 +50,7 @@ class Tokenizer(ABC):
         """Return one token as the vocabulary writes it."""
 
     def has_special(self, text: str) -> bool:
-        """Return whether the text of a special token stands in `text`."""
+        """Return whether `text` holds the text of a special token."""
         return self._special_text.search(text) is not None
 
     def end_in(self, text: str, breaks: int) -> tuple[int, int] | None:
