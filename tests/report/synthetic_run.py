@@ -213,7 +213,11 @@ def _comparisons() -> dict:
         "warnings": ["1 probe of rinna has no score under contains."],
         "comparisons": found,
         "verdict": {
-            "template_matters": "INCONCLUSIVE",
+            "template_matters": "INCONCLUSIVE", "factor_matters": "INCONCLUSIVE", "factor": "template",
+            "prompt_must_match": "MATTERS",
+            "short_en": "Not settled.\nYes: rinna prompted with native is worse.\nYes: native beats the untuned model.",
+            "short_ja": "まだ決まりません。\nそろえるべきです。\n必要でした。",
+            "advice_en": "Prompt as you trained.", "advice_ja": "学習時と同じテンプレートで尋ねる。",
             "lora_needed": "YES",
             "sentence_en": "Trained and prompted alike, alpaca and native are equivalent within 0.02 bits per byte.",
             "sentence_ja": "学習時と同じテンプレートなら、alpaca と native の差は 0.02 ビット／バイト以内で同等です。",

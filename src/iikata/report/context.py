@@ -4,12 +4,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from iikata.core.records import Answer, Probe, Score
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
 from iikata.report.effects import groups, target
 from iikata.report.matrix import Key, matrix
 from iikata.report.pack import compressed, pack
+from iikata.stats.short import questions
 
 FALLBACK = 6
 """Probes that are shown as plain text, in the Markdown and for readers without JavaScript."""
@@ -36,6 +39,8 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "margins": margins,
         "about_template": _about(compared, primary, "matched", verdict["template_pair"]),
         "about_lora": _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None]),
+        "first_answers": list(zip(questions(verdict, "en"), questions(verdict, "ja"), strict=True)),
+        "behaviour": _behaviour(data, verdict),
         "warnings": data.comparisons["warnings"],
         "matrices": matrices,
         "forests": {name: found for name, found in forests.items() if found},
@@ -64,6 +69,31 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "counts": {**data.counts, "data": _counted(data.counts.get("data", {}), words)},
         "environment": _flat(data.signature),
     }  # fmt: skip
+
+
+BEHAVIOUR = ("finish", "contains", "leakage")
+"""Metrics of what answers are like, shown beside the verdict."""
+
+
+def _behaviour(data: ReportData, verdict: Mapping[str, Any]) -> list[tuple[str, float, float]]:
+    """Return (metric, untuned, tuned) of the variant that the verdict is about, and of the base at its best."""
+    own = next((c["treatment"] for c in data.comparisons["comparisons"] if _is_about(c, verdict)), None)
+    told = []
+    if own is None:
+        return []
+    for name in BEHAVIOUR:
+        means: dict[Key, list[float]] = {}
+        for score in data.scores.get(name, ()):
+            means.setdefault((score.trained_on, score.prompted_with), []).append(score.value)
+        sides = (None, verdict["base_template"]), (own["trained_on"], own["prompted_with"])
+        if all(side in means for side in sides):
+            before, after = (float(np.nanmean(means[side])) for side in sides)
+            told.append((name, before, after))
+    return told
+
+
+def _is_about(c: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
+    return c["question"] == "tuned_vs_best_base" and c["treatment"]["trained_on"] == verdict["lora_template"]
 
 
 def _longest_first(text: str) -> tuple[int, str]:

@@ -136,13 +136,17 @@ class ShortAnswers:
         return self.words["of"].format(said=said, subject=shortened(subject, longest)) if subject else said
 
 
-def first_lines(verdict: Mapping[str, Any], language: str) -> list[str]:
-    """Return what a reader needs first: each question with its short answer, and the advice."""
+def questions(verdict: Mapping[str, Any], language: str) -> list[tuple[str, str]]:
+    """Return each question with its short answer."""
     factor = FACTOR[language].get(verdict["factor"], (verdict["factor"],))[0]
     asked = [question.format(factor=factor) for question in QUESTIONS[language]]
-    answers = verdict[f"short_{language}"].split("\n")
-    return [f"{question} {answer}" for question, answer in zip(asked, answers, strict=True)] + [
-        verdict[f"advice_{language}"]
+    return list(zip(asked, verdict[f"short_{language}"].split("\n"), strict=True))
+
+
+def first_lines(verdict: Mapping[str, Any], language: str) -> list[str]:
+    """Return what a reader needs first: each question with its short answer, and the advice."""
+    return [f"{question} {answer}" for question, answer in questions(verdict, language)] + [
+        str(verdict[f"advice_{language}"])
     ]
 
 

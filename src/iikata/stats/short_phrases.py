@@ -4,7 +4,7 @@
 
 QUESTIONS = {
     "en": ("Does {factor} matter?", "Must the prompt match?", "Was LoRA needed?"),
-    "ja": ("{factor}は影響するか。", "学習時と同じテンプレートで尋ねるべきか。", "LoRA は必要だったか。"),
+    "ja": ("{factor}は結果に影響するか？", "学習時と同じテンプレートで尋ねるべきか？", "LoRA は必要だったか？"),
 }
 SHORT = {
     "en": {
