@@ -53,8 +53,8 @@ def test_text_is_kept_as_it_is(data):
 
 def test_left_out_rows_are_counted_with_their_lines(data):
     rows = [row(1), row(2), row(1, category="again"), row(3, output=" \n"), row(4, output="\ud83d")]
-    counts = data([*rows, {"instruction": " ", "output": "x"}]).counts
-    assert (counts.rows, counts.train, counts.without_input) == (6, 2, 2)
+    counts = data([*rows, {"instruction": " ", "output": "x"}, row(2, output="another answer")]).counts
+    assert (counts.rows, counts.train, counts.without_input) == (7, 3, 3)
     assert counts.duplicates == LeftOut(1, ("rows.jsonl:3",))
     assert counts.empty == LeftOut(2, ("rows.jsonl:4", "rows.jsonl:6"))
     assert counts.unencodable == LeftOut(1, ("rows.jsonl:5",))

@@ -10,6 +10,7 @@ from scipy.stats import kstest
 import models
 import oracle
 from iikata.core.errors import IikataError
+from iikata.model.adapters.dropout import kept, noise
 from iikata.model.adapters.flat import LoraShape
 from iikata.model.adapters.lora import linear_names
 from iikata.model.load import load
@@ -47,6 +48,8 @@ def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
         assert torch.equal(tensor, all_.weights("arm")[name])
         if name.endswith("lora_A"):
             assert not torch.equal(tensor, all_.weights("other")[name])
+    starts = [tensor for name, tensor in some.weights("arm").items() if name.endswith("lora_A")]
+    assert not torch.equal(starts[0], starts[1])  # a layer's own, not its neighbour's
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)
@@ -57,16 +60,19 @@ def test_auto_is_pefts_choice_and_all_linear_is_all_but_the_head(model_folder, f
         assert {f"{name}.lora_A" for name in ours.layers} == {n for n in oracle.named(theirs) if n.endswith("A")}
 
 
-def test_an_adapted_layer_is_w_x_plus_alpha_over_r_times_b_a_x(llama):
-    adapters = llama.adapt(4, 10, 0.0, ["v_proj"])
+def test_an_adapted_layer_is_w_x_plus_alpha_over_r_times_b_a_x_and_drops_inputs_in_training_alone(llama):
+    adapters = llama.adapt(4, 10, 0.25, ["v_proj"])
     adapters.initialise("arm", 0)
     models.stir(adapters.weights("arm"))
     name, layer = next(iter(adapters.layers.items()))
     a, b = (adapters.weights("arm")[f"{name}.lora_{letter}"].double() for letter in "AB")
     x = torch.randn(3, 32, generator=torch.Generator().manual_seed(0))
-    llama.set_adapter("arm")
-    wanted = x.double() @ layer.base.weight.double().T + 10 / 4 * x.double() @ a.T @ b.T
-    torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-5, atol=1e-5)
+    training = noise(1, 3, x.device)
+    dropped = x * kept(training, layer.salt, 32, 0.25) / 0.75
+    for stream, seen in ((None, x), (training, dropped)):
+        adapters.set_adapter("arm", stream)
+        wanted = x.double() @ layer.base.weight.double().T + 10 / 4 * seen.double() @ a.T @ b.T
+        torch.testing.assert_close(layer(x).double(), wanted, rtol=1e-5, atol=1e-5)
     llama.set_adapter(None)
     assert torch.equal(layer(x), layer.base(x))
 
