@@ -152,7 +152,7 @@ WRONG = {
     "metric_no_module": ("score: {metrics: [nll, 'no.such:thing']}", "score.metrics", 'Write "package.module:name"'),
     "metric_no_name": ("score: {metrics: [nll, 'json:nothing']}", "score.metrics", "has no attribute 'nothing'"),
     "metric_relative": ("score: {metrics: [nll, '.own:thing']}", "score.metrics", 'Write "package.module:name"'),
-    "metric_function": ("score: {metrics: [nll, 'json:dumps']}", "score.metrics", "declares no"),
+    "metric_function": ("score: {metrics: [nll, 'json:dumps']}", "score.metrics", "is no metric"),
     "metric_needs_more": ("score: {metrics: [nll, 'subprocess:Popen']}", "score.metrics", "must need no argument"),
     "held_out_list": ("data: {train: x, validation: [1]}", "exp.yaml:1:30: data.validation", "a number of rows"),
     "no_train": ("data: {}", "exp.yaml:1:1: data.train is missing", "Hub id"),

@@ -18,8 +18,6 @@ from iikata.cli import main
 from iikata.cli.arms_display import ArmsDisplay
 from iikata.cli.terminal import COLOUR, Guarded, bare, guarded, inert, painted
 from iikata.core.records import Encoded
-from iikata.core.text import HIDDEN, HIDDEN_IN_SCRIPT
-from iikata.report.bilingual import resource
 from iikata.tokenize import load_tokenizer, show
 from tiny_experiment import values, write_files
 
@@ -57,13 +55,6 @@ def test_nothing_that_is_printed_commands_the_terminal(figure, kind, tally):
         category = unicodedata.category(character)
         assert (f"⟨U+{ord(character):04X}⟩" in stream.getvalue()) == (category in ("Cc", "Cf", "Cs", "Zl"))
     tally("inputs tried")
-
-
-def test_the_reports_script_hides_what_the_terminal_does():
-    script = re.sub(r"\\u\{([0-9a-f]+)\}", lambda found: f"\\U{int(found[1], 16):08x}", HIDDEN_IN_SCRIPT)
-    every = "".join(map(chr, range(0x110000)))
-    assert re.findall(script, every) == HIDDEN.findall(every)
-    assert "/(HIDDEN_IN_SCRIPT)/u" in resource("iikata.report", "page.js")
 
 
 def test_line_breaks_tabs_japanese_and_emoji_are_printed_as_they_are():

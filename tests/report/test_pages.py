@@ -16,6 +16,7 @@ import pytest
 from markdown_it import MarkdownIt
 from synthetic_run import HOSTILE, METRICS, RATINGS, run
 
+from iikata.core.text import HIDDEN
 from iikata.doctor import RULES
 from iikata.metrics import METRICS as SHELF
 from iikata.metrics.judge import Judge
@@ -71,6 +72,13 @@ def made(data):
 @pytest.fixture(scope="module")
 def page(made):
     return Page(made["index.html"])
+
+
+def test_the_pages_script_writes_out_what_the_terminal_does(page):
+    (table,) = re.findall(r"HIDDEN = /\((.*?)\)/u;", "".join(page.scripts))
+    script = re.sub(r"\\u\{([0-9a-f]+)\}", lambda found: f"\\U{int(found[1], 16):08x}", table)
+    every = "".join(map(chr, range(0x110000)))
+    assert re.findall(script, every) == HIDDEN.findall(every)
 
 
 def test_write_leaves_the_files_and_nothing_half_done(data, tmp_path):
