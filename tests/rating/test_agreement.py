@@ -5,7 +5,7 @@ Krippendorff, K. (2011), Computing Krippendorff's Alpha-Reliability, University 
 
 import pytest
 
-from iikata.rating.agreement import krippendorff_alpha
+from iikata.rating.summary import krippendorff_alpha
 
 MEG = "0100000010", "1110010000"
 BEN_GERRY = "aabbdcccedda", "babbbccceddd"

@@ -62,11 +62,6 @@ class ScoreTable:
     def metrics(self) -> list[str]:
         return self.names["metric"]
 
-    @property
-    def metric(self) -> np.ndarray:
-        """int32[n]: each line's place in `metrics`."""
-        return self.codes["metric"]
-
     def scores(self) -> list[Score]:
         """Return the lines as records."""
         cell, probe, cluster, metric, signature = (map(self.names[n].__getitem__, self.codes[n]) for n in NAMED)
