@@ -14,8 +14,9 @@ from refusal import files_in, refused
 from stubs import COMMIT, Hub, Stub, served, wheel
 
 import tiny_gguf
+from iikata.config import DataSettings
 from iikata.core.errors import IikataError
-from iikata.data.hub import read_hub
+from iikata.data import read
 from iikata.model.files import hub, smollm2
 from iikata.model.files.locate import locate
 from tiny_experiment import values, write_files
@@ -348,7 +349,7 @@ def test_a_wheel_writes_nothing_outside_its_folder(handed, index, tmp_path, cach
     tally("inputs tried")
 
 
-def test_a_data_set_that_breaks_off_is_refused(monkeypatch, tally):
+def test_a_data_set_that_breaks_off_is_refused(monkeypatch, tmp_path, tally):
     import datasets
 
     def rows(name, split):
@@ -356,6 +357,6 @@ def test_a_data_set_that_breaks_off_is_refused(monkeypatch, tally):
         raise ConnectionError("gone in the middle\nmore")
 
     monkeypatch.setattr(datasets, "load_dataset", rows)
-    with pytest.raises(IikataError, match=r'"owner/rows" .*ConnectionError: gone in the middle\).*local file'):
-        list(read_hub("owner/rows"))
+    with pytest.raises(IikataError, match=r'"owner/rows" .*ConnectionError: gone in the middle\).*rows\.jsonl'):
+        read(DataSettings(train="owner/rows"), tmp_path)
     tally("faults injected")

@@ -84,15 +84,18 @@ def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama,
         assert [got[index, 0].ids for index in range(4)] == [theirs(reference, p) for p in PROMPTS[:4]]
 
 
-@pytest.fixture
-def three(llama_folder):
-    """A model with three arms."""
-    loaded = load(llama_folder, "float32")
+def with_three_arms(folder, dtype):
+    loaded = load(folder, dtype)
     adapters = loaded.adapt(4, 16, 0.0, "all-linear")
     for seed, arm in enumerate(("one", "two", "three")):
         adapters.initialise(arm, seed)
         models.stir(adapters.weights(arm), seed)
     return loaded
+
+
+@pytest.fixture
+def three(llama_folder):
+    return with_three_arms(llama_folder, "float32")
 
 
 def of_all(**more):
@@ -128,11 +131,7 @@ def test_reading_tokens_a_step_late_as_on_a_gpu_changes_no_answer(three, monkeyp
 
 @pytest.mark.parametrize("family", ["llama", "neox_sequential", "qwen2", "gemma3"])
 def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_layers(model_folder, family, recorded):
-    loaded = load(model_folder(family), "float64")
-    adapters = loaded.adapt(4, 16, 0.0, "all-linear")
-    for seed, arm in enumerate(("one", "two", "three")):
-        adapters.initialise(arm, seed)
-        models.stir(adapters.weights(arm), seed)
+    loaded = with_three_arms(model_folder(family), "float64")
     wanted = recorded(loaded, of_all())
     rotary.install(loaded.model)
     loaded.runners = run_layers(loaded.model)

@@ -89,7 +89,7 @@ def test_a_configuration_of_another_depth_than_the_weights_is_refused(layers, sa
     config = json.loads((llama_folder / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
     (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
-    with pytest.raises(IikataError, match=rf"{said}.*fetch it again, whole"):
+    with pytest.raises(IikataError, match=rf"{said}.*fetch all of its files"):
         load(tmp_path, "float32")
     assert "LOAD REPORT" not in capsys.readouterr().err
 

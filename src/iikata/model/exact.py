@@ -138,7 +138,7 @@ def _ours(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
 
 
 def _packed(subject: Subject, ids: Tensor) -> Tensor:
-    """Return what `_theirs` names packed: a shared first part stands once, and is compared once."""
+    """Return what `_theirs` names packed: a shared first part is there once, and is compared once."""
     _, other, short = _samples(ids)
     if not subject.shared:
         samples = (ids[:FIRST], other, short)

@@ -40,7 +40,7 @@ TEXT = (
 
 def refuse_misfits(model: Any, folder: Path, found: dict[str, Any]) -> None:
     """Raise IikataError where config.json and weights are not of one model; transformers makes up what is not there."""
-    cure = "Config and weights are not of one model: fetch it again, whole."
+    cure = "Config and weights are not of one model: fetch all of its files again."
     if lacking := sorted(found["missing_keys"]):
         raise IikataError(
             f"{folder}: the weights lack {len(lacking)} tensors of the model, the first is {lacking[0]}. {cure}"

@@ -26,7 +26,7 @@ M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 def keep_freed_memory() -> None:
     """Tell glibc to keep large freed blocks: on CPU every step asks for the same sizes again.
 
-    Given back to the system, their pages must be zeroed anew; kept, training and decoding take a sixth less time.
+    Given back to the system, their pages must be zeroed again; kept, training and decoding take a sixth less time.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -89,7 +89,7 @@ def load(
         )
     except IikataError:
         raise
-    except Exception as error:  # what a stranger's files make of transformers has no class of its own
+    except Exception as error:  # untrusted files make transformers raise anything
         raise refusal(folder, error, config) from None
     model, found = opened
     refuse_misfits(model, folder, found)

@@ -1,4 +1,4 @@
-"""Cross-entropy of a frozen head in chunks: logits of all loss tokens never stand in memory at once."""
+"""Cross-entropy of a frozen head in chunks: logits of all loss tokens are never in memory at once."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def _compiled(function: Any) -> Any:
 
 
 def _fit(function: Any, hidden: Tensor) -> Any:
-    """Compile on CUDA where the chunk is whole: another length would be compiled anew."""
+    """Compile on CUDA where the chunk is full: another length would be compiled again."""
     return _compiled(function) if hidden.is_cuda and len(hidden) == CHUNK else function
 
 

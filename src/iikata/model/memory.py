@@ -36,7 +36,7 @@ PROMPT = 4
 """Activations as wide as the feed-forward layer that a token of a prompt has at most at once."""
 
 PROMPTS = 192
-"""Prompts of a buffer whose next tokens' scores stand beside each other."""
+"""Prompts of a buffer whose next tokens' scores are held at once."""
 T = TypeVar("T")
 
 
@@ -114,7 +114,7 @@ def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iter
         arms=arms * ARM_BYTES * sum(weight.numel() for weight in adapters.weights("counted").values()),
         head=CHUNK * text.vocab_size * (2 * dtype.itemsize + 4),
         kept=kept,
-        # While a layer is computed again, its gradients stand beside what it keeps.
+        # While a layer is computed again, its gradients are held beside what it keeps.
         checkpoint=layers * text.hidden_size * dtype.itemsize + 3 * kept // layers,
     )
 

@@ -47,8 +47,8 @@ def make(decoder: Any, dtype: torch.dtype) -> Any:
     return twin.eval().requires_grad_(False)
 
 
-def _cut(whole: Any) -> Any:
-    config = copy.deepcopy(whole)
+def _cut(original: Any) -> Any:
+    config = copy.deepcopy(original)
     layers = config.num_hidden_layers
     lists = {k: v for k, v in vars(config).items() if isinstance(v, list) and len(v) == layers}
     kinds = [tuple(str(v[i]) for v in lists.values()) for i in range(layers)]

@@ -185,7 +185,7 @@ def _is_linear(module: nn.Module) -> bool:
 
 
 def _is(name: str, target: str) -> bool:
-    """Return whether a target names a module, as peft says: whole, or by its last parts."""
+    """Return whether a target names a module, as peft says: by its full name, or by its last parts."""
     return name == target or name.endswith(f".{target}")
 
 

@@ -65,8 +65,8 @@ def join(
                 part = part * (shape.scale / common.scale)
             more = own - part.shape[0 if is_a else 1]
             parts.append(pad(part.to(kind), (0, 0, 0, more) if is_a else (0, more)))
-        whole = torch.cat(parts, dim=0 if is_a else 1)
-        joined[name] = pad(whole, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
+        side_by_side = torch.cat(parts, dim=0 if is_a else 1)
+        joined[name] = pad(side_by_side, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
     _refuse_infinite(arms, weights, kind)
     return MultiLora({arm: index for index, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
 

@@ -53,7 +53,7 @@ class _Block:
 
     prefix: Span
     places: Tensor
-    """[n, L] where the tokens stand in the buffer; a short suffix repeats its last token."""
+    """[n, L] where the tokens are in the buffer; a short suffix repeats its last token."""
     real: Tensor
     """[n * L at most] which of the places are no repetitions."""
 
@@ -108,7 +108,7 @@ class Packed:
 
     @cached_property
     def _order(self) -> Tensor:
-        """Where each token of the buffer stands among the parts' tokens."""
+        """Where each token of the buffer is among the parts' tokens."""
         return torch.cat([*self._covered, self._filling]).argsort()
 
     @property

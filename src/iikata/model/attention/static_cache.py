@@ -19,7 +19,7 @@ AT_ONCE = 16
 
 @dataclass(frozen=True)
 class LayerSlots:
-    """One layer's slots: a layout for R rows that stand side by side as the tokens of one buffer."""
+    """One layer's slots: a layout for R rows side by side, as the tokens of one buffer."""
 
     keys: Tensor
     """[R, kv_heads, S, D]"""
@@ -98,7 +98,7 @@ def _attend(
 
 
 def _attend_plain(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, options: Options) -> Tensor:
-    """Batched products treat every slot alike; SDPA with two threads does not."""
+    """Batched products treat every slot the same; SDPA with two threads does not."""
     rows, heads, width = query.shape
     kv_heads, length = keys.shape[1], keys.shape[2]
     grouped = query.reshape(rows * kv_heads, heads // kv_heads, width)

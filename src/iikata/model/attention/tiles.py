@@ -23,7 +23,7 @@ def tiles(sequences: Iterable[Sees]) -> Iterator[int]:
 def shared_tiles(ranges: Iterable[Sees]) -> Iterator[int]:
     """Yield for each tile of shared keys and part of its queries: first key, end, queries' start and end, place.
 
-    The place is where the tile's first key stands among all ranges' shared keys.
+    The place is where the tile's first key is among all ranges' shared keys.
     """
     place = 0
     for (start, end), (low, high) in ranges:

@@ -41,7 +41,7 @@ class Varlen:
     sees: Tensor
     places: Tensor
     most: Tensor
-    """The limits' numbers on CPU: a tensor, since compiled layers would be made anew for other numbers."""
+    """The limits' numbers on CPU: a tensor, since compiled layers would be compiled again for other numbers."""
     limits: Limits
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:

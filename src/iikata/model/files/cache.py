@@ -1,4 +1,4 @@
-"""The cache: folders that are made once, whole or not at all, and that are looked at before they are used again."""
+"""The cache: folders that are made once, completely or not at all, and checked before they are used again."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def cache_folder() -> Path:
 
 
 def make_once(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> Path:
-    """Return the folder `target`, made by `write` where it is not there whole; one process at a time makes it.
+    """Return the folder `target`, made by `write` where it is missing or incomplete; one process at a time makes it.
 
     `write` fills an empty folder and returns what it came from. What a killed process left is swept.
     Raises IikataError where the cache cannot be used.
@@ -39,7 +39,7 @@ def make_once(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> Path:
         if fault is None:
             return target
         if target.exists():
-            print(f"iikata: {target}: {fault}; it is made anew.", file=sys.stderr, flush=True)
+            print(f"iikata: {target}: {fault}; it is made again.", file=sys.stderr, flush=True)
         target.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(target.parent / LOCK):
             if _fault(target) is not None:  # else another process has made it

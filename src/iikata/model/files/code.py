@@ -53,7 +53,7 @@ def _refuse(path: Path, kind: Any, base: str) -> None:
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
     if kind in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
-        return  # transformers' own class is loaded, and the model's code lies still
+        return  # transformers' own class is loaded, and the model's own code is never run
     raise IikataError(
         f'{path}: auto_map: this model ("{kind}") needs Python code of its own, and nothing from a stranger is run. '
         f"Read its *.py files; if you trust them, name the model a second time: model.trust_remote_code: {base} "
@@ -75,13 +75,13 @@ def configuration(folder: Path, trusted: bool = False) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=trusted)
         config.get_text_config()
-    except Exception as error:  # what a stranger's values make of transformers' classes has no class of its own
+    except Exception as error:  # untrusted values make transformers' classes raise anything
         raise refusal(folder, error) from None
     return config
 
 
 def unsupported(folder: Path, config: Any, reason: str) -> IikataError:
-    """Return what to raise for a model that is whole, but of an architecture that is not computed here."""
+    """Return what to raise for a complete model, but of an architecture that is not computed here."""
     named = ", ".join(getattr(config, "architectures", None) or []) or type(config).__name__
     return IikataError(
         f"{folder}: architecture {named} ({config.model_type}) is not supported: {reason}. "

@@ -64,7 +64,7 @@ def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
     fresh.generation_config.eos_token_id = gguf_tokenizer.end_ids(path, fields)
     try:
         fresh.save_pretrained(folder)
-    except Exception as error:  # safetensors has kinds of its own for a full disk
+    except Exception as error:  # safetensors raises errors of other classes for a full disk
         raise OSError(str(error)) from None
     return {"file": path.name, "sha256": sha256}
 
@@ -77,7 +77,7 @@ def _metadata(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         reader = gguf.GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items()}
         fields["general.architecture"]
-    except Exception as error:  # what a damaged file makes of the reader has no class of its own
+    except Exception as error:  # a damaged file makes the reader raise anything
         raise _unreadable(path, error) from None
     return fields, {tensor.name: tensor for tensor in reader.tensors}
 

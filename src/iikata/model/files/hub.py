@@ -5,8 +5,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from iikata.core.errors import IikataError
@@ -15,7 +16,7 @@ from iikata.model.files.cache import cache_folder
 from iikata.model.files.code import first_line
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
-"""Never *.bin: nothing from a stranger is unpickled."""
+"""Never *.bin: nothing untrusted is unpickled."""
 CODE = "*.py"
 """Fetched only where the experiment trusts this very model."""
 HASH = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -33,10 +34,11 @@ def download(base: str, revision: str | None, trusted: bool = False) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [*FILES, CODE] if trusted else list(FILES)
+    fetch = partial(snapshot_download, base, revision=revision, allow_patterns=patterns)
     try:
-        folder = Path(snapshot_download(base, revision=revision, allow_patterns=patterns))
+        folder = Path(fetch())
     except Exception as error:  # the hub raises a dozen kinds: offline, gated, unknown id, revision, disk
-        cached = _fetched_before(base, revision, patterns)
+        cached = _fetched_before(fetch)
         if cached is None:
             raise _refusal(base, revision, error) from None
         print(f"iikata: {base}: as it was fetched before; the hub: {first_line(error)}", file=sys.stderr)
@@ -45,12 +47,10 @@ def download(base: str, revision: str | None, trusted: bool = False) -> Path:
     return folder
 
 
-def _fetched_before(base: str, revision: str | None, patterns: Sequence[str]) -> Path | None:
-    # The hub's client looks there itself where no line can be opened; not where one breaks off or a stranger answers.
-    from huggingface_hub import snapshot_download
-
+def _fetched_before(fetch: Callable[..., str]) -> Path | None:
+    # The hub's client looks there itself where it cannot connect, but not where the answer is cut off or is an error.
     try:
-        folder = Path(snapshot_download(base, revision=revision, allow_patterns=list(patterns), local_files_only=True))
+        folder = Path(fetch(local_files_only=True))
     except Exception:
         return None
     return folder if (folder / "config.json").is_file() and list(folder.glob("*.safetensors")) else None

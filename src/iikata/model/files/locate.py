@@ -89,7 +89,7 @@ def _check_names(folder: Path, config: dict[str, Any]) -> None:
         if not name.endswith(".safetensors") or Path(name).name != name:
             raise IikataError(f'{path}: weight_map: "{name}" is no .safetensors file of this folder. Not loaded.')
         if not (folder / name).is_file():
-            raise IikataError(f"{path}: weight_map: {name} is not in the folder. Fetch or copy the model whole.")
+            raise IikataError(f"{path}: weight_map: {name} is not in the folder. Fetch or copy all files of the model.")
 
 
 def _check_depth(folder: Path, config: dict[str, Any]) -> None:
