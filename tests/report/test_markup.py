@@ -54,6 +54,8 @@ def test_a_fence_is_not_closed_by_its_text(text):
 
 
 @given(TEXTS)
+@example("- a list")
+@example("+ a list")
 @example("0)")
 @example("12) twelve")
 @example("3. three")
