@@ -11,7 +11,8 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Probe, Score
 from iikata.metrics.endpoint import Endpoint
 from iikata.metrics.leakage import without_leaks
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context
+from iikata.metrics.rated import RatedBase
 
 ASKED = """Two answers to one question follow. Say which is better: right first, then to the point.
 Length, style and order do not count.
@@ -52,17 +53,10 @@ class Judged:
     """Pairs scored NaN because a reply could not be read."""
 
 
-class Judge(Metric):
+class Judge(RatedBase):
     """Win share over the untuned base's answer under the same template: 1 a win, 0.5 a tie, 0 a loss."""
 
     name = "judge"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "win share"
-    category = "content"
-    scope = "pair"
-    within_template = True
-    """Its zero, that template's base, is another one under each, so it answers nothing but tuned against base."""
 
     def __init__(
         self, url: str, model: str, cache_path: Path, api_key: str | None = None, timeout: float = 60.0

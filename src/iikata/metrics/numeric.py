@@ -3,7 +3,6 @@
 import math
 import re
 from fractions import Fraction
-from typing import Literal
 
 from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import Context, Metric
@@ -17,18 +16,14 @@ NUMBER = re.compile(rf"((?:(?<![0-9A-Za-z])-)?)(?<![0-9A-Za-z./])(?:{FRACTION}|(
 
 
 class Numeric(Metric):
-    """1 where the answer's last (or first) number equals a number of the references."""
+    """1 where the answer's last number equals a number of the references."""
 
     name = "numeric"
     better = "higher"
     bounds = (0.0, 1.0)
     unit = "share of answers"
     category = "content"
-
-    def __init__(self, which: Literal["first", "last"] = "last") -> None:
-        self.which = which
-        """"last" or "first" number of the answer."""
-        self.signature = f"numeric|{which}|nfkc|numbers|v:2"
+    signature = "numeric|last|nfkc|numbers|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0 (also for an answer without a number); NaN where no reference has a number."""
@@ -36,7 +31,7 @@ class Numeric(Metric):
         if not wanted:
             return math.nan
         found = numbers(answer.text)
-        return float(bool(found) and found[-1 if self.which == "last" else 0] in wanted)
+        return float(bool(found) and found[-1] in wanted)
 
 
 def numbers(text: str) -> list[Fraction]:

@@ -6,6 +6,10 @@ from iikata.core.records import Answer, Probe
 from iikata.metrics.metric import Context, Metric
 from iikata.metrics.normal import folded
 
+ORDER = 4
+SHORTEST = 30
+"""Characters; a shorter answer can hardly repeat itself, and would look better for being short."""
+
 
 class Repetition(Metric):
     """Share of the answer's character 4-grams that occurred before in it; blanks count as one."""
@@ -15,17 +19,12 @@ class Repetition(Metric):
     bounds = (0.0, 1.0)
     unit = "share of 4-grams"
     category = "form"
-
-    def __init__(self, order: int = 4, shortest: int = 30) -> None:
-        self.order = order
-        self.shortest = shortest
-        """Characters; a shorter answer can hardly repeat itself, and would look better for being short."""
-        self.signature = f"repetition|nfkc|n:{order}|min:{shortest}|v:1"
+    signature = f"repetition|nfkc|n:{ORDER}|min:{SHORTEST}|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
-        """Return the share; NaN for an answer shorter than `shortest` characters."""
+        """Return the share; NaN for an answer shorter than SHORTEST."""
         text = " ".join(folded(answer.text).split())
-        if len(text) < max(self.shortest, self.order):
+        if len(text) < SHORTEST:
             return math.nan
-        grams = [text[start : start + self.order] for start in range(len(text) - self.order + 1)]
+        grams = [text[start : start + ORDER] for start in range(len(text) - ORDER + 1)]
         return 1 - len(set(grams)) / len(grams)
