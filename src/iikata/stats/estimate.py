@@ -205,8 +205,9 @@ def _needed_identical(size: float, span: float, margin: float | None, alpha: flo
 
 def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: str) -> Comparison:
     """Write a noise floor down; p and verdict are None, for it decides nothing."""
-    side = _side(floor.side, floor.values, floor.seeds)
-    S, C = floor.values.shape
+    pair = floor.pair
+    side = _side(floor.side, pair.treatment, pair.seeds)
+    S, C = pair.treatment.shape
     return Comparison(
         question="noise_floor",
         treatment=side,
@@ -222,11 +223,11 @@ def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: s
         beyond_margin=None,
         scope=scope_of(S, C),
         n_seeds=S,
-        n_probes=floor.n_probes,
+        n_probes=pair.n_probes,
         n_clusters=C,
-        n_samples=floor.n_samples,
+        n_samples=pair.n_samples,
         mde=None,
         needed=None,
         signature=signature,
-        detail={"better": info.better, "unit": info.unit, "left_out": floor.left_out},
+        detail={"better": info.better, "unit": info.unit, "left_out": pair.left_out},
     )

@@ -129,28 +129,23 @@ class NoiseFloor:
     """How far two seeds of one template typically lie apart."""
 
     side: Side
-    values: np.ndarray
-    """[S, C] on the clusters that all its seeds answer."""
-    seeds: list[int | None]
-    n_probes: int
-    n_samples: int
-    left_out: dict[str, int]
+    pair: Pair
+    """The side held against itself, on the clusters that all its seeds answer."""
 
     @property
     def size(self) -> float | None:
         """sqrt(2) x SD of the seed means; None with a single seed."""
-        S, C = self.values.shape
-        return float(np.sqrt(2) * self.values.mean(axis=1).std(ddof=1)) if S > 1 and C else None
+        S, C = self.pair.treatment.shape
+        return float(np.sqrt(2) * self.pair.treatment.mean(axis=1).std(ddof=1)) if S > 1 and C else None
 
     def interval(self, alpha: float) -> tuple[float, float] | None:
         """Return the chi-square interval of a standard deviation."""
         if self.size is None:
             return None
-        df = len(self.values) - 1
+        df = len(self.pair.seeds) - 1
         return tuple(float(self.size * np.sqrt(df / chdtri(df, tail))) for tail in (alpha / 2, 1 - alpha / 2))  # type: ignore[return-value]
 
 
 def noise_floor(panel: Panel, side: Side, without: Container[Any] = ()) -> NoiseFloor:
     """Hold a level against itself over its seeds."""
-    found = pair(panel, side, side, None, without)
-    return NoiseFloor(side, found.treatment, found.seeds, found.n_probes, found.n_samples, found.left_out)
+    return NoiseFloor(side, pair(panel, side, side, None, without))
