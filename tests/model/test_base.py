@@ -29,28 +29,35 @@ def test_weights_that_are_missing_are_not_made_up(llama_folder, tmp_path):
         load(tmp_path, "float32")
 
 
-@pytest.mark.parametrize("size", [0, 50, -10])
-def test_a_truncated_model_is_refused(llama_folder, tmp_path, size):
-    (tmp_path / "config.json").write_bytes((llama_folder / "config.json").read_bytes())
-    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes()[:size])
-    with pytest.raises(IikataError, match=r"a \.safetensors file is cut or damaged.*Fetch the model again"):
-        load(tmp_path, "float32")
+def changed(source, folder, size=None, **changes):
+    """Copy a model with other settings, and only `size` bytes of its weights."""
+    config = json.loads((source / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    (folder / "model.safetensors").write_bytes((source / "model.safetensors").read_bytes()[:size])
+    return folder
 
 
-def test_tensors_of_another_shape_than_the_configuration_says_are_refused_in_words(llama_folder, tmp_path):
-    config = json.loads((llama_folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"vocab_size": 10**13}))
-    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
-    with pytest.raises(IikataError, match=r"have another shape than config\.json says"):
-        load(tmp_path, "float32")
+CUT = r"a \.safetensors file is cut or damaged.*Fetch the model again"
+SHAPE = r"have another shape than config\.json says"
 
 
-def test_weights_of_another_shape_are_refused(llama_folder, tmp_path):
-    config = json.loads((llama_folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"intermediate_size": 40}))
-    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
-    with pytest.raises(IikataError, match="the model cannot be loaded"):
-        load(tmp_path, "float32")
+@pytest.mark.parametrize(
+    ("how", "said"),
+    [
+        ({"size": 0}, CUT),
+        ({"size": 50}, CUT),
+        ({"size": -10}, CUT),
+        ({"vocab_size": 10**13}, SHAPE),
+        ({"intermediate_size": 40}, SHAPE),
+        ({"num_hidden_layers": 1}, "hold 9 tensors of layers that config.json does not name.*fetch all of its files"),
+        ({"num_hidden_layers": 0}, "hold 18 tensors.*fetch all of its files"),
+        ({"num_hidden_layers": 3}, "lack 9 tensors.*fetch all of its files"),
+    ],
+)
+def test_weights_that_are_cut_or_do_not_fit_the_configuration_are_refused(how, said, llama_folder, tmp_path, capsys):
+    with pytest.raises(IikataError, match=said):
+        load(changed(llama_folder, tmp_path, **how), "float32")
+    assert "LOAD REPORT" not in capsys.readouterr().err
 
 
 CONFIGS = {
@@ -71,27 +78,12 @@ CONFIGS = {
 @pytest.mark.parametrize("case", CONFIGS)
 def test_a_configuration_of_which_no_model_can_be_made_is_refused(case, llama_folder, tmp_path):
     changes, said = CONFIGS[case]
-    config = json.loads((llama_folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | changes))
-    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
+    changed(llama_folder, tmp_path, **changes)
     why = rf"{tmp_path}: the model cannot be loaded: .*{said}.*Compare its config\.json"
     with pytest.raises(IikataError, match=why):
         load(tmp_path, "float32")
     with pytest.raises(IikataError, match=why):
         memory.parameters(code.configuration(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("layers", "said"),
-    [(1, "hold 9 tensors of layers that config.json does not name"), (0, "hold 18 tensors"), (3, "lack 9 tensors")],
-)
-def test_a_configuration_of_another_depth_than_the_weights_is_refused(layers, said, llama_folder, tmp_path, capsys):
-    config = json.loads((llama_folder / "config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
-    (tmp_path / "model.safetensors").write_bytes((llama_folder / "model.safetensors").read_bytes())
-    with pytest.raises(IikataError, match=rf"{said}.*fetch all of its files"):
-        load(tmp_path, "float32")
-    assert "LOAD REPORT" not in capsys.readouterr().err
 
 
 def test_a_quantised_base_without_bitsandbytes_says_what_to_install(llama_folder, monkeypatch):
