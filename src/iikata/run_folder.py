@@ -13,7 +13,7 @@ from iikata.core.io import is_torn, line_of, write_bytes, write_text
 from iikata.core.lock import hold, refuse_links
 from iikata.core.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
 
-ANEW = "Delete the file and run again (iikata run) to make it anew."
+AGAIN = "Delete the file; iikata run makes it again."
 
 
 class RunFolder:
@@ -97,31 +97,31 @@ class RunFolder:
         return folder
 
     def read_answers(self, path: Path) -> list[Answer]:
-        return list(io.read_jsonl(path, Answer, ANEW))
+        return list(io.read_jsonl(path, Answer, AGAIN))
 
     def read_steps(self, arm: Arm) -> list[TrainStep]:
-        return list(io.read_jsonl(self.steps(arm), TrainStep, ANEW))
+        return list(io.read_jsonl(self.steps(arm), TrainStep, AGAIN))
 
     def read_scores(self, metric: str) -> list[Score]:
         path = self.scores(metric)
         if is_torn(path):  # score files are replaced whole: no kill of ours leaves one like this
             raise IikataError(f"{path}: its last line is torn, so scores are missing. Delete it and run iikata score.")
-        return list(io.read_jsonl(path, Score, ANEW))
+        return list(io.read_jsonl(path, Score, AGAIN))
 
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
         write_lines(self.scores(metric), map(plain, scores))
 
     def read_findings(self) -> list[Finding]:
-        return io.read_json(self.findings, list[Finding], ANEW) if self.findings.exists() else []
+        return io.read_json(self.findings, list[Finding], AGAIN) if self.findings.exists() else []
 
     def read_gates(self) -> list[Gate]:
-        return io.read_json(self.gates, list[Gate], ANEW) if self.gates.exists() else []
+        return io.read_json(self.gates, list[Gate], AGAIN) if self.gates.exists() else []
 
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON file's object; {} where there is none, or none that can be read: then its work is done again."""
     with suppress(IikataError):
-        return io.read_json(path, dict[str, Any], ANEW)
+        return io.read_json(path, dict[str, Any], AGAIN)
     return {}
 
 
@@ -135,9 +135,9 @@ def write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     """Yield a JSONL file's records; none where there is no file, no torn last line. Raises IikataError (file:line)."""
-    return io.read_jsonl(path, dict[str, Any], ANEW)
+    return io.read_jsonl(path, dict[str, Any], AGAIN)
 
 
 def read_json(path: Path, default: Any = None) -> Any:
     """Return a JSON file's value, `default` where there is no file. Raises IikataError naming the file."""
-    return io.read_json(path, object, ANEW) if path.exists() else default
+    return io.read_json(path, object, AGAIN) if path.exists() else default

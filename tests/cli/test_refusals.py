@@ -59,7 +59,7 @@ def test_scores_that_are_torn_are_made_again_by_run(run_folder, kept, capsys):
     whole = kept.read_bytes()
     kept.write_bytes(whole[:-20])
     assert main(["run", str(run_folder)]) == 0
-    assert "Scored anew" in capsys.readouterr().err
+    assert "Scored again" in capsys.readouterr().err
     assert kept.read_bytes() == whole
 
 

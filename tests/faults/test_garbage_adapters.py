@@ -296,7 +296,7 @@ def test_modules_given_as_all_linear_are_those_of_the_weights(adapter, llama_fol
 
 
 OF_A_RUN = [
-    ("other weights", cast(lambda t: t * 1.5), (WEIGHTS, "other bytes than were trained", "iikata run trains it anew")),
+    ("other weights", cast(lambda t: t * 1.5), (WEIGHTS, "other bytes than were trained", "trains it again")),
     ("another alpha", config(lora_alpha=64), (CONFIG, '"lora_alpha" 64', "Put back what the arm was trained with")),
     ("weights torn", cut(-9), (FORM, AGAIN)),
     ("config torn", raw(CONFIG, b"{"), (f"{CONFIG}:1:", "not JSON", AGAIN)),

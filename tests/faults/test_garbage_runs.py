@@ -1,4 +1,4 @@
-"""A finished run with one file broken: made anew byte for byte, or refused with the file and the cure; never half."""
+"""A finished run with one file broken: made again byte for byte, or refused with the file and the cure; never half."""
 
 import json
 import os
@@ -69,14 +69,14 @@ def rows(table: list[tuple[list[str], str, list[str], list[str]]]) -> list:
 
 
 REFUSED = rows([
-    (["compare", "report"], "check/gates.json", [*JSON, "gone"], ["check/gates.json", "anew"]),
+    (["compare", "report"], "check/gates.json", [*JSON, "gone"], ["check/gates.json", "again"]),
     (["report", "export"], "check/findings.json", ["empty", "torn", "NUL bytes", "an empty object", "a number",
-      "brackets without end", "a list of strangers"], ["check/findings.json", "anew"]),
-    (["report"], "check/findings.json", ["gone"], ["check/findings.json", "anew"]),
-    (["report"], "compare/comparisons.json", JSON, ["compare/comparisons.json", "anew"]),
-    (["export"], "compare/comparisons.json", JSON, ["compare/comparisons.json", "anew"]),
+      "brackets without end", "a list of strangers"], ["check/findings.json", "again"]),
+    (["report"], "check/findings.json", ["gone"], ["check/findings.json", "again"]),
+    (["report"], "compare/comparisons.json", JSON, ["compare/comparisons.json", "again"]),
+    (["export"], "compare/comparisons.json", JSON, ["compare/comparisons.json", "again"]),
     (["compare", "report"], "score/contains.jsonl", ["empty", "a list", "an empty object", "brackets without end",
-      "fewer lines"], ["score/contains.jsonl", "anew"]),
+      "fewer lines"], ["score/contains.jsonl", "again"]),
     (["compare", "report"], "score/contains.jsonl", ["gone"], ["score/contains.jsonl", "iikata score"]),
     (["compare", "report"], "score/nll.jsonl", ["torn", "NUL bytes"], ["score/nll.jsonl", "torn", "iikata score"]),
     (["compare", "report"], "score/nll.jsonl", ["gone", "empty", "fewer lines"], ["score/nll.jsonl"]),
@@ -85,14 +85,14 @@ REFUSED = rows([
     (["report"], "generate/plain.s0@plain.jsonl", ["empty", "torn", "NUL bytes", "gone", "fewer lines"],
      ["generate/plain.s0@plain.jsonl", "answers", "iikata run makes the others"]),
     (["report", "run"], "generate/base@plain.jsonl", ["a list", "an empty object", "brackets without end"],
-     ["generate/base@plain.jsonl:1", "anew"]),
-    (["report"], "encode/plain.jsonl", ["empty", "an empty object", "gone"], ["encode/plain.jsonl", "anew"]),
-    (["report"], "encode/templates.json", JSON, ["encode/templates.json", "anew"]),
-    (["report"], "encode/counts.json", [*JSON, "gone"], ["encode/counts.json", "anew"]),
+     ["generate/base@plain.jsonl:1", "again"]),
+    (["report"], "encode/plain.jsonl", ["empty", "an empty object", "gone"], ["encode/plain.jsonl", "again"]),
+    (["report"], "encode/templates.json", JSON, ["encode/templates.json", "again"]),
+    (["report"], "encode/counts.json", [*JSON, "gone"], ["encode/counts.json", "again"]),
     (["report"], "timing.jsonl", ["an empty object"], ["timing.jsonl:1", "Delete the line"]),
     (["report"], "train/plain.s0/steps.jsonl", ["empty", "torn", "NUL bytes", "gone", "fewer lines"],
-     ["train/plain.s0/steps.jsonl", "steps, where", "anew"]),
-    (["report"], "train/plain.s0/DONE", [*JSON, "gone"], ["train/plain.s0/DONE", "anew"]),
+     ["train/plain.s0/steps.jsonl", "steps, where", "again"]),
+    (["report"], "train/plain.s0/DONE", [*JSON, "gone"], ["train/plain.s0/DONE", "again"]),
 ])  # fmt: skip
 
 
@@ -125,7 +125,7 @@ FEW = [(name, ways[at % len(ways)]) for at, (name, ways) in enumerate(MADE)]
 
 
 @pytest.mark.parametrize(("name", "way"), ALL if LONG else FEW)
-def test_a_broken_file_is_made_anew_byte_for_byte(name, way, run, finished, tally):
+def test_a_broken_file_is_made_again_byte_for_byte(name, way, run, finished, tally):
     tally("inputs tried")
     harm(run, name, way)
     assert main(["run", str(run)]) == 0

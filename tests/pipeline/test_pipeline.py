@@ -167,14 +167,14 @@ def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_conclude
 
 
 @pytest.mark.parametrize("damage", [lambda path: path.unlink(), emptied], ids=["missing", "edited"])
-def test_an_adapter_that_is_not_what_was_trained_is_trained_anew(tmp_path, llama_folder, whole_run, damage):
+def test_an_adapter_that_is_not_what_was_trained_is_trained_again(tmp_path, llama_folder, whole_run, damage):
     declared = experiment(whole_run.parent, llama_folder)
     Pipeline(declared, tmp_path / "run").run("train")
     path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
     damage(path)
     told = []
     Pipeline(declared, tmp_path / "run", told.append).run()
-    (warned,) = [event.message for event in told if isinstance(event, Warned) and "anew" in event.message]
+    (warned,) = [event.message for event in told if isinstance(event, Warned) and "again" in event.message]
     assert str(path) in warned
     assert contents(tmp_path / "run") == contents(whole_run)
 

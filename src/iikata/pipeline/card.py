@@ -85,7 +85,7 @@ def _verdict(ctx: RunContext) -> list[str]:
         return ["Nothing has been compared yet."]
     verdict = object_of(ctx.store.comparisons, {"verdict": dict})["verdict"]
     if not {"sentence_en", "sentence_ja"} <= verdict.keys():
-        raise IikataError(f"{ctx.store.comparisons}: the verdict is not whole. iikata compare makes it anew.")
+        raise IikataError(f"{ctx.store.comparisons}: the verdict is not whole. iikata compare makes it again.")
     return [str(verdict["sentence_en"]), str(verdict["sentence_ja"])]
 
 

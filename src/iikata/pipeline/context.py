@@ -171,7 +171,7 @@ class RunContext:
         if not isinstance(stored, dict) or any(type(value) is not int or value < 0 for value in stored.values()):
             raise IikataError(
                 f"{self.store.shapes}: not the shapes that iikata stored there. Delete the file to have them chosen "
-                "anew; on another machine, or a GPU, what is made from then on may round otherwise."
+                "again; on another machine, or a GPU, what is made from then on may round otherwise."
             )
         chosen = choose(self.base, self._work(), stored)
         if chosen != stored:

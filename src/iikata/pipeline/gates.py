@@ -60,7 +60,7 @@ def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = Non
     files = read_object(folder / "DONE").get("files")
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
     if trained and sha256_of(path) != str(trained):
-        raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it anew.")
+        raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it again.")
     if (shape.r, shape.alpha) != (lora.r, lora.alpha):
         raise IikataError(
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '

@@ -15,7 +15,7 @@ from iikata.pipeline.signature import probe_hashes
 from iikata.run_folder import read_json
 from iikata.stats.short import SAID
 
-ANEW = "iikata run makes it anew."
+AGAIN = "iikata run makes it again."
 FREE = {"train": {"seeds", "checkpoint_seconds"}, "generate": {"samples"}}
 """Settings that may change while a run grows."""
 CURES = {
@@ -41,7 +41,7 @@ def gates(ctx: RunContext) -> list[Gate]:
     found = ctx.store.read_gates()
     looked_at = {gate.subject for gate in found if gate.name == "sound_training"}
     if missing := [arm.name for arm in ctx.experiment.arms() if arm.name not in looked_at]:
-        raise IikataError(f"{ctx.store.gates}: no gates of arm {missing[0]}, so it cannot be believed. {ANEW}")
+        raise IikataError(f"{ctx.store.gates}: no gates of arm {missing[0]}, so it cannot be believed. {AGAIN}")
     return found
 
 
@@ -56,7 +56,7 @@ def whole_scores(ctx: RunContext, metric: str, scores: Sequence[Score], found: S
         if (seen := counts[cell.name]) < max(most, 1) and (seen or cell.arm.name not in failed):
             raise IikataError(
                 f"{ctx.store.scores(metric)}: {seen} scores of {cell.name}, where other cells have {most}. "
-                "Delete the file; iikata run makes it anew."
+                "Delete the file; iikata run makes it again."
             )
 
 
@@ -110,12 +110,12 @@ def whole_steps(ctx: RunContext, arm: Arm) -> list[TrainStep]:
     path = ctx.store.arm(arm) / "DONE"
     done = read_json(path)
     if not isinstance(done, dict) or type(done.get("steps")) is not int:
-        raise IikataError(f"{path}: this does not say how the arm ended. {ANEW}")
+        raise IikataError(f"{path}: this does not say how the arm ended. {AGAIN}")
     steps = ctx.store.read_steps(arm)
     if len(steps) != done["steps"]:
         raise IikataError(
             f"{ctx.store.steps(arm)}: {len(steps)} steps, where {done['steps']} were made. "
-            f"Delete {ctx.store.arm(arm)}; iikata run trains the arm anew."
+            f"Delete {ctx.store.arm(arm)}; iikata run trains the arm again."
         )
     return steps
 
@@ -130,7 +130,7 @@ def read_comparisons(ctx: RunContext) -> dict[str, Any] | None:
     odd = [n for n, one in enumerate(found["comparisons"], 1) if not isinstance(one, dict) or set(one) != names]
     if odd or not found["verdict"].keys() >= SAID:
         what = f"comparison {odd[0]}" if odd else "the verdict"
-        raise IikataError(f"{path}: {what} is not whole. iikata compare makes it anew.")
+        raise IikataError(f"{path}: {what} is not whole. iikata compare makes it again.")
     return found
 
 
@@ -139,5 +139,5 @@ def object_of(path: Path, wanted: dict[str, type]) -> dict[str, Any]:
     found = read_json(path)
     for key, kind in wanted.items():
         if not isinstance(found, dict) or not isinstance(found.get(key), kind):
-            raise IikataError(f'{path}: no "{key}" that could be used. Delete the file; {ANEW}')
+            raise IikataError(f'{path}: no "{key}" that could be used. Delete the file; {AGAIN}')
     return dict(found)

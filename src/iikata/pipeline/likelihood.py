@@ -93,7 +93,7 @@ def _kept_scores(ctx: RunContext, metric: str) -> list[Score]:
     try:
         return ctx.store.read_scores(metric)
     except IikataError as error:
-        ctx.emit(Warned(f"{error} Scored anew."))
+        ctx.emit(Warned(f"{error} Scored again."))
         return []
 
 

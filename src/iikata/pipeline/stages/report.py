@@ -12,7 +12,7 @@ from iikata.metrics import Context
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage
 from iikata.pipeline.integrity import (
-    ANEW,
+    AGAIN,
     gates,
     object_of,
     read_comparisons,
@@ -52,7 +52,7 @@ def report_data(ctx: RunContext) -> ReportData:
     for name, own in scores.items():
         whole_scores(ctx, name, known_cells(ctx, own), proved)
     if not store.findings.exists():
-        raise IikataError(f"{store.findings}: no such file, so what the template doctor found is lost. {ANEW}")
+        raise IikataError(f"{store.findings}: no such file, so what the template doctor found is lost. {AGAIN}")
     answers = whole_answers(ctx, proved)
     steps = {arm.name: whole_steps(ctx, arm) for arm in experiment.arms()}
     counts = object_of(store.counts, {"data": dict, "templates": dict})
@@ -134,7 +134,7 @@ def _cards(ctx: RunContext) -> dict[str, TemplateCard]:
     for name in names:
         card = stored[name]
         if not {"prompt", "hash", "newline", "markers", "stops"} <= card.keys():
-            raise IikataError(f"{ctx.store.templates}: template {name} is not whole. Delete the file; {ANEW}")
+            raise IikataError(f"{ctx.store.templates}: template {name} is not whole. Delete the file; {AGAIN}")
         painted = _painted(ctx, name) if name in trained else []
         known = [card[key] for key in ("newline", "markers", "stops")]
         cards[name] = TemplateCard(card["prompt"], card["hash"], painted, *known)
@@ -146,5 +146,5 @@ def _painted(ctx: RunContext, template: str) -> list[tuple[str, bool]]:
     first = next(read_lines(path), {})
     pieces = first.get("pieces")
     if not isinstance(pieces, list) or not pieces or not all(isinstance(one, list) and len(one) == 2 for one in pieces):
-        raise IikataError(f"{path}: no encoded row to show. Delete the file; {ANEW}")
+        raise IikataError(f"{path}: no encoded row to show. Delete the file; {AGAIN}")
     return [(str(text), bool(counted)) for text, counted in pieces]

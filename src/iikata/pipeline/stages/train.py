@@ -117,12 +117,12 @@ def _whole(ctx: RunContext, arm: Arm) -> bool:
     files = done.get("files")
     if not isinstance(files, dict):
         if done:
-            ctx.emit(Warned(f"{folder / 'DONE'}: no hashes of the arm's files in it; the arm is trained anew"))
+            ctx.emit(Warned(f"{folder / 'DONE'}: no hashes of the arm's files in it; the arm is trained again"))
         return False
     for name, wanted in files.items():
         path = folder / name
         if not path.is_file() or sha256_of(path) != wanted:
-            ctx.emit(Warned(f"{path}: missing or not as it was written (damaged or edited); the arm is trained anew"))
+            ctx.emit(Warned(f"{path}: missing or not as it was written (damaged or edited); the arm is trained again"))
             (folder / "DONE").unlink()
             return False
     return True
