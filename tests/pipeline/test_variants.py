@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from iikata.config import dump, read
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline import Pipeline
@@ -148,3 +149,28 @@ def test_a_rank_that_varies_alone_is_warned_of(tmp_path, llama_folder):
     made = experiment(tmp_path, llama_folder, templates=["plain"], vary={"train.lora.r": [4, 8]})
     found = examine(Pipeline(made, tmp_path / "run", lambda event: None).context)
     assert any("alpha / r varies too" in finding.message for finding in found)
+
+
+def test_a_file_is_frozen_and_read_again_as_it_was_written(tmp_path, llama_folder):
+    """Levels are read with their lines; the copy in the run folder gives the same variants."""
+    write_files(tmp_path)
+    text = f"""
+model: {{base: {llama_folder}, dtype: float32}}
+data: {{train: train.jsonl, validation: validation.jsonl}}
+templates: [plain]
+vary:
+  train.learning_rate: [1e-4, 3e-4]
+  train.lora: {{r4: {{r: 4}}, r8: {{r: 8, alpha: 32}}}}
+variants:
+  - {{name: slow, template: [plain, alpaca_short], train: {{learning_rate: 1e-5, lora: {{r: 2}}}}}}
+compare: {{factor: train.learning_rate, others: average, choosing_seeds: [0]}}
+"""
+    (tmp_path / "e.yaml").write_text(text, encoding="utf-8")
+    made = read(tmp_path / "e.yaml")
+    (tmp_path / "copy.yaml").write_text(dump(made), encoding="utf-8")
+    again = read(tmp_path / "copy.yaml")
+    assert {n: r.content[:2] for n, r in again.recipes.items()} == {n: r.content[:2] for n, r in made.recipes.items()}
+    assert list(made.recipes) == ["plain+lr1e-4+r4", "plain+lr1e-4+r8", "plain+lr3e-4+r4", "plain+lr3e-4+r8", "slow"]
+    (tmp_path / "e.yaml").write_text(text.replace("3e-4", "-3e-4"), encoding="utf-8")
+    with pytest.raises(IikataError, match=r"e\.yaml:6:31: train\.learning_rate: -3e-4 was seen; .*greater than 0"):
+        read(tmp_path / "e.yaml")

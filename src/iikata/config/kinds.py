@@ -85,6 +85,14 @@ def _short_for(**names: str) -> Any:
     return BeforeValidator(lambda value: other.get(str(value).lower().removeprefix("torch."), value))
 
 
+def _plain(value: Any) -> Any:
+    """Return a value without what YAML keeps of its place, so that it can be written again."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+Plain = Annotated[dict[str, Any], BeforeValidator(lambda value: _plain(value), json_schema_input_type=dict[str, Any])]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
 """None is 0."""

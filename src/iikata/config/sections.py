@@ -16,6 +16,7 @@ from iikata.config.kinds import (
     Modules,
     Name,
     NotNegative,
+    Plain,
     Quantize,
     Schedule,
     Seed,
@@ -221,7 +222,7 @@ class VariantSettings(Settings):
     """What it is called in cells and tables."""
     template: Texts
     """Template to train on; with several, each row is under one of them, drawn by the row and the seed."""
-    train: dict[str, Any] = {}
+    train: Plain = Field(default={})
     """Settings of `train` that are others than the experiment's."""
     data: AnyTexts = ()
     """Rows to train on, where they are others than data.train."""

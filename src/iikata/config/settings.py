@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from iikata.config.kinds import AnyTexts, Name, Text, fits_a_file_name, refuse_repeats
+from iikata.config.kinds import AnyTexts, Name, Plain, Text, fits_a_file_name, refuse_repeats
 from iikata.config.places import absolute_path, local_path, template_name
 from iikata.config.sections import (
     DEFAULT_MARGIN,
@@ -34,7 +34,7 @@ class Experiment(Settings):
     """The rows; `train` at least."""
     templates: AnyTexts = ()
     """Templates to train: built-in names, Alpaca JSON or Jinja files; native is the model's own."""
-    vary: dict[str, Any] = Field(default={})
+    vary: Plain = Field(default={})
     """Further settings that vary, each with its levels: a list of values, or names with values; every combination
     with every template is a variant."""
     variants: tuple[VariantSettings, ...] = ()
