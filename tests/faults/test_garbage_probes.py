@@ -61,6 +61,7 @@ FILES = {
     ),
     "id_two_lines": (probe(id="a\nb"), "p.jsonl:2: id: 'a\\nb' was seen", ONE_LINE),
     "id_escape_code": (probe(id="\x1b[31ma"), "p.jsonl:2: id: ", ONE_LINE),
+    "id_line_separator": (probe(id="a\u2028b"), "p.jsonl:2: id: ", ONE_LINE),
     "id_blank": (probe(id="  "), "p.jsonl:2: id: '  ' was seen", ONE_LINE),
     "id_endless": (probe(id="a" * 100_000), "p.jsonl:2: id: 'aaa", ONE_LINE),
     "cluster_two_lines": (probe(cluster="a\r\nb"), "p.jsonl:2: cluster: 'a\\r\\nb' was seen", ONE_LINE),
@@ -78,6 +79,7 @@ FILES = {
         "p.jsonl:2: the pattern is too large",
         "at most 100,000 together",
     ),
+    "pattern_counts": (probe(pattern="((a{99}){99}){99}"), "p.jsonl:2: the pattern is too large", "970,299 were seen"),
     "pattern_digits": (probe(pattern=f"a{{{'9' * 5000}}}"), "p.jsonl:2: the pattern is too large", "at most 100,000"),
     "pattern_endless": (probe(pattern="a|" * 10_000), "p.jsonl:2: the pattern is too large", "10,000 characters"),
 }
