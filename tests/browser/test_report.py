@@ -46,7 +46,7 @@ def chosen(page):
 
 
 def test_the_page_opens_on_the_verdict_and_makes_no_request(page):
-    assert page.locator("#verdict .says").first.is_visible()
+    assert page.locator("#verdict .short dd").first.is_visible()
     assert shown(page)[:2] == ["p00", "p01"]
 
 
