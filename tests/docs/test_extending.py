@@ -1,0 +1,68 @@
+"""What docs/extending.md shows, installed as the package that it describes, runs."""
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from iikata.cli import main
+from tiny_experiment import values, write_files
+
+PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.fixture
+def installed(tmp_path, monkeypatch):
+    """The page's package, where Python finds it, as pip would have left it."""
+    (tmp_path / "my_iikata.py").write_text("\n".join(blocks("python")), encoding="utf-8")
+    project = tomllib.loads(blocks("toml")[0])["project"]
+    lines = [
+        line
+        for group, entries in project["entry-points"].items()
+        for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
+    ]
+    info = tmp_path / "my_iikata-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: my-iikata\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+
+
+def test_each_addition_is_shown_in_under_30_lines():
+    assert len(blocks("python")) == 4
+    assert all(block.count("\n") < 30 for block in blocks("python"))
+
+
+def test_a_run_takes_all_that_the_page_adds(tmp_path, llama_folder, installed, capsys):
+    write_files(tmp_path)
+    rows = [json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines()]
+    toml = "".join(
+        "[[rows]]\n" + "".join(f"{name} = {json.dumps(text)}\n" for name, text in row.items()) for row in rows
+    )
+    (tmp_path / "train.toml").write_text(toml)
+    loud = {"id": "loud", "instruction": "WHICH COLOUR IS RED?", "references": ["red"]}
+    (tmp_path / "probes.jsonl").write_text(json.dumps(loud) + "\n")
+    (tmp_path / "talk.json").write_text('{"kind": "dialogue", "user": "Q", "model": "A"}')
+    settings = values(llama_folder, templates=["talk.json"], score={"metrics": ["nll", "questions"]})
+    settings["data"] = {"train": "train.toml", "validation": "validation.jsonl"}
+    settings["train"] |= {"seeds": [0], "epochs": 1}
+    (tmp_path / "my.yaml").write_text(json.dumps(settings))
+    lora = ["--set", f"train.lora={json.dumps({'r': 16, 'alpha': 32, 'target_modules': 'all-linear'})}"]
+    assert "r: 16, alpha: 32, target_modules: all-linear" in blocks("yaml")[0]
+    run = tmp_path / "run"
+    assert main(["run", str(tmp_path / "my.yaml"), "--out", str(run), *lora]) == 0
+    assert [one["rule"] for one in json.loads((run / "check" / "findings.json").read_text())].count("shouting") == 1
+    scores = [json.loads(line) for line in (run / "score" / "questions.jsonl").read_text().splitlines()]
+    assert {score["signature"] for score in scores} == {"questions|mark:?？|v:1"}
+    (config,) = (json.loads(path.read_text()) for path in run.glob("train/*/adapter_config.json"))
+    assert (config["r"], config["lora_alpha"]) == (16, 32)
+    (template,) = (json.loads(path.read_text()) for path in run.glob("train/*/template.json"))
+    assert (template["kind"], template["user"]) == ("dialogue", "Q")
+    assert main(["export", str(run), "talk.s0", str(tmp_path / "out"), "--base", "./m"]) == 1
+    assert "the format dialogue has no chat template" in capsys.readouterr().err
