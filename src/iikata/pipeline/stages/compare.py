@@ -131,8 +131,11 @@ def _made_how(ctx: RunContext, metric: str) -> str:
 
 
 def metric_of(ctx: RunContext, name: str) -> Metric:
-    """Return the metric's declaration; the judge, which is made of the run's settings, is not on the shelf."""
-    return (judge_of(ctx) if name == Judge.name else None) or get(name)
+    """Return the metric's declaration; the judge and a metric of one's own are known by the run's settings alone."""
+    if name == Judge.name and (judge := judge_of(ctx)):
+        return judge
+    asked = map(get, (ctx.experiment.score.primary, *ctx.experiment.score.metrics))
+    return next((metric for metric in asked if metric.name == name), None) or get(name)
 
 
 def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
