@@ -53,15 +53,14 @@ def test_a_run_takes_all_that_the_page_adds(tmp_path, llama_folder, installed, c
     settings["data"] = {"train": "train.toml", "validation": "validation.jsonl"}
     settings["train"] |= {"seeds": [0], "epochs": 1}
     (tmp_path / "my.yaml").write_text(json.dumps(settings))
-    lora = ["--set", f"train.lora={json.dumps({'r': 16, 'alpha': 32, 'target_modules': 'all-linear'})}"]
-    assert "r: 16, alpha: 32, target_modules: all-linear" in blocks("yaml")[0]
+    lora = ["--set", "train.lora=" + blocks("yaml")[0].strip().removeprefix("train: {lora: ").removesuffix("}")]
     run = tmp_path / "run"
     assert main(["run", str(tmp_path / "my.yaml"), "--out", str(run), *lora]) == 0
     assert [one["rule"] for one in json.loads((run / "check" / "findings.json").read_text())].count("shouting") == 1
     scores = [json.loads(line) for line in (run / "score" / "questions.jsonl").read_text().splitlines()]
     assert {score["signature"] for score in scores} == {"questions|mark:?？|v:1"}
     (config,) = (json.loads(path.read_text()) for path in run.glob("train/*/adapter_config.json"))
-    assert (config["r"], config["lora_alpha"]) == (16, 32)
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (16, 8, True)
     (template,) = (json.loads(path.read_text()) for path in run.glob("train/*/template.json"))
     assert (template["kind"], template["user"]) == ("dialogue", "Q")
     assert main(["export", str(run), "talk.s0", str(tmp_path / "out"), "--base", "./m"]) == 1
