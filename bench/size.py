@@ -1,8 +1,9 @@
-"""Count the lines of src and tests: all, and those of code (no blank lines, comments and docstrings)."""
+"""Count the lines of src, tests and their rooms: all, and those of code (no blank lines, comments, docstrings)."""
 
 import ast
 import io
 import tokenize
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -30,6 +31,11 @@ def main() -> None:
         print(f"{top}: {sum(lines.values()):,} lines in {len(lines)} files, {code:,} of code")
         for path in sorted(lines, key=lambda path: -lines[path])[:3]:
             print(f"  {lines[path]:4d} {path.relative_to(ROOT)}")
+        rooms: Counter[str] = Counter()
+        for path, count in lines.items():
+            below = path.relative_to(ROOT / top).parts
+            rooms[below[top == "src"].removesuffix(".py") if len(below) > 1 else "."] += count
+        print("  " + ", ".join(f"{room} {count:,}" for room, count in rooms.most_common()))
 
 
 if __name__ == "__main__":
