@@ -158,7 +158,7 @@ def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama
     assert {one["stage"] for one in halvings(tmp_path / "run")} == {stage}
     assert len(losses_of(tmp_path / "run")["plain.s0"]) == 1
     assert len((tmp_path / "run" / "generate" / "plain.s0@plain.jsonl").read_text().splitlines()) == 12
-    words = {"train": "Memory ran out in training", "generate": "Memory ran out while answering"}
+    words = {"train": "Memory ran out during training", "generate": "Memory ran out while answering"}
     assert words[stage] in (tmp_path / "run" / "report" / "index.html").read_text(encoding="utf-8")
 
 
