@@ -1,17 +1,22 @@
 """A run goes from rows to a verdict, goes on where it was killed, grows, and refuses what was edited."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from iikata import generate
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
+from iikata.data import read_probes
 from iikata.generate.decoder import Decoder
 from iikata.pipeline import Pipeline, Progress, buffer_plan
 from iikata.pipeline.events import Warned
+from iikata.templates import load
+from iikata.tokenize import encode_prompt, load_tokenizer
 from tiny_experiment import KilledError, contents, experiment, killer, values
 
 
@@ -42,6 +47,30 @@ def test_every_cell_answers_every_probe_in_order(whole_run):
     for path in (whole_run / "generate").glob("*.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         assert [(line["probe"], line["sample"]) for line in lines] == [(f"p{i}", s) for i in range(3) for s in range(2)]
+
+
+def test_every_cell_is_asked_under_its_own_template_by_its_own_arm_with_a_stream_a_sample(
+    own, llama_folder, monkeypatch
+):
+    asked = []
+
+    def told(base, arms, requests, *_):
+        asked.extend(requests)
+        raise KilledError
+
+    shutil.rmtree(own / "run" / "generate")
+    monkeypatch.setattr(generate, "generate", told)
+    with pytest.raises(KilledError):
+        Pipeline(experiment(own, llama_folder), own / "run").run("generate")
+    tokenizer, probes = load_tokenizer(llama_folder), {probe.id: probe for probe in read_probes(own / "probes.jsonl")}
+    for request in asked:
+        cell, probe, _ = request.keys[0]
+        template, question = load(cell.prompted_with, own), probes[probe].instruction
+        assert request.prompt_ids == tuple(encode_prompt(template, tokenizer, question))
+        assert request.arm == (cell.arm.name if cell.arm.variant else None)
+    assert (
+        len({seed for request in asked for seed in request.seeds}) == sum(len(r.keys) for r in asked) == 5 * 2 * 3 * 2
+    )
 
 
 def test_each_adapter_carries_its_template(whole_run):
