@@ -167,11 +167,18 @@ def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whol
     assert contents(tmp_path / "run") == contents(whole_run)
 
 
-def test_a_changed_training_setting_is_refused_by_name(tmp_path, llama_folder):
+def test_a_changed_training_setting_or_row_is_refused_by_name(tmp_path, llama_folder):
     Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
     changed = values(llama_folder)["train"] | {"learning_rate": 0.02}
     with pytest.raises(IikataError, match=r"train\.learning_rate"):
         Pipeline(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
+    for name in ("train", "validation"):
+        path = tmp_path / f"{name}.jsonl"
+        before = path.read_text()
+        path.write_text(before.replace("navy", "nave"))
+        with pytest.raises(IikataError, match=rf"data\.{name}"):
+            Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
+        path.write_text(before)
 
 
 def emptied(path: Path) -> None:
