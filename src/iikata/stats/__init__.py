@@ -12,7 +12,7 @@ from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
-from iikata.stats.factors import choose, design_of, failed_variants, levels_of
+from iikata.stats.factors import choose, design_of, edges, failed_variants, levels_of
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
@@ -120,7 +120,7 @@ def compare(
         comparisons=comparisons,
         verdict={**verdict, **advised(comparisons, infos, verdict, asked)},
         left_out=left_out(found, table, rows_lost),
-        warnings=warnings + remarks(found, infos, primary, table),
+        warnings=warnings + edges(choice) + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],
         settings={
             "primary": primary,

@@ -130,6 +130,13 @@ def refuse_few_seeds(choosing: Sequence[int], every: Collection[int]) -> None:
         )
 
 
+def edges(choice: Choice | None) -> list[str]:
+    """Return a warning where the best that was chosen lies at the edge of what was tried."""
+    if choice is None or not choice.edges:
+        return []
+    return [f"chosen at the edge of the grid: {', '.join(choice.edges)}; a better setting may lie beyond it"]
+
+
 def _means(panel: Panel, variants: Sequence[Variant], seeds: Sequence[int], third: np.ndarray) -> dict[str, float]:
     """Return the mean of each variant under its own template, on the clusters that all of them answer."""
     rows = {
