@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from iikata.core.records import Arm
+from iikata.doctor import distinct_templates
 from iikata.pipeline import Pipeline
 from iikata.pipeline.gates import check_arms, prove
 from iikata.templates import TEMPLATES, saved
@@ -102,3 +103,8 @@ def test_a_stored_template_edited_by_one_letter_is_caught(pipeline):
     content = json.loads(path.read_text(encoding="utf-8"))
     path.write_text(json.dumps({**content, "prompt_no_input": content["prompt_no_input"] + " "}), encoding="utf-8")
     assert not kept(context).passed
+
+
+def test_one_template_under_two_names_is_told():
+    found = {gate.subject: gate.passed for gate in distinct_templates({"a": [[1, 2]], "b": [(1, 2)], "c": [[1, 3]]})}
+    assert found == {"a|b": False, "a|c": True, "b|c": True}
