@@ -186,7 +186,6 @@ BROKEN: list[tuple[str, Harm, tuple[str, ...]]] = [
      (NOT + '"base_model_name_or_path" is 7', "text or null", AGAIN)),
     ("revision a list", config(revision=["main"]), (NOT + '"revision" is ["main"]', "text or null", AGAIN)),
     ("IA3", config(peft_type="IA3"), (CONFIG, '"peft_type" is "IA3"', MERGE)),
-    ("rsLoRA", config(use_rslora=True), (CONFIG, '"use_rslora" is true', MERGE)),
     ("DoRA", config(use_dora=True), (CONFIG, '"use_dora" is true', MERGE)),
     ("ranks by pattern", config(rank_pattern={"q_proj": 8}), (CONFIG, '"rank_pattern" is', MERGE)),
     ("alphas by pattern", config(alpha_pattern={"q_proj": 8}), (CONFIG, '"alpha_pattern" is', MERGE)),

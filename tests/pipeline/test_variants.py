@@ -4,10 +4,12 @@ import json
 
 import pytest
 
+from iikata.cli import main
 from iikata.config import dump, read
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline import Pipeline
+from iikata.pipeline.export import export
 from iikata.pipeline.stages.check import examine
 from tiny_experiment import experiment, values, write_files
 
@@ -174,3 +176,13 @@ compare: {{factor: train.learning_rate, others: average, choosing_seeds: [0]}}
     (tmp_path / "e.yaml").write_text(text.replace("3e-4", "-3e-4"), encoding="utf-8")
     with pytest.raises(IikataError, match=r"e\.yaml:6:31: train\.learning_rate: -3e-4 was seen; .*greater than 0"):
         read(tmp_path / "e.yaml")
+
+
+def test_an_arm_of_rslora_is_exported_and_asked_as_it_was_trained(grid, tmp_path, capsys):
+    """Its scale, alpha / sqrt(r), stands in the exported configuration, which peft and iikata read."""
+    base = str(grid.experiment.model.base)
+    export(grid, "alpaca_short+lr0.01+r8+all.s0", tmp_path / "out", base=base)
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
+    assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (8, 32, True)
+    assert main(["ask", str(tmp_path / "out"), "Which colour?"]) == 0
+    assert "alpaca_short" in capsys.readouterr().out

@@ -205,7 +205,8 @@ def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict
     if not base and not any(override.startswith("model.base=") for override in overrides):
         raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
     model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.revision or None}
-    lora = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
+    lora: dict[str, Any] = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
+    lora |= {"use_rslora": True} if shape.rank_stabilized else {}
     return {"model": model if base else {}, "train": {"lora": lora}}
 
 

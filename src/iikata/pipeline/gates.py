@@ -61,7 +61,7 @@ def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = Non
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
     if trained and sha256_of(path) != str(trained):
         raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it again.")
-    if (shape.r, shape.alpha) != (lora.r, lora.alpha):
+    if (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
         raise IikataError(
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
             f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."
