@@ -10,6 +10,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
+from iikata.pipeline.plan import plan
 from iikata.pipeline.stages.check import examine
 from tiny_experiment import experiment, values, write_files
 
@@ -145,6 +146,19 @@ def test_a_question_that_the_variants_cannot_answer_is_refused_before_training(c
     with pytest.raises(IikataError, match=told):
         run(tmp_path, llama_folder, vary={"train.learning_rate": [1e-4, 3e-4]}, compare=compare)
     assert not (tmp_path / "run" / "train").exists()
+
+
+def test_a_plan_counts_what_is_left_to_test_beside_what_chooses(tmp_path, llama_folder):
+    made = experiment(
+        tmp_path,
+        llama_folder,
+        vary={"train.learning_rate": [1e-3, 1e-2]},
+        train=train_settings(llama_folder, seeds=[0, 1, 2, 3, 4]),
+        compare={"others": "best", "choosing_seeds": [0, 1]},
+    )
+    told = plan(Pipeline(made, tmp_path / "run", lambda event: None).context, {})
+    assert (told["power"]["seeds"], told["power"]["probes"]) == (3, 8)  # of 5 seeds and 12 rows
+    assert told["arms"] == 20
 
 
 def test_a_rank_that_varies_alone_is_warned_of(tmp_path, llama_folder):

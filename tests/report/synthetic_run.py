@@ -173,7 +173,11 @@ def _curve(dice, template, arm) -> list[TrainStep]:
 
 def comparison(question, treatment, control, metric, difference, half, verdict, **more) -> dict:
     """Return one comparison in the shape of comparisons.json."""
-    sides = [{"trained_on": side[0], "prompted_with": side[1]} for side in (treatment, control)]
+    means = (0.5 + difference / 2, 0.5 - difference / 2)
+    sides = [
+        {"trained_on": side[0], "prompted_with": side[1], "seeds": [0, 1, 2], "mean": mean}
+        for side, mean in zip((treatment, control), means, strict=True)
+    ]
     return {
         "question": question, "treatment": sides[0], "control": sides[1], "metric": metric,
         "difference": difference, "interval": [difference - half, difference + half] if half else None, "level": 0.95,

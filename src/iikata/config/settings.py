@@ -121,6 +121,8 @@ class Experiment(Settings):
     def resolved(self) -> dict[str, Any]:
         """Return all settings, defaults too, as YAML or JSON can write them, local files by absolute path."""
         plain = self.model_dump(mode="json")
+        if not self.train.lora.use_rslora:  # so that runs signed before there was this setting stay valid
+            del plain["train"]["lora"]["use_rslora"]
 
         def absolute(spec: Any, kind: str) -> Any:
             return str(local_path(spec, self.folder, kind) or spec) if isinstance(spec, str) else spec

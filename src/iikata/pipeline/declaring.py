@@ -64,7 +64,9 @@ def changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[s
     both = [name for name in first["metrics"] if name in now["metrics"]]
     pairs += [(f"compare.margin.{m}", first["margins"].get(m), now["margins"].get(m)) for m in both]
     pairs += [("compare.alpha", first["alpha"], now["alpha"]), ("score.metrics", first["metrics"], now["metrics"])]
-    pairs += [(f"compare.{key}", first.get(key), now[key]) for key in ("factor", "others", "choosing_seeds")]
+    # A declaration of before there were factors has none of these.
+    asked = ("factor", "others", "choosing_seeds")
+    pairs += [(f"compare.{key}", first.get(key) or None, now[key] or None) for key in asked]
     pairs += [(name, first[key], now[key]) for name, key in LISTS.items() if set(first[key]) - set(now[key])]
     for id, content in first["probes"].items():
         there = now["probes"].get(id)

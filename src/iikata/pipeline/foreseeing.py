@@ -8,7 +8,7 @@ from iikata.core.records import Finding
 from iikata.metrics import HELD_OUT, get
 from iikata.pipeline.context import RunContext
 from iikata.stats import answerable, tested_clusters
-from iikata.stats.factors import design_of, refuse_few_seeds
+from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 from iikata.stats.table import Variant
 
@@ -53,14 +53,22 @@ class QuestionDesign:
 
 def designs(ctx: RunContext) -> list[QuestionDesign]:
     """Return what the primary metric can answer of the questions that the verdict is made of."""
-    primary, seeds, every = get(ctx.experiment.score.primary).name, len(ctx.experiment.train.seeds), clusters(ctx)
+    primary, every = get(ctx.experiment.score.primary).name, clusters(ctx)
     things = "held-out rows" if primary in HELD_OUT else "probe clusters"
-    tested = tested_clusters(every) if every else 0
-    asked = [("matched", every)] if len(ctx.experiment.recipes) > 1 else []
+    seeds, matched, levels = tested(ctx)
+    asked = [("matched", matched)] if levels > 1 else []
     return [
         QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things)
-        for question, count in [*asked, ("tuned_vs_best_base", tested)]
+        for question, count in [*asked, ("tuned_vs_best_base", tested_clusters(every) if every else 0)]
     ]
+
+
+def tested(ctx: RunContext) -> tuple[int, int, int]:
+    """Return the seeds and clusters that the levels of the factor are tested on, and how many levels there are."""
+    seeds, every, design = set(ctx.experiment.train.seeds), clusters(ctx), factor_design(ctx)
+    if design.others == "best":
+        return len(seeds - set(ctx.experiment.compare.choosing_seeds)), tested_clusters(every), len(design.levels)
+    return len(seeds), every, len(design.levels)
 
 
 def clusters(ctx: RunContext) -> int:
@@ -71,14 +79,18 @@ def clusters(ctx: RunContext) -> int:
 
 def refuse_undecided(ctx: RunContext) -> None:
     """Raise IikataError, with its place, where the variants cannot answer what `compare` asks of them."""
-    settings, made = ctx.experiment.compare, ctx.experiment.recipes
-    variants = {n: Variant(n, "|".join(r.variant.templates), r.variant.levels) for n, r in made.items()}
     try:
-        design = design_of(variants, settings.factor, settings.others)
-        if design.others == "best":
-            refuse_few_seeds(settings.choosing_seeds, ctx.experiment.train.seeds)
+        if factor_design(ctx).others == "best":
+            refuse_few_seeds(ctx.experiment.compare.choosing_seeds, ctx.experiment.train.seeds)
     except IikataError as error:
         raise IikataError(f"{ctx.experiment.at('compare')}{error}") from None
+
+
+def factor_design(ctx: RunContext) -> Design:
+    """Return what is compared. Raises IikataError where the variants cannot answer it."""
+    settings, made = ctx.experiment.compare, ctx.experiment.recipes
+    variants = {n: Variant(n, "|".join(r.variant.templates), r.variant.levels) for n, r in made.items()}
+    return design_of(variants, settings.factor, settings.others)
 
 
 def scaled_by_rank(ctx: RunContext) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from iikata.core.errors import IikataError
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
-from iikata.pipeline.foreseeing import ASKED, clusters, designs, foresee
+from iikata.pipeline.foreseeing import ASKED, designs, foresee, refuse_undecided, tested
 from iikata.pipeline.stages.check import look_up_metrics
 from iikata.run_folder import RunFolder, read_lines
 from iikata.stats import Components, power, variance_components
@@ -37,6 +37,7 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
     assumed ones.
     """
     look_up_metrics(ctx)
+    refuse_undecided(ctx)
     if (fault := next(foresee(ctx), None)) and fault.severity == "error":
         raise IikataError(f"{fault.message}. {fault.cure}")
     work = _work(ctx)
@@ -49,7 +50,7 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
         seeds,
         probes,
         samples,
-        templates=len(ctx.experiment.recipes),
+        templates=tested(ctx)[2],
         alpha=ctx.experiment.compare.alpha,
         train_share=_train_share(work, rate),
     )
@@ -117,7 +118,8 @@ def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None
 def _design(ctx: RunContext, primary: str) -> tuple[int, int, int]:
     """Return (seeds, clusters, samples) behind the primary metric."""
     samples = 1 if get(primary).category == "likelihood" else ctx.experiment.generate.samples
-    return len(ctx.experiment.train.seeds), max(1, clusters(ctx)), samples
+    seeds, found, _ = tested(ctx)
+    return seeds, max(1, found), samples
 
 
 def _rates(pilot: Path) -> dict[str, float]:

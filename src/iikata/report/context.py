@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from iikata.core.records import Answer, Probe, Score
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
@@ -40,7 +38,7 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "about_template": _about(compared, primary, "matched", verdict["template_pair"]),
         "about_lora": _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None]),
         "first_answers": list(zip(questions(verdict, "en"), questions(verdict, "ja"), strict=True)),
-        "behaviour": _behaviour(data, verdict),
+        "behaviour": _behaviour(compared, verdict["lora_template"]),
         "warnings": data.comparisons["warnings"],
         "matrices": matrices,
         "forests": {name: found for name, found in forests.items() if found},
@@ -75,25 +73,14 @@ BEHAVIOUR = ("finish", "contains", "leakage")
 """Metrics of what answers are like, shown beside the verdict."""
 
 
-def _behaviour(data: ReportData, verdict: Mapping[str, Any]) -> list[tuple[str, float, float]]:
-    """Return (metric, untuned, tuned) of the variant that the verdict is about, and of the base at its best."""
-    own = next((c["treatment"] for c in data.comparisons["comparisons"] if _is_about(c, verdict)), None)
-    told = []
-    if own is None:
-        return []
-    for name in BEHAVIOUR:
-        means: dict[Key, list[float]] = {}
-        for score in data.scores.get(name, ()):
-            means.setdefault((score.trained_on, score.prompted_with), []).append(score.value)
-        sides = (None, verdict["base_template"]), (own["trained_on"], own["prompted_with"])
-        if all(side in means for side in sides):
-            before, after = (float(np.nanmean(means[side])) for side in sides)
-            told.append((name, before, after))
-    return told
-
-
-def _is_about(c: Mapping[str, Any], verdict: Mapping[str, Any]) -> bool:
-    return c["question"] == "tuned_vs_best_base" and c["treatment"]["trained_on"] == verdict["lora_template"]
+def _behaviour(compared: Sequence[Mapping[str, Any]], trained_on: str | None) -> list[tuple[str, float, float]]:
+    """Return (metric, untuned at its best, tuned) of the variant that the verdict is about, as it was tested."""
+    about = {
+        c["metric"]: (c["control"]["mean"], c["treatment"]["mean"])
+        for c in compared
+        if c["question"] == "tuned_vs_best_base" and c["treatment"]["trained_on"] == trained_on
+    }
+    return [(name, *about[name]) for name in BEHAVIOUR if name in about and None not in about[name]]
 
 
 def _longest_first(text: str) -> tuple[int, str]:
