@@ -10,9 +10,10 @@ from crash import lost
 
 import iikata.train.step as turn
 from iikata.core.errors import IikataError
+from iikata.core.records import Arm
 from iikata.pipeline import Pipeline, Stage
 from iikata.pipeline.events import Warned
-from tiny_experiment import contents, experiment, write_files
+from tiny_experiment import contents, experiment, values, write_files
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +106,26 @@ def experiment_as_it_is(folder, model):
     from tiny_experiment import values
 
     return declare(values(model), folder)
+
+
+def test_a_saved_state_of_other_bytes_is_told_and_not_used(tmp_path, llama_folder):
+    """One number of the newest state is another: the arm goes on from before it, and ends with the same bytes."""
+    train = values(llama_folder)["train"] | {"seeds": [0], "epochs": 2}
+    told = []
+
+    def trained():
+        pipeline = Pipeline(
+            experiment(tmp_path, llama_folder, templates=["plain"], train=train), tmp_path / "run", told.append
+        )
+        pipeline.context.keep_states = True
+        pipeline.run("train")
+        return (pipeline.context.store.arm(Arm("plain", 0)) / "adapter_model.safetensors").read_bytes()
+
+    first, arm = trained(), tmp_path / "run" / "train" / "plain.s0"
+    newest = max((arm / "state").glob("*.safetensors"))
+    content = bytearray(newest.read_bytes())
+    content[-1] ^= 1
+    newest.write_bytes(content)
+    (arm / "DONE").unlink()
+    assert trained() == first
+    assert any("this saved state is damaged (other bytes than were written)" in str(event) for event in told)
