@@ -22,6 +22,8 @@ class Entry:
     """Scores that are NaN: they are in no mean."""
     shade: float
     """0: the palest, 1: the deepest colour; deeper is better, or larger where the metric has no better."""
+    own: bool = False
+    """Whether it was prompted with a template that it was trained on."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,12 @@ class Matrix:
 def matrix(name: str, scores: Iterable[Score], metric: Any, margin: float | None = None) -> Matrix:
     """Return the means of `scores` by cell; `margin` keeps small differences from looking large."""
     values: dict[Key, list[float]] = {}
+    own: set[Key] = set()
     for score in scores:
-        values.setdefault((score.trained_on, score.prompted_with), []).append(score.value)
+        key = (score.trained_on, score.prompted_with)
+        values.setdefault(key, []).append(score.value)
+        if score.prompted_with in (score.template or score.trained_on or "").split("|"):
+            own.add(key)
     scored = {key: [value for value in cell if not math.isnan(value)] for key, cell in values.items()}
     means = {key: math.fsum(cell) / len(cell) for key, cell in scored.items() if cell}
     low, high = _range(list(means.values()), metric, margin)
@@ -51,7 +57,7 @@ def matrix(name: str, scores: Iterable[Score], metric: Any, margin: float | None
 
     rows, columns = keys(values)
     entries = {
-        key: Entry(means.get(key), len(scored[key]), len(cell) - len(scored[key]), shade(means.get(key)))
+        key: Entry(means.get(key), len(scored[key]), len(cell) - len(scored[key]), shade(means.get(key)), key in own)
         for key, cell in values.items()
     }
     return Matrix(name, rows, columns, entries)
