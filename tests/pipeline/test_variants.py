@@ -200,3 +200,11 @@ def test_an_arm_of_rslora_is_exported_and_asked_as_it_was_trained(grid, tmp_path
     assert (config["r"], config["lora_alpha"], config["use_rslora"]) == (8, 32, True)
     assert main(["ask", str(tmp_path / "out"), "Which colour?"]) == 0
     assert "alpaca_short" in capsys.readouterr().out
+
+
+def test_a_variant_whose_cutoff_leaves_no_row_is_refused_before_training(tmp_path, llama_folder):
+    vary = {"train.cutoff_len": [5, 200]}
+    with pytest.raises(
+        IikataError, match=r"variant plain.len5: every row under plain is longer than its train.cutoff_len 5"
+    ):
+        run(tmp_path, llama_folder, templates=["plain"], vary=vary)

@@ -145,6 +145,14 @@ def test_each_explores_and_says_no_verdict():
     assert result.verdict["factor_matters"] == "NOT_ASSESSABLE"
 
 
+def test_each_holds_the_best_of_all_variants_against_the_base():
+    base = made({(None, t): normal(1, 30, 0.0, 0.0) for t in ("alpaca", "native")}, "m")
+    result = compared(grid(MEANS) + base, others="each")
+    assert result.verdict["lora_template"] == "alpaca+lr3e-4"  # the best of all six, whichever group comes first
+    asked = [c.treatment["trained_on"] for c in result.comparisons if c.question == "tuned_vs_best_base"]
+    assert sorted(asked) == sorted(f"{t}+lr{r}" for t, r in MEANS)
+
+
 def test_a_mixture_is_held_against_each_of_its_templates():
     scores = variant("alpaca", "alpaca", {}, 0.9, prompts=("native",), rng=1)
     scores += variant("native", "native", {}, 0.8, prompts=("alpaca",), rng=2)

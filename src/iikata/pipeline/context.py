@@ -180,10 +180,15 @@ class RunContext:
 
     def _work(self) -> Work:
         """Return what shapes follow from. Raises IikataError for a row or an answer that the model is not exact for."""
-        for name, rows in self.encoded.items():
-            longest = max((len(row.input_ids) for row in rows if not row.truncated), default=0)
-            self.base.refuse_beyond(longest, f"template {name}: the longest row")
         settings, recipes = self.experiment.generate, self.experiment.recipes.values()
+        for name, template, recipe in ((t, self.templates[t], one) for one in recipes for t in one.variant.templates):
+            lengths = [len(row.input_ids) for row in self.encoded_with(template, recipe) if not row.truncated]
+            self.base.refuse_beyond(max(lengths, default=0), f"template {name}: the longest row")
+            if not lengths:
+                raise IikataError(
+                    f"variant {recipe.variant.name}: every row under {name} is longer than its train.cutoff_len "
+                    f"{recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
+                )
         lora = max((one.train.lora for one in recipes), key=lambda lora: lora.r)
         longest = self.longest_prompt + settings.max_new_tokens
         self.base.refuse_beyond(longest, "the longest probe with its answer")

@@ -12,7 +12,7 @@ from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
-from iikata.stats.factors import choose, design_of, edges, failed_variants, levels_of
+from iikata.stats.factors import Choice, Levels, choose, design_of, edges, failed_variants, levels_of
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
@@ -93,22 +93,19 @@ def compare(
     if design.others == "best":
         unsound = failed_variants(gates, table.variants)
         choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound)
+    panels_of, rows_lost = dict(found), dict.fromkeys(found, 0)
+    for name, panel in found.items():
+        if infos[name].category == "likelihood":
+            panels_of[name], rows_lost[name] = common_rows(panel)
     drafts: list[Draft] = []
     noises: list[Comparison] = []
-    rows_lost: dict[str, int] = {}
-    for name, panel in found.items():
-        panel, rows_lost[name] = common_rows(panel) if infos[name].category == "likelihood" else (panel, 0)
+    for name, panel in panels_of.items():
         share = rows_lost[name] / panel.mean.shape[1]
-        levels = levels_of(design, panel, choice)
-        without = choice.seeds if choice else ()
-        floors = {
-            str(side.trained_on): noise_floor(panel, side, without) for one in levels for side in one.sides.values()
-        }
-        drafts += [
-            draft(contrast, infos[name], panel, found.get("finish"), gates, share, floors, alpha)
-            for contrast in contrasts(panel, infos[name], levels, choice)
-        ]
-        noises += [noise_comparison(f, infos[name], alpha, " ".join(panel.signatures)) for f in floors.values()]
+        made = _of_metric(
+            panel, infos[name], levels_of(design, panel, choice), choice, found.get("finish"), gates, share, alpha
+        )
+        drafts += made[0]
+        noises += made[1]
     comparisons = sorted(
         _judged(drafts, primary, margins, alpha, explore=design.others == "each") + noises,
         key=lambda c: c.metric != primary,
@@ -129,6 +126,26 @@ def compare(
             "metrics": [info.to_json() for info in infos.values()],
         },
     )
+
+
+def _of_metric(
+    panel: Panel,
+    info: Metric,
+    levels: Sequence[Levels],
+    choice: Choice | None,
+    finish: Panel | None,
+    gates: Sequence[Gate],
+    rows_left_out: float,
+    alpha: float,
+) -> tuple[list[Draft], list[Comparison]]:
+    """Return one metric's effects, not yet corrected for their number, and its noise floors."""
+    sides = [side for one in levels for side in one.sides.values()]
+    floors = {str(side.trained_on): noise_floor(panel, side, choice.seeds if choice else ()) for side in sides}
+    drafts = [
+        draft(contrast, info, panel, finish, gates, rows_left_out, floors, alpha)
+        for contrast in contrasts(panel, info, levels, choice)
+    ]
+    return drafts, [noise_comparison(floor, info, alpha, " ".join(panel.signatures)) for floor in floors.values()]
 
 
 def _infos(

@@ -1,6 +1,6 @@
 """The questions: which cells answer each of them, and the noise floor."""
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -32,24 +32,27 @@ def templates(panel: Panel) -> list[str]:
 
 def contrasts(panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None) -> Iterator[Contrast]:
     """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart."""
-    for one in levels:
-        for contrast in _contrasts(panel, info, one, choice):
-            if not info.within_template or contrast.question == "tuned_vs_base":
-                yield contrast
+    # Whatever the other settings are, each variant is held against the base and against its other prompts once.
+    every = {str(side.trained_on): side for one in levels for side in one.sides.values()}
+    about = levels[0].about if len(levels) == 1 else {}
+    for contrast in _contrasts(panel, info, levels, Levels(every, about), choice):
+        if not info.within_template or contrast.question == "tuned_vs_base":
+            yield contrast
 
 
-def _contrasts(panel: Panel, info: Metric, levels: Levels, choice: Choice | None) -> Iterator[Contrast]:
+def _contrasts(
+    panel: Panel, info: Metric, groups: Sequence[Levels], levels: Levels, choice: Choice | None
+) -> Iterator[Contrast]:
     without = choice.seeds if choice else frozenset()
     tested = np.array([name not in choice.clusters for name in panel.clusters]) if choice else None
     cells = {(t, p) for t, _, p in panel.cells}
 
-    def held(question: str, treatment: Side, control: Side) -> Contrast:
-        return Contrast(
-            question, treatment, control, pair(panel, treatment, control, tested, without), dict(levels.about)
-        )
+    def held(question: str, treatment: Side, control: Side, about: Mapping[str, Any] = levels.about) -> Contrast:
+        return Contrast(question, treatment, control, pair(panel, treatment, control, tested, without), dict(about))
 
-    for one, two in combinations(levels.sides.values(), 2):
-        yield held("matched", one, two)
+    for group in groups:
+        for one, two in combinations(group.sides.values(), 2):
+            yield held("matched", one, two, group.about)
     for side in levels.sides.values():
         base = Side(None, side.prompted_with, tuple((None, p) for _, p in side.cells))
         if cells.issuperset(base.cells):
