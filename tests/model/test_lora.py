@@ -152,3 +152,8 @@ def test_arms_of_different_shapes_over_one_base_answer_each_as_it_would_alone(ll
         with torch.inference_mode():
             mixed = loaded.model(input_ids=ids).logits
         torch.testing.assert_close(mixed, wanted, atol=1e-5, rtol=1e-5)
+        # Beside arms of other ranks it has, bit for bit, what it has alone.
+        single = adapters.join([arm], torch.float32)
+        adapters.set_adapter_per_token(single, torch.full((ids.shape[1],), 0))
+        with torch.inference_mode():
+            assert torch.equal(loaded.model(input_ids=ids).logits, mixed)
