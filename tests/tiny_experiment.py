@@ -15,7 +15,8 @@ def write_files(folder: Path) -> None:
     """Write train.jsonl, validation.jsonl and probes.jsonl."""
     rows = [{"instruction": f"Name colour {i}.", "input": "", "output": f"{c}."} for i, c in enumerate(COLOURS)]
     held = [
-        {"instruction": f"Say {c}.", "input": "now" if i % 2 else "", "output": f"{c}!"} for i, c in enumerate(COLOURS)
+        {"instruction": f"Say {c}.", "input": f"{i} times" if i % 2 else "", "output": f"{c}!"}
+        for i, c in enumerate(COLOURS)
     ]
     probes = [
         {"id": f"p{i}", "instruction": f"Which colour is {c}?", "references": [c]} for i, c in enumerate(COLOURS[:3])

@@ -155,7 +155,7 @@ def load_run(folder: str | Path) -> Run:
 def compare(
     scores: str | Path | Iterable[Score | Mapping[str, Any]],
     metric: str,
-    margin: float | None = None,
+    margin: float | str | None = None,
     *,
     alpha: float = 0.05,
     better: str | None = None,
@@ -165,9 +165,9 @@ def compare(
 ) -> Result:
     """Compare scores of any tool: a file, or score lines as dicts or records; `metric` is the one that decides.
 
-    `margin` is the smallest difference that would matter, declared beforehand. `better` ("higher", "lower") is for a
-    metric that iikata does not know. `factor`, `others` and `choosing_seeds` are compare.factor and so on of an
-    experiment. Raises IikataError as `iikata compare --scores` does.
+    `margin` is the smallest difference that would matter, declared beforehand, or "10% of gain". `better` ("higher",
+    "lower") is for a metric that iikata does not know. `factor`, `others` and `choosing_seeds` are compare.factor and
+    so on of an experiment. Raises IikataError as `iikata compare --scores` does.
     """
     from iikata.metrics import METRICS
     from iikata.stats import compare as compared

@@ -103,7 +103,7 @@ def test_any_text_and_any_number_survive_the_frozen_copy(tmp_path_factory, text,
 def test_margin_number_is_the_primary_metrics(tmp_path):
     values = {**VALUES, "score": {"primary": "chrf", "metrics": ["chrf", "nll"]}}
     assert declare({**values, "compare": {"margin": 5}}, tmp_path).margins == {"chrf": 5.0}
-    assert declare(values, tmp_path).margins == {"nll": 0.02}
+    assert declare(values, tmp_path).margins == {"nll": "10% of gain"}
 
 
 def test_experiment_does_not_change_after_reading(tmp_path):

@@ -282,3 +282,44 @@ def test_script_for_conversations_makes_rows_of_all_their_answers(tmp_path, caps
         ("Two colours?", "Be short.", "red, blue"),
         ("The second?", "Be short.\nTwo colours?\nred, blue", "blue"),
     ]
+
+
+def test_rows_of_one_document_are_held_out_and_counted_together(data):
+    rows = [row(n, document=f"d{n // 5}") for n in range(100)]
+    found = data(rows, validation=20, columns={"cluster": "document"})
+    held = {int(r.instruction[1:]) // 5 for r in found.validation}
+    assert (len(found.validation), len(held)) == (20, 4)
+    assert not held & {int(r.instruction[1:]) // 5 for r in found.train}
+    assert len(set(found.clusters.values())) == 4
+
+
+def test_equal_inputs_are_one_document_and_a_row_alone_is_its_own(data):
+    rows = [row(n, input=f"passage {n // 2}" if n < 40 else "N/A" if n < 60 else "") for n in range(100)]
+    found = data(rows, validation=0.5)
+    of = {r.id: r.input for r in found.validation}
+    for id, cluster in found.clusters.items():
+        alone = not of[id].startswith("passage")
+        assert (cluster == id) == alone
+        assert alone or sum(other == cluster for other in found.clusters.values()) == 2
+
+
+def test_rows_stand_alone_where_that_is_said(data):
+    found = data([row(n, input="same") for n in range(50)], validation=10, columns={"cluster": "none"})
+    assert len(set(found.clusters.values())) == len(found.validation) == 10
+
+
+def test_the_column_of_documents_must_be_there(data):
+    with pytest.raises(IikataError, match=r'rows.jsonl:1: no column "document"'):
+        data([row(1)], columns={"cluster": "document"})
+
+
+def test_a_document_is_held_out_of_every_level(tmp_path):
+    for name, numbers in (("a", range(30)), ("b", range(20, 60))):
+        lines = (json.dumps(row(n, document=f"d{n // 5}")) + "\n" for n in numbers)
+        (tmp_path / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")
+    settings = DataSettings(train="a.jsonl", validation=0.3, columns={"cluster": "document"})
+    found = read(settings, tmp_path, [("a.jsonl",), ("b.jsonl",)])
+    held = {r.cluster for r in found.validation}
+    assert held
+    for level in found.levels.values():
+        assert not held & {r.cluster for r in level}

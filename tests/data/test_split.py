@@ -76,3 +76,32 @@ def test_count_appending_rows_never_brings_a_training_row_to_validation(numbers,
 def test_count_appending_rows_moves_no_row_while_f_stays(added):
     # 1.25 * 100 / 1000 and / 1499 both round up to 1/8 and 1/8 holds about 125 of the 1000.
     assert hold_out_count(rows(range(1000)), 100) == hold_out_count(rows(range(1000 + added)), 100)
+
+
+def documents(numbers, size=4):
+    """Rows of documents of `size`; the document's name is hashed as a row's content is."""
+    return [
+        Example(content_id(str(n), "", "x"), str(n), "", "x", "", content_id(str(n // size), "", "d")) for n in numbers
+    ]
+
+
+@settings(deadline=None)
+@given(NUMBERS, st.data())
+def test_rows_of_one_document_are_held_out_together(numbers, data):
+    rows, share = documents(numbers), data.draw(st.floats(0.01, 0.99))
+    count = data.draw(st.integers(1, len(rows) - 1))
+    for held in (hold_out_count(rows, count), hold_out_share(rows, share)):
+        assert held == [row for row in rows if row.cluster in {other.cluster for other in held}]
+    held = hold_out_count(rows, count)
+    assert count <= len(held) < count + 4
+
+
+@settings(deadline=None)
+@given(NUMBERS, NUMBERS, st.data())
+def test_appending_rows_of_documents_never_brings_a_training_row_to_validation(numbers, more, data):
+    count = data.draw(st.integers(1, len(numbers) - 1))
+    grown = numbers + [n for n in more if n not in numbers]
+    if first_share(len(grown), count) != first_share(len(numbers), count):
+        return
+    held, before = hold_out_count(documents(grown), count), hold_out_count(documents(numbers), count)
+    assert all(row in before for row in held if int(row.instruction) in set(numbers))

@@ -112,3 +112,21 @@ def test_what_cannot_move_the_primary_verdict_is_a_warning_and_not_its_sentence(
     assert "generate.max_new_tokens 6 -> 9" in made["warnings"][0]
     changed = {one["metric"] for one in made["comparisons"] if "changed" in one["detail"]}
     assert changed == {"contains", "finish", "length", "distinct", "leakage"}
+
+
+def test_a_look_beyond_those_planned_says_so_first(own, capsys):
+    assert compared(own)["verdict"]["looks"] == {"this": 1, "planned": 1}
+    assert again(own, "compare")["verdict"]["looks"]["this"] == 1  # the same again is no new look
+    grown = again(own, "run", "train.seeds=[0, 1, 2]")["verdict"]
+    assert grown["looks"] == {"this": 2, "planned": 1}
+    for part in ("sentence", "advice"):
+        assert grown[f"{part}_en"].startswith("Second look at an experiment planned for one")
+        assert grown[f"{part}_ja"].startswith("予定した1回を超える2回目の確認")
+    assert "Second look at an experiment planned for one" in capsys.readouterr().out
+    timing = [json.loads(line) for line in (own / "run" / "timing.jsonl").read_text().splitlines()]
+    assert [line["look"] for line in timing if line["stage"] == "compare"] == [1, 1, 2]
+
+
+def test_each_declared_look_tests_at_its_part_of_alpha(tmp_path, llama_folder):
+    Pipeline(experiment(tmp_path, llama_folder, compare={"looks": 2, "alpha": 0.04}), tmp_path / "run").run("compare")
+    assert {one["level"] for one in compared(tmp_path)["comparisons"]} == {0.98}

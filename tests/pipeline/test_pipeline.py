@@ -160,7 +160,7 @@ def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whol
     """What is finished keeps its bytes, and what is added is what a whole run would have made."""
     small = values(llama_folder)["train"] | {"seeds": [0]}
     folder = whole_run.parent
-    Pipeline(experiment(folder, llama_folder, train=small), tmp_path / "run").run()
+    Pipeline(experiment(folder, llama_folder, train=small), tmp_path / "run").run("score")  # not looked at yet
     first = (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes()
     Pipeline(experiment(folder, llama_folder), tmp_path / "run").run()
     assert (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes() == first

@@ -157,7 +157,7 @@ def test_one_seed_more_never_makes_what_can_be_found_larger():
 
 DESIGNS = {
     # seeds, primary -> what is said of the template and of LoRA
-    (2, "nll"): ("for these adapters only", "cannot be answered: 2 seeds and 8 held-out rows (and 4 to choose"),
+    (2, "nll"): ("for these adapters only", "cannot be answered: 2 seeds and 8 held-out rows (and 4 set aside"),
     (1, "nll"): ("for these adapters only, not for training again: 1 seed and 12", "cannot be answered: 1 seed and 8"),
     (3, "nll"): ("for the training recipe", "on these held-out rows only, not on others: 3 seeds and 8 held-out rows"),
     (2, "contains"): ("cannot be answered: 2 seeds and 3 probe clusters are too few", "cannot be answered"),

@@ -98,7 +98,7 @@ CASES = [
     (said(0.56, 0.45), "MATTERS", None, ["exceeds the declared margin of 10 points is open"], ["まだ決められません"]),
     (said(0.5, 0.5, 0.8), None, "HARMED", ["LoRA did harm"], ["害になりました"]),
     (said(0.5, 0.5), None, "NO", ["LoRA was not needed", "declared margin of 10 points"], ["必要ありませんでした"]),
-    (said(0.5, 0.5, margin=None), "INCONCLUSIVE", None, ["no margin was declared"], ["同等とも言えません"]),
+    (said(0.5, 0.5, margin=None), "INCONCLUSIVE", None, ["there is no margin"], ["同等とも言えません"]),
     (said(0.5, 0.5, S=3, seed_sd=0.2), "INCONCLUSIVE", None, ["seeds x", "would be needed"], ["シード ×"]),
     (said(0.8, 0.4, S=1), "MATTERS", "YES", ["adapters only (1 seed, 60 probe clusters)"], ["今回のアダプタに限った"]),
     (said(0.8, 0.4, C=6), "MATTERS", None, ["these 6 probe clusters only (5 seeds)"], ["今回の6 質問クラスタに限った"]),

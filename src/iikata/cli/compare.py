@@ -36,7 +36,7 @@ def compare_files(given: argparse.Namespace) -> None:
 
 def _check_numbers(given: argparse.Namespace) -> None:
     """Raise IikataError for a flag that no file could answer, before any is read."""
-    if given.margin is not None and not 0 < given.margin < float("inf"):
+    if isinstance(given.margin, float) and not 0 < given.margin < float("inf"):
         raise IikataError(
             f"--margin {given.margin}: a number above 0 is allowed, in the unit of {given.metric}. "
             "Percentage points are hundredths: 10 are 0.10."

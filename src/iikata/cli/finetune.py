@@ -130,7 +130,7 @@ def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
 
 def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
     """Return the flags as the values of an experiment."""
-    values: dict[str, Any] = {"name": "finetune", "score": {"metrics": ["nll"]}, "compare": {"margin": {"nll": 0.02}}}
+    values: dict[str, Any] = {"name": "finetune", "score": {"metrics": ["nll"]}}
     otherwise = {
         "data.validation": 0,  # until the rows are counted
         "templates": [template_of(given.prompt_template_name)],

@@ -11,6 +11,16 @@ STAGES = ("encode", "train", "generate", "score", "compare", "report")
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 
 
+def _margin(text: str) -> float | str:
+    from iikata.core.margin import share_of_gain
+
+    try:
+        return float(text)
+    except ValueError:
+        share_of_gain(text)  # argparse turns its ValueError into wrong usage
+        return text
+
+
 def _arg(*names: str, **how: Any) -> Argument:
     return names, how
 
@@ -65,7 +75,9 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("--factor", metavar="NAME", help="what is compared, where more than one setting varies"),
             _arg("--others", choices=("best", "average", "each"), help="how to deal with the other settings"),
             _arg("--choosing-seeds", nargs="+", type=int, metavar="S", help="seeds of the choice, never tested"),
-            _arg("--margin", type=float, metavar="X", help="largest difference that does not matter"),
+            _arg(
+                "--margin", type=_margin, metavar="X", help="largest difference that does not matter, or '10%% of gain'"
+            ),
             _arg("--alpha", type=float, default=0.05, help="share of false alarms to live with"),
             _arg("--better", choices=("higher", "lower", "none"), help="direction of a metric iikata does not know"),
         ),

@@ -6,6 +6,7 @@ from typing import Any
 
 from iikata.cli.stages import open_pipeline
 from iikata.cli.terminal import clock, dumped
+from iikata.core.margin import share_of_gain
 
 STATED = ("seed_template", "probe_template", "sample", "residual")
 
@@ -76,7 +77,10 @@ def lines(made: dict[str, Any]) -> list[str]:
 OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}
 
 
-def _against(margin: float | None, least: float) -> str:
+def _against(margin: float | str | None, least: float) -> str:
     if margin is None:
         return " (no margin is declared: nothing can be called EQUIVALENT)"
+    if isinstance(margin, str):
+        share = share_of_gain(margin) or 1.0
+        return f" (declared: {margin}, which is as large where tuning gains {least / share:.3g} or more)"
     return f" (declared: {margin:g}{', too small for this design' if margin < least else ''})"

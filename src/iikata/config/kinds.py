@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WrapValidator
 
+from iikata.core.margin import ALLOWED, SHARE, share_of_gain
+
 FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff'
 SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
 """Names become file names and parts of `arm@template`; some characters would hide what they say."""
@@ -20,6 +22,11 @@ def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
         if value in seen:
             raise ValueError(f"each is allowed once, and {value} is there twice{reason}")
         seen.add(value)
+
+
+def _margin(text: str) -> str:
+    share_of_gain(text)
+    return text
 
 
 def _says(allowed: str) -> Any:
@@ -122,7 +129,8 @@ Modules = Annotated[
     Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)],
     _says("auto, all-linear or a list of module names"),
 ]
-Margin = Annotated[Above0 | dict[str, Above0], _says("a number above 0, or metric names with a number above 0 each,")]
+OneMargin = Above0 | Annotated[str, AfterValidator(_margin), Field(json_schema_extra={"pattern": f"^{SHARE}$"})]
+Margin = Annotated[OneMargin | dict[str, OneMargin], _says(f"{ALLOWED}; or metric names with one of these each,")]
 Dtype = Annotated[
     Literal["auto", "bfloat16", "float16", "float32"],
     _short_for(bfloat16="bfloat16 bf16", float16="float16 fp16 half f16", float32="float32 fp32 float full f32"),

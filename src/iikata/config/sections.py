@@ -26,7 +26,7 @@ from iikata.config.kinds import (
     refuse_repeats,
 )
 
-DEFAULT_MARGIN: dict[str, float] = {"nll": 0.02, "contains": 0.10}
+DEFAULT_MARGIN: dict[str, float | str] = {"nll": "10% of gain", "contains": 0.10}
 
 
 class Settings(BaseModel):
@@ -71,6 +71,14 @@ class Columns(Settings):
     """Column of the input; rows without one have no input."""
     output: Text = "output"
     """Column of the answer."""
+    cluster: Text | None = None
+    """Column that says which rows belong together (one document, one conversation): they are held out and counted
+    together. Without it rows with the same input do; none: each row is on its own."""
+
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """What a template renders, and the column that holds it."""
+        return ("instruction", self.instruction), ("input", self.input), ("output", self.output)
 
     @model_validator(mode="after")
     def _differ(self) -> Self:
@@ -233,9 +241,13 @@ class CompareSettings(Settings):
 
     margin: Margin = DEFAULT_MARGIN
     """Largest difference that does not matter, in the metric's unit: of each metric, or one number for the
-    primary. A metric without one is never called EQUIVALENT."""
+    primary; or a share, as 10% of gain: of what tuning gains over the best untuned model, measured on a third of the
+    rows (or probes) that is then not tested. A metric without one is never called EQUIVALENT."""
     alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of false alarms to live with; intervals are at 1 - alpha."""
+    looks: Count = 1
+    """How often the results are looked at while the run grows by seeds, probes or variants; each look tests at
+    alpha / looks."""
     factor: Text | None = None
     """What is compared: template, a setting that varies as train.learning_rate, or variant; the template where it
     varies."""

@@ -91,7 +91,7 @@ class Experiment(Settings):
         return f"{place}: " if self._place and (place := self._place(key)) else ""
 
     @property
-    def margins(self) -> dict[str, float]:
+    def margins(self) -> dict[str, float | str]:
         """The margin of each metric that has one."""
         margin = self.compare.margin
         margins = margin if isinstance(margin, dict) else {self.score.primary: margin}

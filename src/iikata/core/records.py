@@ -32,6 +32,8 @@ class Example:
     output: str
     source: str = ""
     """Where it came from, `file:line`, for error messages."""
+    cluster: str = ""
+    """The document or conversation it is of; "" where it is on its own."""
 
     @property
     def texts(self) -> tuple[str, str, str]:

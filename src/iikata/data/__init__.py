@@ -1,13 +1,14 @@
 """Rows from files or the hub, as training and validation examples; probes."""
 
 from iikata.data.columns import ALSO_CALLED, Unused
-from iikata.data.examples import content_id
+from iikata.data.examples import NULLS, content_id
 from iikata.data.probes import read_probes
 from iikata.data.read import Counts, Dataset, LeftOut, read
 from iikata.data.split import hold_out_count, hold_out_share
 
 __all__ = [
     "ALSO_CALLED",
+    "NULLS",
     "Counts",
     "Dataset",
     "LeftOut",

@@ -50,7 +50,7 @@ def settle(rows: Sequence[Row], columns: Columns) -> None:
 
     A column of whole numbers with nulls is one of floats to pandas, which writes 1942 as 1942.0.
     """
-    for _, name in columns:
+    for _, name in columns.texts:
         values = [fields[name] for _, fields in rows if isinstance(fields.get(name), float | datetime)]
         numbers = [value for value in values if isinstance(value, float) and value == value]
         times = [value for value in values if isinstance(value, datetime) and value == value]
@@ -66,7 +66,7 @@ def settle(rows: Sequence[Row], columns: Columns) -> None:
 
 def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
     """Yield the columns that are not used and hold text in some row."""
-    used = {name for _, name in columns}
+    used = {columns.cluster, *(name for _, name in columns.texts)}
     found: dict[str, Unused] = {}
     for source, fields in rows:
         for name, value in fields.items():
@@ -129,7 +129,7 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
 def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:
     """Return whether a list or an object holds one of the columns `names`, under whatever name."""
     first = value[0] if isinstance(value, list) and value else value
-    also = {other for key, name in columns if name in names for other in (name, *ALSO_CALLED[key][:5])}
+    also = {other for key, name in columns.texts if name in names for other in (name, *ALSO_CALLED[key][:5])}
     return isinstance(first, dict) and bool(also & first.keys())
 
 
@@ -140,7 +140,7 @@ def _is_text(value: Any) -> bool:
 def _guess(fields: Mapping[str, Any], columns: Columns) -> dict[str, str]:
     """Return the `columns:` that seem to be meant; "" where none does."""
     free, guesses = [name for name, value in fields.items() if _is_text(value)], {}
-    for key, name in columns:
+    for key, name in columns.texts:
         near = difflib.get_close_matches(name, free, n=1)
         names = {other.lower(): other for other in free}
         found = [names[other] for other in (name, *ALSO_CALLED[key], *map(str.lower, near)) if other in names]

@@ -13,11 +13,15 @@ from iikata.core.records import Example
 from iikata.data.columns import CONVERSATION, is_conversation, missing
 from iikata.data.rows import Row, kind_of
 
+NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
+"""What programs write for nothing, when they write it as text."""
+ALONE = "none"
+"""As data.columns.cluster: no rows belong together."""
+
 
 def content_id(instruction: str, input: str, output: str) -> str:
     """Return the first 16 hex digits of the sha256 of the content, the same on every machine."""
-    content = json.dumps([instruction, input, output], ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return _hash(json.dumps([instruction, input, output], ensure_ascii=False, separators=(",", ":")))
 
 
 def example(row: Row, columns: Columns) -> Example | None:
@@ -36,9 +40,27 @@ def example(row: Row, columns: Columns) -> Example | None:
         text(fields.get(name), f"{source}: {name}") for name in (columns.instruction, columns.input, columns.output)
     )
     try:
-        return Example(content_id(instruction, input, output), instruction, input, output, source=source)
+        cluster = _cluster(row, columns, input)
+        return Example(content_id(instruction, input, output), instruction, input, output, source, cluster)
     except UnicodeEncodeError:
         return None
+
+
+def _cluster(row: Row, columns: Columns, input: str) -> str:
+    """Return what tells the row's document from others, "" where it is on its own."""
+    if columns.cluster is None:
+        return "" if input.strip().lower() in ("", *NULLS) else _hash(input)
+    if columns.cluster == ALONE:
+        return ""
+    source, fields = row
+    if columns.cluster not in fields:
+        raise IikataError(missing(source, [columns.cluster], fields, columns))
+    name = text(fields[columns.cluster], f"{source}: {columns.cluster}")
+    return _hash(name) if name.strip() else ""
+
+
+def _hash(content: str) -> str:
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def text(value: Any, what: str) -> str:

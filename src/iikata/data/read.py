@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,12 @@ class Dataset:
     """Columns with text that nothing uses."""
     levels: Mapping[tuple[str, ...], list[Example]] = field(default_factory=dict)
     """The training rows of each set of files that some variant is trained on, where there are several."""
+
+    @property
+    def clusters(self) -> dict[str, str]:
+        """Return held-out row -> what it is counted with: its document, or itself where it is the only one of it."""
+        sizes = Counter(row.cluster for row in self.validation)
+        return {row.id: row.cluster if row.cluster and sizes[row.cluster] > 1 else row.id for row in self.validation}
 
     def of(self, specs: tuple[str, ...]) -> list[Example]:
         """Return the training rows of one set of files."""

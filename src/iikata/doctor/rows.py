@@ -1,14 +1,15 @@
 """Rules on rows: empty and doubled ones, and held-out texts that are trained on."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from iikata.core.records import Example, Finding, Probe
-from iikata.data import ALSO_CALLED, LeftOut, Unused
+from iikata.data import ALSO_CALLED, NULLS, LeftOut, Unused
 from iikata.doctor.doctor_input import DoctorInput, share
 
 SHOWN = 3
-NULLS = ("nan", "none", "null", "<na>", "nat", "noinput", "<noinput>", "n/a")
-"""What programs write for nothing, when they write it as text."""
+MANY = 20
+"""Rows with one input, and the part of all rows, from which on it is told."""
 TURNS = ("system", "system_prompt", "history", "tools")
 """Columns that say what an answer follows from, as in LLaMA-Factory's Alpaca format."""
 BESIDE = ("input", *ALSO_CALLED["input"])
@@ -75,11 +76,25 @@ def _example(column: Unused) -> str:
 
 
 def held_out(case: DoctorInput) -> Iterator[Finding]:
-    """How many rows are held out where the experiment leaves it open."""
+    """How many rows are held out where the experiment leaves it open, and whether one input ties many together."""
     if case.experiment.data.validation is None:
         counts = case.data.counts
         message = f"{share(counts.validation, counts.train + counts.validation)} rows are held out to measure by"
         yield Finding("held_out", "info", None, message, cure="data: {validation: N} chooses; 0 for none.")
+    rows = [*case.data.train, *case.data.validation]
+    together = [row for row in rows if row.cluster == _largest(rows)]
+    if case.experiment.data.columns.cluster is None and len(together) > max(MANY, len(rows) // MANY):
+        message = (
+            f"{share(len(together), len(rows))} rows have the same input and count as one document: they are held out "
+            "together or not at all"
+        )
+        fix = "If it is no document: data: {columns: {cluster: none}}, or the column that names the document."
+        yield Finding("held_out", "warning", None, message, f"{together[0].source}: {together[0].input:.60}", fix)
+
+
+def _largest(rows: list[Example]) -> str | None:
+    sizes = Counter(row.cluster for row in rows if row.cluster)
+    return max(sizes, key=sizes.__getitem__, default=None)
 
 
 def duplicate_rows(case: DoctorInput) -> Iterator[Finding]:

@@ -26,6 +26,7 @@ def declaration(experiment: Experiment, signed: Mapping[str, Any]) -> dict[str, 
         "primary": experiment.score.primary,
         "margins": experiment.margins,
         "alpha": experiment.compare.alpha,
+        "looks": experiment.compare.looks,
         "factor": experiment.compare.factor,
         "others": experiment.compare.others,
         "choosing_seeds": list(experiment.compare.choosing_seeds),
@@ -64,6 +65,7 @@ def changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[s
     both = [name for name in first["metrics"] if name in now["metrics"]]
     pairs += [(f"compare.margin.{m}", first["margins"].get(m), now["margins"].get(m)) for m in both]
     pairs += [("compare.alpha", first["alpha"], now["alpha"]), ("score.metrics", first["metrics"], now["metrics"])]
+    pairs += [("compare.looks", first.get("looks", 1), now["looks"])]
     # A declaration of before there were factors has none of these.
     asked = ("factor", "others", "choosing_seeds")
     pairs += [(f"compare.{key}", first.get(key) or None, now[key] or None) for key in asked]

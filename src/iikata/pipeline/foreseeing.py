@@ -26,7 +26,7 @@ class QuestionDesign:
     seeds: int
     clusters: int
     choosing: int
-    """Clusters beside those that choose the base's template."""
+    """Clusters that are not tested: they choose, or measure the margin."""
     scope: str | None
     """"recipe", "these_adapters", "these_probes"; None where too few for any claim."""
     things: str
@@ -35,10 +35,10 @@ class QuestionDesign:
     @property
     def said(self) -> str:
         """What the question can be answered for, as the end of a sentence."""
-        spent = f" (and {self.choosing} to choose the base's template on)" if self.choosing else ""
+        spent = f" (and {self.choosing} set aside to choose or to measure the margin on)" if self.choosing else ""
         counts = f"{self.seeds} seed{'s' * (self.seeds != 1)} and {self.clusters} {self.things}{spent}"
         if not self.clusters:
-            return f"cannot be answered: of {self.choosing} {self.things} none is left beside those that choose"
+            return f"cannot be answered: of {self.choosing} {self.things} none is left beside those set aside to choose"
         if self.scope is None:
             return (
                 f"cannot be answered: {counts} are too few for any claim; "
@@ -66,15 +66,16 @@ def designs(ctx: RunContext) -> list[QuestionDesign]:
 def tested(ctx: RunContext) -> tuple[int, int, int]:
     """Return the seeds and clusters that the levels of the factor are tested on, and how many levels there are."""
     seeds, every, design = set(ctx.experiment.train.seeds), clusters(ctx), factor_design(ctx)
-    if design.others == "best":
-        return len(seeds - set(ctx.experiment.compare.choosing_seeds)), tested_clusters(every), len(design.levels)
-    return len(seeds), every, len(design.levels)
+    best = design.others == "best"
+    seeds -= set(ctx.experiment.compare.choosing_seeds) if best else set()
+    aside = best or isinstance(ctx.experiment.margins.get(ctx.experiment.score.primary), str)
+    return len(seeds), tested_clusters(every) if aside and every else every, len(design.levels)
 
 
 def clusters(ctx: RunContext) -> int:
     """Return how many clusters the primary metric has."""
     on_rows = get(ctx.experiment.score.primary).name in HELD_OUT
-    return len(ctx.data.validation) if on_rows else len({probe.cluster for probe in ctx.probes})
+    return len(set(ctx.data.clusters.values())) if on_rows else len({probe.cluster for probe in ctx.probes})
 
 
 def refuse_undecided(ctx: RunContext) -> None:

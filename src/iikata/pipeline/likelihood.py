@@ -42,14 +42,20 @@ class Asked:
 
 
 def held_out(ctx: RunContext) -> Asked:
-    """Return the held-out rows; probe and cluster are the row's id."""
+    """Return the held-out rows; the probe is the row's id, and so is the cluster of a row on its own."""
     from iikata.tokenize import writes
 
     fields = {"nll": "nll", "nll_end": "nll_end"}
     if any(writes(template, ctx.tokenizer) for template in ctx.templates.values()):
         fields["nll_template"] = "nll_template"
-    content = ctx.signature["data"]["validation"]
-    return Asked(fields, ctx.data.validation, {}, content, ctx.store.scored_from, "cells' held-out rows")
+    return Asked(
+        fields,
+        ctx.data.validation,
+        ctx.data.clusters,
+        ctx.signature["data"]["validation"],
+        ctx.store.scored_from,
+        "cells' held-out rows",
+    )
 
 
 def references(ctx: RunContext) -> Asked:

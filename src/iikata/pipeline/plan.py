@@ -51,7 +51,7 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
         probes,
         samples,
         templates=tested(ctx)[2],
-        alpha=ctx.experiment.compare.alpha,
+        alpha=ctx.experiment.compare.alpha / ctx.experiment.compare.looks,
         train_share=_train_share(work, rate),
     )
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}

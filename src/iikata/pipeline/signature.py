@@ -47,9 +47,11 @@ def model_fingerprint(folder: Path, trusted: bool = False) -> str:
     return hashed.hexdigest()[:16]
 
 
-def rows_hash(rows: Sequence[Example]) -> str:
-    """Return a hash of the rows' contents, in order."""
-    return digest([row.id for row in rows])
+def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None) -> str:
+    """Return a hash of the rows' contents, in order, and of which of them belong together."""
+    ids = [row.id for row in rows]
+    together = [[id, (clusters or {}).get(id, id)] for id in ids]
+    return digest(ids if all(id == cluster for id, cluster in together) else together)
 
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:

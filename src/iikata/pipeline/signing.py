@@ -39,7 +39,8 @@ def _declared(ctx: RunContext, signed: dict[str, Any], stored: Mapping[str, Any]
     # A score file that was deleted was there all the same.
     scored = bool(stored.get("scored")) or any(ctx.store.path.glob("score/*.jsonl"))
     now = declaring.declaration(ctx.experiment, signed)
-    return {**signed, "scored": scored, "declared": declaring.declared(stored.get("declared", []), now, scored)}
+    seen = {"looks": stored["looks"]} if "looks" in stored else {}
+    return {**signed, **seen, "scored": scored, "declared": declaring.declared(stored.get("declared", []), now, scored)}
 
 
 def declare(ctx: RunContext, scored: bool = False) -> list[dict[str, Any]]:
@@ -73,7 +74,7 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
         },
         "data": {
             "train": signature.rows_hash(ctx.data.train),
-            "validation": signature.rows_hash(ctx.data.validation),
+            "validation": signature.rows_hash(ctx.data.validation, ctx.data.clusters),
         },
         "train": train,
         "variants": _variants(ctx),

@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
+from iikata.core.margin import share_of_gain
 from iikata.core.records import Comparison, Gate, Score
 from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
 from iikata.stats.factors import Choice, Levels, choose, design_of, edges, failed_variants, levels_of
+from iikata.stats.margins import gains, unclear
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
-from iikata.stats.questions import contrasts, noise_floor
+from iikata.stats.questions import Contrast, contrasts, noise_floor
 from iikata.stats.reading import read_table
 from iikata.stats.sentence import sentences
 from iikata.stats.table import Panel, ScoreTable, panels, tabulate
@@ -60,7 +62,7 @@ def compare(
     scores: ScoreTable | Iterable[Score],
     metrics: Mapping[str, Metric],
     primary: str,
-    margins: Mapping[str, float] | None = None,
+    margins: Mapping[str, float | str] | None = None,
     alpha: float = 0.05,
     gates: Sequence[Gate] = (),
     better: Mapping[str, str] | None = None,
@@ -71,8 +73,9 @@ def compare(
 ) -> Result:
     """Compare all cells that the scores hold; `primary` is the one metric that the verdict stands on.
 
-    `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand; without
-    one a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
+    `margins` are the smallest differences that would matter, in each metric's unit, declared beforehand, or a share
+    as "10% of gain": of what tuning gains on the choosing third of the clusters, which is then not tested. Without one
+    a metric is never EQUIVALENT or SMALL. What a metric that is not in `metrics` is taken for stands in the
     warnings; `better` tells the direction of such ones ("higher" where it does not). `content` is the metric of right
     answers that the advice names beside the primary.
 
@@ -82,46 +85,54 @@ def compare(
     factor that the scores cannot answer about.
     """
     table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
-    margins = dict(margins or {})
+    declared = dict(margins or {})
     found = panels(table)
     infos, warnings = _infos(found, metrics, better or {})
-    _check({**metrics, **infos}, primary, margins, alpha)
+    _check({**metrics, **infos}, primary, declared, alpha)
     if primary not in infos:
         raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
     design = design_of(table.variants, factor, others)
+    unsound = failed_variants(gates, table.variants)
     choice = None
     if design.others == "best":
-        unsound = failed_variants(gates, table.variants)
         choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound)
     panels_of, rows_lost = dict(found), dict.fromkeys(found, 0)
     for name, panel in found.items():
         if infos[name].category == "likelihood":
             panels_of[name], rows_lost[name] = common_rows(panel)
+    gained = gains(panels_of, infos, declared, unsound, alpha)
+    sizes = {name: margin for name, margin in declared.items() if not isinstance(margin, str)}
+    sizes |= {name: of.margin for name, of in gained.items() if of.margin is not None}
     drafts: list[Draft] = []
     noises: list[Comparison] = []
     for name, panel in panels_of.items():
         share = rows_lost[name] / panel.mean.shape[1]
-        made = _of_metric(
-            panel, infos[name], levels_of(design, panel, choice), choice, found.get("finish"), gates, share, alpha
-        )
+        levels = levels_of(design, panel, choice)
+        asked = contrasts(panel, infos[name], levels, choice, third_aside=name in gained)
+        made = _of_metric(panel, infos[name], asked, levels, choice, found.get("finish"), gates, share, alpha)
         drafts += made[0]
         noises += made[1]
     comparisons = sorted(
-        _judged(drafts, primary, margins, alpha, explore=design.others == "each") + noises,
+        _judged(drafts, primary, sizes, alpha, explore=design.others == "each") + noises,
         key=lambda c: c.metric != primary,
     )
     mine = [c for c in comparisons if c.metric == primary]
-    verdict = sentences(mine, infos[primary], margins.get(primary), design.factor, summary=design.others != "each")
-    asked = content if content in infos else None
+    summary = design.others != "each"
+    verdict = sentences(mine, infos[primary], sizes.get(primary), design.factor, summary, gained.get(primary))
+    right = content if content in infos else None
     return Result(
         comparisons=comparisons,
-        verdict={**verdict, **advised(comparisons, infos, verdict, asked)},
+        verdict={**verdict, **advised(comparisons, infos, verdict, right)},
         left_out=left_out(found, table, rows_lost),
-        warnings=warnings + edges(choice) + remarks(found, infos, primary, table),
+        warnings=warnings
+        + [said for name, of in gained.items() if (said := unclear(name, of))]
+        + edges(choice)
+        + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],
         settings={
             "primary": primary,
-            "margins": margins,
+            "margins": sizes,
+            "gains": {name: {**asdict(of), "margin": of.margin} for name, of in gained.items()},
             "alpha": alpha,
             "metrics": [info.to_json() for info in infos.values()],
         },
@@ -131,6 +142,7 @@ def compare(
 def _of_metric(
     panel: Panel,
     info: Metric,
+    asked: Iterable[Contrast],
     levels: Sequence[Levels],
     choice: Choice | None,
     finish: Panel | None,
@@ -141,10 +153,7 @@ def _of_metric(
     """Return one metric's effects, not yet corrected for their number, and its noise floors."""
     sides = [side for one in levels for side in one.sides.values()]
     floors = {str(side.trained_on): noise_floor(panel, side, choice.seeds if choice else ()) for side in sides}
-    drafts = [
-        draft(contrast, info, panel, finish, gates, rows_left_out, floors, alpha)
-        for contrast in contrasts(panel, info, levels, choice)
-    ]
+    drafts = [draft(contrast, info, panel, finish, gates, rows_left_out, floors, alpha) for contrast in asked]
     return drafts, [noise_comparison(floor, info, alpha, " ".join(panel.signatures)) for floor in floors.values()]
 
 
@@ -159,7 +168,7 @@ def _infos(
     return infos, [note for _, note in assumed.values()]
 
 
-def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, float], alpha: float) -> None:
+def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, float | str], alpha: float) -> None:
     """Raise IikataError for a question that has no answer; `known`: the metrics declared or scored."""
     for name in (primary, *margins):
         if name not in known:
@@ -168,6 +177,15 @@ def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, floa
         raise IikataError(f'metric "{primary}" knows no better or worse and cannot be the primary one; name another.')
     for name, margin in margins.items():
         info = known[name]
+        try:
+            share = share_of_gain(margin)
+        except ValueError as error:
+            raise IikataError(f"the margin of {name}: {error}.") from None
+        if share is not None:
+            if info.better == "none":
+                raise IikataError(f'metric "{name}" knows no better or worse, so tuning gains nothing; give a number.')
+            continue
+        assert not isinstance(margin, str)
         if not (np.isfinite(margin) and margin > 0):
             raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
         if info.bounds and margin >= (info.span or 0.0):

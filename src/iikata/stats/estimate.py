@@ -186,8 +186,8 @@ def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) ->
         settled = needed(found.squares, goal, alpha, equivalence=margin is not None) if goal > 0 else None
     if settled is None:
         return {"seeds": None, "probes": None, "clusters": None, "tested": None, "lower_bound": False}
-    # A third of the clusters goes to choosing the base's template and must be there, too.
-    clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail.get("choosing_clusters", 0)) / C)
+    # The clusters that choose a template or set the margin must be there, too.
+    clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail["clusters_aside"]) / C)
     probes = math.ceil(clusters * pair.n_probes / C)
     counts = {"probes": probes, "clusters": clusters, "tested": settled["clusters"]}
     return {"seeds": settled["seeds"], **counts, "lower_bound": S < 2}

@@ -30,25 +30,34 @@ def templates(panel: Panel) -> list[str]:
     return list(dict.fromkeys(t for t, p in panel.sides() if t is not None and p in panel.own(t)))
 
 
-def contrasts(panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None) -> Iterator[Contrast]:
-    """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart."""
+def contrasts(
+    panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None, third_aside: bool = False
+) -> Iterator[Contrast]:
+    """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart.
+
+    `third_aside`: the choosing third has set the metric's margin and is not tested.
+    """
     # Whatever the other settings are, each variant is held against the base and against its other prompts once.
     every = {str(side.trained_on): side for one in levels for side in one.sides.values()}
     about = levels[0].about if len(levels) == 1 else {}
-    for contrast in _contrasts(panel, info, levels, Levels(every, about), choice):
+    for contrast in _contrasts(panel, info, levels, Levels(every, about), choice, third_aside):
         if not info.within_template or contrast.question == "tuned_vs_base":
             yield contrast
 
 
 def _contrasts(
-    panel: Panel, info: Metric, groups: Sequence[Levels], levels: Levels, choice: Choice | None
+    panel: Panel, info: Metric, groups: Sequence[Levels], levels: Levels, choice: Choice | None, third_aside: bool
 ) -> Iterator[Contrast]:
     without = choice.seeds if choice else frozenset()
-    tested = np.array([name not in choice.clusters for name in panel.clusters]) if choice else None
+    aside = choice.clusters if choice else frozenset()
+    if third_aside:
+        aside |= set(np.array(panel.clusters)[choosing_third(panel.clusters)])
+    tested = np.array([name not in aside for name in panel.clusters])
     cells = {(t, p) for t, _, p in panel.cells}
 
     def held(question: str, treatment: Side, control: Side, about: Mapping[str, Any] = levels.about) -> Contrast:
-        return Contrast(question, treatment, control, pair(panel, treatment, control, tested, without), dict(about))
+        detail = {**about, "clusters_aside": int((~tested).sum())}
+        return Contrast(question, treatment, control, pair(panel, treatment, control, tested, without), detail)
 
     for group in groups:
         for one, two in combinations(group.sides.values(), 2):
@@ -101,6 +110,7 @@ def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Cont
         control = Side.of(None, best or next(iter(base)))
         detail = {
             "choosing_clusters": int(choosing.sum()),
+            "clusters_aside": int(choosing.sum()),
             "base_on_choosing": of_base,
             "tuned_on_choosing": of_tuned,
             "best_on_choosing": name == (best_tuned or next(iter(levels.sides))),

@@ -6,6 +6,7 @@ from typing import Any
 
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
+from iikata.stats.margins import Gain
 from iikata.stats.phrases import COUNTED, FACTOR, GATES_JA, LEVELS, PHRASES, SHAPES, UNITS_JA
 from iikata.stats.verdict import lora_needed, template_matters
 
@@ -20,10 +21,12 @@ def sentences(
     margin: float | None,
     factor: str = "template",
     summary: bool = True,
+    gain: Gain | None = None,
 ) -> dict[str, Any]:
     """Return the verdict of the primary metric's comparisons, with what it is about.
 
-    Without `summary` the factor is explored level by level, and whether it matters is not said.
+    Without `summary` the factor is explored level by level, and whether it matters is not said. `gain` is what the
+    margin was measured from, where it is a share of that.
     """
     matched = [c for c in comparisons if c.question == "matched"]
     best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
@@ -33,7 +36,7 @@ def sentences(
     said = {}
     for language in PHRASES:
         speaker = Speaker(info, margin, language, factor)
-        parts = speaker.template(matched, matters, shown) + speaker.lora(best, lora)
+        parts = speaker.template(matched, matters, shown) + speaker.lora(best, lora) + speaker.gain(gain)
         said[f"sentence_{language}"] = SUPERFLUOUS_GAP.sub("", JOIN[language].join(parts))
     return {
         "template_matters": matters if factor == "template" else "NOT_ASSESSABLE",
@@ -73,9 +76,6 @@ class Speaker:
         several = LEVELS[language].format(factor=factor)
         self.factor, self.factors = FACTOR[language].get(factor, (factor, several))
         self.metric = f"「{info.name}」" if language == "ja" else f'"{info.name}"'
-        counted = COUNTED[language]
-        self.things = counted["rows" if info.on_rows else "probes"]
-        self.units = self.things[1] if info.on_rows else counted["unit"]
         self.scale = 100 if info.is_share else 1
         unit = "points" if info.is_share else info.unit
         gap = " " if language == "en" and unit else ""
@@ -103,6 +103,15 @@ class Speaker:
             return [self.words["lora_NONE"].format(metric=self.metric)]
         fields = self.fields(c)
         return [self._verdict("lora", verdict, c, fields), *self._after(c, fields)]
+
+    def gain(self, of: Gain | None) -> list[str]:
+        """Say where the margin comes from, or why there is none; nothing of one that was declared as a number."""
+        if of is None:
+            return []
+        key = "gain_margin" if of.margin is not None else "gain_unclear" if of.interval else "gain_unknown"
+        low, high = of.interval or (0.0, 0.0)
+        fields = {"share": f"{100 * of.share:g}%", "gain": self.number(of.gain), "n": of.clusters}
+        return [self.words[key].format(**fields, metric=self.metric, interval=self.interval(low, high, sign=False))]
 
     def _verdict(self, asked: str, verdict: str, c: Comparison, fields: Mapping[str, Any]) -> str:
         """Say the verdict, and before it what it is limited to: the interval would be read as the recipe's."""
@@ -158,6 +167,11 @@ class Speaker:
         sides = [self._side(c, side) for side in (c.treatment, c.control)]
         better, worse = sides if improved(c) else sides[::-1]
         need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
+        aside = c.detail["clusters_aside"]
+        counted = COUNTED[self.language]
+        one, many = counted[
+            "probes" if not self.info.on_rows else "rows" if c.n_probes == c.n_clusters else "documents"
+        ]
         return {
             "metric": self.metric,
             **self.about,
@@ -178,15 +192,13 @@ class Speaker:
             "mde": self.number(c.mde or 0.0),
             "noise": self.number(c.detail["noise_floor"] or 0.0),
             "n_seeds": self._count(c.n_seeds, "seed", "seeds") if self.language == "en" else f"{c.n_seeds} シード",
-            "n_clusters": self._count(c.n_clusters, self.things[0], self.things[1]),
-            "things": self.things[1],
-            "units": self.units,
-            "with_choosing": self.words["with_choosing"] if choosing else "",
+            "n_clusters": self._count(c.n_clusters, one, many),
+            "things": many,
+            "units": many if self.info.on_rows else counted["unit"],
+            "with_choosing": self.words["with_choosing"] if aside else "",
             "need_seeds": need.get("seeds"),
             "need_probes": need.get("probes"),
-            "of_these": self.words["of_these"].format(need_tested=need.get("tested"), things=self.things[1])
-            if choosing
-            else "",
+            "of_these": self.words["of_these"].format(need_tested=need.get("tested"), things=many) if aside else "",
             "choosing": choosing,
             "gates": self._gates(c),
         }

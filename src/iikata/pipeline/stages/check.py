@@ -107,11 +107,13 @@ def summary(ctx: RunContext) -> str:
     left = sum(getattr(counts, kind).rows for kind in LEFT_OUT)
     files = ", ".join(experiment.data.train)
     columns = ", ".join(
-        name for _, name in experiment.data.columns if name != "input" or counts.without_input < counts.train
+        name for _, name in experiment.data.columns.texts if name != "input" or counts.without_input < counts.train
     )
+    documents = len(set(ctx.data.clusters.values()))
+    held = f"{counts.validation:,} held out" + f" (of {documents:,} documents)" * (documents < counts.validation)
     lines = [
         f"read {counts.rows:,} rows of {files:.300}: columns {columns}",
-        f"{counts.train:,} rows to train on, {counts.validation:,} held out" + f", {left:,} left out" * bool(left),
+        f"{counts.train:,} rows to train on, {held}" + f", {left:,} left out" * bool(left),
     ]
     specs = (*experiment.trained_templates, *experiment.prompt_only)
     found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}

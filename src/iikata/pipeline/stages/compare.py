@@ -9,7 +9,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Gate, Score
 from iikata.metrics import HELD_OUT, RATED, Metric, get
 from iikata.metrics.judge import Judge
-from iikata.pipeline import declaring
+from iikata.pipeline import declaring, looks
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Warned
 from iikata.pipeline.integrity import gates, missing_scores, nothing_to_score, same_experiment, whole_scores
@@ -28,7 +28,7 @@ def compare(ctx: RunContext) -> dict[str, int]:
     for warning in result.warnings:
         ctx.emit(Warned(warning))
     write_json(ctx.store.comparisons, result.to_json())
-    return {"comparisons": len(result.comparisons)}
+    return {"comparisons": len(result.comparisons), "look": result.verdict["looks"]["this"]}
 
 
 def comparisons(ctx: RunContext) -> Result:
@@ -39,9 +39,9 @@ def comparisons(ctx: RunContext) -> Result:
     result = scores.compared(names, now)
     if first["after_scores"]:
         result = declaring.late(result)
-    if not (changed := list(declaring.changes(first, now))):
-        return result
-    return declaring.shown(result, _first(scores, names, first, changed), history[-1]["at"], changed)
+    if changed := list(declaring.changes(first, now)):
+        result = declaring.shown(result, _first(scores, names, first, changed), history[-1]["at"], changed)
+    return looks.counted(result, looks.look(ctx, scores.of(names[0])[0]), now["looks"])
 
 
 def _first(
@@ -90,7 +90,7 @@ class _Scores:
             {name: metric_of(self.ctx, name) for name in names},
             declared["primary"],
             {name: margin for name, margin in declared["margins"].items() if name in names},
-            declared["alpha"],
+            declared["alpha"] / declared.get("looks", 1),
             self.gates,
             content=self.ctx.experiment.score.content,
             factor=declared.get("factor"),
