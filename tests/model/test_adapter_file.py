@@ -4,12 +4,15 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import models
 import oracle
 from iikata.core.errors import IikataError
 from iikata.model.adapters import adapter_file
+from iikata.model.adapters.adapter_config import AdapterConfig
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
+from iikata.model.adapters.lora import linears_of
 from iikata.model.load import load
 
 SAMPLE = models.samples(1, longest=20)[0]
@@ -65,15 +68,76 @@ def test_saving_twice_writes_the_same_bytes(llama_folder, tmp_path):
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
 
 
-def test_an_adapter_saved_by_peft_itself_is_read(llama_folder, tmp_path):
-    settings = {"r": 4, "lora_alpha": 8, "target_modules": ["v_proj"], "init_lora_weights": False}
-    model = oracle.new_adapter(llama_folder, **settings)
+KINDS = {
+    "plain": {"target_modules": ["v_proj"]},
+    "rslora": {"target_modules": ["v_proj", "q_proj"], "use_rslora": True},
+    "alpha no whole number": {"target_modules": ["v_proj"], "lora_alpha": 2.5},
+    "all": {"target_modules": "all-linear"},
+    "expression": {"target_modules": r".*layers\.1\..*(q_proj|down_proj)"},
+    "patterns": {
+        "target_modules": ["q_proj", "v_proj", "up_proj"],
+        "rank_pattern": {r"layers\.1\..*q_proj": 7, "v_proj": 2},
+        "alpha_pattern": {"up_proj": 3, "model.layers.0.self_attn.q_proj": 11},
+    },
+    "patterns of rslora": {"target_modules": ["q_proj", "up_proj"], "rank_pattern": {"up_proj": 6},
+                           "alpha_pattern": {"q_proj": 5}, "use_rslora": True},
+    "one layer": {"target_modules": ["q_proj", "o_proj"], "layers_to_transform": [1]},
+    "one layer of a pattern": {"target_modules": ["k_proj"], "layers_to_transform": 0, "layers_pattern": "layers"},
+    "all but some": {"target_modules": ["q_proj", "v_proj"], "exclude_modules": r".*\.0\..*v_proj"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("settings", KINDS.values(), ids=KINDS)
+def test_an_adapter_saved_by_peft_itself_gives_its_logits(settings, llama_folder, tmp_path):
+    model = oracle.new_adapter(llama_folder, **{"r": 4, "lora_alpha": 8, "init_lora_weights": False} | settings)
     model.save_pretrained(tmp_path)
     weights, shape = adapter_file.read(tmp_path)
     loaded = load(llama_folder, "float32")
-    loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules).load("arm", weights)
+    loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
+    loaded.adapters.shapes["arm"] = shape
+    loaded.adapters.load("arm", weights)
     with torch.no_grad():
-        assert oracle.distance(logits(loaded, "arm"), oracle.logits(model, SAMPLE)) < 1e-5
+        theirs = oracle.logits(model, SAMPLE)
+        with model.disable_adapter():
+            assert oracle.distance(theirs, oracle.logits(model, SAMPLE)) > 1e-3
+        assert oracle.distance(logits(loaded, "arm"), theirs) < 1e-5
+
+
+NAMES = [f"model.layers.{n}.{part}" for n in (0, 1, 11) for part in ("self_attn.q_proj", "mlp.experts.3.up_proj")]
+TARGETS = [
+    *(
+        {"target_modules": ["q_proj"]},
+        {"target_modules": ["proj"]},
+        {"target_modules": ["self_attn.q_proj", "up_proj"]},
+    ),
+    {"target_modules": ["model.layers.1.self_attn.q_proj"], "layers_to_transform": [0]},
+    {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [1, 3]},
+    {"target_modules": ["q_proj", "up_proj"], "layers_to_transform": [3], "layers_pattern": ["experts"]},
+    {"target_modules": ["q_proj"], "layers_to_transform": 11, "layers_pattern": ["h", "layers"]},
+    *({"target_modules": r".*\.1\..*"}, {"target_modules": r"model\.layers\.1"}),
+    {"target_modules": ["q_proj", "up_proj"], "exclude_modules": ["3.up_proj"]},
+    {"target_modules": r".*proj", "exclude_modules": r".*\.11\..*"},
+]
+
+
+@pytest.mark.parametrize("settings", TARGETS, ids=str)
+def test_what_is_a_target_is_what_peft_says(settings):
+    from peft import LoraConfig
+    from peft.tuners.tuners_utils import check_target_module_exists
+
+    ours = AdapterConfig(r=1, lora_alpha=1, **settings)
+    theirs = [bool(check_target_module_exists(LoraConfig(**settings), name)) for name in NAMES]
+    assert [ours.targets(name) for name in NAMES] == theirs
+
+
+def test_modules_of_the_base_that_the_configuration_names_and_the_file_lacks_are_told(llama_folder, tmp_path):
+    model = oracle.new_adapter(llama_folder, r=4, target_modules=r".*layers\..*q_proj", init_lora_weights=False)
+    model.save_pretrained(tmp_path)
+    kept = load_file(tmp_path / WEIGHTS)
+    save_file({name: tensor for name, tensor in kept.items() if ".1." not in name}, tmp_path / WEIGHTS)
+    names = [name for name, _ in linears_of(load(llama_folder, "float32").model)]
+    with pytest.raises(IikataError, match=r"name 2 modules .* 1 of them .* first is model.layers.1.self_attn.q_proj"):
+        adapter_file.read_stored(tmp_path).refuse_missing(names)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,10 @@
 """Adapters on disk in PEFT's format, as plain `peft` and vLLM read it."""
 
 import json
+import re
 import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -9,15 +12,35 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
+from torch.nn.functional import pad
 
 from iikata.core.errors import IikataError
 from iikata.core.io import write_bytes, write_text
-from iikata.model.adapters.adapter_config import AGAIN, CONFIG, AdapterConfig, read_config
+from iikata.model.adapters.adapter_config import (
+    AGAIN,
+    ALL_LINEAR,
+    CONFIG,
+    MERGE,
+    AdapterConfig,
+    PatternError,
+    named,
+    read_config,
+)
 from iikata.model.adapters.flat import LoraShape, Weights
 
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
 PREFIX = "base_model.model."
+OTHERS = {
+    "lora_magnitude_vector": "DoRA",
+    "lora_embedding": "an adapter on an embedding",
+    "token_adapter": "single tokens trained",
+    "modules_to_save": "a module trained whole",
+    "embed": "an embedding, resized or trained",
+    "lm_head": "a head, resized or trained",
+    ".default.": "names of a live model, which no reader finds again: PEFT's save_pretrained takes them out",
+}
+"""What other tensors are, by a part of their name."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -45,18 +68,78 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
     write_bytes(folder / WEIGHTS, safetensors.torch.save(named, metadata={"format": "pt"}))
 
 
+@dataclass(frozen=True)
+class Stored:
+    """An adapter as it lies in a folder."""
+
+    folder: Path
+    config: AdapterConfig
+    weights: Weights
+    """Finite pairs in float32, each of the rank that its module has."""
+
+    @property
+    def modules(self) -> list[str]:
+        """The adapted modules, in the order of their layers."""
+        found = {name.rpartition(".")[0] for name in self.weights}
+        return sorted(found, key=lambda name: [int(x) if x.isdigit() else x for x in re.split(r"(\d+)", name)])
+
+    def same_shape(self) -> tuple[Weights, LoraShape]:
+        """Return the same adapter with one rank and one scale for all modules, as the engine holds it.
+
+        A lower rank is filled up with zeros, and what a module's scale has more than the common one goes into its B.
+        """
+        config = self.config
+        r = max(config.rank_of(module) for module in self.modules)
+        plain = not (config.rank_pattern or config.alpha_pattern)
+        targets = tuple(config.names) if self._by_last_parts() else tuple(self.modules)
+        shape = LoraShape(r, config.lora_alpha, config.lora_dropout, targets, config.use_rslora)
+        if plain:
+            return self.weights, shape
+        made: Weights = {}
+        for module in self.modules:
+            more = r - config.rank_of(module)
+            made[f"{module}.lora_A"] = pad(self.weights[f"{module}.lora_A"], (0, 0, 0, more))
+            b = self.weights[f"{module}.lora_B"] * (config.scale_of(module) / shape.scale)
+            made[f"{module}.lora_B"] = pad(b, (0, more))
+        return made, shape
+
+    def _by_last_parts(self) -> bool:
+        """Return whether the names in the list say which modules there are in any model."""
+        return bool(self.config.names) and not (self.config.layers() or self.config.exclude_modules)
+
+    def refuse_missing(self, linears: Iterable[str]) -> None:
+        """Raise IikataError where the configuration names linear layers of the base that the weights do not hold."""
+        if isinstance(self.config.target_modules, str) and self.config.target_modules.lower() == ALL_LINEAR:
+            return
+        missing = sorted(name for name in linears if self.config.targets(name) and name not in self.modules)
+        if missing:
+            raise IikataError(
+                f"{self.folder / CONFIG}: the targets name {len(missing) + len(self.modules)} modules of the base, and "
+                f"{len(missing)} of them are not in {WEIGHTS}, the first is {missing[0]}. {AGAIN}"
+            )
+
+
 def read(folder: Path) -> tuple[Weights, LoraShape]:
+    """Return the adapter in `folder` with one rank for all modules. Raises IikataError as `read_stored` does."""
+    return read_stored(folder).same_shape()
+
+
+def read_stored(folder: Path) -> Stored:
     """Return the adapter in `folder`: pairs of finite matrices of the rank that its configuration says.
 
     Raises IikataError naming the file, and the tensor, where that does not hold.
     """
     config, path = read_config(folder), folder / WEIGHTS
-    weights = {_own_name(name): _checked(path, name, tensor, config.r) for name, tensor in _tensors(path).items()}
-    modules = {name.rpartition(".")[0] for name in weights}
-    if alone := sorted({f"{module}.lora_{side}" for module in modules for side in "AB"} - set(weights)):
-        raise IikataError(f"{path}: {alone[0]} is missing; every lora_A belongs to a lora_B. {AGAIN}")
-    targets = _targets(folder, config, {module.rpartition(".")[2] for module in modules})
-    return weights, LoraShape(config.r, config.lora_alpha, config.lora_dropout, targets, config.use_rslora)
+    tensors = _tensors(path)
+    try:
+        weights = {_own_name(name): _checked(path, name, tensor, config) for name, tensor in tensors.items()}
+        modules = {name.rpartition(".")[0] for name in weights}
+        if alone := sorted({f"{module}.lora_{side}" for module in modules for side in "AB"} - set(weights)):
+            raise IikataError(f"{path}: {alone[0]} is missing; every lora_A belongs to a lora_B. {AGAIN}")
+        _check_targets(folder / CONFIG, config, modules)
+    except PatternError as error:
+        raise IikataError(f"{folder / CONFIG}: {error}") from None
+    return Stored(folder, config, weights)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:
@@ -93,32 +176,41 @@ def _conversion(pickled: Path) -> str:
     return f"A pickle can run code. Where you trust it, convert it once: {shlex.join(['python', '-c', source])}"
 
 
-def _checked(path: Path, name: str, tensor: Tensor, r: int) -> Tensor:
-    """Return a tensor in float32 if it can be one of plain LoRA's with rank `r`."""
-    side = _own_name(name).rpartition(".")[2]
+def _checked(path: Path, name: str, tensor: Tensor, config: AdapterConfig) -> Tensor:
+    """Return a tensor in float32 if it can be one of LoRA's with the rank that the configuration gives its module."""
+    module, _, side = _own_name(name).rpartition(".")
     if side not in ("lora_A", "lora_B"):
-        raise IikataError(f"{path}: {name} is no tensor of plain LoRA, lora_A.weight or lora_B.weight. {AGAIN}")
+        raise IikataError(
+            f"{path}: {name} is no tensor of plain LoRA, lora_A.weight or lora_B.weight"
+            f"{next((f' ({kind})' for part, kind in OTHERS.items() if part in name), '')}. {AGAIN} Or: {MERGE}"
+        )
     if tensor.dtype not in DTYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
         raise IikataError(f"{path}: {name} holds {kind}; float16, bfloat16, float32 or float64 is allowed. {AGAIN}")
-    shape = tuple(tensor.shape)
+    shape, r = tuple(tensor.shape), config.rank_of(module)
     if len(shape) != 2 or shape[0 if side == "lora_A" else 1] != r:
         wanted = f"[{r}, in]" if side == "lora_A" else f"[out, {r}]"
-        raise IikataError(f'{path}: {name} is {list(shape)}, and "r": {r} in {CONFIG} wants {wanted}. {AGAIN}')
+        key = "r" if r == config.r else "rank_pattern"
+        raise IikataError(f'{path}: {name} is {list(shape)}, and "{key}": {r} in {CONFIG} wants {wanted}. {AGAIN}')
     exact = tensor.to(torch.float32)
     if not bool(exact.isfinite().all()):
         raise IikataError(f"{path}: {name} holds numbers that are not finite. {AGAIN}")
     return exact
 
 
-def _targets(folder: Path, config: AdapterConfig, found: set[str]) -> tuple[str, ...]:
-    if config.target_modules == "all-linear":
-        return tuple(sorted(found))
-    named = {name.rpartition(".")[2] for name in config.target_modules}
-    if odd := sorted(named ^ found):
-        where = "the weights hold none of it" if odd[0] in named else "the weights hold it and the list does not"
-        raise IikataError(f'{folder / CONFIG}: "target_modules", {odd[0]}: {where}. {AGAIN}')
-    return tuple(config.target_modules)
+def _check_targets(path: Path, config: AdapterConfig, modules: set[str]) -> None:
+    """Raise IikataError where the weights hold a module that is no target, or nothing of one that is named."""
+    if odd := sorted(module for module in modules if not config.targets(module)):
+        last = odd[0].rpartition(".")[2]
+        named_at_all = not config.names or last in {name.rpartition(".")[2] for name in config.names}
+        what = odd[0] if named_at_all else last
+        raise IikataError(f'{path}: "target_modules", {what}: the weights hold it and the list does not. {AGAIN}')
+    for name in config.names:
+        if not any(named(module, name) for module in modules):
+            raise IikataError(f'{path}: "target_modules", {name}: the weights hold none of it. {AGAIN}')
+    held = {int(number) for module in modules for number in re.findall(r"\.(\d+)\.", module)}
+    if gone := sorted(config.layers() - held):
+        raise IikataError(f'{path}: "layers_to_transform", {gone[0]}: the weights hold none of that layer. {AGAIN}')
 
 
 def _own_name(name: str) -> str:
