@@ -70,6 +70,31 @@ def test_an_adapter_whose_b_is_zero_is_caught(pipeline):
     assert "||B|| = 0" in gate.detail
 
 
+def test_an_adapter_of_which_one_layer_is_dead_is_caught_with_its_share(pipeline):
+    """The loss of such a one fell by 73%, so that nothing else would tell."""
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    half = {n: torch.zeros_like(w) if "layers.1." in n and "lora_B" in n else w for n, w in load_file(path).items()}
+    save_file(half, path)
+    gate = prove(context, ARM)
+    assert not gate.passed
+    assert "7 of 14 modules (50%) are dead (B or A is zero): model.layers.1." in gate.detail
+
+
+def test_an_adapter_of_which_a_shard_is_missing_is_caught_with_its_share(pipeline):
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    weights = load_file(path)
+    for name, tensor in weights.items():
+        if "lora_B" in name:
+            tensor[len(tensor) // 2 :] = 0
+    save_file(weights, path)
+    gate = prove(context, ARM)
+    assert not gate.passed
+    assert "14 of 14 modules (100%) are dead in part" in gate.detail
+    assert "50.0% of B's rows are zero" in gate.detail
+
+
 def test_an_adapter_that_lacks_a_module_is_caught(pipeline):
     context, folder = pipeline
     path = folder / "adapter_model.safetensors"

@@ -13,7 +13,6 @@ from iikata.templates import Template, read_saved
 if TYPE_CHECKING:
     import torch
 
-    from iikata.model.adapters.lora import Weights
     from iikata.model.base import Base
 
 LIVE_KL = 1e-6
@@ -21,14 +20,17 @@ LIVE_KL = 1e-6
 
 
 def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
-    """The adapter on disk is complete, its B is not zero, and it changes the model's next-token distribution.
+    """The adapter on disk is complete, each part of it is live, and it changes the model's next-token distribution.
 
-    `prompts` are token ids; the evidence is the mean KL divergence base -> arm in nats, after each of them.
+    `prompts` are token ids; the evidence is the mean KL divergence base -> arm in nats, after each of them. Modules
+    that the base never calls, as layers that share others' keys have them, need not be live.
     """
     from iikata.model.adapters import adapter_file
+    from iikata.model.adapters.liveness import effects, faults, liveness, still
 
     try:
-        weights, shape = adapter_file.read(folder)
+        stored = adapter_file.read_stored(folder)
+        weights, shape = stored.same_shape()
         assert base.adapters is not None
         wanted = base.adapters.shape_of(arm)
         if shape.target_modules and set(shape.target_modules) != set(wanted.target_modules):
@@ -38,14 +40,15 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
         base.adapters.load(arm, weights)
     except IikataError as error:
         return Gate("live_adapter", arm, False, str(error))
-    norm = _norm_of_b(weights)
+    found, moved = liveness(stored), effects(base, arm, prompts)
+    dead = faults(found, {one.module for one in found} - moved.keys()) or still(
+        {name: share for name, share in moved.items() if f"{name}.lora_A" in weights}
+    )
+    norm = math.sqrt(sum(one.norm_b**2 for one in found))
     kl = _mean_kl(base, arm, prompts)
-    passed = norm > 0 and math.isfinite(norm) and kl > LIVE_KL
-    return Gate("live_adapter", arm, passed, f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats")
-
-
-def _norm_of_b(weights: "Weights") -> float:
-    return math.sqrt(sum(float(w.double().square().sum()) for name, w in weights.items() if name.endswith("lora_B")))
+    passed = not dead and math.isfinite(norm) and kl > LIVE_KL
+    told = [f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats", *dead]
+    return Gate("live_adapter", arm, passed, "; ".join(told))
 
 
 def _mean_kl(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> float:

@@ -49,14 +49,16 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
 
 
 def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = None) -> "tuple[Weights, LoraShape]":
-    """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or dead.
+    """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or any part of it is dead.
 
     `lora` is how the arm was trained; without it as the experiment says.
     """
     from iikata.model.adapters import adapter_file
+    from iikata.model.adapters.liveness import faults, liveness
 
     path, lora = folder / adapter_file.WEIGHTS, lora or ctx.experiment.train.lora
-    weights, shape = adapter_file.read(folder)
+    stored = adapter_file.read_stored(folder)
+    weights, shape = stored.same_shape()
     files = read_object(folder / "DONE").get("files")
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
     if trained and sha256_of(path) != str(trained):
@@ -66,11 +68,9 @@ def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = Non
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
             f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."
         )
-    if not any(bool(tensor.any()) for name, tensor in weights.items() if name.endswith("lora_B")):
-        raise IikataError(
-            f"{path}: every lora_B is zero, so the adapter would answer exactly as the untuned base does. "
-            "Copy it again from where it comes, or train the arm again."
-        )
+    # Of an arm that was trained here the base has said which modules it calls; whose bytes these are, is checked.
+    if (dead := faults(found := liveness(stored))) and (not trained or all(one.dead for one in found)):
+        raise IikataError(f"{path}: {'; '.join(dead)}. {adapter_file.AGAIN}")
     return weights, shape
 
 

@@ -1,0 +1,149 @@
+"""Is every part of an adapter live? Sharded trainers have saved all but one shard, or one layer, as zeros.
+
+An update B A is dead where either factor is zero. B begins as zeros and training moves every row of it, so a whole
+block of zero rows was never trained or was lost on its way to the disk; A begins as random numbers.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.adapter_file import Stored
+    from iikata.model.base import Base
+
+BLOCKS, LEAST = 64, 8
+"""Blocks that a matrix is cut into, none smaller than LEAST: single rows may be zero, as behind a ReLU that never
+fires; a shard of up to 64 that is missing leaves a whole block."""
+ROUNDING = 1e-13
+"""Of a sum of squares in float64; below it the products of rows and columns cancel."""
+CAUSE = "as where a sharded trainer saves a part alone"
+
+
+@dataclass(frozen=True)
+class Liveness:
+    """How much of one module's adapter is there."""
+
+    module: str
+    r: int
+    norm_b: float
+    """Frobenius norm of B."""
+    norm_update: float
+    """Frobenius norm of scale x B A."""
+    zero_rows: float
+    """Share of B's rows [out] that are zero."""
+    zero_blocks: float
+    """Share of B's blocks of rows that are."""
+    zero_inputs: float
+    """Share of A's blocks of columns [in] that are zero."""
+    lost_ranks: int
+    """Rows of A that are zero where B's column is not."""
+
+    @property
+    def dead(self) -> bool:
+        """Return whether the module answers as without an adapter."""
+        return not self.norm_update
+
+    @property
+    def torn(self) -> bool:
+        """Return whether a part of it is missing and another is there."""
+        return not self.dead and bool(self.zero_blocks or self.zero_inputs or self.lost_ranks)
+
+
+def liveness(stored: "Stored") -> list[Liveness]:
+    """Look at every module of an adapter."""
+    return [_of(stored, module) for module in stored.modules]
+
+
+def _of(stored: "Stored", module: str) -> Liveness:
+    a, b = (stored.weights[f"{module}.lora_{side}"].double() for side in "AB")
+    squares = float(((b.mT @ b) * (a @ a.mT)).sum())  # ||B A||^2 without the product, which is as large as the weight
+    squares = squares if squares > ROUNDING * float(a.square().sum() * b.square().sum()) else 0.0
+    rows, inputs = b.any(dim=1), a.any(dim=0)
+    return Liveness(
+        module=module,
+        r=len(a),
+        norm_b=float(b.norm()),
+        norm_update=stored.config.scale_of(module) * math.sqrt(squares),
+        zero_rows=float((~rows).double().mean()),
+        zero_blocks=_dead_blocks(rows),
+        zero_inputs=_dead_blocks(inputs),
+        lost_ranks=int((~a.any(dim=1) & b.any(dim=0)).sum()),
+    )
+
+
+def _dead_blocks(live: Tensor) -> float:
+    """Return the share of blocks of live[n] in which nothing is."""
+    blocks = live.tensor_split(max(1, min(BLOCKS, len(live) // LEAST)))
+    return sum(not bool(block.any()) for block in blocks) / len(blocks)
+
+
+def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[str]:
+    """Return what is dead, with its share, a sentence each; `idle` are modules that the base never calls."""
+    counted = [one for one in found if one.module not in idle]
+    dead = [one for one in counted if one.dead]
+    if counted and len(dead) == len(counted):
+        what = "lora_A" if any(one.norm_b for one in counted) else "lora_B"
+        return [f"every {what} is zero, so the adapter would answer exactly as the untuned base does"]
+    said = []
+    if dead:
+        said.append(f"{_share(dead, counted)} are dead (B or A is zero): {_first(one.module for one in dead)}")
+    if torn := [one for one in counted if one.torn]:
+        worst = max(torn, key=lambda one: max(one.zero_blocks, one.zero_inputs, one.lost_ranks / one.r))
+        parts = {
+            "B's rows": worst.zero_rows if worst.zero_blocks else 0.0,
+            "A's columns": worst.zero_inputs,
+            "A's rows": worst.lost_ranks / worst.r,
+        }
+        what = " and ".join(f"{share:.1%} of {part}" for part, share in parts.items() if share)
+        said.append(f"{_share(torn, counted)} are dead in part, {CAUSE}: {what} are zero in {worst.module}")
+    return said
+
+
+def still(moved: Mapping[str, float]) -> list[str]:
+    """Return what `effects` says of modules that leave their layer's output as it is."""
+    none = [module for module, share in moved.items() if not share]
+    return [f"{len(none)} of {len(moved)} modules change nothing in their layer: {_first(none)}"] if none else []
+
+
+def _share(some: Sequence[Liveness], all_of: Sequence[Liveness]) -> str:
+    return f"{len(some)} of {len(all_of)} modules ({len(some) / len(all_of):.0%})"
+
+
+def _first(modules: Iterable[str], most: int = 3) -> str:
+    names = list(modules)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> dict[str, float]:
+    """Return how far each module that the base calls moves its layer's output: ||with - without|| / ||without||."""
+    assert base.adapters is not None
+    moved: dict[str, list[tuple[float, float]]] = {}
+    base.set_adapter(arm)
+    handles = []
+    for name, layer in base.adapters.layers.items():
+
+        def look(layer, args, out, name=name):  # type: ignore[no-untyped-def]
+            without = layer.base(args[0])
+            norms = (out - without).double().square().sum(), without.double().square().sum()
+            moved.setdefault(name, []).append((float(norms[0]), float(norms[1])))
+
+        handles.append(layer.register_forward_hook(look))
+    try:
+        with torch.inference_mode():
+            for ids in prompts:
+                tokens = torch.tensor([list(ids)], device=base.device)
+                base.hidden(tokens, torch.arange(len(ids), device=base.device)[None])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return {name: _ratio(seen) for name, seen in moved.items()}
+
+
+def _ratio(seen: Sequence[tuple[float, float]]) -> float:
+    change, whole = (sum(column) for column in zip(*seen, strict=True))
+    return math.sqrt(change / whole) if whole else float(change > 0)
