@@ -137,7 +137,7 @@ def test_modules_of_the_base_that_the_configuration_names_and_the_file_lacks_are
     save_file({name: tensor for name, tensor in kept.items() if ".1." not in name}, tmp_path / WEIGHTS)
     names = [name for name, _ in linears_of(load(llama_folder, "float32").model)]
     with pytest.raises(IikataError, match=r"name 2 modules .* 1 of them .* first is model.layers.1.self_attn.q_proj"):
-        adapter_file.read_stored(tmp_path).refuse_missing(names)
+        adapter_file.read_stored(tmp_path).refuse_misfit(names)
 
 
 @pytest.mark.parametrize(

@@ -118,6 +118,15 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("--set", action="append", default=[], metavar="A.B=C", help="e.g. generate.temperature=0"),
         ),
     ),
+    "inspect": (
+        "inspect:inspect",
+        "what any adapter is, and whether each part of it is live",
+        (
+            _arg("folder", metavar="FOLDER", help="a PEFT folder of any trainer"),
+            _arg("--base", metavar="MODEL", help="load this base too: does it fit, what does the adapter change"),
+            JSON,
+        ),
+    ),
     "serve": (
         "serve:serve",
         "the local page: follow a run, rate blind, ask",

@@ -232,6 +232,11 @@ def _end(folder: Path, id: int | None, named: str | None, declared: Iterable[int
     )
 
 
+def chat_template_in(folder: Path) -> str | None:
+    """Return the chat template that the tokenizer's files in a folder hold; the rest of them need not be there."""
+    return _chat_template(folder, read_settings(folder))
+
+
 def _chat_template(folder: Path, settings: Mapping[str, Any]) -> str | None:
     path = folder / "chat_template.jinja"
     if path.exists():

@@ -146,16 +146,21 @@ def _match(pattern: str, module: str, how: str = "match") -> Any:
         raise PatternError(f"the pattern {pattern[:80]!r} cannot be used: {why}. {MERGE}") from None
 
 
-def read_config(folder: Path) -> AdapterConfig:
-    """Return what the folder's adapter_config.json says. Raises IikataError with the file and the key."""
+def read_config(folder: Path, tolerated: list[str] | None = None) -> AdapterConfig:
+    """Return what the folder's adapter_config.json says. Raises IikataError with the file and the key.
+
+    What plain LoRA does not know is added to `tolerated`, where that is given: enough to look at an adapter.
+    """
     path = folder / CONFIG
     if not path.is_file():
         what = "not a file" if path.exists() else "no such file"
         raise IikataError(f"{path}: {what}, so {folder} holds no adapter. PEFT's save_pretrained writes it.")
     values = read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
-    if odd := [key for key, value in values.items() if not _is_plain(key, value)]:
-        kind = f" ({KINDS[odd[0]]})" if odd[0] in KINDS else ""
-        raise IikataError(f'{path}: "{odd[0]}" is {shown(values[odd[0]])}{kind}. {MERGE}')
+    for key in [key for key, value in values.items() if not _is_plain(key, value)]:
+        said = f'"{key}" is {shown(values[key])}' + (f" ({KINDS[key]})" if key in KINDS else "")
+        if tolerated is None or key == "peft_type":
+            raise IikataError(f"{path}: {said}. {MERGE}")
+        tolerated.append(said)
     try:
         return AdapterConfig.model_validate(values)
     except ValidationError as error:

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,6 @@ from iikata.core.errors import IikataError
 from iikata.core.io import write_bytes, write_text
 from iikata.model.adapters.adapter_config import (
     AGAIN,
-    ALL_LINEAR,
     CONFIG,
     MERGE,
     AdapterConfig,
@@ -31,14 +31,16 @@ from iikata.model.adapters.flat import LoraShape, Weights
 WEIGHTS = "adapter_model.safetensors"
 PICKLE = "adapter_model.bin"
 PREFIX = "base_model.model."
+LIVE = ".default."
 OTHERS = {
-    "lora_magnitude_vector": "DoRA",
+    LIVE: "names of a live model, which no reader finds again: PEFT's save_pretrained takes them out",
+    "lora_magnitude_vector": "DoRA's magnitudes",
     "lora_embedding": "an adapter on an embedding",
     "token_adapter": "single tokens trained",
-    "modules_to_save": "a module trained whole",
     "embed": "an embedding, resized or trained",
     "lm_head": "a head, resized or trained",
-    ".default.": "names of a live model, which no reader finds again: PEFT's save_pretrained takes them out",
+    ".bias": "trained biases",
+    "": "tensors of another kind",
 }
 """What other tensors are, by a part of their name."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
@@ -107,12 +109,16 @@ class Stored:
         """Return whether the names in the list say which modules there are in any model."""
         return bool(self.config.names) and not (self.config.layers() or self.config.exclude_modules)
 
-    def refuse_missing(self, linears: Iterable[str]) -> None:
-        """Raise IikataError where the configuration names linear layers of the base that the weights do not hold."""
-        if isinstance(self.config.target_modules, str) and self.config.target_modules.lower() == ALL_LINEAR:
-            return
-        missing = sorted(name for name in linears if self.config.targets(name) and name not in self.modules)
-        if missing:
+    def refuse_misfit(self, linears: Iterable[str]) -> None:
+        """Raise IikataError where a module is no linear layer of the base's decoder, or one that is a target lacks."""
+        there = list(linears)
+        if strange := [module for module in self.modules if module not in there]:
+            raise IikataError(
+                f"{self.folder}: {len(strange)} of its {len(self.modules)} modules are no linear layers of this base's "
+                f"decoder, the first is {strange[0]}. It was trained over another base, or on a part (head, vision) "
+                f"that is not adapted here. Give its own base. Or: {MERGE}"
+            )
+        if missing := [name for name in there if self.config.targets(name) and name not in self.modules]:
             raise IikataError(
                 f"{self.folder / CONFIG}: the targets name {len(missing) + len(self.modules)} modules of the base, and "
                 f"{len(missing)} of them are not in {WEIGHTS}, the first is {missing[0]}. {AGAIN}"
@@ -124,19 +130,25 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
     return read_stored(folder).same_shape()
 
 
-def read_stored(folder: Path) -> Stored:
+def read_stored(folder: Path, tolerated: list[str] | None = None) -> Stored:
     """Return the adapter in `folder`: pairs of finite matrices of the rank that its configuration says.
 
-    Raises IikataError naming the file, and the tensor, where that does not hold.
+    Raises IikataError naming the file, and the tensor, where that does not hold. What is more than plain LoRA is
+    added to `tolerated`, where that is given, and its tensors are passed over.
     """
-    config, path = read_config(folder), folder / WEIGHTS
+    config, path = read_config(folder, tolerated), folder / WEIGHTS
     tensors = _tensors(path)
+    others = {name: kind for name in tensors if (kind := _other(name))} if tolerated is not None else {}
+    tensors = {name: tensor for name, tensor in tensors.items() if name not in others}
+    if tolerated is not None:
+        counts = Counter(others.values()).items()
+        tolerated += [f"{WEIGHTS} holds {kind} ({count} tensors beside the pairs)" for kind, count in counts]
     try:
         weights = {_own_name(name): _checked(path, name, tensor, config) for name, tensor in tensors.items()}
         modules = {name.rpartition(".")[0] for name in weights}
         if alone := sorted({f"{module}.lora_{side}" for module in modules for side in "AB"} - set(weights)):
             raise IikataError(f"{path}: {alone[0]} is missing; every lora_A belongs to a lora_B. {AGAIN}")
-        _check_targets(folder / CONFIG, config, modules)
+        _check_targets(folder / CONFIG, config, modules, others)
     except PatternError as error:
         raise IikataError(f"{folder / CONFIG}: {error}") from None
     return Stored(folder, config, weights)
@@ -182,7 +194,7 @@ def _checked(path: Path, name: str, tensor: Tensor, config: AdapterConfig) -> Te
     if side not in ("lora_A", "lora_B"):
         raise IikataError(
             f"{path}: {name} is no tensor of plain LoRA, lora_A.weight or lora_B.weight"
-            f"{next((f' ({kind})' for part, kind in OTHERS.items() if part in name), '')}. {AGAIN} Or: {MERGE}"
+            f" ({_kind(name)}). {AGAIN} Or: {MERGE}"
         )
     if tensor.dtype not in DTYPES:
         kind = str(tensor.dtype).removeprefix("torch.")
@@ -198,7 +210,16 @@ def _checked(path: Path, name: str, tensor: Tensor, config: AdapterConfig) -> Te
     return exact
 
 
-def _check_targets(path: Path, config: AdapterConfig, modules: set[str]) -> None:
+def _kind(name: str) -> str:
+    return next(kind for part, kind in OTHERS.items() if part in name)
+
+
+def _other(name: str) -> str:
+    """Return what a tensor is that is of no pair; "" for one of a pair, or under a name that nobody would find."""
+    return "" if _own_name(name).rpartition(".")[2] in ("lora_A", "lora_B") or LIVE in name else _kind(name)
+
+
+def _check_targets(path: Path, config: AdapterConfig, modules: set[str], others: Iterable[str]) -> None:
     """Raise IikataError where the weights hold a module that is no target, or nothing of one that is named."""
     if odd := sorted(module for module in modules if not config.targets(module)):
         last = odd[0].rpartition(".")[2]
@@ -206,7 +227,7 @@ def _check_targets(path: Path, config: AdapterConfig, modules: set[str]) -> None
         what = odd[0] if named_at_all else last
         raise IikataError(f'{path}: "target_modules", {what}: the weights hold it and the list does not. {AGAIN}')
     for name in config.names:
-        if not any(named(module, name) for module in modules):
+        if not any(named(module, name) for module in modules) and not any(f".{name}." in other for other in others):
             raise IikataError(f'{path}: "target_modules", {name}: the weights hold none of it. {AGAIN}')
     held = {int(number) for module in modules for number in re.findall(r"\.(\d+)\.", module)}
     if gone := sorted(config.layers() - held):

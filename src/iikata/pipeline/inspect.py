@@ -1,0 +1,152 @@
+"""Look at any adapter without an experiment: what it is, whether each part of it is live, what it was trained on."""
+
+import hashlib
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from iikata import doctor, tokenize
+from iikata.core.errors import IikataError
+from iikata.pipeline.signature import model_fingerprint
+from iikata.run_folder import read_object
+from iikata.templates import read_saved
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.adapter_file import Stored
+
+TEXTS = ("The capital of Japan is", "三原色は", "1, 2, 3, 4,")
+"""What the base and the adapter go on from, where they are held against each other."""
+
+
+def inspect(folder: Path, base: str | None = None) -> dict[str, Any]:
+    """Return what the adapter in `folder` is, ready for JSON; `faults` are what of it is dead.
+
+    With `base`, a folder, a hub id or "smollm2", the model is loaded and asked with and without the adapter. Raises
+    IikataError where the folder holds no adapter that could be read.
+    """
+    from iikata.model.adapters import adapter_file
+    from iikata.model.adapters.liveness import faults, liveness
+
+    more: list[str] = []
+    stored = adapter_file.read_stored(folder, more)
+    found = liveness(stored)
+    told = {
+        "folder": str(folder),
+        **_kind(stored, more),
+        "modules": [asdict(one) | {"dead": one.dead, "torn": one.torn} for one in found],
+        "base": _named_base(stored),
+        "template": _template(folder),
+        "faults": faults(found),
+        "asked": None,
+    }
+    if base is not None:
+        told |= _ask(stored, base, bool(more))
+    return told | {"live": not told["faults"]}
+
+
+def _kind(stored: "Stored", more: list[str]) -> dict[str, Any]:
+    config = stored.config
+    ranks = Counter(config.rank_of(module) for module in stored.modules)
+    return {
+        "kind": "DoRA" if any("use_dora" in one for one in more) else "rsLoRA" if config.use_rslora else "LoRA",
+        "beyond_plain_lora": more,
+        "r": config.r,
+        "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
+        "alpha": config.lora_alpha,
+        "scales": sorted({config.scale_of(module) for module in stored.modules}),
+        "targets": config.target_modules,
+        "parameters": sum(tensor.numel() for tensor in stored.weights.values()),
+    }
+
+
+def _named_base(stored: "Stored") -> dict[str, Any]:
+    """Return which base the adapter says that it was trained on; its run says the fingerprint, where it lies in one."""
+    signed = read_object(stored.folder.absolute().parent.parent / "signature.json").get("model", {})
+    return {
+        "name": stored.config.base_model_name_or_path,
+        "revision": stored.config.revision,
+        "weights": signed.get("weights") if stored.folder.absolute().parent.name == "train" else None,
+    }
+
+
+def _template(folder: Path) -> dict[str, Any] | None:
+    """Return the template that lies beside the adapter: iikata's own record, else its tokenizer's chat template."""
+    own = read_saved(folder / "template.json") if (folder / "template.json").is_file() else None
+    text = tokenize.chat_template_in(folder)
+    if own is None and text is None:
+        return None
+    return {
+        "name": own.name if own else None,
+        "hash": own.hash[:16] if own else None,
+        "chat_template": hashlib.sha256(text.encode()).hexdigest()[:16] if text is not None else None,
+        "begins": (text or "")[:80],
+    }
+
+
+def _ask(stored: "Stored", base: str, more: bool) -> dict[str, Any]:
+    """Hold the base with the adapter against the base without; more than plain LoRA is not asked, only looked at."""
+    from iikata.model.adapters.liveness import effects, faults, liveness
+    from iikata.model.adapters.lora import linears_of
+    from iikata.model.files.locate import locate
+    from iikata.model.load import load
+
+    if more:
+        return {"asked": {"base": base, "why_not": "what is more than plain LoRA is not held exactly"}}
+    name = stored.folder.absolute().name
+    place = locate(base, stored.config.revision)
+    loaded, tokenizer = load(place), tokenize.load_tokenizer(place)
+    about: dict[str, Any] = {"base": base, "same_base": _same_base(stored, base, place)}
+    about["same_template"] = same_template(stored.folder, tokenizer.chat_template)
+    about["more_tokens"] = more_tokens(stored.folder, tokenizer)
+    try:
+        stored.refuse_misfit(name for name, _ in linears_of(loaded.model))
+        weights, shape = stored.same_shape()
+        adapters = loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
+        adapters.shapes[name] = shape
+        adapters.load(name, weights)
+    except IikataError as error:
+        return {"asked": {**about, "fits": False}, "faults": [str(error)]}
+    prompts = [tokenizer.ids(text) for text in TEXTS]
+    gate = doctor.live_adapter(loaded, name, stored.folder, prompts)
+    moved, found = effects(loaded, name, prompts), liveness(stored)
+    idle = sorted({one.module for one in found} - moved.keys())
+    dead = faults(found, idle) or ([] if gate.passed else [gate.detail])
+    moves = {one.module: moved[one.module] for one in found if one.module in moved}
+    return {"asked": {**about, "fits": True, "detail": gate.detail, "moves": moves, "idle": idle}, "faults": dead}
+
+
+def _same_base(stored: "Stored", base: str, place: Path) -> dict[str, Any]:
+    """Return whether this is the base that the adapter names: by fingerprint, by hub id, or not to be known."""
+    from iikata.model.files.locate import HUB_ID, hub_name
+
+    named, here = _named_base(stored), hub_name(base, place)[0]
+    seen = model_fingerprint(place)
+    if named["weights"]:
+        return {"by": "fingerprint", "same": named["weights"] == seen, "named": named["weights"], "seen": seen}
+    name = str(named["name"] or "")
+    if Path(name).is_dir() and name:
+        same = Path(name).resolve() == place.resolve() or model_fingerprint(Path(name)) == seen
+        return {"by": "folder", "same": same, "named": name, "seen": str(place)}
+    if here and HUB_ID.fullmatch(name):
+        return {"by": "hub id", "same": name == here, "named": name, "seen": here}
+    return {"by": None, "same": None, "named": name or None, "seen": here or str(place)}
+
+
+def more_tokens(folder: Path, tokenizer: tokenize.Tokenizer) -> int:
+    """Return how many tokens the adapter's own tokenizer has more than the base's; 0 where none lies beside it."""
+    with suppress(IikataError):
+        return tokenize.load_tokenizer(folder).vocab_size - tokenizer.vocab_size
+    return 0
+
+
+def same_template(folder: Path, of_base: str | None) -> bool | None:
+    """Return whether the chat template beside an adapter is the base's; None where either has none."""
+    text = tokenize.chat_template_in(folder)
+    return None if text is None or of_base is None else text == of_base
+
+
+def unreadable(folder: Path, error: IikataError) -> dict[str, Any]:
+    """Return what can be said of a folder whose adapter cannot be read."""
+    return {"folder": str(folder), "faults": str(error).splitlines(), "live": False}
