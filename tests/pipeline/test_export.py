@@ -1,6 +1,8 @@
 """An exported arm prompts, answers and tokenizes elsewhere exactly as it was trained here."""
 
 import json
+import re
+import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from iikata.cli import main
+from iikata.cli.stages import tell_verdict
+from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.core.records import Example
 from iikata.model.load import load
@@ -265,3 +270,23 @@ def test_base_is_named_by_its_hub_id_and_commit(tmp_path):
 def test_each_adapter_lies_beside_its_chat_template(run):
     text = (run.context.store.path / "train" / "rinna.s0" / "chat_template.jinja").read_text(encoding="utf-8")
     assert text == to_jinja(TEMPLATES["rinna"]).chat_template.removesuffix("\n")
+
+
+def test_the_command_that_is_told_beside_the_advice_exports_the_recommended_arm(own, monkeypatch, capsys):
+    path = own / "run" / "compare" / "comparisons.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    found["verdict"]["recommended"] = {"trained_on": "plain", "seed": 1, "prompted_with": "plain"}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    assert main(["report", str(own / "run")]) == 0
+    pipeline = Pipeline(read(own / "run" / "experiment.yaml"), own / "run")
+    tell_verdict(pipeline, "en")
+    (told,) = re.findall(r"^To use it elsewhere: (iikata export .*)$", capsys.readouterr().out, re.M)
+    assert told in (own / "run" / "report" / "report.md").read_text(encoding="utf-8")
+    monkeypatch.chdir(own)
+    assert main(shlex.split(told)[1:]) == 0
+    assert (own / "plain.s1" / "adapter_model.safetensors").is_file()
+    found["verdict"]["recommended"] = None
+    path.write_text(json.dumps(found), encoding="utf-8")
+    capsys.readouterr()
+    tell_verdict(pipeline, "en")
+    assert "iikata export" not in capsys.readouterr().out

@@ -159,7 +159,7 @@ def test_every_word_is_there_and_shown_in_both_languages(page):
     assert languages == ["en", "ja"] * (len(languages) // 2)
 
 
-def test_the_verdict_comes_first_and_in_both_languages(made, data):
+def test_the_verdict_comes_first_and_in_both_languages(made, page, data):
     html = made["index.html"]
     order = [
         html.index(f'<section id="{name}"')
@@ -167,7 +167,7 @@ def test_the_verdict_comes_first_and_in_both_languages(made, data):
     ]
     assert order == sorted(order)
     assert "この学習手順" in html
-    assert data.comparisons["verdict"]["sentence_ja"] in html
+    assert data.comparisons["verdict"]["sentence_ja"] in page.text
 
 
 def test_without_javascript_the_first_probes_can_be_read(page, data):

@@ -7,7 +7,7 @@ from synthetic_run import comparison
 
 from iikata.core.records import TrainStep
 from iikata.report.curves import HEIGHT, POINTS, WIDTH, panels
-from iikata.report.effects import groups, side, target
+from iikata.report.effects import groups, target
 
 A, B, BASE = ("a", "a"), ("b", "b"), (None, "b")
 
@@ -51,10 +51,9 @@ def test_an_effect_that_could_not_be_estimated_has_no_place():
     assert (effect.at, effect.interval) == (None, None)
 
 
-def test_a_target_names_the_metric_and_each_cell_once_and_a_matched_cell_goes_by_its_template():
+def test_a_target_names_the_metric_and_each_cell_once():
     assert target("nll", [A, BASE, A]) == "show=nll;a@a;base@b"
     assert target("contains", [('x"y', "日本")]) == "show=contains;x%22y@%E6%97%A5%E6%9C%AC"
-    assert (side(A), side(("a", "b")), side(BASE)) == ("a", "a@b", "base@b")
 
 
 def curves(**losses):

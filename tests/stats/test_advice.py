@@ -162,3 +162,26 @@ def test_both_languages_have_the_same_phrases():
 )
 def test_a_prompt_must_match_only_where_another_does_worse(found, summary):
     assert prompt_must_match(found) == summary
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (dict(matched=(1.3, 1.0)), "native"),
+        (dict(matched=(1.0, 1.0), S=8, C=150, seed_sd=0.001), ("alpaca", "native")),
+        (dict(matched=(1.0, 1.02), seed_sd=0.1), None),
+        (dict(matched=(1.0, 1.3), base=0.5), None),
+        (dict(matched=(1.0,)), "alpaca"),
+        (dict(matched=(1.0,), base=0.5), None),
+    ],
+)
+def test_what_is_recommended_is_what_the_advice_says_to_train_with_and_nothing_else(given, wanted):
+    verdict = told(**given)
+    found = verdict["recommended"]
+    if wanted is None:
+        assert found is None
+        return
+    assert found["trained_on"] in wanted
+    assert (found["prompted_with"], found["seed"]) == (found["trained_on"], 0)
+    if len(given["matched"]) > 1:
+        assert f"with {found['trained_on']}" in verdict["advice_en"] or "any of these" in verdict["advice_en"]

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from iikata.pipeline import Pipeline
 
 
+EXPORT = {"en": "To use it elsewhere: {}", "ja": "ほかで使うには: {}"}
+
+
 def demo(given: argparse.Namespace) -> None:
     """Run the embedded experiment and print its verdict."""
     given.experiment = str(files("iikata") / "demo" / "demo.yaml")
@@ -155,13 +158,16 @@ def open_pipeline(given: argparse.Namespace) -> "Pipeline":
 
 def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
     """Print the verdict and where the report is."""
+    from iikata.pipeline.export import export_command
     from iikata.run_folder import read_json
     from iikata.stats.short import first_lines
 
     store = pipeline.context.store
     verdict = read_json(store.comparisons)["verdict"]
     told = language(asked)
-    print("", *first_lines(verdict, told), "", verdict[f"sentence_{told}"], "", sep="\n")
+    command = export_command(pipeline.context, verdict)
+    lines = [*first_lines(verdict, told), *([EXPORT[told].format(command)] if command else [])]
+    print("", *lines, "", verdict[f"sentence_{told}"], "", sep="\n")
     page = store.report / "index.html"
     if page.is_file():
         print(f"report: {page}", file=sys.stdout)

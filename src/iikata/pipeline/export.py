@@ -1,9 +1,10 @@
 """Hand an arm on: a folder that transformers, peft and vLLM load as it is, its tokens proved the same."""
 
 import os
+import shlex
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.core.io import write_text
 from iikata.core.lock import refuse_links
-from iikata.core.records import Example
+from iikata.core.records import Arm, Example
 from iikata.core.registry import lookup
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
@@ -55,6 +56,28 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return made
+
+
+def export_command(ctx: RunContext, verdict: Mapping[str, Any]) -> str | None:
+    """Return what to type to export the arm that the verdict recommends; None where it recommends none."""
+    found = verdict.get("recommended")
+    if not found:
+        return None
+    arm = Arm(found["trained_on"], found["seed"]).name
+    return shlex.join(["iikata", "export", str(ctx.store.path), arm, arm, *_base_flags(ctx)])
+
+
+def _base_flags(ctx: RunContext) -> list[str]:
+    """Return what export must be told of a local model, which an adapter cannot name by itself."""
+    from iikata.model.files.locate import hub_name
+
+    base = ctx.experiment.model.base
+    local = ctx.experiment.folder / os.path.expanduser(base)
+    if base == "smollm2" or not local.exists():
+        return []
+    if local.is_file():
+        return ["--merge"]
+    return [] if hub_name(base, local)[0] else ["--base", str(local)]
 
 
 def _named(ctx: RunContext, made: Export) -> Export:

@@ -1,19 +1,24 @@
 """Arrange a run's records for the pages: what the templates name is made here and nowhere else."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from iikata.core.records import Answer, Probe, Score
+from iikata.report.behaviour import behaviour
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
-from iikata.report.effects import groups, target
+from iikata.report.effects import cell, groups, target
+from iikata.report.glossary import glossary
 from iikata.report.matrix import Key, matrix
 from iikata.report.pack import compressed, pack
+from iikata.report.profile import choosing, profile
+from iikata.report.variants import Variants
 from iikata.stats.short import questions
 
 FALLBACK = 6
 """Probes that are shown as plain text, in the Markdown and for readers without JavaScript."""
+SIDES = ("treatment", "control")
 SCRIPT_WORDS = (
     "all", "answered", "apart", "back", "cluster", "control", "distinct", "empty", "end", "found", "leaked",
     "looking", "more", "none", "reference", "unfinished",
@@ -29,58 +34,66 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
     names = sorted(data.metrics, key=lambda name: name != primary)
     scored = [name for name in names if data.scores.get(name)]
     matrices = [matrix(name, data.scores[name], data.metrics[name], margins[name]) for name in scored]
-    forests = {name: groups(compared, name, margins[name]) for name in names}
+    variants = Variants(data.variants, verdict["factor"], list(data.templates))
+    forests = {name: groups(compared, name, margins[name], variants) for name in names}
+    about_template = _about(compared, primary, "matched", verdict["template_pair"])
+    about_lora = _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None])
+    profiles = [profile(one, variants) for one in data.comparisons.get("profiles", ())]
+    noise_floors = [c for c in compared if c["question"] == "noise_floor"]
+
+    def linked(metric: str, sides: Iterable[Key]) -> str:
+        """Return the fragment that shows the answers of these sides of a comparison."""
+        return target(metric, [one for side in sides for one in variants.cells(side)])
+
     packed = pack(data.answers, [probe.id for probe in data.probes], _of_answers(data))
+    first = variants.first(packed.cells, [cell(c[side]) for c in (about_template, about_lora) if c for side in SIDES])
+    absent = {"ratings": data.ratings, "loss": data.steps, "settings": profiles}
     return {
         "m": data,
         "primary": primary,
         "margins": margins,
-        "about_template": _about(compared, primary, "matched", verdict["template_pair"]),
-        "about_lora": _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None]),
+        "about_template": about_template,
+        "about_lora": about_lora,
+        "v": variants,
         "first_answers": list(zip(questions(verdict, "en"), questions(verdict, "ja"), strict=True)),
-        "behaviour": _behaviour(compared, verdict["lora_template"]),
+        "behaviour": behaviour(data.comparisons, data.probes, data.answers, variants),
+        "glossary": glossary(),
+        "profiles": profiles,
+        "choosing": choosing(compared, primary, variants),
         "warnings": data.comparisons["warnings"],
         "matrices": matrices,
         "forests": {name: found for name, found in forests.items() if found},
-        "noise_floors": [c for c in compared if c["question"] == "noise_floor"],
+        "noise_floors": noise_floors,
+        "linked": linked,
         "packed": packed,
         "index": compressed({
             "probes": [[p.id, p.cluster or p.id, p.instruction, p.input, *p.references] for p in data.probes],
             "cells": packed.cells,
+            "names": [variants.side(one) for one in packed.cells],
+            "hues": [variants.colour(one) for one in packed.cells],
+            "own": [i for i, one in enumerate(packed.cells) if one[0] is None or variants.own(one)],
+            "first": [packed.cells.index(one) for one in first],
             "seeds": packed.seeds,
             "metrics": packed.metrics,
             "signatures": {name: metric.signature for name, metric in data.metrics.items()},
             # The longest first: one may hold another.
             "markers": sorted({m for c in data.templates.values() for m in c.template_literals}, key=_longest_first),
-            "colours": (colours := {name: index for index, name in enumerate(data.templates)}),
             "words": {key: words[key] for key in SCRIPT_WORDS},
         }),
         "targets": list(dict.fromkeys([
             *(target(m.metric, [key]) for m in matrices for key in m.entries),
             *(target("rated", [one["first"], one["second"]]) for one in (data.ratings or {}).get("win_rates", ())),
             *(effect.target for found in forests.values() for group in found for effect in group.effects),
+            *(linked(c["metric"], [cell(c["treatment"])]) for c in noise_floors),
+            *(point.target for one in profiles for curve in one.curves for point in curve.points),
         ])),
         "answer_groups": answer_groups(data.probes[:FALLBACK], data.answers),
         "losses": panels(data.steps),
-        "absent": [name for name, there in (("ratings", data.ratings), ("loss", data.steps)) if not there],
-        "colours": colours,
+        "absent": [name for name, there in absent.items() if not there],
+        "first_cells": first,
         "counts": {**data.counts, "data": _counted(data.counts.get("data", {}), words)},
         "environment": _flat(data.signature),
     }  # fmt: skip
-
-
-BEHAVIOUR = ("finish", "contains", "leakage")
-"""Metrics of what answers are like, shown beside the verdict."""
-
-
-def _behaviour(compared: Sequence[Mapping[str, Any]], trained_on: str | None) -> list[tuple[str, float, float]]:
-    """Return (metric, untuned at its best, tuned) of the variant that the verdict is about, as it was tested."""
-    about = {
-        c["metric"]: (c["control"]["mean"], c["treatment"]["mean"])
-        for c in compared
-        if c["question"] == "tuned_vs_best_base" and c["treatment"]["trained_on"] == trained_on
-    }
-    return [(name, *about[name]) for name in BEHAVIOUR if name in about and None not in about[name]]
 
 
 def _longest_first(text: str) -> tuple[int, str]:

@@ -1,10 +1,10 @@
 """What a report is made of: every record of a run that the page and its Markdown twin show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep
+from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep, Variant
 
 
 @dataclass(frozen=True)
@@ -59,3 +59,7 @@ class ReportData:
     """When margin, primary metric and alpha were declared ("at"), and whether scores existed then ("after_scores")."""
     halvings: Sequence[Mapping[str, Any]] = ()
     """Where memory ran out: stage ("train", "generate", "score") and what was gone on with (to)."""
+    variants: Mapping[str, Variant] = field(default_factory=dict)
+    """What was trained, by name; one that is missing is a template's."""
+    export: str | None = None
+    """What to type to export the arm that the advice recommends; None where it recommends none."""

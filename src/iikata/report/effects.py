@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from iikata.report.axis import axis
 from iikata.report.matrix import Key
+from iikata.report.variants import Variants, settings_text
 
-QUESTIONS = ("matched", "mismatch", "tuned_vs_base", "tuned_vs_best_base")
+QUESTIONS = ("matched", "mixture", "mismatch", "tuned_vs_base", "tuned_vs_best_base")
 """In the order of the report; `noise_floor` is drawn inside these."""
 
 
@@ -25,6 +27,13 @@ class Effect:
     noise: tuple[float, float] | None
     """Plus and minus what a change of seed alone moves; None where that is unknown or too little to draw."""
 
+    name: str
+    """What is compared: `alpaca − native`."""
+    target: str
+    """The fragment that shows the answers of both sides."""
+    head: str = ""
+    """The settings or the level that it belongs to, where the effects are many."""
+
     @property
     def treatment(self) -> Key:
         return cell(self.record["treatment"])
@@ -32,14 +41,6 @@ class Effect:
     @property
     def control(self) -> Key:
         return cell(self.record["control"])
-
-    @property
-    def name(self) -> str:
-        return f"{side(self.treatment)} − {side(self.control)}"
-
-    @property
-    def target(self) -> str:
-        return target(self.record["metric"], [self.treatment, self.control])
 
 
 @dataclass(frozen=True)
@@ -53,25 +54,25 @@ class Group:
     """(percent of the width, value)."""
     margin: tuple[float, float] | None
     """Where the margin band begins and ends, in percent."""
+    asked: str
+    """The question's name among the words."""
 
 
-def groups(comparisons: Sequence[Mapping[str, Any]], metric: str, margin: float | None) -> list[Group]:
+def groups(
+    comparisons: Sequence[Mapping[str, Any]], metric: str, margin: float | None, variants: Variants | None = None
+) -> list[Group]:
     """Return the forest plots of `metric`, one a question that was asked."""
+    variants = variants or Variants()
     asked = {
         question: [c for c in comparisons if (c["question"], c["metric"]) == (question, metric)]
         for question in QUESTIONS
     }
-    return [_group(question, metric, found, margin) for question, found in asked.items() if found]
+    return [_group(question, metric, found, margin, variants) for question, found in asked.items() if found]
 
 
 def cell(side: Mapping[str, Any]) -> Key:
     """Return the cell that one side of a comparison names."""
     return side.get("trained_on"), side["prompted_with"]
-
-
-def side(cell: Key) -> str:
-    """Return what a cell is called: `alpaca` where it is prompted as it was trained, else `alpaca@native`."""
-    return cell[1] if cell[0] == cell[1] else f"{cell[0] or 'base'}@{cell[1]}"
 
 
 def target(metric: str, cells: Iterable[Key]) -> str:
@@ -80,7 +81,25 @@ def target(metric: str, cells: Iterable[Key]) -> str:
     return quote(";".join([f"show={metric}", *dict.fromkeys(names)]), safe="=;@.")
 
 
-def _group(question: str, metric: str, asked: Sequence[Mapping[str, Any]], margin: float | None) -> Group:
+def _headed(asked: Sequence[Mapping[str, Any]], variants: Variants) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the comparisons with what they belong to, those of one head together; no heads where they are few."""
+    heads = [_head(one, variants) for one in asked] if len(asked) > 4 and variants.grouped else []
+    if not 1 < len(set(heads)) < len(asked):
+        return [("", one) for one in asked]
+    order = list(dict.fromkeys(heads))
+    return sorted(zip(heads, asked, strict=True), key=lambda pair: order.index(pair[0]))
+
+
+def _head(record: Mapping[str, Any], variants: Variants) -> str:
+    """Return the settings that both sides share, or the level of the factor that the treatment stands for."""
+    if record["detail"].get("others"):
+        return settings_text(record["detail"]["others"])
+    return variants.level(str(record["treatment"]["trained_on"]))
+
+
+def _group(
+    question: str, metric: str, asked: Sequence[Mapping[str, Any]], margin: float | None, variants: Variants
+) -> Group:
     noises = [c["detail"].get("noise_floor") for c in asked]
     ends = [x for c in asked for x in [*(c["interval"] or ()), c["difference"]] if x is not None and math.isfinite(x)]
     ends += [sign * noise for noise in noises if noise for sign in (-1, 1)]
@@ -88,30 +107,24 @@ def _group(question: str, metric: str, asked: Sequence[Mapping[str, Any]], margi
     reach = max((abs(x) for x in ends), default=0.0) or margin or 1.0
     if margin and margin < 3 * reach:
         ends += [-1.2 * margin, 1.2 * margin]
-    step = _step(max([0.0, *ends]) - min([0.0, *ends]) or 2 * reach)
-    low = step * math.floor(min([0.0, *ends]) / step - 0.15)
-    high = step * math.ceil(max([0.0, *ends]) / step + 0.15)
-
-    def at(x: float) -> float:
-        return round(100 * min(1.0, max(0.0, (x - low) / (high - low))), 2)
+    scale = axis([0.0, *ends], 2 * reach)
 
     def between(ends: Sequence[float] | None) -> tuple[float, float] | None:
-        return (at(ends[0]), at(ends[1])) if ends else None
+        return (scale.at(ends[0]), scale.at(ends[1])) if ends else None
 
     rows = []
-    for record, noise in zip(asked, noises, strict=True):
-        point = record["difference"]
-        place = None if point is None or not math.isfinite(point) else at(point)
-        drawn = between((-noise, noise)) if noise and at(noise) - at(0) > 1.5 else None
-        rows.append(Effect(record, place, between(record["interval"]), between(record["interval_90"]), drawn))
-    values = [round(low + step * i, 12) + 0.0 for i in range(round((high - low) / step) + 1)]
-    return Group(question, metric, rows, [(at(x), x) for x in values], between((-margin, margin) if margin else None))
-
-
-def _step(span: float) -> float:
-    """Return a round distance between ticks that cuts `span` into two to five."""
-    power = 10.0 ** math.floor(math.log10(span / 2))
-    return power * max(factor for factor in (1, 2, 5) if factor * power <= span / 2)
+    for head, record in _headed(asked, variants):
+        point, noise = record["difference"], record["detail"].get("noise_floor")
+        place = None if point is None or not math.isfinite(point) else scale.at(point)
+        drawn = between((-noise, noise)) if noise and scale.at(noise) - scale.at(0) > 1.5 else None
+        sides = [cell(record[side]) for side in ("treatment", "control")]
+        name = " − ".join(map(variants.side, sides))
+        link = target(metric, [one for side in sides for one in variants.cells(side)])
+        drawn_at = (place, between(record["interval"]), between(record["interval_90"]), drawn)
+        rows.append(Effect(record, *drawn_at, name, link, head))
+    of_factor = question == "matched" and variants.factor != "template"
+    band = between((-margin, margin) if margin else None)
+    return Group(question, metric, rows, scale.ticks, band, f"{question}.factor" if of_factor else question)
 
 
 def scope(record: Mapping[str, Any]) -> str:

@@ -40,6 +40,11 @@ def interval(ends: Any, metric: Any) -> str:
     return f"[{difference(ends[0], metric)}, {difference(ends[1], metric)}]" if ends else ""
 
 
+def span(ends: Any, metric: Any) -> str:
+    """Return an interval of a level: `[0.812, 0.834]`."""
+    return f"[{value(ends[0], metric)}, {value(ends[1], metric)}]"
+
+
 def tick(number: float, metric: Any) -> str:
     """Return a mark of an axis, in the unit of `difference`, with no digit too many."""
     return f"{100 * number if is_rate(metric) else number:.6g}".replace("-", "−")

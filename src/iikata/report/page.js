@@ -70,8 +70,7 @@
     }
     return node;
   };
-  const label = ([trained, prompted]) => (trained === prompted ? prompted : `${trained || "base"}@${prompted}`);
-  const dot = ([trained, prompted]) => make("i", "dot c" + (index.colours[trained || prompted] || 0) % 6);
+  const dot = (cell) => (index.hues[cell] === null ? "" : make("i", "dot c" + index.hues[cell] % 6));
 
   // ---- one probe ------------------------------------------------------------------------------------------
   const tally = (chunk, cell) => {
@@ -101,8 +100,8 @@
   const heap = (chunk, cell, control) => {
     const counts = tally(chunk, cell), total = counts.reduce((sum, entry) => sum + entry.times, 0);
     const note = make("small", "", `${total} `, word("answered"), ` · ${counts.length} `, word("distinct"));
-    const head = make("h4", "", dot(index.cells[cell]));
-    write(head, label(index.cells[cell]));
+    const head = make("h4", "", dot(cell));
+    write(head, index.names[cell]);
     if (cell === state.control && state.cells.length > 1) head.append(" ", make("b", "tag", word("control")));
     head.append(" ", note);
     const list = make("ol"), box = make("section", "", head, list);
@@ -198,7 +197,6 @@
     select.replaceChildren(...cells.map((cell) => option(String(cell), called(index.cells[cell]))));
     select.value = cells.map(String).includes(wanted) ? wanted : String(cells[0]);
   };
-  const usual = () => index.cells.flatMap(([t, p], i) => (t === p || t === null ? [i] : []));
   const picker = () => {
     const columns = [...new Set(index.cells.map((c) => c[1]))], rows = [...new Set(index.cells.map((c) => c[0]))];
     const header = (text, scope) => { const th = make("th", "", text); th.scope = scope; return th; };
@@ -272,11 +270,11 @@
     form.addEventListener("change", () => { $(".followed").hidden = true; read(); });
     let waiting = 0;
     form.elements.search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(read, 250); });
-    form.elements.matched.addEventListener("click", () => { pick(usual()); read(); });
+    form.elements.matched.addEventListener("click", () => { pick(index.own); read(); });
     form.elements.all.addEventListener("click", () => { pick(index.cells.map((_, i) => i)); read(); });
     $(".more button").addEventListener("click", () => show(true));
     addEventListener("hashchange", follow);
-    pick(usual());
+    pick(index.first);
     if (!follow()) read();
   };
   start();

@@ -13,6 +13,8 @@ from iikata.report import effects, figures
 from iikata.report.bilingual import environment, resource, words
 from iikata.report.context import context
 from iikata.report.data import ReportData
+from iikata.report.glossary import explained
+from iikata.report.variants import setting
 
 
 def pages(data: ReportData) -> dict[str, str]:
@@ -36,17 +38,18 @@ def pages(data: ReportData) -> dict[str, str]:
     if primary in given["forests"]:
         found["plots/forest.svg"] = figure.forest(given["forests"][primary], data.metrics[primary])
     if given["losses"]:
-        found["plots/loss.svg"] = figure.losses(given["losses"], given["colours"])
+        found["plots/loss.svg"] = figure.losses(given["losses"], given["v"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
 
 
 def _environment() -> jinja2.Environment:
     made = environment("iikata.report")
+    made.filters["setting"] = setting
     made.globals |= {
         "n": figures,
-        "target": effects.target,
         "cell_of": effects.cell,
-        "side": effects.side,
+        "target": effects.target,
+        "explained": explained,
         "scope": effects.scope,
         "held_out": HELD_OUT,
     }

@@ -1,7 +1,7 @@
 """Turn scores into comparisons with intervals and verdicts; needs numpy and scipy, never torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from iikata.stats.margins import gains, unclear
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
+from iikata.stats.profile import profiles
 from iikata.stats.questions import Contrast, contrasts, noise_floor
 from iikata.stats.reading import read_table
 from iikata.stats.sentence import sentences
@@ -52,6 +53,8 @@ class Result:
     cells: list[dict[str, Any]]
     """Mean score of every cell and metric over all seeds and probes that it has."""
     settings: dict[str, Any]
+    profiles: list[dict[str, Any]] = field(default_factory=list)
+    """The primary metric along each numeric factor (stats/profile.py)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return what comparisons.json holds."""
@@ -131,11 +134,13 @@ def compare(
         cells=[row for panel in found.values() for row in cell_means(panel)],
         settings={
             "primary": primary,
+            "content": right,
             "margins": sizes,
             "gains": {name: {**asdict(of), "margin": of.margin} for name, of in gained.items()},
             "alpha": alpha,
             "metrics": [info.to_json() for info in infos.values()],
         },
+        profiles=profiles(panels_of[primary], infos[primary], choice, primary in gained, alpha),
     )
 
 

@@ -24,18 +24,20 @@ def advised(
     verdict: Mapping[str, Any],
     content: str | None,
 ) -> dict[str, Any]:
-    """Return what `verdict` gains: prompt_must_match, short and advice in both languages.
+    """Return what `verdict` gains: prompt_must_match, recommended, and short and advice in both languages.
 
     `comparisons` are those of all metrics; `content` is the metric of right answers that the advice names beside the
-    primary, None where there is none. A short text has a line a question.
+    primary, None where there is none. A short text has a line a question. `recommended` is a cell, its seed the first
+    of those tested, since none is better than another beyond chance; None where the advice names nothing to train.
     """
     primary = [c for c in comparisons if c.metric == verdict["metric"]]
     must_match = prompt_must_match([(c.verdict, gains(c)) for c in primary if c.question == "mismatch"])
-    more = {"prompt_must_match": must_match}
+    more: dict[str, Any] = {"prompt_must_match": must_match, "recommended": None}
     for language in LANGUAGES:
         short = ShortAnswers(primary, infos[str(verdict["metric"])], {**verdict, **more}, language)
         more[f"short_{language}"] = "\n".join(short.answers())
-        more[f"advice_{language}"] = _Adviser(short, comparisons, infos, content).text()
+        adviser = _Adviser(short, comparisons, infos, content)
+        more |= {f"advice_{language}": adviser.text(), "recommended": adviser.recommended()}
     return more
 
 
@@ -81,8 +83,7 @@ class _Adviser:
             return ""
         if self.short.explored:
             return self.words["each"].format(factor=self.short.speaker.factor)
-        best, against = _against_best(self.short.matched, self.short.speaker.info)
-        groups = {key: [name for name, said in against.items() if said in words] for key, words in GROUPS.items()}
+        best, against, groups = self._groups()
         names = {key: self.words["comma"].join(group) for key, group in groups.items()}
         every = self.words["comma"].join((best, *against))
         if len(groups["same"]) == len(against):
@@ -93,6 +94,29 @@ class _Adviser:
             return self.words["judge_none"].format(failed=every)
         said = self.words["train"].format(best=best) + (self.words["over"].format(**names) if groups["worse"] else "")
         return said + "".join(self.words[key].format(**names) for key in ("same", "open", "failed") if groups[key])
+
+    def _groups(self) -> tuple[str, dict[str, str], dict[str, list[str]]]:
+        """Return the best level, what was found of every other against it, and these by what that means."""
+        best, against = _against_best(self.short.matched, self.short.speaker.info)
+        groups = {key: [name for name, said in against.items() if said in words] for key, words in GROUPS.items()}
+        return best, against, groups
+
+    def recommended(self) -> dict[str, Any] | None:
+        """Return the cell that the advice says to train and use; None where it names none, or no single variant."""
+        if self.short.verdict["lora_needed"] in ("NO", "HARMED") or self.short.explored:
+            return None
+        if self.short.matched:
+            best, _, groups = self._groups()
+            sides = [side for c in self.short.matched for side in (c.treatment, c.control)]
+            found = [s for s in sides if s["trained_on"] == best] if groups["worse"] or groups["same"] else []
+        else:
+            needed = self.short.best and self.short.verdict["lora_needed"] in ("YES", "SMALL")
+            found = [self.short.best.treatment] if self.short.best and needed else []
+        side = found[0] if found else {}
+        seed = next(iter(side.get("seeds", ())), None)
+        if seed is None or side.get("variant", side["trained_on"]) is None:
+            return None
+        return {"trained_on": side["trained_on"], "seed": seed, "prompted_with": side["prompted_with"]}
 
     def _enough(self) -> str:
         """Return how large an experiment would settle it."""

@@ -57,12 +57,12 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
     Without `factor` it is the one that varies, the template where that is one of several; where nothing tells the
     variants apart but their names, it is `variant`.
     """
-    varying = _varying(variants)
-    named = varying or (["variant"] if len(variants) > 1 else ["template"])
+    factors = varying(variants)
+    named = factors or (["variant"] if len(variants) > 1 else ["template"])
     chosen = factor or ("template" if "template" in named else named[0])
     if chosen not in (*named, "variant"):
         raise IikataError(f'the factor "{chosen}" does not vary in these scores. What varies: {", ".join(named)}.')
-    rest = [name for name in varying if name != chosen] if chosen != "variant" else []
+    rest = [name for name in factors if name != chosen] if chosen != "variant" else []
     if rest and others is None:
         raise IikataError(
             f"more than {chosen} varies: {', '.join(rest)}. Say how to deal with that, compare.others: best (the best "
@@ -84,7 +84,8 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
     return design
 
 
-def _varying(variants: Mapping[str, Variant]) -> list[str]:
+def varying(variants: Mapping[str, Variant]) -> list[str]:
+    """Return the factors that have more than one level among the variants."""
     names = dict.fromkeys(name for variant in variants.values() for name in variant.factors)
     return [name for name in names if len({variant.factors.get(name) for variant in variants.values()}) > 1]
 
@@ -157,11 +158,12 @@ def own_prompt(panel: Panel, variant: Variant) -> str:
 
 def _at_edge(name: str, value: str, variants: Mapping[Settings, Variant]) -> bool:
     """Return whether a numeric setting is the lowest or highest of three or more that were tried."""
-    tried = sorted({number for settings in variants if (number := _number(dict(settings)[name])) is not None})
-    return len(tried) > 2 and _number(value) in (tried[0], tried[-1])
+    tried = sorted({found for settings in variants if (found := number(dict(settings)[name])) is not None})
+    return len(tried) > 2 and number(value) in (tried[0], tried[-1])
 
 
-def _number(text: str) -> float | None:
+def number(text: str) -> float | None:
+    """Return a level as a number, None where it is a name."""
     return float(text) if re.fullmatch(r"-?\d+(\.\d+)?(e-?\d+)?", text) else None
 
 

@@ -11,6 +11,7 @@ from iikata.core.records import Answer, plain
 from iikata.metrics import Context
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage
+from iikata.pipeline.export import export_command
 from iikata.pipeline.integrity import (
     AGAIN,
     gates,
@@ -79,6 +80,8 @@ def report_data(ctx: RunContext) -> ReportData:
         counts=counts,
         ratings=_ratings(ctx, answers),
         halvings=list(read_lines(store.halvings)),
+        variants={name: recipe.variant for name, recipe in experiment.recipes.items()},
+        export=export_command(ctx, comparisons["verdict"]),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
 

@@ -1,0 +1,92 @@
+"""How the primary metric runs along a numeric factor: each variant's mean, with an interval to compare points by."""
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from iikata.metrics import Metric
+from iikata.stats.estimate import finite
+from iikata.stats.factors import Choice, number, own_prompt, varying
+from iikata.stats.interval import estimate
+from iikata.stats.pairing import choosing_third, complete_clusters
+from iikata.stats.table import Panel, Variant
+
+
+def profiles(
+    panel: Panel, info: Metric, choice: Choice | None, third_aside: bool, alpha: float
+) -> list[dict[str, Any]]:
+    """Return a profile of each factor that varies and is numeric, on what is tested alone.
+
+    Not tested are a choice's seeds, and with a choice or `third_aside` the choosing third of the clusters.
+
+    A profile holds `curves`, one for each combination of the other settings, and their `points`, lowest level first.
+    """
+    without = choice.seeds if choice else frozenset[int]()
+    tested = ~choosing_third(panel.clusters) if choice or third_aside else None
+    found = (_profile(factor, panel, info, without, tested, alpha) for factor in varying(panel.variants))
+    return [one for one in found if one["curves"]]
+
+
+def _profile(
+    factor: str, panel: Panel, info: Metric, without: Container[Any], tested: np.ndarray | None, alpha: float
+) -> dict[str, Any]:
+    curves = _curves(factor, panel, without)
+    variants = [variant for curve in curves.values() for variant in curve]
+    values = _values(panel, variants, without, tested)
+    points = iter(_points(values, factor, panel, variants, info, alpha) if values.size else ())
+    told = [{"levels": dict(settings), "points": [next(points) for _ in curve]} for settings, curve in curves.items()]
+    counts = {"n_seeds": values.shape[1], "n_clusters": values.shape[2]}
+    return {"factor": factor, "metric": info.name, "level": 1 - alpha, **counts, "curves": told if values.size else []}
+
+
+def _curves(factor: str, panel: Panel, without: Container[Any]) -> dict[tuple[tuple[str, str], ...], list[Variant]]:
+    """Return the variants that differ in a numeric factor alone, by their other settings; two or more a curve."""
+    rest = [name for name in varying(panel.variants) if name != factor]
+    curves: dict[tuple[tuple[str, str], ...], list[Variant]] = {}
+    for variant in panel.variants.values():
+        if number(variant.factors.get(factor, "")) is not None and _rows(panel, variant, without):
+            settings = tuple((name, variant.factors.get(name, "")) for name in rest)
+            curves.setdefault(settings, []).append(variant)
+    return {
+        settings: sorted(curve, key=lambda v: number(v.factors[factor]) or 0.0)
+        for settings, curve in curves.items()
+        if len(curve) > 1
+    }
+
+
+def _rows(panel: Panel, variant: Variant, without: Container[Any]) -> Mapping[int | None, int]:
+    """Return {seed: row} of what is tested; a variant that failed to score under a seed has no mean over seeds."""
+    rows = panel.rows(variant.name, own_prompt(panel, variant))
+    tested = {seed: row for seed, row in rows.items() if seed not in without}
+    return tested if all(np.isfinite(panel.mean[row]).any() for row in tested.values()) else {}
+
+
+def _values(
+    panel: Panel, variants: Sequence[Variant], without: Container[Any], tested: np.ndarray | None
+) -> np.ndarray:
+    """Return [variant, seed, cluster] on the seeds and clusters that all of them have."""
+    rows = [_rows(panel, variant, without) for variant in variants]
+    seeds = sorted(set.intersection(*map(set, rows)), key=str) if rows else []
+    values, _, _ = complete_clusters(panel, [of[seed] for of in rows for seed in seeds], tested)
+    return values.reshape(len(variants), len(seeds), values.shape[1] if seeds else 0)
+
+
+def _points(
+    values: np.ndarray, factor: str, panel: Panel, variants: Sequence[Variant], info: Metric, alpha: float
+) -> Iterator[dict[str, Any]]:
+    """Yield each variant's mean. What a seed and a cluster do to all variants alike is taken out of its interval.
+
+    Without that the intervals would show how unlike the rows are, which every comparison cancels. Cousineau (2005),
+    with Morey's (2008) factor for what centring on V means takes away: of two points, each interval is the paired
+    difference's divided by sqrt(2).
+    """
+    means = values.mean(axis=(1, 2))
+    found = estimate(values - values.mean(axis=0) + values.mean(), alpha, info.span)
+    halves = found.half * np.sqrt(len(variants) / (len(variants) - 1))
+    low, high = info.bounds or (-np.inf, np.inf)
+    for variant, mean, half in zip(variants, means.tolist(), halves.tolist(), strict=True):
+        level = variant.factors[factor]
+        ends = (max(low, mean - half), min(high, mean + half)) if np.isfinite(half) else None
+        where = {"variant": variant.name, "prompted_with": own_prompt(panel, variant)}
+        yield {"level": level, "value": number(level), **where, "mean": finite(mean), "interval": ends}
