@@ -1,6 +1,8 @@
 """Variants: any setting may vary; each arm equals its solo run, and what is compared is what was declared."""
 
 import json
+import shutil
+from itertools import combinations
 
 import pytest
 
@@ -11,7 +13,9 @@ from iikata.core.records import Arm
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.plan import plan
+from iikata.pipeline.rating import own_templates
 from iikata.pipeline.stages.check import examine
+from iikata.rating import Ratings, pairs
 from tiny_experiment import experiment, values, write_files
 
 VARY = {
@@ -79,9 +83,14 @@ def test_an_arm_beside_others_of_other_shapes_has_the_bytes_of_its_solo_run(grid
     assert alone.read_bytes() == beside.read_bytes()
 
 
-def test_a_mixture_trains_each_row_under_one_template_drawn_by_row_and_seed(tmp_path, llama_folder):
+@pytest.fixture(scope="module")
+def mixture(tmp_path_factory, llama_folder):
     mixed = {"name": "mixed", "template": ["alpaca_short", "plain"]}
-    context = run(tmp_path, llama_folder, variants=[mixed])
+    return run(tmp_path_factory.mktemp("mixture"), llama_folder, variants=[mixed])
+
+
+def test_a_mixture_trains_each_row_under_one_template_drawn_by_row_and_seed(mixture):
+    context = mixture
     under = {name: context.encoded_with(context.templates[name]) for name in ("alpaca_short", "plain")}
     for seed in (0, 1):
         samples = context.samples(Arm("mixed", seed))
@@ -93,6 +102,30 @@ def test_a_mixture_trains_each_row_under_one_template_drawn_by_row_and_seed(tmp_
         (c["treatment"]["trained_on"], c["treatment"]["prompted_with"]) for c in found if c["question"] == "mixture"
     }
     assert asked == {("mixed", "alpaca_short"), ("mixed", "plain")}
+
+
+def test_blind_ratings_of_a_mixture_become_scores_and_comparisons_as_those_of_templates(
+    mixture, llama_folder, tmp_path
+):
+    shutil.copytree(mixture.store.path.parent, tmp_path, dirs_exist_ok=True)
+    mixed = {"name": "mixed", "template": ["alpaca_short", "plain"]}
+    pipeline = Pipeline(experiment(tmp_path, llama_folder, variants=[mixed]), tmp_path / "run", lambda event: None)
+    ctx = pipeline.context
+    answers = [a for cell in ctx.experiment.cells() for a in ctx.store.read_answers(ctx.store.answers(cell))]
+    literals = {name: template.template_literals() for name, template in ctx.templates.items()}
+    for pair in pairs(answers, ctx.probes, literals, "mia", ctx.experiment.generate.seed, own_templates(ctx)):
+        mine = [side for side in (pair.left, pair.right) if side.cell.arm.variant == "mixed"]
+        Ratings(ctx.store.ratings).add(pair, "mia", "tie" if not mine else "left" if mine[0] is pair.left else "right")
+    for stage in ("score", "compare"):
+        pipeline.only(stage)
+    found = json.loads(ctx.store.comparisons.read_text())["comparisons"]
+    rated = [c for c in found if (c["question"], c["metric"]) == ("matched", "rated")]
+    sides = {(c["treatment"]["trained_on"], c["control"]["trained_on"]): c["difference"] for c in rated}
+    assert {frozenset(names) for names in sides} == {
+        frozenset(two) for two in combinations(("alpaca_short", "plain", "mixed"), 2)
+    }
+    assert sides["alpaca_short", "mixed"] < 0
+    assert sides["plain", "mixed"] < 0
 
 
 def test_levels_of_the_data_are_measured_by_the_same_rows_and_trained_on_none_of_them(tmp_path, llama_folder):

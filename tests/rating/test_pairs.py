@@ -1,7 +1,8 @@
 """What a rater is shown: the verdict's pairs, blind, in an order that is fair wherever it stops."""
 
 from collections import Counter
-from itertools import pairwise
+from dataclasses import replace
+from itertools import combinations, pairwise
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from rated_run import MARKERS, answered, asked, choose
 
 from iikata.core.records import Answer, Probe
-from iikata.rating import pairs, same
+from iikata.rating import Rating, pairs, same
 
 PROBES = asked(5, each=2)
 ANSWERS = answered(PROBES, samples=2)
@@ -38,8 +39,6 @@ def test_each_pair_comes_once_with_one_probe_and_sample_on_both_sides():
 
 
 def test_an_answer_with_half_a_surrogate_pair_can_be_rated():
-    from dataclasses import replace
-
     odd = [replace(answer, text=f"{answer.text}\ud800") for answer in ANSWERS]
     assert {pair.id for pair in pairs(odd, PROBES, MARKERS, "mia", 0)} == {
         pair.id for pair in pairs(ANSWERS, PROBES, MARKERS, "mia", 0)
@@ -153,3 +152,48 @@ def test_a_probe_that_is_gone_and_an_arm_that_did_not_answer_are_passed_over():
     assert {pair.probe for pair in found} == {"c0-0", "c0-1"}
     assert not any("plain.s1" in name for pair in found for name in names(pair))
     assert len(found) == 2 * 2 * (3 + 1 + 3)
+
+
+VARIANTS = {"alpaca+lr1": ("alpaca",), "alpaca+lr2": ("alpaca",), "plain+lr1": ("plain",), "mixed": ("plain", "alpaca")}
+
+
+def of_variants(probes, prompts=("alpaca", "plain")):
+    """Return an answer of every variant and of the base under every template."""
+    arms = [(name, s) for name in VARIANTS for s in range(2)] + [(None, None)]
+    return [
+        Answer(t, s, p, probe.id, 0, f"{t} {s} {p} {probe.id}", "stop", 5)
+        for t, s in arms
+        for p in prompts
+        for probe in probes
+    ]
+
+
+def test_any_two_variants_meet_under_their_own_template_and_seed_and_a_mixture_under_its_first():
+    probes = asked(2)
+    shown = {names(pair) for pair in pairs(of_variants(probes), probes, MARKERS, "mia", 0, VARIANTS)}
+    home = {name: templates[0] for name, templates in VARIANTS.items()}
+    wanted = {
+        tuple(sorted((f"{a}.s{s}@{home[a]}", f"{b}.s{s}@{home[b]}")))
+        for a, b in combinations(home, 2)
+        for s in range(2)
+    }
+    wanted |= {tuple(sorted((f"{a}.s{s}@{home[a]}", f"base@{home[a]}"))) for a in home for s in range(2)}
+    assert shown == wanted
+
+
+def test_a_mixture_is_rated_under_the_template_that_it_answered():
+    shown = pairs(of_variants(asked(1), ("alpaca",)), asked(1), MARKERS, "mia", 0, VARIANTS)
+    assert {cell for pair in shown for cell in names(pair) if cell.startswith("mixed")} == {
+        "mixed.s0@alpaca",
+        "mixed.s1@alpaca",
+    }
+
+
+def test_ties_of_equal_texts_are_found_between_variants_too():
+    probes = asked(3)
+    answers = [replace(a, text="the same") if a.probe == "c0-0" else a for a in of_variants(probes)]
+    every = pairs(answers, probes, MARKERS, "mia", 0, VARIANTS)
+    rated = [Rating.of(pair, "mia", "first") for pair in every]
+    ties = same(answers, probes, MARKERS, rated, 0, VARIANTS)
+    assert {tie.probe for tie in ties} == {"c0-0"}
+    assert any({tie.first.arm.variant, tie.second.arm.variant} == {"alpaca+lr1", "mixed"} for tie in ties)

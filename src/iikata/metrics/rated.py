@@ -4,7 +4,7 @@ from iikata.metrics.metric import Metric
 
 
 class Rated(Metric):
-    """Win share against the other templates' answers of the same seed, probe and sample: win 1, tie 0.5, loss 0."""
+    """Win share against the other variants' answers of the same seed, probe and sample: win 1, tie 0.5, loss 0."""
 
     name = "rated"
     better = "higher"

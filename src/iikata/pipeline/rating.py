@@ -34,7 +34,13 @@ def ratings(ctx: RunContext, answers: Sequence[Answer], about: Context) -> list[
     if lost := len(given) - len(held):
         told = f"{ctx.store.ratings}: {lost} of {len(given)} ratings are of answers that the run no longer has"
         ctx.emit(Warned(f"{told}; they are left out."))
-    return held + same(answers, ctx.probes, about.template_literals, held, ctx.experiment.generate.seed)
+    seed = ctx.experiment.generate.seed
+    return held + same(answers, ctx.probes, about.template_literals, held, seed, own_templates(ctx))
+
+
+def own_templates(ctx: RunContext) -> dict[str, tuple[str, ...]]:
+    """Return each variant's own templates, under one of which its answers are rated."""
+    return {name: recipe.variant.templates for name, recipe in ctx.experiment.recipes.items()}
 
 
 def summed(ctx: RunContext, answers: Sequence[Answer], about: Context) -> Summary | None:

@@ -16,6 +16,8 @@ from iikata.rating.ratings import Pair, Rating, Side, signature_of
 T = TypeVar("T")
 TemplateLiterals = Mapping[str, Sequence[str]]
 """Template -> the literal lines that it writes around a row."""
+Own = Mapping[str, Sequence[str]]
+"""Variant -> the templates that it was trained on; one that is missing is called as its template."""
 
 
 @dataclass(frozen=True)
@@ -28,23 +30,31 @@ class Group:
 
 
 def pairs(
-    answers: Iterable[Answer], probes: Sequence[Probe], template_literals: TemplateLiterals, rater: str, seed: int
+    answers: Iterable[Answer],
+    probes: Sequence[Probe],
+    template_literals: TemplateLiterals,
+    rater: str,
+    seed: int,
+    own: Own | None = None,
 ) -> list[Pair]:
     """Return what `rater` is shown, in order; it follows from (seed, rater) and the answers alone.
 
-    Paired are the cells that the verdict's questions hold against each other: two templates, each prompted as it was
-    trained, under one training seed; and each such cell against the base prompted alike. Both sides are the same
-    sample of the same probe. The pairs of one training seed, probe and sample come together, in the rater's own
-    order, so that every answer meets all its opponents (`scores` asks for that) and a question is read once for many
-    pairs. Seeds and clusters take turns, so that whoever stops early has seen no pair of cells, and no cluster, more
-    than one such group or two ahead of the others. All raters take the same probes and samples first, in orders of
-    their own, so that their agreement can be told.
+    Paired are the cells that the verdict's questions hold against each other: two variants, each prompted as it was
+    trained, under one training seed; and each such cell against the base prompted alike. A mixture is shown under the
+    first of its templates that it answered, as it is compared. Both sides are the same sample of the same probe. The
+    pairs of one training seed, probe and sample come together, in the rater's own order, so that every answer meets
+    all its opponents (`scores` asks for that) and a question is read once for many pairs. Seeds and clusters take
+    turns, so that whoever stops early has seen no pair of cells, and no cluster, more than one such group or two ahead
+    of the others. All raters take the same probes and samples first, in orders of their own, so that their agreement
+    can be told.
 
     Two answers of the same text are left out, for there is nothing to choose. They are ties all the same (`same`):
     to count only where answers differ would make every difference between cells look larger than it is.
     """
     return [
-        pair for pair in _draw(answers, probes, template_literals, rater, seed) if pair.left.text != pair.right.text
+        pair
+        for pair in _draw(answers, probes, template_literals, rater, seed, own or {})
+        if pair.left.text != pair.right.text
     ]
 
 
@@ -54,6 +64,7 @@ def same(
     template_literals: TemplateLiterals,
     ratings: Iterable[Rating],
     seed: int,
+    own: Own | None = None,
 ) -> list[Rating]:
     """Return a tie for each pair of equal texts that a rater passed by, as ratings that nobody was asked for.
 
@@ -65,7 +76,7 @@ def same(
         seen.setdefault(rating.rater, set()).add(rating.pair)
     ties = []
     for rater, rated in seen.items():
-        order = _draw(answers, probes, template_literals, rater, seed)
+        order = _draw(answers, probes, template_literals, rater, seed, own or {})
         last = max((place for place, pair in enumerate(order) if pair.id in rated), default=0)
         equal = (pair for pair in order[:last] if pair.left.text == pair.right.text)
         ties += [Rating.of(pair, rater, "tie", asked=False) for pair in equal]
@@ -73,20 +84,34 @@ def same(
 
 
 def _draw(
-    answers: Iterable[Answer], probes: Sequence[Probe], template_literals: TemplateLiterals, rater: str, seed: int
+    answers: Iterable[Answer],
+    probes: Sequence[Probe],
+    template_literals: TemplateLiterals,
+    rater: str,
+    seed: int,
+    own: Own,
 ) -> list[Pair]:
     """Return all pairs in the rater's order, those of equal texts too."""
     about = Context(template_literals={name: tuple(lines) for name, lines in template_literals.items()})
-    asked = (answer for answer in answers if answer.trained_on in (None, answer.prompted_with))
+    answers = list(answers)
+    prompts = _prompts(answers, own)
+    asked = (a for a in answers if a.trained_on is None or a.prompted_with == prompts.get(a.trained_on))
     sides = {(side.cell, a.probe, a.sample): side for a in asked for side in [_side(a, about)]}
-    arms = {cell.arm for cell, _, _ in sides if cell.arm.variant is not None}
-    seeds, templates = {arm.seed for arm in arms}, {str(arm.variant) for arm in arms}
+    seeds = {cell.arm.seed for cell, _, _ in sides if cell.arm.variant is not None}
     drawn = []
     for group in _groups(sides, probes, sorted(seeds, key=str), rater, seed):
-        found = _pairs_of(group, sorted(templates), sides)
+        found = _pairs_of(group, prompts, sides)
         drawn += sorted(found, key=lambda pair: stream_seed("rate order", seed, rater, pair.id))
     turned = (stream_seed("rate side", seed, rater, pair.id) % 2 for pair in drawn)
     return [Pair(p.id, p.probe, p.right, p.left) if turn else p for p, turn in zip(drawn, turned, strict=True)]
+
+
+def _prompts(answers: Iterable[Answer], own: Own) -> dict[str, str]:
+    """Return each variant with the first of its templates that it was asked under, in the variants' order."""
+    asked = {(a.trained_on, a.prompted_with) for a in answers if a.trained_on is not None}
+    names = sorted({str(name) for name, _ in asked})
+    found = {name: next((t for t in own.get(name, (name,)) if (name, t) in asked), None) for name in names}
+    return {name: template for name, template in found.items() if template is not None}
 
 
 def _side(answer: Answer, about: Context) -> Side:
@@ -139,10 +164,10 @@ def _shuffled(items: Iterable[T], *names: str | int) -> list[T]:
     return sorted(items, key=lambda item: stream_seed(*names, repr(item)))
 
 
-def _pairs_of(group: Group, templates: Sequence[str], sides: Mapping[tuple[Cell, str, int], Side]) -> Iterator[Pair]:
+def _pairs_of(group: Group, prompts: Mapping[str, str], sides: Mapping[tuple[Cell, str, int], Side]) -> Iterator[Pair]:
     """Yield the group's pairs, the side whose cell's name comes first on the left."""
     place = (group.probe, group.sample)
-    cells = [Cell(Arm(name, group.seed), name) for name in templates]
+    cells = [Cell(Arm(name, group.seed), prompt) for name, prompt in prompts.items()]
     couples = [*combinations(cells, 2), *((cell, Cell(Arm(), cell.prompted_with)) for cell in cells)]
     for couple in couples:
         one, two = sorted(couple, key=lambda cell: cell.name)

@@ -33,14 +33,14 @@ def scores(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Iterator[Score
 
     1 is a win, 0.5 a tie, 0 a loss; the mean is over a pair's raters first, then over opponents. There are two metrics
     since a share of wins depends on the opponents, and a difference of two shares compares the answers only where
-    these are the same. `rated` is against the other templates' arms of the same seed, and counts once an answer has met
+    these are the same. `rated` is against the other variants' arms of the same seed, and counts once an answer has met
     all of them; `rated_base` is against the base prompted alike, whose own score is 0.5, a tie with itself, and tells
-    nothing across templates. One metric over all opponents would call a template better whose base is worse.
+    nothing across templates. One metric over all opponents would call a variant better whose base is worse.
     """
     clusters = clusters_of(probes)
     met = [one for one in _met(ratings) if one.probe in clusters]
     places = {probe: place for place, probe in enumerate(clusters)}
-    for name, found in (("rated", _against_templates(met)), ("rated_base", _against_base(met))):
+    for name, found in (("rated", _against_variants(met)), ("rated_base", _against_base(met))):
         order = sorted(found, key=lambda key: (key[0].name, places[key[1]], key[2]))
         for cell, probe, sample in order:
             who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
@@ -60,7 +60,7 @@ def _met(ratings: Iterable[Rating]) -> list[Met]:
     return [Met(r.first, r.second, r.probe, r.sample, sum(won) / len(won)) for r, won in pairs.values()]
 
 
-def _against_templates(met: Iterable[Met]) -> Found:
+def _against_variants(met: Iterable[Met]) -> Found:
     groups: dict[tuple[int | None, str, int], dict[tuple[Cell, Cell], float]] = {}
     asked: dict[int | None, set[tuple[Cell, Cell]]] = {}
     for one in met:

@@ -14,6 +14,7 @@ from iikata.core.lock import refuse_links
 from iikata.core.records import Answer, Arm, Probe
 from iikata.metrics import Context
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.rating import own_templates
 from iikata.pipeline.signature import probe_hashes
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.rating import Pair, pairs
@@ -161,7 +162,7 @@ class Run:
 
     def _draw(self, rater: str, stamps: tuple[tuple[int, int], ...]) -> list[Pair]:
         literals, seed = self.about().template_literals, self.ctx.experiment.generate.seed
-        return pairs(self.answers(), list(self.probes.values()), literals, rater, seed)
+        return pairs(self.answers(), list(self.probes.values()), literals, rater, seed, own_templates(self.ctx))
 
     def adapters(self) -> dict[str, Path | None]:
         """Return who can be asked now: the trained arms with their folders, then the base."""
