@@ -26,17 +26,25 @@ def test_json_takes_the_stated_deviations(asked, capsys):
 def test_text_says_what_can_be_found_and_that_the_margin_is_too_small(asked, capsys):
     assert main([*asked, "--set", "compare.margin={nll: 0.02}"]) == 0
     told = capsys.readouterr().out
-    assert told.startswith("4 arms, 24 steps, ")
+    assert told.startswith("4 arms of 2 variants, 24 steps, ")
     assert "10 cells, 60 answers, 120 held-out rows" in told
     assert "smallest difference between templates found with 80% power" in told
     assert "(declared: 0.02, too small for this design)" in told
     assert "compute buys most in " in told
+    assert "; assumed from what small models showed on other data" in told
+
+
+def test_what_was_stated_is_told_beside_where_the_rest_comes_from(asked, capsys):
+    assert main([*asked, "--sd-residual", "0.2"]) == 0
+    told = capsys.readouterr().out
+    assert "residual 0.2; assumed from" in told
+    assert "--pilot RUN; of these you stated residual\n" in told
 
 
 def test_without_a_margin_it_says_that_nothing_can_be_equivalent(asked, capsys):
     given = ["--set", "score.metrics=[finish]", "--set", "score.primary=finish", "--set", "compare.margin={}"]
     assert main([*asked, *given]) == 0
-    assert "no margin is declared: nothing can be called EQUIVALENT" in capsys.readouterr().out
+    assert "no margin is declared for finish, so nothing can be called EQUIVALENT" in capsys.readouterr().out
 
 
 def test_a_pilot_tells_how_long_it_will_take(asked, capsys):
@@ -46,7 +54,7 @@ def test_a_pilot_tells_how_long_it_will_take(asked, capsys):
     assert main([*asked[:2], "--pilot", asked[-1]]) == 0
     told = capsys.readouterr().out
     assert "at the pilot's speed (train " in told
-    assert f"standard deviations pilot {asked[-1]}" in told
+    assert f"; estimated from the run {asked[-1]}\n" in told
 
 
 @pytest.mark.parametrize(

@@ -114,6 +114,23 @@ def test_more_seeds_find_smaller_effects(pilot, llama_folder):
     assert few["more"][few["buys_most"]] == min(few["more"].values())
 
 
+def test_a_standard_deviation_that_no_share_can_have_is_refused(pilot, llama_folder):
+    score = {"primary": "contains", "metrics": ["contains"]}
+    with pytest.raises(IikataError, match=r"contains lies between 0 and 1, where no standard deviation exceeds 0\.5"):
+        planned(pilot, llama_folder, {"sample": 40.0}, score=score, compare={"margin": 0.1})
+    with pytest.raises(IikataError, match=r"0 or more, saw .*nan"):
+        planned(pilot, llama_folder, {"sample": float("nan")})
+
+
+def test_a_difference_larger_than_any_that_there_can_be_is_not_promised(pilot, llama_folder):
+    score, train = {"primary": "contains", "metrics": ["contains"]}, values(llama_folder)["train"]
+    wild = {"seed_template": 0.5, "probe_template": 0.5}
+    more = {"score": score, "compare": {"margin": 0.1}, "train": train | {"seeds": [0, 1, 2]}}
+    made = planned(pilot, llama_folder, wild, **more)
+    assert made["power"]["detectable"] > made["span"] == 1
+    assert lines(made)[-1] == "no difference could be found: the largest there can be is 1 share of answers"
+
+
 def test_a_negative_standard_deviation_is_refused(pilot, llama_folder):
     with pytest.raises(IikataError, match=r"0 or more, saw .*-0\.1"):
         planned(pilot, llama_folder, {"sample": -0.1})
@@ -135,7 +152,7 @@ def test_the_keys_of_the_json_stay(pilot, llama_folder):
         "components_from",
         "power",
         "seconds",
-    } | {"estimate", "assumed_from", "questions"}
+    } | {"estimate", "assumed_from", "questions", "variants", "levels", "span", "unanswered"}
     assert (made["primary"], made["unit"], made["margin"]) == ("nll", "bits per byte", 0.02)
     json.dumps(made, allow_nan=False)
 
@@ -210,3 +227,57 @@ def test_a_primary_metric_with_nothing_to_measure_is_refused_before_training(lla
         with pytest.raises(IikataError, match=rf"mine\.yaml:\d+:\d+: the primary metric {primary} .*{why}"):
             attempt()
     assert not (tmp_path / "run" / "train").exists()
+
+
+ONE, RATES = {"templates": ["plain"]}, {"vary": {"train.learning_rate": [0.01, 0.02]}}
+UNANSWERED = {
+    "nothing": ({}, []),
+    "no margin": ({"compare": {"margin": {}}}, ["equivalence: no margin is declared for contains"]),
+    "no probes": (
+        {"probes": None, "score": {"metrics": ["nll", "contains", "finish"]}, "compare": {"margin": 0.1}},
+        ["there are no probes, so no contains, finish", "equivalence by any metric but nll"],
+    ),
+    "no content metric": (
+        {"score": {"metrics": ["nll", "finish"]}, "compare": {"margin": {"nll": 0.1, "finish": 0.1}}},
+        ["right answers: contains is not among"],
+    ),
+    "one template": (ONE, ["whether the template matters: one level", "whether the prompt must match"]),
+    "a template to prompt with": (ONE | {"prompt_only": ["alpaca_short"]}, ["whether the template matters"]),
+    "no held-out rows": ({"data": {"train": "train.jsonl", "validation": 0}}, ["no rows are held out, so no nll"]),
+    "each": (
+        RATES | {"compare": {"others": "each", "margin": {"contains": 0.1, "nll": 0.1}}},
+        ["others: each explores"],
+    ),
+}
+BOTH = {
+    "score": {"primary": "contains", "metrics": ["contains", "nll"]},
+    "compare": {"margin": {"contains": 0.1, "nll": 0.1}},
+}
+
+
+@pytest.mark.parametrize("case", UNANSWERED)
+def test_a_plan_names_what_no_result_will_answer(pilot, llama_folder, case):
+    changes, expected = UNANSWERED[case]
+    made = planned(pilot, llama_folder, **{**BOTH, **changes})
+    assert len(made["unanswered"]) == len(expected)
+    assert all(part in said for part, said in zip(expected, made["unanswered"], strict=True))
+    assert all(f"not answered: {said}" in lines(made) for said in made["unanswered"])
+
+
+def test_a_factor_s_plan_speaks_of_that_factor(pilot, llama_folder):
+    made = planned(pilot, llama_folder, templates=["plain"], vary={"train.learning_rate": [0.01, 0.02]})
+    assert made["questions"][0]["said"].startswith("whether train.learning_rate matters")
+    assert made["variants"] == 2
+    assert any(line.startswith("smallest difference between levels of train.learning_rate") for line in lines(made))
+
+
+def test_rows_of_one_document_count_as_one_cluster_and_are_called_so(llama_folder, tmp_path):
+    write_files(tmp_path)
+    for path in (tmp_path / "train.jsonl", tmp_path / "validation.jsonl"):
+        rows = map(json.loads, path.read_text().splitlines())
+        lines = [json.dumps({**row, "document": f"{path.stem} {i // 2}"}) for i, row in enumerate(rows)]
+        path.write_text("\n".join(lines), encoding="utf-8")
+    data = {"train": "train.jsonl", "validation": "validation.jsonl", "columns": {"cluster": "document"}}
+    made = planned(tmp_path / "run", llama_folder, data=data)
+    assert made["power"]["probes"] == 6
+    assert "6 clusters of held-out rows" in made["questions"][0]["said"]

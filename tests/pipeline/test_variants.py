@@ -104,6 +104,15 @@ def test_a_mixture_trains_each_row_under_one_template_drawn_by_row_and_seed(mixt
     assert asked == {("mixed", "alpaca_short"), ("mixed", "plain")}
 
 
+def test_a_plan_counts_a_mixture_s_own_tokens(mixture):
+    steps = [step for arm in mixture.experiment.arms() for step in mixture.store.read_steps(arm)]
+    made = plan(mixture, {})
+    assert (made["steps"], made["train_tokens"]) == (len(steps), sum(step.tokens for step in steps))
+    alone = {name: sum(len(row.input_ids) for row in rows) for name, rows in mixture.encoded.items()}
+    of_mixed = [sum(len(row.input_ids) for row in mixture.samples(Arm("mixed", seed))) for seed in (0, 1)]
+    assert min(alone.values()) < of_mixed[0] != of_mixed[1] < max(alone.values())
+
+
 def test_blind_ratings_of_a_mixture_become_scores_and_comparisons_as_those_of_templates(
     mixture, llama_folder, tmp_path
 ):

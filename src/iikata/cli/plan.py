@@ -27,7 +27,8 @@ def lines(made: dict[str, Any]) -> list[str]:
     """Return the plan as lines for a terminal."""
     unit, power, margin = made["unit"], made["power"], made["margin"]
     told = [
-        f"{made['arms']} arms, {made['steps']} steps, {made['train_tokens']:,} training tokens",
+        f"{made['arms']} arms of {made['variants']} variants, {made['steps']} steps, "
+        f"{made['train_tokens']:,} training tokens",
         f"{made['cells']} cells, {made['answers']:,} answers, {made['held_out_rows']:,} held-out rows to score",
     ]
     if made["seconds"]:
@@ -42,20 +43,20 @@ def lines(made: dict[str, Any]) -> list[str]:
     )
     things = made["questions"][0]["things"]
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
-    assumed = f", from {made['assumed_from']}: --pilot RUN" if made["assumed_from"] else ""
     told += [
         "",
         f"primary metric {made['primary']} ({unit}), {power['seeds']} seeds x {power['probes']} {things} x "
         f"{power['samples']} samples",
-        f"standard deviations {made['components_from']}: {spread}{assumed}",
+        f"standard deviations: {spread}; {_source(made)}",
         *(one["said"] for one in made["questions"]),
+        *(f"not answered: {one}" for one in made["unanswered"]),
     ]
-    if made["questions"][0]["question"] != "matched":
-        return [*told, "one template: whether the template matters is not asked"]
-    if power["detectable"] is None:
-        return [*told, *([] if margin else ["no margin is declared: nothing can be called EQUIVALENT"])]
+    if made["questions"][0]["question"] != "matched" or power["detectable"] is None:
+        return told
+    if made["span"] is not None and power["detectable"] >= made["span"]:
+        return [*told, f"no difference could be found: the largest there can be is {made['span']:g} {unit}"]
     told += [
-        f"smallest difference between templates found with 80% power{OF[power['scope']].format(things=things)}: "
+        f"smallest difference between {made['levels']} found with 80% power{OF[power['scope']].format(things=things)}: "
         f"{power['detectable']:.3g} {unit}",
         f"smallest margin that could be called EQUIVALENT with 80% power: {power['equivalent_margin']:.3g} {unit}"
         + _against(margin, power["equivalent_margin"]),
@@ -77,9 +78,17 @@ def lines(made: dict[str, Any]) -> list[str]:
 OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}
 
 
+def _source(made: dict[str, Any]) -> str:
+    """Return where the standard deviations come from."""
+    source, _, stated = made["components_from"].partition("; stated: ")
+    kind, _, run = source.partition(" ")
+    told = f"assumed from {made['assumed_from']}: --pilot RUN" if kind == "assumed" else f"estimated from the run {run}"
+    return told + (f"; of these you stated {stated}" if stated else "")
+
+
 def _against(margin: float | str | None, least: float) -> str:
     if margin is None:
-        return " (no margin is declared: nothing can be called EQUIVALENT)"
+        return ""
     if isinstance(margin, str):
         share = share_of_gain(margin) or 1.0
         return f" (declared: {margin}, which is as large where tuning gains {least / share:.3g} or more)"

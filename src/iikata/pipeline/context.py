@@ -161,6 +161,14 @@ class RunContext:
         picked = [under[which][i] for i, which in enumerate(drawn)]
         return [row for row in picked if not row.truncated]
 
+    def rows_of_arms(self) -> Iterator[tuple[Recipe, list[Encoded], int]]:
+        """Yield each recipe with an arm's rows and how many arms have these: of a mixture, each seed its own."""
+        seeds = self.experiment.train.seeds
+        for name, recipe in self.experiment.recipes.items():
+            alike = len(seeds) if len(recipe.variant.templates) == 1 else 1
+            for seed in seeds[:: max(1, alike)]:
+                yield recipe, self.samples(Arm(name, seed)), alike
+
     def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
         return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
 
@@ -208,6 +216,13 @@ class RunContext:
 
         prefixes = () if self.experiment.train.lora.dropout else self.prefixes[template]
         return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
+
+    def computed(self, rows: Iterable[Encoded], recipe: Recipe) -> int:
+        """Return the tokens of an arm's rows less those that samples of one template share."""
+        from iikata.model.buffers import computed
+
+        prefixes = () if recipe.train.lora.dropout else [p for t in recipe.variant.templates for p in self.prefixes[t]]
+        return sum(computed(row, prefixes) for row in rows)
 
     @cached_property
     def longest_prompt(self) -> int:

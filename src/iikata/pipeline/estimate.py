@@ -39,14 +39,13 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
         tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
     a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
-    recipes, seeds = ctx.experiment.recipes.values(), len(ctx.experiment.train.seeds)
-    work = sum(ctx.computed_tokens(one.variant.templates[0]) * one.train.epochs for one in recipes)
+    work = sum(arms * one.train.epochs * ctx.computed(rows, one) for one, rows, arms in ctx.rows_of_arms())
     return {
         "device": device.type,
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
         "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
-        "train_seconds": round(work * seeds * a_token * (4 / 3 if checkpointed else 1), 1),
+        "train_seconds": round(work * a_token * (4 / 3 if checkpointed else 1), 1),
     }
 
 

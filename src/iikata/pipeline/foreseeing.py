@@ -10,12 +10,12 @@ from iikata.pipeline.context import RunContext
 from iikata.stats import answerable, tested_clusters
 from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
+from iikata.stats.phrases import FACTOR, LEVELS
 from iikata.stats.table import Variant
 
 NEED_REFERENCES = ("contains", "exact", "numeric", "chrf", "rouge_l", "nll_reference")
 FINDINGS = ("primary", "design")
 """The names of the findings made here; docs/templates.md lists them beside the doctor's rules."""
-ASKED = {"matched": "whether the template matters", "tuned_vs_best_base": "whether LoRA was needed"}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class QuestionDesign:
     scope: str | None
     """"recipe", "these_adapters", "these_probes"; None where too few for any claim."""
     things: str
-    """What the clusters are: "held-out rows" or "probe clusters"."""
+    """What the clusters are: "held-out rows", "clusters of held-out rows" or "probe clusters"."""
+    asked: str
+    """The question in words: "whether the template matters"."""
 
     @property
     def said(self) -> str:
@@ -54,13 +56,27 @@ class QuestionDesign:
 def designs(ctx: RunContext) -> list[QuestionDesign]:
     """Return what the primary metric can answer of the questions that the verdict is made of."""
     primary, every = get(ctx.experiment.score.primary).name, clusters(ctx)
-    things = "held-out rows" if primary in HELD_OUT else "probe clusters"
+    rows = "held-out rows" if every == len(ctx.data.validation) else "clusters of held-out rows"
+    things = rows if primary in HELD_OUT else "probe clusters"
     seeds, matched, levels = tested(ctx)
-    asked = [("matched", matched)] if levels > 1 else []
+    about_factor = ("matched", f"whether {factor_named(ctx)} matters", matched)
+    about_lora = ("tuned_vs_best_base", "whether LoRA was needed", tested_clusters(every) if every else 0)
     return [
-        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things)
-        for question, count in [*asked, ("tuned_vs_best_base", tested_clusters(every) if every else 0)]
+        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things, asked)
+        for question, asked, count in ([about_factor] if levels > 1 else []) + [about_lora]
     ]
+
+
+def factor_named(ctx: RunContext) -> str:
+    """Return the factor as a sentence names it."""
+    factor = factor_design(ctx).factor
+    return FACTOR["en"].get(factor, (factor,))[0]
+
+
+def levels_named(ctx: RunContext) -> str:
+    """Return the factor's levels as a sentence names them."""
+    factor = factor_design(ctx).factor
+    return FACTOR["en"][factor][1] if factor in FACTOR["en"] else LEVELS["en"].format(factor=factor)
 
 
 def tested(ctx: RunContext) -> tuple[int, int, int]:
@@ -121,7 +137,7 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
                 f"For the recipe: {MIN_SEEDS} seeds or more (train.seeds) and {MIN_CLUSTERS} {one.things} or more"
                 + (", besides the third of them that chooses." if one.choosing else ".")
             )
-            yield Finding("design", severity, None, f"{ASKED[one.question]} {one.said}", cure=cure)
+            yield Finding("design", severity, None, f"{one.asked} {one.said}", cure=cure)
 
 
 def _unmeasured(ctx: RunContext) -> Finding | None:

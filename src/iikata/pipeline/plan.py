@@ -10,8 +10,9 @@ from iikata.core.errors import IikataError
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
-from iikata.pipeline.foreseeing import ASKED, designs, foresee, refuse_undecided, tested
+from iikata.pipeline.foreseeing import designs, foresee, levels_named, refuse_undecided, tested
 from iikata.pipeline.stages.check import look_up_metrics
+from iikata.pipeline.unanswered import unanswered
 from iikata.run_folder import RunFolder, read_lines
 from iikata.stats import Components, power, variance_components
 
@@ -58,12 +59,15 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
     return {
         **work,
         "primary": primary,
+        "levels": levels_named(ctx),
         "unit": get(primary).unit,
+        "span": _finite(get(primary).span),
         "margin": ctx.experiment.margins.get(primary),
         "components": asdict(components),
         "components_from": source,
         "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
-        "questions": [{**asdict(one), "said": f"{ASKED[one.question]} {one.said}"} for one in designs(ctx)],
+        "questions": [{**asdict(one), "said": f"{one.asked} {one.said}"} for one in designs(ctx)],
+        "unanswered": list(unanswered(ctx)),
         "power": {name: _finite(value) for name, value in asdict(found).items()},
         "seconds": seconds,
         "estimate": estimate(ctx),
@@ -81,19 +85,17 @@ _COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_r
 def _work(ctx: RunContext) -> dict[str, int]:
     """Return how much there is to do."""
     steps, tokens = 0, 0
-    for recipe in ctx.experiment.recipes.values():
+    for recipe, rows, arms in ctx.rows_of_arms():
         train = recipe.train
-        rows = ctx.encoded_with(ctx.templates[recipe.variant.templates[0]], recipe)
-        kept = [len(row.input_ids) for row in rows if not row.truncated]
-        steps += math.ceil(train.epochs * math.ceil(len(kept) / train.batch_size))
-        tokens += sum(kept) * train.epochs
-    seeds = len(ctx.experiment.train.seeds)
+        steps += arms * math.ceil(train.epochs * math.ceil(len(rows) / train.batch_size))
+        tokens += arms * train.epochs * sum(len(row.input_ids) for row in rows)
     cells = len(ctx.experiment.cells())
     return {
+        "variants": len(ctx.experiment.recipes),
         "arms": len(ctx.experiment.arms()),
         "cells": cells,
-        "steps": steps * seeds,
-        "train_tokens": tokens * seeds,
+        "steps": steps,
+        "train_tokens": tokens,
         "answers": cells * len(ctx.probes) * ctx.experiment.generate.samples,
         "held_out_rows": cells * len(ctx.data.validation),
     }
@@ -108,8 +110,14 @@ def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None
         if not scores:
             raise IikataError(f"{pilot}: no scores of {primary.name}, so it cannot be the pilot. Give a finished run.")
         found, source = variance_components(scores, primary.name), f"pilot {pilot}"
-    if any(value < 0 for value in stated.values()):
-        raise IikataError(f"a standard deviation is 0 or more, saw {dict(stated)}.")
+    if not all(0 <= value < math.inf for value in stated.values()):
+        raise IikataError(f"a standard deviation is a number of 0 or more, saw {dict(stated)}.")
+    most = (primary.span or math.inf) / 2
+    if primary.bounds and any(value > most for value in stated.values()):
+        raise IikataError(
+            f"{primary.name} lies between {primary.bounds[0]:g} and {primary.bounds[1]:g}, where no standard deviation "
+            f"exceeds {most:g}, saw {dict(stated)}. Shares are hundredths: 5 points are 0.05."
+        )
     if stated:
         source += f"; stated: {', '.join(stated)}"
     return Components(**{**asdict(found), **stated}), source
