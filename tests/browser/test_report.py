@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import grid_run
 import pytest
 from screens import DESK, PHONE, faults_of_access
 from synthetic_run import HOSTILE, HOSTILE_NAME, RATINGS, hostile, run
@@ -196,3 +197,35 @@ def test_print_opens_every_fold_and_hides_the_tools(page):
     assert not page.locator(".tools").is_visible()
     assert page.locator("#verdict .says").first.is_visible()
     assert page.pdf()[:5] == b"%PDF-"
+
+
+@pytest.fixture(scope="module")
+def of_factors(tmp_path_factory):
+    return write(grid_run.run(), tmp_path_factory.mktemp("factors"))[0].as_uri()
+
+
+def test_of_many_variants_the_verdict_s_are_shown_first_and_all_can_be_chosen(reader, of_factors):
+    page = read(reader, of_factors)
+    assert chosen(page) == {"alpaca+lr3e-3@alpaca", "native+lr3e-3@native", "base@alpaca"}
+    heads = page.locator(".probes article").first.locator(".cells h4").all_text_contents()
+    assert [head.split()[0] for head in heads] == ["base@alpaca", "alpaca+lr3e-3", "native+lr3e-3"]
+    settled(page, page.locator(".picker [name=matched]").click)
+    assert len(chosen(page)) == 8 + 2
+
+
+def test_a_point_of_the_profile_leads_to_its_answers_and_a_word_to_its_meaning(reader, of_factors):
+    page = read(reader, of_factors)
+    settled(page, page.locator("#settings .profile td a").nth(3).click)
+    assert chosen(page) == {"native+lr3e-4@native"}
+    page.locator("#verdict .short .term:visible").first.click()
+    assert page.evaluate("document.querySelector('.glossary :target').id") == page.evaluate("location.hash.slice(1)")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("screen", [PHONE, DESK], ids=["phone", "desk"])
+def test_a_report_of_factors_can_be_read_by_everyone_and_fits_the_screen(seen_as, of_factors, language, screen):
+    page = seen_as(language, screen, "light")
+    page.goto(f"{of_factors}?lang={language}")
+    page.locator(".status", has_text=" / ").wait_for()
+    page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    assert faults_of_access(page) == {}
