@@ -5,6 +5,7 @@
 PHRASES = {
     "en": {
         "factor_NONE": "Whether {factor} matters was not assessed: {factors} that were trained, prompted alike and scored by {metric} are fewer than two.",
+        "factor_EACH": "Whether {factor} matters for {metric} is not summed up: its {n} comparisons, each at one of the other settings, only explore (Benjamini-Hochberg).",
         "factor_MATTERS": "{Factor} matters for {metric}: each trained and prompted alike, {worse} does worse than {better} by {size} ({level} interval {size_interval}, Holm-adjusted {p}).",
         "factor_SMALL": "{Factor} makes a difference for {metric}, but one smaller than the declared margin of {margin}: {a} minus {b} is {difference} ({level} interval {interval}, {level_90} interval {interval_90}).",
         "factor_EQUIVALENT": "For {metric} {factors} are equivalent within the declared margin of {margin}: trained and prompted alike, the {level_90} interval of every pair ({n}) lies inside ±{margin}; the one that reaches farthest is {a} minus {b}, {interval_90}.",
@@ -55,6 +56,7 @@ PHRASES = {
     },
     "ja": {
         "factor_NONE": "{factor}が影響するかどうかは評価していません。学習時と同じテンプレートで尋ねて {metric} を測った{factors}が、2つ以上ないためです。",
+        "factor_EACH": "{factor}が {metric} に影響するかどうかはまとめていません。ほかの設定ごとの比較 {n} 個は参考です(Benjamini-Hochberg)。",
         "factor_MATTERS": "{Factor}は {metric} に影響します。どれも学習時と同じテンプレートで尋ねたとき、{worse} は {better} より {size} 悪い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
         "factor_SMALL": "{Factor}による {metric} の差はありますが、事前に宣言した許容差 {margin} より小さいものです。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
         "factor_EQUIVALENT": "{metric} について、{factors}は事前に宣言した許容差 {margin} の範囲で同等です。学習時と同じテンプレートで尋ねたとき、全 {n} 組で差の{level_90}信頼区間が ±{margin} の内側に収まりました(最も外へ広がったのは {a} から {b} を引いた差で、{interval_90})。",

@@ -32,7 +32,7 @@ def sentences(
     best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
     matters = template_matters([c.verdict for c in matched] if summary else [])
     lora = lora_needed(best.verdict, improved(best)) if best else lora_needed(None, False)
-    shown = widest(matched, matters)
+    shown = widest(matched, matters) if summary else None
     said = {}
     for language in PHRASES:
         speaker = Speaker(info, margin, language, factor)
@@ -88,9 +88,10 @@ class Speaker:
         return {"factor": self.factor, "Factor": known, "factors": self.factors}
 
     def template(self, matched: Sequence[Comparison], verdict: str, c: Comparison | None) -> list[str]:
-        """Say whether the template matters, shown on the pair c; None where there is no pair."""
+        """Say whether the template matters, shown on the pair c; None where no pair stands for all."""
         if c is None:
-            return [self.words["factor_NONE"].format(metric=self.metric, **self.about)]
+            key = "factor_EACH" if matched else "factor_NONE"
+            return [self.words[key].format(metric=self.metric, n=len(matched), **self.about)]
         fields = {**self.fields(c), "n": len(matched), "k": sum(m.verdict == verdict for m in matched)}
         parts = [self._verdict("factor", verdict, c, fields)]
         if len(matched) > 1 and verdict != "EQUIVALENT":

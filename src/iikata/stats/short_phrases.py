@@ -14,7 +14,7 @@ SHORT = {
         "of": "{said} ({subject})",
         "failed": "Cannot be judged: {gate}.",
         "factor_NONE": "Not asked: {factor} did not vary in what was trained and scored.",
-        "factor_EACH": "Not summed up: {factor} has {n} comparisons, one at each of the other settings; see the table.",
+        "factor_EACH": "Not summed up: {factor} has {n} comparisons, each at one of the other settings; see the table.",
         "factor_MATTERS": "Yes: |{better} beats {worse} by {size} ({size_interval}){beyond}.",
         "factor_SMALL": "{use}: {a} minus {b} is {difference} ({interval_90}), your margin is {margin}.",
         "factor_EQUIVALENT": "{use}: all differences lie within your margin of {margin_unit} ({a} minus {b}: {interval_90}).",
