@@ -144,7 +144,7 @@ def test_each_explores_and_says_no_verdict():
     assert {c.detail["others"]["template"] for c in matched(result).values()} == {"alpaca", "native"}
     assert result.verdict["factor_matters"] == "NOT_ASSESSABLE"
     assert "is not summed up: its 6 comparisons" in result.verdict["sentence_en"]
-    assert "比較 6 個は参考です" in result.verdict["sentence_ja"]
+    assert "個の比較は参考です" in result.verdict["sentence_ja"]
 
 
 def test_each_holds_the_best_of_all_variants_against_the_base():

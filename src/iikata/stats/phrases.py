@@ -56,7 +56,7 @@ PHRASES = {
     },
     "ja": {
         "factor_NONE": "{factor}が影響するかどうかは評価していません。学習時と同じテンプレートで尋ねて {metric} を測った{factors}が、2つ以上ないためです。",
-        "factor_EACH": "{factor}が {metric} に影響するかどうかはまとめていません。ほかの設定ごとの比較 {n} 個は参考です(Benjamini-Hochberg)。",
+        "factor_EACH": "{factor}が {metric} に影響するかどうかはまとめていません。ほかの設定ごとの {n} 個の比較は参考です(Benjamini-Hochberg)。",
         "factor_MATTERS": "{Factor}は {metric} に影響します。どれも学習時と同じテンプレートで尋ねたとき、{worse} は {better} より {size} 悪い結果でした({level}信頼区間 {size_interval}、Holm補正後 {p})。",
         "factor_SMALL": "{Factor}による {metric} の差はありますが、事前に宣言した許容差 {margin} より小さいものです。{a} から {b} を引いた差は {difference} でした({level}信頼区間 {interval}、{level_90}信頼区間 {interval_90})。",
         "factor_EQUIVALENT": "{metric} について、{factors}は事前に宣言した許容差 {margin} の範囲で同等です。学習時と同じテンプレートで尋ねたとき、全 {n} 組で差の{level_90}信頼区間が ±{margin} の内側に収まりました(最も外へ広がったのは {a} から {b} を引いた差で、{interval_90})。",
