@@ -21,7 +21,8 @@ from typing import Any
 import torch
 from subject import SHAPES, fresh, open_model, peak_gb, wait
 
-from iikata.core.records import Arm, Encoded
+from iikata.core.encoded import Encoded
+from iikata.core.records import Arm
 from iikata.model import fp8, memory
 from iikata.model.adapters.lora_linear import LoraLinear
 from iikata.model.attention.registry import NAME

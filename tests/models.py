@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from tokenizer_folders import byte_bpe, sp_nfkc
 
 VOCAB = 768

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from iikata.model.adapters import adapter_file
 from iikata.model.base import Base
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from iikata.core.records import Arm
-from iikata.doctor import distinct_templates
+from iikata.core.records import Arm, TrainStep
+from iikata.doctor import distinct_templates, sound_training
 from iikata.pipeline import Pipeline
 from iikata.pipeline.gates import check_arms, prove
 from iikata.templates import TEMPLATES, saved
@@ -133,3 +133,19 @@ def test_a_stored_template_edited_by_one_letter_is_caught(pipeline):
 def test_one_template_under_two_names_is_told():
     found = {gate.subject: gate.passed for gate in distinct_templates({"a": [[1, 2]], "b": [(1, 2)], "c": [[1, 3]]})}
     assert found == {"a|b": False, "a|c": True, "b|c": True}
+
+
+@pytest.mark.parametrize(
+    ("losses", "passed"),
+    [
+        ([2.0, 1.5] * 8, True),
+        ([1.0] * 8 + [1.2] * 8, True),  # little to learn: batches differ
+        ([1.0] * 8 + [1.3] * 8, False),
+        ([0.8, 1.5], True),  # two batches, the last of one row
+        ([2.0, float("nan")], False),
+        ([], False),
+    ],
+)
+def test_a_training_is_sound_unless_its_loss_grows_or_is_no_number(losses, passed):
+    steps = [TrainStep("a.s0", n, loss, 1e-4, 1.0, 9, 9) for n, loss in enumerate(losses, start=1)]
+    assert sound_training("a.s0", steps).passed == passed

@@ -97,7 +97,7 @@ def test_the_report_shows_a_forced_error(twice):
 def test_what_was_read_is_told_before_the_findings(tmp_path, byte_bpe_folder, capsys):
     main(["check", experiment_file(tmp_path, byte_bpe_folder, held_out=False, rows=[*ROWS, ROWS[0]])])
     assert capsys.readouterr().out.splitlines()[:3] == [
-        "read 5 rows of train.jsonl: columns instruction, input, output",
+        "train.jsonl: read as instructions with answers: 5 rows (columns instruction, input, output)",
         "4 rows to train on, 0 held out, 1 left out",
         "templates: t0 (t0.json)",
     ]
@@ -108,7 +108,7 @@ def test_rows_that_encode_leaves_out_are_told_beside_the_json(tmp_path, byte_bpe
     assert main(["encode", experiment_file(tmp_path, byte_bpe_folder, held_out=False, rows=rows), "--json"]) == 0
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
-    assert "read 6 rows" in err
+    assert "read as instructions with answers: 6 rows" in err
     assert "left out, empty: 1 (train.jsonl:6)" in err
     assert "left out, duplicates: 1 (train.jsonl:5)" in err
 

@@ -4,20 +4,57 @@ import pytest
 from examined import examined, of, template
 
 ALPACA = {"instruction": "And the second one?", "input": "", "output": "blue"}
-SPOKEN = {"system": "Answer in one word.", "history": [["Name two colours.", "red and blue"]]}
+SPOKEN = {"hint": "Answer in one word.", "earlier": [["Name two colours.", "red and blue"]]}
 
 
 def rows(*changes):
     return [{**ALPACA, "instruction": f"Question {n}?", **change} for n, change in enumerate(changes)]
 
 
-def test_system_and_history_that_are_not_trained_on_are_a_warning(tmp_path, byte_bpe_folder):
+def test_earlier_turns_that_are_not_trained_on_are_a_warning(tmp_path, byte_bpe_folder):
     found = of(examined(tmp_path, byte_bpe_folder, rows=rows(SPOKEN, {"category": "qa"})), "unused_columns")
-    assert [finding.severity for finding in found] == ["warning", "warning", "info"]
-    assert 'text in "system" in 1 of 2 (50.0%) rows is not trained on' in found[0].message
-    assert "train.jsonl:1: history 'Name two colours.'" in found[1].evidence
-    assert "LLaMA-Factory" in found[1].cure
-    assert "category (1 rows)" in found[2].message
+    assert [finding.severity for finding in found] == ["warning", "info"]
+    assert 'text in "earlier" in 1 of 2 (50.0%) rows is not trained on' in found[0].message
+    assert "train.jsonl:1: earlier 'Name two colours.'" in found[0].evidence
+    assert "data: {columns: {system: NAME}}" in found[0].cure
+    assert "hint (1 rows), category (1 rows)" in found[1].message
+
+
+TALK = {"system": "Answer in one word.", "history": [["Name two colours.", "red and blue"]]}
+
+
+@pytest.mark.parametrize(("chosen", "severity"), [(None, "error"), ("keep", "warning"), ("drop", None)])
+def test_a_system_message_without_a_place_is_counted_and_the_choice_is_the_users(
+    tmp_path, byte_bpe_folder, chosen, severity
+):
+    data = {"train": "train.jsonl", "validation": 0, "system": chosen}
+    found = of(
+        examined(tmp_path, byte_bpe_folder, ["alpaca", "native"], rows=rows(TALK, {}), data=data), "system_place"
+    )
+    assert [(finding.template, finding.severity) for finding in found] == ([("alpaca", severity)] if severity else [])
+    for finding in found:
+        assert finding.message == "1 of 2 (50.0%) rows have a system message, and the template has no place for it"
+        assert "train.jsonl:1: 'Answer in one word.'" in finding.evidence
+
+
+def test_who_answers_out_of_turn_and_what_is_not_trained_is_told(tmp_path, byte_bpe_folder):
+    def talk(*roles):
+        return {"messages": [{"role": role, "content": f"{role} {n}"} for n, role in enumerate(roles)]}
+
+    turns = talk("user", "assistant", "user", "assistant"), talk("assistant", "user"), talk("user", "assistant", "user")
+    drops = (
+        "{% for m in messages %}{{ m.role }}: {{ '(well)' if loop.last and m.role == 'assistant' }}{{ m.content }}\n"
+        "{% endfor %}{{ 'assistant: ' if add_generation_prompt }}"
+    )
+    (tmp_path / "drops.jinja").write_text(drops)
+    found = examined(tmp_path, byte_bpe_folder, ["native", "drops.jinja"], rows=turns)
+    told = {finding.severity: finding for finding in of(found, "out_of_turn")}
+    assert "1 of 3 (33.3%) rows are left out: user and assistant do not take turns" in told["warning"].message
+    assert "train.jsonl:2" in told["warning"].evidence
+    assert "1 of 3 (33.3%) rows end with a question that is not answered" in told["info"].message
+    (left,) = of(found, "untrained_answers")
+    assert (left.template, left.severity) == ("drops", "warning")
+    assert "1 of 1 (100.0%) earlier answers, in 1 rows, are not in the loss" in left.message
 
 
 def test_a_context_is_missed_only_where_there_is_no_input(tmp_path, byte_bpe_folder):

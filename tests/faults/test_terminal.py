@@ -17,7 +17,7 @@ import iikata
 from iikata.cli import main
 from iikata.cli.arms_display import ArmsDisplay
 from iikata.cli.terminal import COLOUR, Guarded, bare, guarded, inert, painted
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from iikata.tokenize import load_tokenizer, show
 from tiny_experiment import values, write_files
 

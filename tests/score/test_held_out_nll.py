@@ -7,13 +7,14 @@ import pytest
 
 import models
 import oracle
-from iikata.core.records import Arm, Example
+from iikata.core.records import Arm, Before, Example
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.model.load import load
 from iikata.score.nll import held_out_nll, scoreable
-from iikata.templates import TEMPLATES
+from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, load_tokenizer, prefixes
 from iikata.train import ArmRun, Recipe, train
+from tokenizer_folders import CHATML
 
 TEMPLATE = TEMPLATES["alpaca_short"]
 ROWS = [
@@ -124,3 +125,31 @@ def test_a_few_steps_on_the_rows_lower_their_nll_and_bring_the_answer_out(model_
     asked = Request(("answer",), prompt, (0,), frozenset({cell.tokenizer.eos_id}), run.arm.name, cell.prefixes)
     (reply,) = generate(cell.base, [run.arm.name], [asked], Sampling(temperature=0), 40, Shapes(8, 200))
     assert (TEMPLATE.answer(cell.tokenizer.text(reply.ids)), reply.finish) == (row.output, "stop")
+
+
+DROPS = CHATML.replace(
+    "message['content'] +", "('' if loop.last or message.role != 'assistant' else '(old) ') + message['content'] +"
+)
+"""An earlier answer stands otherwise in the whole conversation than when it was the last."""
+
+
+@pytest.mark.parametrize("chat_template", [CHATML, DROPS])
+def test_a_conversation_is_the_bits_of_all_its_answers_by_their_bytes(llama_folder, chat_template):
+    cell = Cell(llama_folder)
+    template, shared = native(chat_template, {}), prefixes(native(chat_template, {}), cell.tokenizer)
+    talk = Before("Be short.", (("Two?", "赤、青"), ("Three?", "red, blue, green")))
+    row = Example("t", "One?", "", "red", before=talk)
+    reference = oracle.plain(cell.folder)
+    answers, ends = [], []
+    for turn in row.turns():  # each by itself, as if nothing came after
+        losses = oracle.token_losses(
+            reference, encode(turn, template, cell.tokenizer, 500, "last")
+        ).detach() / math.log(2)
+        answers.append(float(losses[:-1].sum()))
+        ends.append(float(losses[-1]))
+    given = (cell.base, None, [row], template, cell.tokenizer, shared, 500, 300)
+    (got,) = held_out_nll(*given)
+    assert got.nll == pytest.approx(sum(answers) / sum(len(text.encode()) for text in row.outputs), rel=1e-5)
+    assert got.nll_end == pytest.approx(sum(ends) / 3, rel=1e-5)
+    (last,) = held_out_nll(*given, last=True)
+    assert last.nll == pytest.approx(answers[-1] / len(b"red"), rel=1e-5)

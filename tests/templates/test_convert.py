@@ -1,10 +1,13 @@
 """A converted template writes the same prompts and answers, or is refused with the reason."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iikata.core.errors import IikataError
+from iikata.core.records import Before
 from iikata.templates import TEMPLATES, AlpacaTemplate, chat_template, load, native, saved, to_alpaca, to_jinja
 from iikata.templates.jinja import read_jinja
 from tokenizer_folders import CHATML
@@ -65,11 +68,35 @@ def test_message_with_content_alone_is_an_instruction_without_an_input():
     assert text == TEMPLATES["alpaca"].render("Why?").prompt
 
 
-@pytest.mark.parametrize("roles", [["system", "user"], ["user", "assistant", "user"]])
-def test_conversation_that_was_never_trained_is_refused(roles):
+@pytest.mark.parametrize("roles", [["system", "user"], ["user", "system", "user"], ["tool"]])
+def test_message_that_the_template_has_no_place_for_is_refused(roles):
     made = to_jinja(TEMPLATES["alpaca"]).with_special_tokens(TOKENS)
-    with pytest.raises(IikataError, match="give one user message"):
+    with pytest.raises(IikataError, match="This model was trained"):
         made._rendered([{"role": role, "content": "x"} for role in roles], add_generation_prompt=True)
+
+
+def test_a_conversation_repeats_the_block_and_ends_each_answer_as_llama_factory_does():
+    """LLaMA-Factory's alpaca: the end token and an empty line behind each answer, then the next instruction."""
+    talk = Before("Be short.", (("Two?", "red, blue"),))
+    file = replace(TEMPLATES["alpaca_short"], eos=TOKENS["eos_token"])
+    block, end = "### Instruction:\n{}\n\n### Response:\n", TOKENS["eos_token"] + "\n\n"
+    assert file.render("One?", before=talk).prompt == block.format("Two?") + "red, blue" + end + block.format("One?")
+    placed = replace(file, prompt_no_input="{system}\n" + file.prompt_no_input)
+    first = "Be short.\n" + block.format("Two?")
+    assert placed.render("One?", before=talk).prompt == first + "red, blue" + end + "\n" + block.format("One?")
+    assert (file.takes_system, placed.takes_system) == (False, True)
+
+
+@settings(deadline=None, max_examples=60)
+@given(alpaca_templates(), st.booleans(), TEXT, st.lists(st.tuples(TEXT, TEXT), max_size=3), TEXT, TEXT)
+def test_conversations_are_written_alike_by_both_forms(file, place, system, turns, instruction, output):
+    if place:
+        file = replace(
+            file, prompt_no_input="{system}" + file.prompt_no_input, prompt_input="{system}" + file.prompt_input
+        )
+    file, made = replace(file, eos=TOKENS["eos_token"]), to_jinja(file).with_special_tokens(TOKENS)
+    talk = Before(system, tuple(turns))
+    assert both(made.render(instruction, "", output, talk)) == both(file.render(instruction, "", output, talk))
 
 
 PLAIN = "{% for m in messages %}{% if m.role == 'user' %}Q: {{ m.content }}\nA: {% else %}"

@@ -4,12 +4,18 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from iikata.cli.terminal import bare
 from iikata.core.errors import IikataError
+from iikata.core.files import read_text
+from iikata.core.io import parse_user_json
+from iikata.core.records import Before
 from iikata.core.text import safe_text
 
+MOST_BYTES = 10_000_000
+"""Of a file of messages."""
 COLUMN = 26
 """Characters below which an answer is hard to read next to others."""
 SECONDS = 0.08
@@ -24,13 +30,28 @@ def ask(given: argparse.Namespace) -> None:
 
     if given.samples < 1:
         raise IikataError(f"--samples {given.samples}: 1 or more is allowed.")
+    question, before = (given.question, given.input, given.samples), _before(given.system, given.history)
     asked = respondents(given.run, given.set, given.arm, given.template)
     console, cells = Console(file=bare(sys.stdout), highlight=False), asked.cells()
     if console.is_terminal and len(cells) * COLUMN <= console.width:
         with Columns(console, cells, given.samples) as columns:
-            asked.ask(given.question, given.input, given.samples, columns.emit)
+            asked.ask(*question, columns.emit, before)
     else:
-        asked.ask(given.question, given.input, given.samples, Lines(cells, given.samples).emit)
+        asked.ask(*question, Lines(cells, given.samples).emit, before)
+
+
+def _before(system: str, history: str | None) -> Before:
+    """Return what was said before the question; raises IikataError where the file does not say it."""
+    if history is None:
+        return Before(system)
+    from iikata.data import open_conversation
+
+    fix = 'It holds a list of messages: [{"role": "user", "content": ...}, {"role": "assistant", ...}].'
+    said = parse_user_json(read_text(Path(history), MOST_BYTES), history, fix)
+    if not isinstance(said, list):
+        raise IikataError(f"{history}: no list of messages. {fix}")
+    before, _ = open_conversation([*said, {"role": "user", "content": "?"}], history)
+    return Before(system or before.system, before.turns)
 
 
 class Lines:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from iikata.cli.terminal import bare, clock, numbers, one_line
 from iikata.core.text import safe_text
-from iikata.pipeline.events import Event, Progress, Stage, Stepped, Warned
+from iikata.pipeline.events import Event, Progress, Stage, Stepped, Told, Warned
 
 if TYPE_CHECKING:
     from rich.console import Console as Rich
@@ -46,6 +46,8 @@ class Console:
             self._line(f"{event.name}: {event.todo} {event.what}" + ("" if event.todo else " to do, all there"))
         elif isinstance(event, Warned):
             self._line(f"warning: {safe_text(event.message)}")
+        elif isinstance(event, Told):
+            self._line(safe_text(event.message))
 
     def _progress(self, event: Progress) -> None:
         stepped, self._stepped = self._stepped, None

@@ -112,6 +112,8 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("run", metavar="RUN", help="run folder, adapter folder, or a base model"),
             _arg("question", help="the instruction"),
             _arg("--input", default="", metavar="TEXT", help="the instruction's input"),
+            _arg("--system", default="", metavar="TEXT", help="the system message"),
+            _arg("--history", metavar="FILE", help="JSON list of the messages before"),
             _arg("--arm", action="append", default=[], metavar="A", help="only this arm (may be given again)"),
             _arg("--template", action="append", default=[], metavar="T", help="prompt with this template only"),
             _arg("--samples", type=int, default=1, metavar="N", help="answers a cell"),

@@ -71,6 +71,12 @@ class Columns(Settings):
     """Column of the input; rows without one have no input."""
     output: Text = "output"
     """Column of the answer."""
+    system: Text = "system"
+    """Column of the system message, where rows have one."""
+    history: Text = "history"
+    """Column of earlier turns beside an instruction, as LLaMA-Factory's list of [question, answer]."""
+    messages: Text | None = None
+    """Column that holds a conversation, where it has an unusual name."""
     cluster: Text | None = None
     """Column that says which rows belong together (one document, one conversation): they are held out and counted
     together. Without it rows with the same input do; none: each row is on its own."""
@@ -96,6 +102,13 @@ class DataSettings(Settings):
     given 500, or a tenth where that is less."""
     columns: Columns = Columns()
     """Column names, where they differ from instruction, input, output."""
+    format: Literal["auto", "alpaca", "messages", "sharegpt", "turns", "prompt_completion", "question_answer"] = "auto"
+    """Shape of the rows: alpaca (instruction, input, output, and system and history where they are there), messages
+    (role, content), sharegpt (from, value), turns (other conversations), prompt_completion, question_answer; auto
+    takes what the first row of a file looks like, and says so."""
+    system: Literal["keep", "drop", "refuse"] | None = None
+    """What to do with system messages: keep them (a template without a place leaves them out), drop them for every
+    template, or refuse rows that have one; to be chosen where some template has no place for them."""
 
 
 OTHER_LORA = {
@@ -153,8 +166,9 @@ class TrainSettings(Settings):
     """An arm's gradient is scaled down to this norm."""
     cutoff_len: Annotated[int, Field(ge=2, lt=2**31)] = 1024
     """Tokens a sample; longer rows are counted and left out, never cut."""
-    loss_on: Literal["completion", "all"] = "completion"
-    """Tokens that the loss counts: the answer and its end, or the prompt too."""
+    loss_on: Literal["completion", "last", "all"] = "completion"
+    """Tokens that the loss counts: every answer of a conversation and its end, the last one alone, or all, prompts
+    too."""
     checkpoint_seconds: NotNegative = 60
     """Time between saved states, from which a killed run goes on."""
     lora: LoraSettings = LoraSettings()

@@ -1,9 +1,9 @@
 """The nouns: what moves from room to room, as frozen records."""
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any
 
 
 class NullIsNaN:
@@ -22,8 +22,26 @@ EXACT = {"extra": "forbid"}
 
 
 @dataclass(frozen=True)
+class Before:
+    """What was said before a question."""
+
+    system: str = ""
+    turns: tuple[tuple[str, str], ...] = ()
+    """(user, assistant) of each earlier turn."""
+
+    def transcript(self, last: str) -> str:
+        """Return all of it and the last user message as a person reads it; that alone where nothing was said."""
+        said = [("system", self.system)] if self.system else []
+        said += [one for user, assistant in self.turns for one in (("user", user), ("assistant", assistant))]
+        return "\n".join(f"[{who}] {text}" for who, text in (*said, ("user", last))) if said else last
+
+
+NOTHING = Before()
+
+
+@dataclass(frozen=True)
 class Example:
-    """One training or validation row."""
+    """One training or validation row: a conversation, whose last turn is `instruction`, `input` and `output`."""
 
     id: str
     """First 16 hex digits of the content's sha256."""
@@ -34,11 +52,29 @@ class Example:
     """Where it came from, `file:line`, for error messages."""
     cluster: str = ""
     """The document or conversation it is of; "" where it is on its own."""
+    before: Before = NOTHING
 
     @property
-    def texts(self) -> tuple[str, str, str]:
+    def texts(self) -> tuple[str, str, str, Before]:
         """What a template renders."""
-        return self.instruction, self.input, self.output
+        return self.instruction, self.input, self.output, self.before
+
+    @property
+    def asked(self) -> tuple[str, str, Before]:
+        """What a prompt is made of."""
+        return self.instruction, self.input, self.before
+
+    @property
+    def outputs(self) -> list[str]:
+        """The answers of all turns."""
+        return [*(answer for _, answer in self.before.turns), self.output]
+
+    def turns(self) -> Iterator["Example"]:
+        """Yield the conversation up to each of its answers, the whole one last."""
+        for n, (user, assistant) in enumerate(self.before.turns):
+            before = Before(self.before.system, self.before.turns[:n])
+            yield replace(self, instruction=user, input="", output=assistant, before=before)
+        yield self
 
 
 @dataclass(frozen=True)
@@ -53,6 +89,23 @@ class Probe:
     """A regular expression that a right answer matches."""
     cluster: str = ""
     """Probes that belong together share one; its own id where none is given."""
+    before: Before = NOTHING
+
+    @property
+    def asked(self) -> tuple[str, str, Before]:
+        """What a prompt is made of."""
+        return self.instruction, self.input, self.before
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """The instruction and the input as a page shows them; of a conversation all that was said, and no input."""
+        return (self.question, "") if self.before != NOTHING else (self.instruction, self.input)
+
+    @property
+    def question(self) -> str:
+        """All that is asked, as a person reads it."""
+        asked = f"{self.instruction}\n\n{self.input}" if self.input.strip() else self.instruction
+        return self.before.transcript(asked)
 
 
 @dataclass(frozen=True)
@@ -89,65 +142,6 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.arm.name}@{self.prompted_with}"
-
-
-Role = Literal["prompt", "written", "answer", "end"]
-"""Who a text or a token belongs to: what the model is given; what the template writes inside that which the model must
-produce (an empty think block, a blank before the answer); the row's own answer; what ends it."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A piece of one example's text under one template."""
-
-    text: str
-    role: Role
-
-
-@dataclass(frozen=True)
-class Rendered:
-    """One example as text under one template: segments in their order, none of them empty."""
-
-    segments: tuple[Segment, ...]
-
-    @property
-    def prompt(self) -> str:
-        return self.of("prompt")
-
-    @property
-    def completion(self) -> str:
-        """What the model must produce, without its end; empty where only a prompt was asked for."""
-        return self.of("written", "answer")
-
-    @property
-    def end(self) -> str:
-        """What the template writes after an answer; "" means the tokenizer's own end token."""
-        return self.of("end")
-
-    def of(self, *roles: Role) -> str:
-        """Return the text of these roles."""
-        return "".join(segment.text for segment in self.segments if segment.role in roles)
-
-
-@dataclass(frozen=True)
-class Encoded:
-    """One example as tokens under one template."""
-
-    id: str
-    prompt: str
-    completion: str
-    input_ids: tuple[int, ...]
-    """Prompt tokens, completion tokens, one end token; cut at cutoff_len where `truncated`."""
-    completion_mask: tuple[bool, ...]
-    """True where the loss counts (`loss_on: completion`): the completion's tokens and its end token."""
-    truncated: bool = False
-    """Longer than cutoff_len: shown and counted, never trained on."""
-    answer: str = ""
-    """The row's own answer, as the completion holds it."""
-    roles: tuple[Role, ...] = ()
-    """Each token's; one that holds text of both template and answer is the answer's."""
-    straddles: bool = False
-    """Some token does."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from iikata.data.examples import NULLS, content_id
 from iikata.data.probes import read_probes
 from iikata.data.read import Counts, Dataset, LeftOut, read
 from iikata.data.split import hold_out_count, hold_out_share
+from iikata.data.turns import open_conversation
 
 __all__ = [
     "ALSO_CALLED",
@@ -16,6 +17,7 @@ __all__ = [
     "content_id",
     "hold_out_count",
     "hold_out_share",
+    "open_conversation",
     "read",
     "read_probes",
 ]

@@ -1,15 +1,19 @@
 """What a file's columns hold: numbers and dates as they were meant, text that nothing uses, names that are missing."""
 
 import difflib
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, time
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 from iikata.config import Columns
+from iikata.core.errors import IikataError
 from iikata.core.registry import did_you_mean
 from iikata.data.rows import Row, kind_of
+from iikata.data.turns import is_conversation, is_turn
 
 ALSO_CALLED = {
     "instruction": (
@@ -23,11 +27,6 @@ ALSO_CALLED = {
     ),
 }
 """What other data sets call the columns; used only to suggest a `columns:` line."""
-CONVERSATION = (
-    "conversations are not read yet. Write each question with its answer as "
-    '{"instruction": "...", "output": "..."}; docs/limits.md has a script for it.'
-)
-CONVERSATIONS = ("messages", "conversations", "conversation", "turns", "dialog", "dialogue", "data")
 EXACT = 2**53
 """Whole numbers beyond are not exact as floats."""
 
@@ -64,9 +63,8 @@ def settle(rows: Sequence[Row], columns: Columns) -> None:
                 fields[name] = value.date()
 
 
-def unused(rows: Sequence[Row], columns: Columns) -> Iterator[Unused]:
+def unused(rows: Sequence[Row], used: Container[str]) -> Iterator[Unused]:
     """Yield the columns that are not used and hold text in some row."""
-    used = {columns.cluster, *(name for _, name in columns.texts)}
     found: dict[str, Unused] = {}
     for source, fields in rows:
         for name, value in fields.items():
@@ -88,30 +86,16 @@ def _text_in(value: Any, depth: int = 4) -> str:
     return next((text for item in inner if depth and (text := _text_in(item, depth - 1))), "")
 
 
-def is_conversation(value: Any, name: str = "") -> bool:
-    """Return whether the value is a list of turns, as `messages` and `conversations` hold; texts by the `name`."""
-    turns = isinstance(value, list) and bool(value)
-    return turns and (_is_turn(value[0]) or (name in CONVERSATIONS and isinstance(value[0], str)))
-
-
 def _is_history(value: Any) -> bool:
     """Return whether the value is a list of pairs, question and answer, as LLaMA-Factory's `history`."""
     return isinstance(value, list) and bool(value) and isinstance(value[0], list) and len(value[0]) == 2
 
 
-def _is_turn(value: Any) -> bool:
-    who, said = {"role", "from", "name", "speaker"}, {"content", "value", "text", "parts"}
-    pair = {"human", "user"}, {"assistant", "gpt"}  # a question and its answer in one
-    return isinstance(value, dict) and any(a & value.keys() and b & value.keys() for a, b in ((who, said), pair))
-
-
 def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:
     """Return the sentence that says which columns a row lacks, and what to do."""
-    talk = next((name for name, value in fields.items() if is_conversation(value, name)), None)
-    if talk is not None:
-        return f'{source}: the row is a conversation ("{talk}", {len(fields[talk])} turns); {CONVERSATION}'
-    if _is_turn(fields) and "role" in fields:
-        return f"{source}: the row is one turn of a conversation ({', '.join(fields):.300}); {CONVERSATION}"
+    if is_turn(fields) and "role" in fields:
+        fix = 'Write all turns of a conversation into one row: {"messages": [{"role": "user", "content": ...}, ...]}.'
+        return f"{source}: the row is one turn of a conversation ({', '.join(fields):.300}). {fix}"
     absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
     found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
     seen = f"{source}: no column {absent}; found: {', '.join(found):.300}."
@@ -131,6 +115,17 @@ def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:
     first = value[0] if isinstance(value, list) and value else value
     also = {other for key, name in columns.texts if name in names for other in (name, *ALSO_CALLED[key][:5])}
     return isinstance(first, dict) and bool(also & first.keys())
+
+
+def text(value: Any, what: str) -> str:
+    """Return the value as text; raises IikataError, calling it `what`, where it is not text, a number or a date."""
+    if value is None or value != value:
+        return ""
+    plain = isinstance(value, str | int | float | Decimal | date | time) and not isinstance(value, bool)
+    if not plain or value in (math.inf, -math.inf):
+        turns = " Turns are read from a column of their own: data: {format: messages}." * is_conversation(value)
+        raise IikataError(f"{what}: {kind_of(value)} was seen; text or a number is allowed. Write it as text.{turns}")
+    return value if isinstance(value, str) else str(value)
 
 
 def _is_text(value: Any) -> bool:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Probe
+from iikata.core.records import Before, Probe
 from iikata.core.registry import did_you_mean
-from iikata.data.columns import ALSO_CALLED
-from iikata.data.examples import text
+from iikata.data.columns import ALSO_CALLED, text
 from iikata.data.rows import Row, read_rows
+from iikata.data.turns import open_conversation, pairs
 
-FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster")
+FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster", "system", "history")
+TURNS = ("messages", "conversations")
+"""Fields that hold a whole conversation, which ends with the question."""
 MEANT = {
     "instruction": ALSO_CALLED["instruction"],
     "input": ALSO_CALLED["input"],
@@ -49,18 +51,22 @@ def read_probes(path: Path) -> list[Probe]:
 
 def _probe(row: Row, default_id: str) -> Probe:
     source, fields = row
-    unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in FIELDS)
+    unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in (*FIELDS, *TURNS))
     if unknown:
-        raise IikataError(f"{source}: unknown field {unknown:.500}; allowed: {', '.join(FIELDS)}.")
-    words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name != "references"}
+        raise IikataError(f"{source}: unknown field {unknown:.500}; allowed: {', '.join((*FIELDS, *TURNS))}.")
+    lists = ("references", "history")
+    words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name not in lists}
+    before = Before(words.pop("system"), tuple(pairs(fields.get("history"), f"{source}: history")))
+    if held := next((name for name in TURNS if name in fields), None):
+        before, words["instruction"] = open_conversation(fields[held], f"{source}: {held}")
     if not words["instruction"].strip():
         raise IikataError(f'{source}: a probe needs an "instruction", the text to answer.')
     words["id"] = _name(words["id"], f"{source}: id") or default_id
     words["cluster"] = _name(words["cluster"], f"{source}: cluster") or words["id"]
     pattern = _pattern(words.pop("pattern"), source)
-    probe = Probe(**words, references=_references(fields.get("references"), source), pattern=pattern)
+    probe = Probe(**words, references=_references(fields.get("references"), source), pattern=pattern, before=before)
     try:
-        "".join((*words.values(), *probe.references)).encode()
+        "".join((*words.values(), *probe.references, probe.question)).encode()
     except UnicodeEncodeError:
         raise IikataError(f"{source}: the text holds a lone surrogate, which UTF-8 cannot. Remove it.") from None
     return probe

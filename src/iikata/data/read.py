@@ -3,8 +3,8 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from iikata.config import Columns, DataSettings, absolute_path, local_path
@@ -14,9 +14,13 @@ from iikata.core.records import Example
 from iikata.core.text import HIDDEN
 from iikata.data.columns import Unused, settle, unused
 from iikata.data.examples import example
+from iikata.data.formats import Format, Said, format_of
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
+from iikata.data.turns import UnreadError
 
+LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap", "irregular", "unanswered")
+"""Why rows are left out, or a part of them."""
 MOST_HELD_OUT = 500
 """Rows that are held out where the experiment does not say how many; a tenth where that is less."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?", re.ASCII)
@@ -49,6 +53,10 @@ class Counts:
     """Text that UTF-8 cannot hold (a lone surrogate)."""
     overlap: LeftOut
     """Training rows that are in the validation file too; kept there only."""
+    irregular: LeftOut
+    """Conversations in which user and assistant do not take turns, the user first."""
+    unanswered: LeftOut
+    """Conversations that end with a question, which is left out; the turns before are kept."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +66,8 @@ class Dataset:
     train: list[Example]
     validation: list[Example]
     counts: Counts
+    read_as: tuple[str, ...] = ()
+    """A line for each file: the shape of its rows, their number, turns and system messages."""
     unused: tuple[Unused, ...] = ()
     """Columns with text that nothing uses."""
     levels: Mapping[tuple[str, ...], list[Example]] = field(default_factory=dict)
@@ -81,15 +91,16 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     out of all of them together, so that every variant is measured by the same rows, and trained on none of these.
     Raises IikataError where a file or a column is missing or broken, or no row is left on a side.
     """
-    left_out: dict[str, list[str]] = {"duplicates": [], "empty": [], "unencodable": [], "overlap": []}
-    every = {spec: _rows(spec, folder, settings.columns) for specs in (levels or [settings.train]) for spec in specs}
+    left_out: dict[str, list[str]] = {reason: [] for reason in LEFT_OUT}
+    every = {spec: _rows(spec, folder, settings) for specs in (levels or [settings.train]) for spec in specs}
     rows = [row for own in every.values() for row in own]
     parts = {specs: list(_usable((r for s in specs for r in every[s]), settings, left_out)) for specs in levels}
     united = {row.id: row for part in parts.values() for row in part}
     train = list(united.values()) if levels else list(_usable(rows, settings, left_out))
     validation: list[Example]
     if isinstance(settings.validation, str):
-        held = _rows(settings.validation, folder, settings.columns)
+        held = _rows(settings.validation, folder, settings)
+        every = {**every, settings.validation: held}
         rows += held
         validation = list(_usable(held, settings, left_out))
         held_ids = {held.id for held in validation}
@@ -116,10 +127,56 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
     if empty := next((specs for specs, part in kept.items() if not part), None):
         raise IikataError(f"data: no row of {', '.join(empty)} is left to train on beside what is held out.")
-    return Dataset(train, validation, counts, tuple(unused(rows, settings.columns)), kept)
+    read_as = tuple(_read_as(spec, own) for spec, own in every.items())
+    others = tuple(
+        unused([one.row for one in rows], {str(settings.columns.cluster), *(n for one in rows for n in one.used)})
+    )
+    return Dataset(train, validation, counts, read_as, others, kept)
 
 
-def _rows(spec: str, folder: Path, columns: Columns) -> list[Row]:
+@dataclass(frozen=True)
+class _Row:
+    """A row with what it says; None where that is no conversation."""
+
+    row: Row
+    said: Said | None
+    format: Format
+    used: tuple[str, ...]
+    """The columns that were read."""
+
+
+def _read_as(spec: str, rows: Sequence[_Row]) -> str:
+    """Return what a file was read as, in a line."""
+    said = [one.said for one in rows if one.said]
+    if not said:
+        return f"{spec}: {len(rows)} rows"
+    turns = sum(len(one.before.turns) + 1 for one in said) / len(said)
+    systems = sum(bool(one.before.system) for one in said) / len(said)
+    told = [f"{len(rows):,} rows", *([f"{turns:.1f} turns"] if turns > 1 else [])]
+    told += [f"{100 * systems:.0f}% with a system prompt"] if systems else []
+    columns = ", ".join(name for name in rows[0].used if name in rows[0].row[1])
+    return f"{spec}: read as {rows[0].format.shown}: {', '.join(told)} (columns {columns})"
+
+
+def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
+    """Return the rows of a file with what they say. Raises IikataError for rows that are more than text."""
+    rows, columns = _fields(spec, folder, settings.columns), settings.columns
+    format = format_of(settings.format, rows[0][1] if rows else {}, columns)
+    made, unread = [], Counter[str]()
+    first: dict[str, str] = {}
+    for row in rows:
+        try:
+            made.append(_Row(row, format.read(row, columns), format, format.columns(row[1], columns) or ()))
+        except UnreadError as why:
+            unread[str(why)] += 1
+            first.setdefault(str(why), row[0])
+    if unread:
+        held = ", ".join(f"{count:,} hold {what} (first {first[what]})" for what, count in unread.items())
+        raise IikataError(f"{spec}: of {len(rows):,} rows {held}; only text is read. Take these rows out.")
+    return made
+
+
+def _fields(spec: str, folder: Path, columns: Columns) -> list[Row]:
     path = local_path(spec, folder, "data")
     hub = path is None and HUB_ID.fullmatch(spec)
     asked = absolute_path(spec, folder)
@@ -153,20 +210,40 @@ def _hub(name: str, near: str = "") -> Iterator[Row]:
         ) from None
 
 
-def _usable(rows: Iterable[Row], settings: DataSettings, left_out: dict[str, list[str]]) -> Iterator[Example]:
+def _usable(rows: Iterable[_Row], settings: DataSettings, left_out: dict[str, list[str]]) -> Iterator[Example]:
     """Yield the examples of `rows`, each content once, and note in `left_out` where the others stood."""
     seen: set[str] = set()
-    for row in rows:
-        kept = example(row, settings.columns)
-        if kept is None:
-            left_out["unencodable"].append(row[0])
-        elif _blank(kept.output) or _blank(kept.instruction + kept.input):
-            left_out["empty"].append(row[0])
-        elif kept.id in seen:
-            left_out["duplicates"].append(row[0])
-        else:
+    for one in rows:
+        if one.said is None:
+            left_out["irregular"].append(one.row[0])
+            continue
+        kept = example(one.row, _with_system(one, settings.system), settings.columns)
+        if reason := _unusable(kept, seen):
+            left_out[reason].append(one.row[0])
+        elif kept is not None:
             seen.add(kept.id)
+            if one.said.unanswered:
+                left_out["unanswered"].append(one.row[0])
             yield kept
+
+
+def _unusable(row: Example | None, seen: Container[str]) -> str:
+    if row is None:
+        return "unencodable"
+    asked = [question for question, _ in row.before.turns] + [row.instruction + row.input]
+    if any(map(_blank, (*row.outputs, *asked))):
+        return "empty"
+    return "duplicates" if row.id in seen else ""
+
+
+def _with_system(one: _Row, system: str | None) -> Said:
+    """Return what the row says with its system message, or without; raises IikataError where that is refused."""
+    assert one.said is not None
+    if not one.said.before.system or system in (None, "keep"):
+        return one.said
+    if system == "refuse":
+        raise IikataError(f"{one.row[0]}: a system message, and data.system is refuse. Take the row out, or drop them.")
+    return replace(one.said, before=replace(one.said.before, system=""))
 
 
 def _blank(text: str) -> bool:

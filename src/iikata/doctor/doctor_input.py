@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from iikata.config import Experiment
-from iikata.core.records import Encoded, Probe
+from iikata.core.encoded import Encoded
+from iikata.core.records import Example, Probe
 from iikata.core.registry import did_you_mean
 from iikata.data import Dataset
 from iikata.templates import TEMPLATES, AlpacaTemplate, Template
@@ -20,6 +21,7 @@ from iikata.tokenize.settings import read_object
 ROWS_LOOKED_AT = 1000
 """Rows a template that are tokenized once more, from the first on."""
 FIELDS = ("instruction", "input")
+PLACEHOLDERS = (*FIELDS, "system")
 NEUTRAL = ("a", "色", "1")
 """Letters to stand on both sides of a text; the first that the tokenizer gives back is taken."""
 
@@ -62,6 +64,11 @@ class DoctorInput:
     def whole(self, text: str) -> bool:
         """Return whether `text` holds no unknown token and comes back as it is."""
         return not self.unknown(text) and self.back(text) == text
+
+    @cached_property
+    def turns(self) -> list[Example]:
+        """The training conversations up to each of their answers."""
+        return [turn for row in self.data.train for turn in row.turns()]
 
     def rows(self, template: str) -> Sequence[Encoded]:
         """Return the first training rows under a template; none where it is not trained on."""
@@ -110,7 +117,7 @@ def placeholders(template: Template) -> list[str]:
 
 def garbled(template: Template) -> bool:
     """Return whether a placeholder is missing or misspelt, which the rule `placeholder` tells."""
-    return any(template.faults()) or any(did_you_mean(word, FIELDS) for word in placeholders(template))
+    return any(template.faults()) or any(did_you_mean(word, PLACEHOLDERS) for word in placeholders(template))
 
 
 def as_file(template: Template) -> str:

@@ -17,7 +17,7 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
     limit = case.experiment.generate.max_new_tokens
     if not case.probes:
         return
-    rows = case.data.train[:: max(1, len(case.data.train) // ROWS_LOOKED_AT)]
+    rows = case.turns[:: max(1, len(case.turns) // ROWS_LOOKED_AT)]
     lengths = sorted(_tokens(case, row.output) for row in rows)
     over = sum(length >= limit for length in lengths)  # the end is a token too
     if over >= SOME * len(lengths):

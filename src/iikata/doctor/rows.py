@@ -11,7 +11,7 @@ SHOWN = 3
 MANY = 20
 """Rows with one input, and the part of all rows, from which on it is told."""
 TURNS = ("system", "system_prompt", "history", "tools")
-"""Columns that say what an answer follows from, as in LLaMA-Factory's Alpaca format."""
+"""Columns that say what an answer follows from."""
 BESIDE = ("input", *ALSO_CALLED["input"])
 
 
@@ -46,17 +46,14 @@ def null_words(case: DoctorInput) -> Iterator[Finding]:
 
 def unused_columns(case: DoctorInput) -> Iterator[Finding]:
     """Text in a column that nothing uses is trained by no template."""
-    rows, columns = case.data.counts.rows, case.experiment.data.columns
+    rows, read = case.data.counts.rows, "; ".join(case.data.read_as)
     others = []
     for column in case.data.unused:
         beside = column.column in BESIDE and not any(row.input for row in case.data.train)
         if not (beside or column.turns or column.column in TURNS):
             others.append(column)
             continue
-        message = (
-            f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: iikata reads '
-            f"{columns.instruction}, {columns.input} and {columns.output} alone"
-        )
+        message = f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: {read}'
         fix = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_FIX
         yield Finding("unused_columns", "warning", None, message, _example(column), fix)
     if others:
@@ -66,8 +63,8 @@ def unused_columns(case: DoctorInput) -> Iterator[Finding]:
 
 
 _TURNS_FIX = (
-    "Write what an answer needs into its instruction, or take these rows out. System messages and earlier turns "
-    "(LLaMA-Factory's system and history) are not read yet."
+    "Where it belongs to the conversation, name the column: data: {columns: {system: NAME}}, history or messages. "
+    "Calls of tools are not read."
 )
 
 
@@ -148,4 +145,4 @@ def _asked(rows: Iterable[Example]) -> dict[tuple[str, str], Example]:
 
 
 def _key(row: Example | Probe) -> tuple[str, str]:
-    return " ".join(row.instruction.split()), " ".join(row.input.split())
+    return " ".join(row.before.transcript(row.instruction).split()), " ".join(row.input.split())

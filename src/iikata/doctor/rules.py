@@ -4,7 +4,17 @@ from collections.abc import Callable, Iterator
 
 from iikata.core.records import Finding
 from iikata.core.registry import Shelf
-from iikata.doctor import base_model, loss_mask, reach, rows, template_text, tokens, vocabulary, whitespace
+from iikata.doctor import (
+    base_model,
+    conversations,
+    loss_mask,
+    reach,
+    rows,
+    template_text,
+    tokens,
+    vocabulary,
+    whitespace,
+)
 from iikata.doctor.doctor_input import DoctorInput
 
 RULES: Shelf[Callable[[DoctorInput], Iterator[Finding]]] = Shelf(
@@ -46,6 +56,9 @@ RULES: Shelf[Callable[[DoctorInput], Iterator[Finding]]] = Shelf(
         "held_out": rows.held_out,
         "validation_in_train": rows.validation_in_train,
         "probe_in_train": rows.probe_in_train,
+        "system_place": conversations.system_place,
+        "out_of_turn": conversations.out_of_turn,
+        "untrained_answers": conversations.untrained_answers,
     },
 )
 """What the doctor looks for (docs/templates.md has a line on each); a package adds to it under `iikata.rules`."""

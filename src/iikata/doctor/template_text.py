@@ -9,7 +9,17 @@ from itertools import combinations
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.core.registry import did_you_mean
-from iikata.doctor.doctor_input import FIELDS, DoctorInput, garbled, literals, placeholders, prompts, share, short
+from iikata.doctor.doctor_input import (
+    FIELDS,
+    PLACEHOLDERS,
+    DoctorInput,
+    garbled,
+    literals,
+    placeholders,
+    prompts,
+    share,
+    short,
+)
 from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template, native
 from iikata.templates.template import SENTINELS
 from iikata.tokenize import encode_prompt, end_id
@@ -35,10 +45,10 @@ def placeholder(case: DoctorInput) -> Iterator[Finding]:
         faults = list(found.faults()) if isinstance(found, AlpacaTemplate) else list(_missing(found))
         words = placeholders(found)
         for key, fault in faults:
-            misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, FIELDS)))
+            misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, PLACEHOLDERS)))
             yield Finding("placeholder", "error", name, f'"{key}" {fault}{misspelt}', short(_shown(texts[key])), _FILL)
         for word in dict.fromkeys(words if not faults else ()):
-            message = f"{{{word}}} is no placeholder and is written as it is{did_you_mean(word, FIELDS)}"
+            message = f"{{{word}}} is no placeholder and is written as it is{did_you_mean(word, PLACEHOLDERS)}"
             yield Finding(
                 "placeholder", "warning", name, message, f"{{{word}}}", "Placeholders: {instruction}, {input}"
             )
@@ -91,7 +101,7 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
             last = [line for line in _shown(dict(prompts(found))[lacking[0]]).splitlines() if line.strip()][-1:]
             fix = f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else ""
             yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", fix)
-        rows = [row for row in case.data.train if marker in row.instruction + "\n" + row.input + "\n" + row.output]
+        rows = [row for row in case.data.train if marker in "\n".join((row.instruction, row.input, *row.outputs))]
         if rows:
             message = (
                 f"response_split {marker!r} is in {share(len(rows), len(case.data.train))} training rows; scripts "
@@ -131,12 +141,11 @@ def native_differs(case: DoctorInput) -> Iterator[Finding]:
 
 def same_tokens(case: DoctorInput) -> Iterator[Finding]:
     """Two templates that become the same tokens are one: comparing them compares nothing."""
-    texts = [(row.instruction, row.input) for row in case.data.train]
-    texts = [*((probe.instruction, probe.input) for probe in case.probes), *texts][:PROMPTS_COMPARED]
+    texts = [*(p.asked for p in case.probes), *(r.asked for r in case.data.train)][:PROMPTS_COMPARED]
     seen = {}
     for name, found in case.templates.items():
         asked = [encode_prompt(found, case.tokenizer, *text) for text in texts]
-        rows = [found.render(row.instruction, row.input, row.output) for row in case.data.train[:PROMPTS_COMPARED]]
+        rows = [found.render(*row.texts) for row in case.data.train[:PROMPTS_COMPARED]]
         answers = [case.tokenizer.ids(row.completion) for row in rows]
         seen[name] = (asked, answers, end_id(found, case.tokenizer))
     for first, second in combinations(seen, 2):

@@ -47,7 +47,7 @@ def no_row(case: DoctorInput) -> Iterator[Finding]:
     if rows is None:
         return
     for name, template in case.templates.items():
-        asked = [encode_prompt(template, case.tokenizer, probe.instruction, probe.input) for probe in case.probes]
+        asked = [encode_prompt(template, case.tokenizer, *probe.asked) for probe in case.probes]
         ids = set(encode_prompt(template, case.tokenizer, "a")).union(
             *asked, *(row.input_ids for row in case.rows(name))
         )

@@ -22,9 +22,9 @@ def unknown_token(case: DoctorInput) -> Iterator[Finding]:
             message = f"the vocabulary lacks some of the template's letters: {_around_unknown(case, parts)}"
             evidence = f"{parts[0]!r} -> {case.tokens(parts[0])}"
             yield Finding("unknown_token", "error", name, message, evidence, _writable(case))
-    rows = [row for row in case.data.train[:ROWS_COMPARED] if case.unknown(row.output)]
+    rows = [row for row in case.turns[:ROWS_COMPARED] if case.unknown(row.output)]
     if rows:
-        looked_at = len(case.data.train[:ROWS_COMPARED])
+        looked_at = len(case.turns[:ROWS_COMPARED])
         message = f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks"
         evidence = f"{rows[0].source}: {_around_unknown(case, [rows[0].output])}"
         fix = "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter."
@@ -46,7 +46,7 @@ def _writable(case: DoctorInput) -> str:
 
 def sentencepiece(case: DoctorInput) -> Iterator[Finding]:
     """A converted tokenizer must give the ids of the SentencePiece file the model was trained with."""
-    rows = [text for row in case.data.train[:ROWS_COMPARED] for text in (row.instruction, row.output)]
+    rows = [text for row in case.turns[:ROWS_COMPARED] for text in (row.instruction, row.output)]
     texts = [*(part for template in case.templates.values() for part in literals(template)), *rows]
     differ = disagreement(case.tokenizer, case.folder, texts)
     own_file = piece_file(case.folder)

@@ -5,7 +5,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
-from iikata.core.records import Encoded, Example, Finding
+from iikata.core.encoded import Encoded
+from iikata.core.records import Example, Finding
 from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
 from iikata.templates import TEMPLATES, AlpacaTemplate, Template
 
@@ -22,7 +23,7 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
         if case.back(convention) == convention and not lost:
             continue
         breaks = sum(part.count("\n") for part in lost)
-        fields = [(row.instruction, row.input, row.output) for row in case.data.train]
+        fields = [(row.instruction, row.input, row.output) for row in case.turns]
         rows = [next(text for text in row if "\n" in text) for row in fields if any("\n" in text for text in row)]
         message = (
             f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
@@ -48,9 +49,9 @@ def whitespace(case: DoctorInput) -> Iterator[Finding]:
             evidence = f"{part!r} -> {case.tokens(part, start=False)} -> {case.back(part)!r}"
             fix = "Write the template with single blanks only."
             yield Finding("whitespace", "warning", name, message, evidence, fix)
-    rows = [(row, lost) for row in case.data.train if (lost := _lost_blanks(case, row.output))]
+    rows = [(row, lost) for row in case.turns if (lost := _lost_blanks(case, row.output))]
     if rows:
-        message = f"in {share(len(rows), len(case.data.train))} answers the tokenizer changes white space"
+        message = f"in {share(len(rows), len(case.turns))} answers the tokenizer changes white space"
         yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_FIX)
 
 

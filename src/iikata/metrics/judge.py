@@ -113,7 +113,7 @@ class Judge(RatedBase):
         return Score(*where, answer.sample, self.name, VALUES[judgement.winner], self.signature)
 
     def _winner(self, probe: Probe, first: str, second: str) -> str | None:
-        question = "\n\n".join(filter(None, (probe.instruction, probe.input)))
+        question = probe.question
         said = SAID.findall(self.endpoint.reply(ASKED.format(question=question, first=first, second=second)))
         return said[-1] if said else None
 

@@ -38,7 +38,7 @@ class Leakage(Metric):
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0. What the probe itself says is no leak."""
-        return float(leaks(answer.text, context, f"{probe.instruction}\n{probe.input}") != [])
+        return float(leaks(answer.text, context, probe.question) != [])
 
 
 def leaks(text: str, context: Context, asked: str = "") -> list[str]:

@@ -8,7 +8,7 @@ from itertools import compress
 import torch
 from torch import Tensor
 
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group, Packed
 from iikata.model.attention.registry import Layout

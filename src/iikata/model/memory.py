@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from iikata.model.adapters.lora import refuse_no_linears
 from iikata.model.attention.registry import NAME, register
 from iikata.model.attention.varlen import Limits

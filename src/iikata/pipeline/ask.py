@@ -10,6 +10,7 @@ from iikata import tokenize
 from iikata.config import Experiment, parse, read, template_name
 from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
+from iikata.core.records import NOTHING, Before
 from iikata.core.registry import did_you_mean, lookup
 from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
@@ -44,14 +45,16 @@ class Respondents:
     def cells(self) -> list[str]:
         return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
 
-    def ask(self, instruction: str, input: str, samples: int, emit: OnAnswer) -> None:
+    def ask(self, instruction: str, input: str, samples: int, emit: OnAnswer, before: Before = NOTHING) -> None:
         """Let every cell answer `samples` times, all of them side by side."""
         from iikata.generate import Sampling, Shapes, generate
 
         self._load()
         settings = self.ctx.experiment.generate
         requests = [
-            self._request(arm, name, instruction, input, samples) for arm in self.adapters for name in self.templates
+            self._request(arm, name, (instruction, input, before), samples)
+            for arm in self.adapters
+            for name in self.templates
         ]
         longest = max(len(request.prompt_ids) for request in requests)
         arms = [arm for arm, folder in self.adapters.items() if folder is not None]
@@ -75,15 +78,15 @@ class Respondents:
                 except IikataError as error:
                     raise IikataError(f"{folder}: {error}") from None
 
-    def _request(self, arm: str, name: str, instruction: str, input: str, samples: int) -> "Request":
+    def _request(self, arm: str, name: str, asked: tuple[str, str, Before], samples: int) -> "Request":
         from iikata.generate import Request
 
         template, tokenizer, cell = self.templates[name], self.ctx.tokenizer, f"{arm}@{name}"
-        seed = self.ctx.experiment.generate.seed
+        seed, words = self.ctx.experiment.generate.seed, asked if asked[2] != NOTHING else asked[:2]
         return Request(
             keys=tuple((cell, sample) for sample in range(samples)),
-            prompt_ids=tuple(tokenize.encode_prompt(template, tokenizer, instruction, input)),
-            seeds=tuple(stream_seed("ask", seed, cell, instruction, input, sample) for sample in range(samples)),
+            prompt_ids=tuple(tokenize.encode_prompt(template, tokenizer, *asked)),
+            seeds=tuple(stream_seed("ask", seed, cell, *words, sample) for sample in range(samples)),
             end_ids=tokenize.stop_ids(template, tokenizer),
             arm=None if self.adapters[arm] is None else arm,
             stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from iikata import data, tokenize
 from iikata.config import Experiment, LoraSettings, Recipe, local_path, template_name, wide
+from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender
-from iikata.core.records import Arm, Cell, Encoded, Probe, Score
+from iikata.core.records import Arm, Cell, Probe, Score
 from iikata.core.rng import stream_seed
 from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
@@ -170,7 +171,7 @@ class RunContext:
                 yield recipe, self.samples(Arm(name, seed)), alike
 
     def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
-        return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, probe.instruction, probe.input))
+        return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, *probe.asked))
 
     @cached_property
     def buffer_plan(self) -> dict[str, int]:

@@ -45,5 +45,12 @@ class Warned:
     message: str
 
 
-Event = Stage | Progress | Stepped | Warned
+@dataclass(frozen=True)
+class Told:
+    """What the user may want to check, such as what the data were taken for."""
+
+    message: str
+
+
+Event = Stage | Progress | Stepped | Warned | Told
 OnEvent = Callable[[Event], None]

@@ -12,14 +12,14 @@ from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.core.io import write_text
 from iikata.core.lock import refuse_links
-from iikata.core.records import Arm, Example
+from iikata.core.records import Arm, Before, Example
 from iikata.core.registry import lookup
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.run_folder import write_json
-from iikata.templates import Template, read_saved, saved, user_message
+from iikata.templates import Template, messages, read_saved, saved
 from iikata.tokenize.settings import read_object
 
 MERGE_PROMPTS = 3
@@ -103,7 +103,7 @@ def _named(ctx: RunContext, made: Export) -> Export:
 
 def rows_of(ctx: RunContext) -> list[Example]:
     """Return all that the run trains on or asks."""
-    probes = [Example(p.id, p.instruction, p.input, "".join(p.references[:1])) for p in ctx.probes]
+    probes = [Example(p.id, p.instruction, p.input, "".join(p.references[:1]), before=p.before) for p in ctx.probes]
     return [*ctx.data.train, *ctx.data.validation, *probes]
 
 
@@ -119,11 +119,12 @@ def check_tokens(folder: Path, template: Template, tokenizer: tokenize.Tokenizer
     ends: set[tuple[str, str]] = set()
     for row in rows:
         ours = tokenize.encode(row, template, tokenizer, sys.maxsize)
-        text, user = ours.prompt + ours.completion, user_message(row.instruction, row.input)
-        prompt = reloaded.apply_chat_template([user], add_generation_prompt=True, return_dict=False)
+        before = row.before if template.takes_system else Before("", row.before.turns)
+        text, said = ours.prompt + ours.completion, messages(row.instruction, row.input, before)
+        prompt = reloaded.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
         _same(text, reloaded(text, add_special_tokens=False).input_ids, tokenizer.ids(text))
-        _same(ours.prompt, prompt, tokenize.encode_prompt(template, tokenizer, row.instruction, row.input))
-        answered = [user, {"role": "assistant", "content": row.output}]
+        _same(ours.prompt, prompt, tokenize.encode_prompt(template, tokenizer, *row.asked))
+        answered = [*said, {"role": "assistant", "content": row.output}]
         whole = reloaded.apply_chat_template(answered, return_dict=False)
         *body, end = ours.input_ids
         if whole[: len(body)] != body:
@@ -183,6 +184,6 @@ def _write_merged(ctx: RunContext, made: Export, source: Path, folder: Path) -> 
     from iikata.model.adapters.merge import merge
 
     rows = rows_of(ctx)[:MERGE_PROMPTS]
-    prompts = [tokenize.encode_prompt(made.template, ctx.tokenizer, row.instruction, row.input) for row in rows]
+    prompts = [tokenize.encode_prompt(made.template, ctx.tokenizer, *row.asked) for row in rows]
     moved = merge(ctx.model_folder, source, folder, prompts, ctx.trusted)
     made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")

@@ -75,7 +75,7 @@ def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = Non
 
 
 def _prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
-    texts = [(p.instruction, p.input) for p in ctx.probes] or [(r.instruction, r.input) for r in ctx.data.train]
+    texts = [one.asked for one in ctx.probes or ctx.data.train]
     one = ctx.templates[template]
     return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]
 

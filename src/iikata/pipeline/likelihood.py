@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Arm, Cell, Example, Score
+from iikata.core.records import NOTHING, Arm, Cell, Example, Score
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
@@ -39,6 +39,8 @@ class Asked:
     sources: Path
     """What each cell's scores follow from."""
     what: str
+    last: bool = False
+    """Whether of a conversation the last answer alone counts."""
 
 
 def held_out(ctx: RunContext) -> Asked:
@@ -60,11 +62,17 @@ def held_out(ctx: RunContext) -> Asked:
 
 def references(ctx: RunContext) -> Asked:
     """Return every probe with its first reference as the answer; without one the row is empty and scores NaN."""
-    rows = [Example(p.id, p.instruction, p.input, p.references[0] if p.references else "") for p in ctx.probes]
+    rows = [Example(p.id, p.instruction, p.input, "".join(p.references[:1]), before=p.before) for p in ctx.probes]
     clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
-    content = digest([[row.id, row.instruction, row.input, row.output, clusters[row.id]] for row in rows])
+    said = ([asdict(row.before)] if row.before != NOTHING else [] for row in rows)
+    content = digest(
+        [
+            [row.id, row.instruction, row.input, row.output, clusters[row.id], *of]
+            for row, of in zip(rows, said, strict=False)
+        ]
+    )
     fields = {"nll_reference": "nll"}
-    return Asked(fields, rows, clusters, content, ctx.store.references_from, "cells' probe references")
+    return Asked(fields, rows, clusters, content, ctx.store.references_from, "cells' probe references", last=True)
 
 
 def score_likelihood(ctx: RunContext, asked: Asked) -> int:
@@ -145,6 +153,7 @@ def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldO
         ctx.prefixes[cell.prompted_with],
         ctx.experiment.train.cutoff_len,
         tokens,
+        asked.last,
     )
     return list(found)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.io import read_json
-from iikata.core.records import Example, Probe, plain
+from iikata.core.records import NOTHING, Example, Probe, plain
 
 PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
 FROZEN = ("model", "data", "train")
@@ -56,7 +56,8 @@ def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
     """Return each probe's hash by its id."""
-    return {probe.id: digest(plain(probe)) for probe in probes}
+    told = ({k: v for k, v in plain(probe).items() if k != "before" or probe.before != NOTHING} for probe in probes)
+    return {one["id"]: digest(one) for one in told}
 
 
 def software(device: str, threads: int) -> dict[str, Any]:

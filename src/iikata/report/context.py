@@ -67,7 +67,7 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "linked": linked,
         "packed": packed,
         "index": compressed({
-            "probes": [[p.id, p.cluster or p.id, p.instruction, p.input, *p.references] for p in data.probes],
+            "probes": [[p.id, p.cluster or p.id, *p.shown, *p.references] for p in data.probes],
             "cells": packed.cells,
             "names": [variants.side(one) for one in packed.cells],
             "hues": [variants.colour(one) for one in packed.cells],

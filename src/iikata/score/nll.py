@@ -6,25 +6,28 @@ from dataclasses import dataclass
 
 import torch
 
-from iikata.core.records import Encoded, Example, Role
+from iikata.core.encoded import Encoded, Role
+from iikata.core.records import Example
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
 from iikata.templates import Template
-from iikata.tokenize import Tokenizer, encode
+from iikata.tokenize import Tokenizer, encode, encode_turns
+
+COUNTED: tuple[Role, ...] = ("answer", "end", "written")
 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One row's likelihood in one cell; NaN where the row cannot be scored under this template."""
+    """One row's likelihood in one cell, over all answers of a conversation; NaN where one cannot be scored."""
 
     id: str
     nll: float
-    """Bits per byte of the answer."""
+    """Bits per byte of the answers."""
     nll_end: float
-    """Bits of the end token."""
+    """Bits of an end token."""
     nll_template: float
-    """Bits of what the template makes the model write besides; 0 where that is nothing."""
+    """Bits of what the template makes the model write besides, an answer; 0 where that is nothing."""
 
 
 def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer: Tokenizer) -> bool:
@@ -49,15 +52,33 @@ def held_out_nll(
     prefixes: Sequence[Ids],
     cutoff_len: int,
     buffer_tokens: int,
+    last: bool = False,
 ) -> Iterator[HeldOut]:
-    """Yield every row's likelihood under `arm` prompted with `template`, in the rows' order."""
-    rows = [encode(example, template, tokenizer, cutoff_len) for example in examples]
-    fit = [scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True)]
-    found = nats(base, arm, [row for row, good in zip(rows, fit, strict=True) if good], prefixes, buffer_tokens)
-    for example, good in zip(examples, fit, strict=True):
-        bits = {role: nats / math.log(2) for role, nats in next(found).items()} if good else {}
-        answer, end, written = (bits.get(role, math.nan) for role in ("answer", "end", "written"))
-        yield HeldOut(example.id, answer / max(len(example.output.encode()), 1), end, written)
+    """Yield every row's likelihood under `arm` prompted with `template`, in the rows' order.
+
+    `last`: of a conversation the last answer alone counts.
+    """
+    rows = [_sequences(example, template, tokenizer, cutoff_len, last) for example in examples]
+    found = nats(base, arm, [sequence for row in rows for sequence in row], prefixes, buffer_tokens)
+    for example, row in zip(examples, rows, strict=True):
+        sums = [next(found) for _ in row]
+        nats_of = {role: sum(one[role] for one in sums) if sums else math.nan for role in COUNTED}
+        answer, end, written = (nats_of[role] / math.log(2) for role in COUNTED)
+        answers = [example.output] if last else example.outputs
+        size, turns = sum(len(text.encode()) for text in answers), len(answers)
+        yield HeldOut(example.id, answer / max(size, 1), end / turns, written / turns)
+
+
+def _sequences(
+    example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int, last: bool
+) -> list[Encoded]:
+    """Return what the row is scored on, nothing where one of its answers cannot be."""
+    if last:
+        row = encode(example, template, tokenizer, cutoff_len, "last")
+        return [row] if scoreable(example, row, template, tokenizer) else []
+    turns, sequences = encode_turns(example, template, tokenizer, cutoff_len)
+    whole = all(scoreable(turn, row, template, tokenizer) for turn, row in zip(example.turns(), turns, strict=True))
+    return sequences if whole else []
 
 
 def nats(
@@ -75,7 +96,7 @@ def nats(
         for index, row in enumerate(part):
             own = losses[owners == index].tolist()
             roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]
-            sums: dict[Role, float] = dict.fromkeys(("written", "answer", "end"), 0.0)
+            sums: dict[Role, float] = dict.fromkeys(COUNTED, 0.0)
             for role, loss in zip(roles, own, strict=True):
                 sums[role] += loss
             yield sums

@@ -4,7 +4,7 @@ from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import TEMPLATES
 from iikata.templates.convert import chat_template, to_alpaca, to_jinja
 from iikata.templates.files import load, read_saved, read_unchecked, saved
-from iikata.templates.jinja import JinjaTemplate, native, user_message
+from iikata.templates.jinja import JinjaTemplate, messages, native, user_message
 from iikata.templates.template import Template
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "Template",
     "chat_template",
     "load",
+    "messages",
     "native",
     "read_saved",
     "read_unchecked",

@@ -1,12 +1,14 @@
 """Alpaca template <-> Jinja chat template, exact or refused."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.templates.alpaca import PLACEHOLDER, AlpacaTemplate
+from iikata.core.records import NOTHING, Before
+from iikata.templates.alpaca import BETWEEN, PLACEHOLDER, AlpacaTemplate
 from iikata.templates.jinja import JinjaTemplate, newline_written
 from iikata.templates.template import SENTINELS, Template
 
@@ -20,34 +22,54 @@ ROWS = (
     ("", "本文\t🐟", ""),
 )
 """Rows on which both sides of a conversion must agree: white space at every end, line breaks, braces, nothing."""
+TALKS = (
+    *((*row, NOTHING) for row in ROWS),
+    ("And {x}?", "", " b ", Before(" Be\n short. ", (("Q\n", " a\n"), ("{input}", "")))),
+)
 FRAME = """\
-{%- if messages[0].role != 'user' or messages | length > 2 -%}
-{{ raise_exception('This model was trained on one instruction and one answer: give one user message.') }}
+{%- set first = namespace(system='', text='') -%}
+{%- for message in messages -%}
+{%- if message.role == 'user' -%}
+{%- set instruction = message.instruction if message.instruction is defined else message.content -%}
+{%- set input = message.input if message.input is defined else '' -%}
+{%- if loop.previtem is defined and loop.previtem.role == 'assistant' -%}
+{{ <between> }}
 {%- endif -%}
-{%- set instruction = messages[0].instruction if messages[0].instruction is defined else messages[0].content -%}
-{%- set input = messages[0].input if messages[0].input is defined else '' -%}
 {%- if input | trim -%}
 {{ <with> }}
 {%- else -%}
 {{ <without> }}
 {%- endif -%}
-{%- if messages | length == 2 -%}
+{%- set first.system = '' -%}
+{%- elif message.role == 'assistant' -%}
 {{ <answer> ~ eos_token }}
+{%- elif message.role == 'system' and loop.first -%}
+<system>
+{%- else -%}
+{{ raise_exception('This model was trained on user and assistant in turn.') }}
 {%- endif -%}
+{%- endfor -%}
 """
+SYSTEM_PLACE = "{%- set first.system = message.content -%}"
+NO_SYSTEM = (
+    "{{ raise_exception('This model was trained without system messages: its template has no place for them.') }}"
+)
 
 
 def to_jinja(template: AlpacaTemplate) -> JinjaTemplate:
     """Return the chat template that writes the same prompts and answers, and then the end token.
 
-    A user message gives `instruction` and `input`, or else `content`, which is an instruction without an input. The
-    newline convention is in the text itself, so it holds under any tool.
+    A user message gives `instruction` and `input`, or else `content`, which is an instruction without an input. Each
+    later turn repeats the block, as `AlpacaTemplate.prompt_of` does. The newline convention is in the text itself, so
+    it holds under any tool.
     """
     text = FRAME.replace("<with>", _expression(template.prompt_input, template.newline))
     text = text.replace("<without>", _expression(template.prompt_no_input, template.newline))
-    text = text.replace("<answer>", _mapped("messages[1].content", template.newline))
+    text = text.replace("<answer>", _mapped("message.content", template.newline))
+    text = text.replace("<between>", _literal(BETWEEN, template.newline))
+    text = text.replace("<system>", SYSTEM_PLACE if template.takes_system else NO_SYSTEM)
     made = JinjaTemplate(template.name, template.newline, template.stop, chat_template=text, special_tokens={})
-    _agree(template, made)
+    _agree(template, made, TALKS)
     return replace(made, special_tokens=None)
 
 
@@ -71,7 +93,7 @@ def to_alpaca(template: JinjaTemplate) -> AlpacaTemplate:
     made = AlpacaTemplate(template.name, template.newline, template.stop, *prompts)
     for _, fault in made.faults():
         raise _refused(template, f"its prompt {fault}")
-    _agree(made, probed)
+    _agree(made, probed, ROWS)
     return made
 
 
@@ -99,7 +121,8 @@ def _dated(date: str) -> str:
 def _expression(prompt: str, newline: str | None) -> str:
     """Return a Jinja expression of the prompt: its own text as string literals, and the row's between them."""
     parts = PLACEHOLDER.split(prompt)
-    written = [_mapped(part, newline) if i % 2 else _literal(part, newline) for i, part in enumerate(parts)]
+    names = ["first.system" if part == "system" else part for part in parts]
+    written = [_mapped(part, newline) if i % 2 else _literal(part, newline) for i, part in enumerate(names)]
     return " ~ ".join(part for part in written if part != '""') or '""'
 
 
@@ -111,8 +134,9 @@ def _mapped(name: str, newline: str | None) -> str:
     return f"{name} | replace('\\n', {_literal(newline)})" if newline else name
 
 
-def _agree(alpaca: AlpacaTemplate, jinja: JinjaTemplate) -> None:
-    for row in ROWS:
+def _agree(alpaca: AlpacaTemplate, jinja: JinjaTemplate, rows: Iterable[tuple[Any, ...]]) -> None:
+    alpaca = replace(alpaca, eos=(jinja.special_tokens or {}).get("eos_token", ""))
+    for row in rows:
         one, other = alpaca.render(*row), jinja.render(*row)
         if (one.prompt, one.completion) != (other.prompt, other.completion):
             raise _refused(

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any
@@ -49,7 +49,7 @@ def load(
     """
     path = local_path(spec, folder, "template")
     if path is not None and path.suffix == ".json":
-        return read_saved(path)
+        return _ended(read_saved(path), special_tokens)
     if path is not None:
         return read_jinja(path, _read(path), special_tokens)
     if spec != "native":
@@ -57,14 +57,19 @@ def load(
             near := did_you_mean(spec, [file.stem for file in (folder / "templates").glob("*.*")])
         ):
             raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
-        found: Template = TEMPLATES.find(spec)
-        return found
+        return _ended(TEMPLATES.find(spec), special_tokens)
     if chat_template is None:
         raise IikataError(
             'template "native": the model has no chat template of its own, or several of which none is called default '
             f"(then put the one you mean into a .jinja file). Choose from: {', '.join(TEMPLATES)}."
         )
     return native(chat_template, special_tokens or {})
+
+
+def _ended(template: Template, special_tokens: Mapping[str, str] | None) -> Template:
+    """Return an Alpaca template with the text of the tokenizer's end token, which ends each earlier answer."""
+    eos = (special_tokens or {}).get("eos_token")
+    return replace(template, eos=eos) if eos and isinstance(template, AlpacaTemplate) else template
 
 
 def saved(template: Template) -> str:

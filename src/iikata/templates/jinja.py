@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
+from iikata.core.records import NOTHING, Before
 from iikata.templates.child import CHILD, Refusal
 from iikata.templates.template import SENTINELS, Template
 
@@ -25,7 +26,7 @@ CLOSED = ("</think>", "<channel|>", "[/THINK]")
 
 @dataclass(frozen=True)
 class JinjaTemplate(Template):
-    """A chat template: the row's instruction and input are one user message, its output the assistant's."""
+    """A chat template: the row's instruction and input are the last user message, its output the assistant's."""
 
     chat_template: str = ""
     special_tokens: Mapping[str, str] | None = field(default=None, hash=False)
@@ -40,23 +41,23 @@ class JinjaTemplate(Template):
         if self.date is None and "strftime_now" in self.chat_template:
             object.__setattr__(self, "date", DATE)
 
-    def prompt_of(self, instruction: str, input: str) -> str:
-        return self._rendered([user_message(instruction, input)], add_generation_prompt=True)
+    def prompt_of(self, instruction: str, input: str, before: Before = NOTHING) -> str:
+        return self._rendered(messages(instruction, input, before), add_generation_prompt=True)
 
-    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
-        prompt = self._mapped(self.prompt_of(instruction, input))
+    def answer_of(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> tuple[str, str, str]:
+        prompt = self._mapped(self.prompt_of(instruction, input, before))
         # What precedes an answer is the row's own matter: a template that writes an empty think block before other
         # answers writes none before one that brings its own.
         after = self.ending
-        full = self._finished(instruction, input, output)
+        full = self._finished(instruction, input, output, before)
         body = full.removesuffix(after) if full.endswith(after) else ""
         as_it_is = [self._mapped(text) for text in (output, output.rstrip(), output.lstrip(), output.strip())]
         answer = next((text for text in as_it_is if body.endswith(text)), None)
         if answer is not None:
-            before = body[: len(body) - len(answer)]
-            if before.startswith(prompt):
-                return before[len(prompt) :], answer, after
-            begun = prompt.removeprefix(before) if prompt.startswith(before) else ""
+            front = body[: len(body) - len(answer)]
+            if front.startswith(prompt):
+                return front[len(prompt) :], answer, after
+            begun = prompt.removeprefix(front) if prompt.startswith(front) else ""
             if begun and answer.startswith(begun):  # the prompt opens the block in which this answer thinks
                 return "", answer.removeprefix(begun), after
             if begun.rstrip().endswith(CLOSED) and not THOUGHTS.match(output):
@@ -65,6 +66,9 @@ class JinjaTemplate(Template):
         if THOUGHTS.match(output) and not prompt.rstrip().endswith(CLOSED):
             opened = prompt[prompt.rindex("<think>") :] if prompt.rstrip().endswith("<think>") else ""
             return "", self._mapped(output).removeprefix(opened), after
+        if before.system and answer is not None:
+            # Mistral's templates write the system message into the last user message, while that is not answered.
+            return self.answer_of(instruction, input, output, replace(before, system=""))
         raise self._refusal(prompt, full, output, answer is None)
 
     def _refusal(self, prompt: str, full: str, output: str, changed: bool) -> IikataError:
@@ -84,9 +88,9 @@ class JinjaTemplate(Template):
         instruction, _, answer = SENTINELS
         return self._finished(instruction, "", answer).partition(answer)[2]
 
-    def _finished(self, instruction: str, input: str, output: str) -> str:
-        messages = [user_message(instruction, input), {"role": "assistant", "content": output}]
-        return self._mapped(self._rendered(messages, add_generation_prompt=False))
+    def _finished(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> str:
+        said = [*messages(instruction, input, before), {"role": "assistant", "content": output}]
+        return self._mapped(self._rendered(said, add_generation_prompt=False))
 
     def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
         """Return the template with the tokenizer's special tokens, those that it can write."""
@@ -148,9 +152,13 @@ class JinjaTemplate(Template):
 
 def _in_parts(messages: list[dict[str, Any]], roles: tuple[str, ...]) -> list[dict[str, Any]]:
     return [
-        each | {"content": [{"type": "text", "text": each["content"]}]} if each["role"] in roles else each
+        each | {"content": [{"type": "text", "text": each["content"]}]} if _like(each["role"]) in roles else each
         for each in messages
     ]
+
+
+def _like(role: str) -> str:
+    return "user" if role == "system" else role
 
 
 def opened(text: str, where: str) -> frozenset[str]:
@@ -193,6 +201,14 @@ def newline_written(template: JinjaTemplate) -> str | None:
         return None
     between = written.partition(first)[2].partition(second)[0]
     return between if between.strip() else None
+
+
+def messages(instruction: str, input: str, before: Before = NOTHING) -> list[dict[str, str]]:
+    """Return a conversation up to its last user message, as chat templates take it."""
+    said = [{"role": "system", "content": before.system}] if before.system else []
+    for user, assistant in before.turns:
+        said += [user_message(user, ""), {"role": "assistant", "content": assistant}]
+    return [*said, user_message(instruction, input)]
 
 
 def user_message(instruction: str, input: str) -> dict[str, str]:

@@ -5,14 +5,16 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from iikata.core.encoded import Rendered, Role, Segment
 from iikata.core.errors import IikataError
-from iikata.core.records import Rendered, Role, Segment
+from iikata.core.records import NOTHING, Before
 
 SENTINELS = ("Q7INSTRUCTION7Q", "Q7INPUT7Q", "Q7ANSWER7Q")
+SYSTEM = "Q7SYSTEM7Q"
 """Stand-ins for the user's texts, to see what a template writes around them."""
 
 SHORTEST_MARKER = 3
@@ -35,11 +37,11 @@ class Template(ABC):
     """Fields that change no rendered text, and so not the hash."""
 
     @abstractmethod
-    def prompt_of(self, instruction: str, input: str) -> str:
+    def prompt_of(self, instruction: str, input: str, before: Before = NOTHING) -> str:
         """Return the prompt before the newline convention."""
 
     @abstractmethod
-    def answer_of(self, instruction: str, input: str, output: str) -> tuple[str, str, str]:
+    def answer_of(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> tuple[str, str, str]:
         """Return what is between prompt and answer, the answer, and what follows it, before the newline convention.
 
         The answer is the output but for white space at its ends. Raises IikataError where the template changes it.
@@ -49,12 +51,27 @@ class Template(ABC):
         """Yield (field, what is wrong with it) for each field that cannot be meant as it is."""
         return ()
 
-    def render(self, instruction: str, input: str = "", output: str | None = None) -> Rendered:
-        """Return the row as segments; without `output` the prompt alone."""
-        texts: list[tuple[str, Role]] = [(self.prompt_of(instruction, input), "prompt")]
+    @cached_property
+    def takes_system(self) -> bool:
+        """Whether there is a place for a system message."""
+        try:
+            return SYSTEM in self.prompt_of(SENTINELS[0], "", Before(SYSTEM))
+        except IikataError:
+            return False
+
+    def render(
+        self, instruction: str, input: str = "", output: str | None = None, before: Before = NOTHING
+    ) -> Rendered:
+        """Return the row as segments, what was said before in its prompt; without `output` the prompt alone.
+
+        A system message for which there is no place is left out; the template doctor tells of that.
+        """
+        if before.system and not self.takes_system:
+            before = replace(before, system="")
+        texts: list[tuple[str, Role]] = [(self.prompt_of(instruction, input, before), "prompt")]
         if output is not None:
-            before, answer, after = self.answer_of(instruction, input, output)
-            texts += [(before, "written"), (answer, "answer"), (after, "end")]
+            written, answer, after = self.answer_of(instruction, input, output, before)
+            texts += [(written, "written"), (answer, "answer"), (after, "end")]
         return Rendered(tuple(Segment(self._mapped(text), role) for text, role in texts if text))
 
     def answer(self, generated: str) -> str:

@@ -1,18 +1,25 @@
 """Turn one example into tokens and a mask that says exactly where the loss counts."""
 
 import re
+from dataclasses import replace
 from typing import Literal
 
-from iikata.core.records import Encoded, Example, Rendered, Role
+from iikata.core.encoded import Encoded, Rendered, Role
+from iikata.core.records import NOTHING, Before, Example
 from iikata.templates import Template
 from iikata.tokenize.tokenizer import Tokenizer
 
 STAND_INS = (("Why?", "0"), ("色は何", "Z"))
 
 
-def encode_prompt(template: Template, tokenizer: Tokenizer, instruction: str, input: str = "") -> list[int]:
+LossOn = Literal["completion", "last", "all"]
+
+
+def encode_prompt(
+    template: Template, tokenizer: Tokenizer, instruction: str, input: str = "", before: Before = NOTHING
+) -> list[int]:
     """Return a prompt's tokens, the same in training and at inference."""
-    return _prompt_ids(tokenizer, template.render(instruction, input).prompt)
+    return _prompt_ids(tokenizer, template.render(instruction, input, before=before).prompt)
 
 
 def encode(
@@ -20,14 +27,53 @@ def encode(
     template: Template,
     tokenizer: Tokenizer,
     cutoff_len: int,
-    loss_on: Literal["completion", "all"] = "completion",
+    loss_on: LossOn = "completion",
 ) -> Encoded:
     """Return the example's tokens: prompt, completion, one end token; the mask is true on the last two.
 
-    With `loss_on="all"` it is true everywhere, BOS too, as in Alpaca-LoRA's `train_on_inputs`. More than
+    Of a conversation it is true on every earlier answer, too, but for those that stand otherwise in the whole one than
+    when they were the last: there the model would learn what it is never prompted to say. With `loss_on="last"` it
+    is true on the last answer alone; with "all" everywhere, BOS too, as in Alpaca-LoRA's `train_on_inputs`. More than
     `cutoff_len` tokens are cut off and `truncated` is set: such a row is shown and counted, never trained on.
     """
-    rendered = template.render(example.instruction, example.input, example.output)
+    if loss_on == "last":
+        return _last(example, template, tokenizer, cutoff_len)
+    whole = _whole([_last(turn, template, tokenizer, cutoff_len) for turn in example.turns()])[0]
+    return replace(whole, completion_mask=(True,) * len(whole.input_ids)) if loss_on == "all" else whole
+
+
+def encode_turns(
+    example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int
+) -> tuple[list[Encoded], list[Encoded]]:
+    """Return the conversation up to each of its answers, and the fewest of these whose masks hold every answer once.
+
+    The first of the latter is what `encode` returns; behind it are those whose answers it leaves out.
+    """
+    turns = [_last(turn, template, tokenizer, cutoff_len) for turn in example.turns()]
+    return turns, _whole(turns)
+
+
+def _whole(turns: list[Encoded]) -> list[Encoded]:
+    *earlier, whole = turns
+    if not earlier:
+        return turns
+    roles, mask, apart = list(whole.roles), list(whole.completion_mask), []
+    for turn in earlier:
+        n = len(turn.input_ids)
+        if turn.truncated or whole.input_ids[:n] != turn.input_ids:
+            apart.append(turn)
+            continue
+        for at in range(n):
+            if turn.completion_mask[at]:
+                roles[at], mask[at] = turn.roles[at], True
+    straddles = any(turn.straddles for turn in turns)
+    made = replace(whole, roles=tuple(roles), completion_mask=tuple(mask), straddles=straddles, apart=len(apart))
+    return [made, *apart]
+
+
+def _last(example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int) -> Encoded:
+    """Return a conversation whose mask is true on its last answer and what ends it."""
+    rendered = template.render(*example.texts)
     prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
     behind, end = _end(template, tokenizer, rendered.end)
     ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
@@ -40,7 +86,7 @@ def encode(
         prompt=rendered.prompt,
         completion=rendered.completion + behind,
         input_ids=(*prompt_ids, *ids, end)[:cutoff_len],
-        completion_mask=tuple(loss_on == "all" or role != "prompt" for role in roles[:cutoff_len]),
+        completion_mask=tuple(role != "prompt" for role in roles[:cutoff_len]),
         truncated=len(roles) > cutoff_len,
         answer=rendered.of("answer"),
         roles=tuple(roles[:cutoff_len]),

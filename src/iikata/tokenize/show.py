@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import groupby
 
-from iikata.core.records import Encoded
+from iikata.core.encoded import Encoded
 from iikata.core.text import escape
 from iikata.tokenize.tokenizer import Tokenizer
 

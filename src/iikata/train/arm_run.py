@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from iikata.core.records import Arm, Encoded, TrainStep
+from iikata.core.encoded import Encoded
+from iikata.core.records import Arm, TrainStep
 from iikata.core.rng import stream_seed
 from iikata.model.adapters.flat import FlatAdapters, Weights
 from iikata.model.base import Base

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from iikata.core.records import Encoded, TrainStep
+from iikata.core.encoded import Encoded
+from iikata.core.records import TrainStep
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import BUCKET, Buffer, Part, computed, split

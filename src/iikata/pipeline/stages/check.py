@@ -4,17 +4,18 @@ from collections.abc import Sequence
 
 from iikata import doctor
 from iikata.config import local_path, template_name
+from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
-from iikata.core.records import Encoded, Finding, plain
+from iikata.core.records import Finding, plain
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.events import Stage, Warned
+from iikata.pipeline.events import Stage, Told, Warned
 from iikata.pipeline.foreseeing import foresee, refuse_undecided
 from iikata.pipeline.signing import sign
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_unchecked
 
-LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap")
+LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap", "irregular")
 
 
 def check(ctx: RunContext) -> dict[str, int]:
@@ -23,6 +24,8 @@ def check(ctx: RunContext) -> dict[str, int]:
     Raises IikataError with every error found, unless `ctx.force`. The folder is signed only after that, so that a
     template cured after an error is no edit of the run.
     """
+    for line in ctx.data.read_as:
+        ctx.emit(Told(line))
     ctx.emit(Stage("check", len(doctor.RULES), "rules"))
     findings = examine(ctx)
     errors = [finding for finding in findings if finding.severity == "error"]
@@ -80,9 +83,9 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
         try:
             template = _open(ctx, spec)
             for probe in probes:
-                template.render(probe.instruction, probe.input)
+                template.render(probe.instruction, probe.input, before=probe.before)
             for row in data.validation:
-                template.render(row.instruction, row.input, row.output)
+                template.render(*row.texts)
             if spec in trained and not list(template.faults()):
                 encoded[name] = ctx.encoded_with(template)
             templates[name] = template
@@ -105,14 +108,10 @@ def summary(ctx: RunContext) -> str:
     """Return what was read, in a line a kind: rows, templates, probes."""
     experiment, counts = ctx.experiment, ctx.data.counts
     left = sum(getattr(counts, kind).rows for kind in LEFT_OUT)
-    files = ", ".join(experiment.data.train)
-    columns = ", ".join(
-        name for _, name in experiment.data.columns.texts if name != "input" or counts.without_input < counts.train
-    )
     documents = len(set(ctx.data.clusters.values()))
     held = f"{counts.validation:,} held out" + f" (of {documents:,} documents)" * (documents < counts.validation)
     lines = [
-        f"read {counts.rows:,} rows of {files:.300}: columns {columns}",
+        *ctx.data.read_as,
         f"{counts.train:,} rows to train on, {held}" + f", {left:,} left out" * bool(left),
     ]
     specs = (*experiment.trained_templates, *experiment.prompt_only)

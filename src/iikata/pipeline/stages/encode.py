@@ -3,8 +3,9 @@
 from typing import Any
 
 from iikata import tokenize as encoder
+from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
-from iikata.core.records import Encoded, plain
+from iikata.core.records import plain
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage
 from iikata.run_folder import write_json, write_lines

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iikata.core.io import Appender
-from iikata.core.records import Answer, Arm, Cell, Gate, plain
+from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, Probe, plain
 from iikata.core.rng import stream_seed
 from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.context import RunContext
@@ -72,7 +72,12 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     template = ctx.templates[cell.prompted_with]
     stops = sorted(stop_ids(template, ctx.tokenizer))
     of_cell = digest([arm_signature(ctx, cell.arm), template.hash, stops, ctx.signature["generate"], shapes])
-    return {probe.id: digest([of_cell, probe.instruction, probe.input]) for probe in ctx.probes}
+    return {probe.id: digest([of_cell, *_asked(probe)]) for probe in ctx.probes}
+
+
+def _asked(probe: Probe) -> list[Any]:
+    before = [] if probe.before == NOTHING else [probe.before.system, probe.before.turns]
+    return [probe.instruction, probe.input, *before]
 
 
 class CellAnswers:

@@ -1,0 +1,161 @@
+"""The shapes that rows come in, and how each becomes what was said before, an instruction, an input and an answer."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from iikata.config import Columns
+from iikata.core.errors import IikataError
+from iikata.core.records import Before
+from iikata.data.columns import missing, text
+from iikata.data.rows import Row
+from iikata.data.turns import COLUMNS, is_conversation, is_turn, pairs, read_turns, split, unanswered
+
+PROMPT_COMPLETION = (("prompt", "completion"), ("prompt", "response"))
+HALVES = ("prompt", "completion", "response", "chosen", "rejected")
+"""Columns that hold a part of a conversation, or one of two to choose from."""
+QUESTION_ANSWER = (("question", "answer"), ("question", "response"), ("質問", "回答"))
+
+
+@dataclass(frozen=True)
+class Said:
+    """One row as a conversation."""
+
+    before: Before
+    instruction: str
+    input: str
+    output: str
+    unanswered: bool = False
+    """Whether a question at its end has no answer and was left out."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One shape of rows."""
+
+    shown: str
+    """What it is called to people: "read as ShareGPT conversations"."""
+    columns: Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]
+    """The columns that it reads in a row, None where the row is of another shape."""
+    read: Callable[[Row, Columns], Said | None]
+    """A row as a conversation, None where nobody answers in turn."""
+
+
+def _alpaca_columns(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
+    names = (columns.instruction, columns.input, columns.output, _system_column(fields, columns), columns.history)
+    named = (columns.instruction, columns.output) != ("instruction", "output")
+    return names if named or (columns.instruction in fields and columns.output in fields) else None
+
+
+def _alpaca(row: Row, columns: Columns) -> Said | None:
+    source, fields = row
+    absent = [name for name in (columns.instruction, columns.output) if name not in fields]
+    if columns.input not in fields and columns.input != "input":
+        absent.append(columns.input)
+    if absent:
+        raise IikataError(missing(source, absent, fields, columns))
+    names = (columns.instruction, columns.input, columns.output)
+    instruction, input, output = (text(fields.get(name), f"{source}: {name}") for name in names)
+    return Said(_before(row, columns), instruction, input, output)
+
+
+def _system_column(fields: Mapping[str, Any], columns: Columns) -> str:
+    return "system_prompt" if columns.system not in fields and "system_prompt" in fields else columns.system
+
+
+def _system(row: Row, columns: Columns) -> str:
+    source, fields = row
+    name = _system_column(fields, columns)
+    return text(fields.get(name), f"{source}: {name}")
+
+
+def _before(row: Row, columns: Columns) -> Before:
+    source, fields = row
+    return Before(_system(row, columns), tuple(pairs(fields.get(columns.history), f"{source}: {columns.history}")))
+
+
+def _conversation(fields: Mapping[str, Any], columns: Columns) -> str | None:
+    """Return the column that holds the row's turns."""
+    if columns.messages is not None:
+        return columns.messages
+    known = [name for name in (*COLUMNS, *fields) if name not in HALVES and is_conversation(fields.get(name), name)]
+    return known[0] if known else None
+
+
+def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
+    def found(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
+        name = _conversation(fields, columns)
+        turns = fields.get(name) if name else None
+        like = (
+            isinstance(turns, list)
+            and turns
+            and (not keys or (is_turn(turns[0]) and any(key in turns[0] for key in keys)))
+        )
+        return (str(name), _system_column(fields, columns)) if like else None
+
+    return found
+
+
+def _turns(row: Row, columns: Columns) -> Said | None:
+    source, fields = row
+    name = _conversation(fields, columns)
+    if name is None or name not in fields:
+        raise IikataError(
+            f'{source}: no column "{name or "messages"}" with a list of turns; found: {", ".join(fields):.300}. '
+            "Say which it is: data: {columns: {messages: NAME}}."
+        )
+    value = fields[name]
+    if not isinstance(value, list):
+        raise IikataError(f"{source}: {name}: a list of turns is read, and this is none.")
+    return _said(read_turns(value, f"{source}: {name}"), _system(row, columns))
+
+
+def _said(turns: list[tuple[str, str]], system: str = "") -> Said | None:
+    found = split(turns)
+    if found is None:
+        return None
+    before, question, answer = found
+    return Said(Before(before.system or system, before.turns), question, "", answer, unanswered(turns))
+
+
+def _two_columns(*names: tuple[str, str]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
+    def found(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
+        pair = next((pair for pair in names if set(pair) <= fields.keys()), None)
+        return (*pair, _system_column(fields, columns), columns.history) if pair else None
+
+    return found
+
+
+def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said | None]:
+    def read(row: Row, columns: Columns) -> Said | None:
+        source, fields = row
+        pair = next((pair for pair in names if set(pair) <= fields.keys()), None)
+        if pair is None:
+            absent = [name for name in names[0] if name not in fields]
+            raise IikataError(missing(source, absent, fields, columns))
+        asked, answered = (fields[name] for name in pair)
+        if is_conversation(asked) or is_conversation(answered):
+            lists = [one if isinstance(one, list) else [one] for one in (asked, answered)]
+            return _said(read_turns([*lists[0], *lists[1]], f"{source}: {pair[0]}"), _system(row, columns))
+        question, answer = (text(fields[name], f"{source}: {name}") for name in pair)
+        return Said(_before(row, columns), question, "", answer)
+
+    return read
+
+
+FORMATS: dict[str, Format] = {
+    "alpaca": Format("instructions with answers", _alpaca_columns, _alpaca),
+    "messages": Format("messages", _turns_columns(("role", "content")), _turns),
+    "sharegpt": Format("ShareGPT conversations", _turns_columns(("from", "value")), _turns),
+    "turns": Format("conversations", _turns_columns(()), _turns),
+    "prompt_completion": Format("prompts with completions", _two_columns(*PROMPT_COMPLETION), _two(*PROMPT_COMPLETION)),
+    "question_answer": Format("questions with answers", _two_columns(*QUESTION_ANSWER), _two(*QUESTION_ANSWER)),
+}
+"""In the order in which they are tried; `data.format` names one."""
+
+
+def format_of(name: str, fields: Mapping[str, Any], columns: Columns) -> Format:
+    """Return the format called `name`; for "auto" the first whose columns the row has, Alpaca's where there is none."""
+    if name != "auto":
+        return FORMATS[name]
+    return next((one for one in FORMATS.values() if one.columns(fields, columns)), FORMATS["alpaca"])

@@ -1,0 +1,152 @@
+"""A conversation as files hold it, whatever its keys are called: who said what, and what of it can be trained on."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from iikata.core.errors import IikataError
+from iikata.core.records import Before
+from iikata.data.rows import kind_of
+
+Turn = tuple[str, str]
+"""Who ("system", "user", "assistant") and what."""
+ROLES = {
+    **dict.fromkeys(("system", "developer", "context"), "system"),
+    **dict.fromkeys(("user", "human", "prompter", "instruction", "question", "人間", "ユーザー"), "user"),
+    **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "bing", "bard", "ai", "chatbot"), "assistant"),
+    **dict.fromkeys(("output", "response", "answer", "アシスタント"), "assistant"),
+    **dict.fromkeys(("tool", "function", "function_call", "function_response", "observation", "ipython"), "tool"),
+    **dict.fromkeys(("tool_call", "tool_response", "tools"), "tool"),
+}
+WHO, WHAT = ("role", "from", "speaker", "name"), ("content", "value", "text", "parts")
+PAIRS = (("human", "assistant"), ("user", "assistant"), ("human", "gpt"), ("question", "answer"))
+"""Keys of an object that holds a question and its answer."""
+COLUMNS = ("messages", "conversations", "conversation", "turns", "dialog", "dialogue", "contents", "data")
+MEDIA = ("image", "audio", "video", "file", "document")
+
+
+class UnreadError(Exception):
+    """Why a conversation is not read: it holds more than text ("tool calls", "images"), all of which are counted."""
+
+
+def is_conversation(value: Any, name: str = "") -> bool:
+    """Return whether the value is a list of turns; one of bare texts by the column's `name`."""
+    turns = isinstance(value, list) and bool(value)
+    return turns and (is_turn(value[0]) or (name in COLUMNS and name != "turns" and isinstance(value[0], str)))
+
+
+def is_turn(value: Any) -> bool:
+    """Return whether the value is who and what, or a question with its answer."""
+    if not isinstance(value, Mapping):
+        return False
+    return bool(value.keys() & set(WHO) and value.keys() & set(WHAT)) or _pair(value) is not None
+
+
+def read_turns(value: Sequence[Any], what: str) -> list[Turn]:
+    """Return the turns. Raises UnreadError where one is more than text, IikataError (calling it `what`) for no turn."""
+    found: list[Turn] = []
+    for number, turn in enumerate(value, start=1):
+        if isinstance(turn, str):  # question, answer, question, ...
+            found.append((("user", "assistant")[len(found) % 2], turn))
+        elif (pair := _pair(turn)) is not None:
+            found += [(who, _text(turn[key], what)) for who, key in zip(("user", "assistant"), pair, strict=True)]
+        else:
+            found.append(_turn(turn, f"{what}, turn {number}"))
+    return found
+
+
+def _pair(turn: Any) -> tuple[str, str] | None:
+    keys = turn.keys() if isinstance(turn, Mapping) else ()
+    return next((pair for pair in PAIRS if set(pair) <= set(keys)), None)
+
+
+def _turn(turn: Any, what: str) -> Turn:
+    keys = turn if isinstance(turn, Mapping) else {}
+    who, said = (next((key for key in names if key in keys), None) for names in (WHO, WHAT))
+    if who is None or said is None:
+        raise IikataError(
+            f'{what}: {kind_of(turn)} was seen; a turn is {{"role": ..., "content": ...}} or {{"from", "value"}}.'
+        )
+    role = ROLES.get(str(turn[who]).strip().lower())
+    if role == "tool" or turn.get("tool_calls") or turn.get("function_call"):
+        raise UnreadError("tool calls")
+    if role is None:
+        raise IikataError(
+            f"{what}: {who} {str(turn[who])[:40]!r} is unknown; system, user (human) and assistant (gpt) are read."
+        )
+    return role, _text(turn[said], what)
+
+
+def _text(content: Any, what: str) -> str:
+    """Return a turn's text, that of all its parts where it is a list of them."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [content]
+    return "".join(_part(part, what) for part in parts)
+
+
+def _part(part: Any, what: str) -> str:
+    if isinstance(part, str):
+        return part
+    kind = str(part.get("type", "text")) if isinstance(part, Mapping) else ""
+    if (
+        isinstance(part, Mapping)
+        and kind in ("text", "input_text", "output_text")
+        and isinstance(part.get("text"), str)
+    ):
+        return str(part["text"])
+    for medium in MEDIA:
+        if medium in kind or (isinstance(part, Mapping) and any(medium in str(key) for key in part)):
+            raise UnreadError(f"{medium}s" if medium not in ("audio",) else medium)
+    if "tool" in kind:
+        raise UnreadError("tool calls")
+    raise IikataError(f'{what}: {kind_of(part)} was seen in its content; text, or parts {{"type": "text"}}, are read.')
+
+
+def split(turns: Sequence[Turn]) -> tuple[Before, str, str] | None:
+    """Return what was said before the last question, that question and its answer; None where there is no such thing.
+
+    Systems in front are one; then user and assistant take turns. What follows the last answer is not there any more
+    (`unanswered` tells of it).
+    """
+    start = next((n for n, (who, _) in enumerate(turns) if who != "system"), len(turns))
+    system = "\n\n".join(text for _, text in turns[:start])
+    talk = list(turns[start:])
+    while talk and talk[-1][0] == "user":
+        talk.pop()
+    pairs = list(zip(talk[::2], talk[1::2], strict=False))
+    if not pairs or len(talk) % 2 or any((a, b) != ("user", "assistant") for (a, _), (b, _) in pairs):
+        return None
+    said = tuple((question, answer) for (_, question), (_, answer) in pairs)
+    return Before(system, said[:-1]), *said[-1]
+
+
+def open_conversation(value: Any, what: str) -> tuple[Before, str]:
+    """Return what was said before a conversation's last message, and that message, which must be the user's.
+
+    Raises IikataError, calling it `what`, where it is not.
+    """
+    try:
+        turns = read_turns(value if isinstance(value, list) else [value], what)
+    except UnreadError as held:
+        raise IikataError(f"{what}: it holds {held}; only text is read. Take it out.") from None
+    found = split([*turns, ("assistant", "")]) if turns and turns[-1][0] == "user" else None
+    if found is None:
+        raise IikataError(f"{what}: user and assistant take turns, and the last message is the user's, to be answered.")
+    return found[:2]
+
+
+def unanswered(turns: Sequence[Turn]) -> bool:
+    """Return whether the conversation ends with a question."""
+    return bool(turns) and turns[-1][0] == "user"
+
+
+def pairs(history: Any, what: str) -> Iterator[tuple[str, str]]:
+    """Yield the (question, answer) pairs of LLaMA-Factory's `history`, [[question, answer], ...]."""
+    if isinstance(history, str) and history.strip() in ("", "[]"):
+        return
+    for pair in history or ():
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise IikataError(f"{what}: {kind_of(pair)} was seen; history is a list of [question, answer].")
+        yield _text(pair[0], what), _text(pair[1], what)

@@ -1,0 +1,184 @@
+"""Conversations are read whatever their keys are called; what cannot be trained on is counted, told or refused."""
+
+import json
+
+import pytest
+
+from iikata.config import DataSettings
+from iikata.core.errors import IikataError
+from iikata.core.records import NOTHING, Before
+from iikata.data import read, read_probes
+
+TALK = [("system", "Be short."), ("user", "Two?"), ("assistant", "red, blue"), ("user", "One?"), ("assistant", "red")]
+BEFORE = Before("Be short.", (("Two?", "red, blue"),))
+
+
+def turns(who="role", what="content", talk=TALK, **names):
+    return [{who: names.get(role, role), what: text} for role, text in talk]
+
+
+def parts(talk=TALK):
+    return [
+        {"role": role, "content": [{"type": "text", "text": t} for t in (text[:2], text[2:])]} for role, text in talk
+    ]
+
+
+@pytest.fixture
+def dataset(tmp_path):
+    def _dataset(*rows, **settings):
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / "rows.jsonl").write_text(text, encoding="utf-8")
+        return read(DataSettings(**{"train": "rows.jsonl", "validation": 0, **settings}), tmp_path)
+
+    return _dataset
+
+
+SHAPES = {
+    "messages": {"messages": turns()},
+    "messages in parts": {"messages": parts()},
+    "messages beside a prompt": {"prompt": "Two?", "prompt_id": "7", "messages": turns()},
+    "developer and model": {"messages": turns(system="developer", assistant="model")},
+    "ShareGPT": {"id": "x", "conversations": turns("from", "value", user="human", assistant="gpt")},
+    "ShareGPT with its system beside": {
+        "system": "Be short.",
+        "conversations": turns("from", "value", TALK[1:], user="human", assistant="gpt"),
+    },
+    "other names": {"utterances": turns("speaker", "text", user="Human", assistant="AI")},
+    "Gemini's contents": {"contents": [{"role": r, "parts": [{"text": t}]} for r, t in TALK]},
+    "Alpaca with system and history": {
+        "system": "Be short.",
+        "history": [["Two?", "red, blue"]],
+        "instruction": "One?",
+        "input": "",
+        "output": "red",
+    },
+    "prompt and completion of messages": {"prompt": turns()[:-1], "completion": turns()[-1:]},
+    "questions with answers": {"system_prompt": "Be short.", "history": [["Two?", "red, blue"]], "question": "One?",
+                               "answer": "red"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_shape_is_the_same_conversation(dataset, shape):
+    (example,) = dataset(SHAPES[shape]).train
+    assert (example.before, example.instruction, example.input, example.output) == (BEFORE, "One?", "", "red")
+    assert [(turn.instruction, turn.output) for turn in example.turns()] == [("Two?", "red, blue"), ("One?", "red")]
+
+
+def test_a_list_of_questions_is_no_conversation(dataset):
+    """MT-bench's `turns` are what the user says; taken for questions and answers they would train on questions."""
+    with pytest.raises(IikataError, match=r"found: question_id \(a number\), turns \(a list\)|turns \(a list\)"):
+        dataset({"question_id": 81, "turns": ["Write a story.", "Now as a poem."]})
+
+
+def test_a_list_of_texts_and_pairs_in_one_are_turns(dataset):
+    rows = [{"data": ["Two?", "red, blue", "One?", "red"]}, {"conversation": [{"human": "One?", "assistant": "red"}]}]
+    for row, before in zip(rows, (Before("", BEFORE.turns), NOTHING), strict=True):
+        (example,) = dataset(row).train
+        assert (example.before, example.output) == (before, "red")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ([SHAPES["ShareGPT"]], "ShareGPT conversations: 1 rows, 2.0 turns, 100% with a system prompt"),
+        ([{"messages": turns()[1:3]}, {"messages": turns()}], "messages: 2 rows, 1.5 turns, 50% with a system prompt"),
+        ([{"prompt": "q", "completion": "a"}], "prompts with completions: 1 rows"),
+        ([{"instruction": "q", "output": "a"}], "instructions with answers: 1 rows"),
+    ],
+)  # fmt: skip
+def test_what_was_taken_is_told_in_a_line(dataset, rows, told):
+    (line,) = dataset(*rows).read_as
+    assert line.startswith(f"rows.jsonl: read as {told}")
+
+
+def test_the_format_can_be_named(dataset):
+    row = {"instruction": "q", "output": "a", "messages": turns()}
+    assert dataset(row).train[0].output == "a"
+    assert dataset(row, format="messages").train[0].before == BEFORE
+    odd = {"instruction": "q", "output": "a", "talk": turns()}
+    assert dataset(odd, format="messages", columns={"messages": "talk"}).train[0].before == BEFORE
+
+
+def test_who_does_not_answer_in_turn_is_left_out_and_counted(dataset):
+    good, greeted = turns(), turns(talk=[("assistant", "Hello."), *TALK[1:]])
+    twice = turns(talk=[TALK[1], TALK[3], TALK[4]])
+    asked = turns(talk=[*TALK, ("user", "And?")])
+    late = turns(talk=[*TALK[1:3], TALK[0], *TALK[3:]])
+    found = dataset(*({"messages": m} for m in (good, greeted, twice, late, asked)))
+    assert (found.counts.irregular.rows, found.counts.irregular.examples[0]) == (3, "rows.jsonl:2")
+    assert (found.counts.unanswered.rows, found.counts.duplicates.rows) == (
+        0,
+        1,
+    )  # without its question it is the first
+    found = dataset({"messages": asked}, {"messages": turns(talk=TALK[1:3])})
+    assert found.counts.unanswered.rows == 1
+    assert [row.output for row in found.train] == ["red", "red, blue"]
+
+
+@pytest.mark.parametrize(
+    ("turn", "told"),
+    [
+        ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "hold tool calls (first rows.jsonl:2)"),
+        ({"role": "tool", "content": "42"}, "hold tool calls"),
+        ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "hold images"),
+        ({"role": "user", "content": [{"type": "input_audio", "data": "x"}]}, "hold audio"),
+    ],
+)
+def test_more_than_text_is_refused_by_name_and_count(dataset, turn, told):
+    with pytest.raises(IikataError) as caught:
+        dataset({"messages": turns()}, {"messages": [*turns(), turn]}, {"messages": [turn]})
+    assert "rows.jsonl: of 3 rows 2 hold" in str(caught.value)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"messages": [{"role": "narrator", "content": "x"}]}, "messages, turn 1: role 'narrator' is unknown"),
+        ({"messages": [{"role": "user", "content": "x"}, 7]}, "messages, turn 2: a number was seen; a turn is"),
+        ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
+        ({"instruction": "q", "output": "a", "history": ["x"]}, "history: text was seen; history is a list of [q"),
+    ],
+)  # fmt: skip
+def test_what_is_no_conversation_is_told_with_its_place(dataset, row, told):
+    with pytest.raises(IikataError) as caught:
+        dataset(row)
+    assert told in str(caught.value)
+
+
+def test_system_messages_are_kept_dropped_or_refused(dataset):
+    row = {"messages": turns()}
+    assert dataset(row, system="keep").train[0].before.system == "Be short."
+    assert dataset(row, system="drop").train[0].before == Before("", BEFORE.turns)
+    with pytest.raises(IikataError, match=r"rows.jsonl:1: a system message, and data.system is refuse"):
+        dataset(row, system="refuse")
+
+
+def test_what_was_said_before_is_part_of_a_rows_content(dataset):
+    one, other = {"messages": turns()}, {"messages": turns(talk=TALK[3:])}
+    found = dataset(one, other)
+    assert found.counts.duplicates.rows == 0
+    assert len({row.id for row in found.train}) == 2
+
+
+def probes(folder, *rows):
+    (folder / "probes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return read_probes(folder / "probes.jsonl")
+
+
+def test_a_probe_may_be_a_conversation(tmp_path):
+    whole, split = probes(
+        tmp_path,
+        {"messages": turns()[:-1], "references": ["red"]},
+        {"instruction": "One?", "system": "Be short.", "history": [["Two?", "red, blue"]]},
+    )
+    assert whole.before == split.before == BEFORE
+    assert whole.instruction == split.instruction == "One?"
+    assert whole.question == "[system] Be short.\n[user] Two?\n[assistant] red, blue\n[user] One?"
+
+
+@pytest.mark.parametrize("talk", [turns(), turns()[:1], []])
+def test_a_probe_ends_with_a_question(tmp_path, talk):
+    with pytest.raises(IikataError, match=r"probes.jsonl:1: messages: .*the last message is the user's"):
+        probes(tmp_path, {"messages": talk})
