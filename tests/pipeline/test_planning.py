@@ -280,4 +280,4 @@ def test_rows_of_one_document_count_as_one_cluster_and_are_called_so(llama_folde
     data = {"train": "train.jsonl", "validation": "validation.jsonl", "columns": {"cluster": "document"}}
     made = planned(tmp_path / "run", llama_folder, data=data)
     assert made["power"]["probes"] == 6
-    assert "6 clusters of held-out rows" in made["questions"][0]["said"]
+    assert "6 documents of held-out rows" in made["questions"][0]["said"]

@@ -30,7 +30,7 @@ class QuestionDesign:
     scope: str | None
     """"recipe", "these_adapters", "these_probes"; None where too few for any claim."""
     things: str
-    """What the clusters are: "held-out rows", "clusters of held-out rows" or "probe clusters"."""
+    """What the clusters are: "held-out rows", "documents of held-out rows" or "probe clusters"."""
     asked: str
     """The question in words: "whether the template matters"."""
 
@@ -56,7 +56,7 @@ class QuestionDesign:
 def designs(ctx: RunContext) -> list[QuestionDesign]:
     """Return what the primary metric can answer of the questions that the verdict is made of."""
     primary, every = get(ctx.experiment.score.primary).name, clusters(ctx)
-    rows = "held-out rows" if every == len(ctx.data.validation) else "clusters of held-out rows"
+    rows = "held-out rows" if every == len(ctx.data.validation) else "documents of held-out rows"
     things = rows if primary in HELD_OUT else "probe clusters"
     seeds, matched, levels = tested(ctx)
     about_factor = ("matched", f"whether {factor_named(ctx)} matters", matched)
