@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 import iikata
+import oracle
+from iikata.cli import main
 from iikata.config import read
 from tiny_experiment import values, write_files
 
@@ -35,7 +37,19 @@ def test_a_metric_of_ones_own_scores_a_run(tmp_path, monkeypatch, llama_folder):
     assert len(run.scores.where(metric="sentences")) > 0
 
 
-@pytest.mark.parametrize("name", ["tiny_cpu.yaml", "rinna_dolly_ja.yaml"])
+def test_two_adapters_of_other_trainers_are_compared_with_nothing_to_train(tmp_path, llama_folder, capsys):
+    text = (EXAMPLES / "two_adapters.yaml").read_text(encoding="utf-8").replace("smollm2", str(llama_folder))
+    text = text.replace("../src", str(EXAMPLES.parent / "src")).replace("native", "plain")
+    (tmp_path / "two.yaml").write_text(text, encoding="utf-8")
+    for name in ("first", "second"):
+        settings = {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False}
+        oracle.new_adapter(llama_folder, **settings).save_pretrained(tmp_path / f"{name}_adapter")
+    few = ["--set", "generate={samples: 1, max_new_tokens: 2}"]
+    assert main(["run", str(tmp_path / "two.yaml"), "--out", str(tmp_path / "run"), *few]) == 0
+    assert "Does the variant matter?" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["tiny_cpu.yaml", "rinna_dolly_ja.yaml", "two_adapters.yaml"])
 def test_an_examples_experiment_is_valid_and_its_files_are_there(name):
     declared = read(EXAMPLES / name, [])
     assert (EXAMPLES / declared.probes).is_file()

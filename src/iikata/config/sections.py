@@ -248,6 +248,15 @@ class VariantSettings(Settings):
     """Settings of `train` that are others than the experiment's."""
     data: AnyTexts = ()
     """Rows to train on, where they are others than data.train."""
+    adapters: AnyTexts = ()
+    """Folders of adapters that were trained elsewhere (PEFT's format), each a replicate; then nothing is trained, and
+    `template` is what they are prompted with as their own."""
+
+    @model_validator(mode="after")
+    def _train_nothing_that_is_trained(self) -> Self:
+        if self.adapters and (self.train or self.data or len(self.template) > 1):
+            raise ValueError("adapters from elsewhere have one template, and no train and no data: they are trained")
+        return self
 
 
 class CompareSettings(Settings):

@@ -1,6 +1,6 @@
 """An experiment: its sections together, and what follows from them: variants, arms, cells, margins."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +110,18 @@ class Experiment(Settings):
         return trained_templates(self)
 
     def arms(self) -> list[Arm]:
-        """Return what is to be trained, seed by seed, so that a run cut short has all arms of its first seeds."""
-        return [Arm(name, seed) for seed in self.train.seeds for name in self.recipes]
+        """Return what is to be trained, seed by seed, so that a run cut short has all arms of its first seeds.
+
+        Behind them stand the adapters from elsewhere, numbered in the order of their list.
+        """
+        elsewhere = {name: range(len(one.adapters)) for name, one in self.recipes.items() if one.adapters}
+        trained = [Arm(name, seed) for seed in self.train.seeds for name in self.recipes if name not in elsewhere]
+        return trained + [Arm(name, number) for name, numbers in elsewhere.items() for number in numbers]
+
+    def seeds_of(self, variant: str) -> Sequence[int]:
+        """Return a variant's seeds; of one from elsewhere the numbers of its folders."""
+        folders = self.recipes[variant].adapters
+        return range(len(folders)) if folders else self.train.seeds
 
     def cells(self) -> list[Cell]:
         """Return every arm, then the base, under every template."""
@@ -134,6 +144,7 @@ class Experiment(Settings):
         for given, variant in zip(plain["variants"], self.variants, strict=True):
             given["template"] = [absolute(spec, "template") for spec in variant.template]
             given["data"] = [absolute(spec, "data") for spec in variant.data]
+            given["adapters"] = [str(absolute_path(spec, self.folder)) for spec in variant.adapters]
         plain["vary"] = {key: _absolute_levels(key, levels, absolute) for key, levels in self.vary.items()}
         for key in ("templates", "prompt_only"):
             plain[key] = [absolute(spec, "template") for spec in plain[key]]

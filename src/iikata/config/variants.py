@@ -1,19 +1,20 @@
 """Turn what varies into recipes: every combination of the levels, and the variants that are named one by one."""
 
 import math
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import product
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
 from iikata.config.kinds import Name, Texts
-from iikata.config.places import template_name
+from iikata.config.places import absolute_path, template_name
 from iikata.config.sections import DataSettings, TrainSettings, VariantSettings
 from iikata.core.errors import IikataError
-from iikata.core.records import Variant
+from iikata.core.records import ELSEWHERE, Variant
 from iikata.core.registry import did_you_mean
 
 SHORT = {
@@ -43,6 +44,9 @@ class Declared(Protocol):
     train: TrainSettings
     data: DataSettings
 
+    @property
+    def folder(self) -> Path: ...
+
     def at(self, *key: str | int) -> str: ...
 
 
@@ -56,11 +60,13 @@ class Recipe:
     """Files or hub ids, as data.train."""
     place: str = ""
     """Where it was declared, for messages."""
+    adapters: tuple[str, ...] = ()
+    """Folders of adapters that were trained elsewhere, by absolute path; nothing is trained then."""
 
     @property
     def content(self) -> tuple[Any, ...]:
         """What makes it another recipe than others."""
-        return self.variant.templates, self.train, self.data
+        return self.variant.templates, self.train, self.data, self.adapters
 
 
 def recipes(experiment: Declared) -> dict[str, Recipe]:
@@ -76,6 +82,7 @@ def recipes(experiment: Declared) -> dict[str, Recipe]:
             faults.append(f'{recipe.place}"{name}" and "{twin.variant.name}" are trained the same way; keep one.')
         else:
             made[name] = recipe
+    _refuse_one_folder_twice(made.values(), faults)
     if faults:
         raise IikataError("\n".join(dict.fromkeys(faults)))
     if not made:
@@ -109,12 +116,30 @@ def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
     for index, given in enumerate(experiment.variants):
         place = experiment.at("variants", index)
         names = tuple(template_name(spec) for spec in given.template)
+        if given.adapters:
+            yield _elsewhere(experiment, given, names, place)
+            continue
         recipe = Recipe(Variant(given.name, names), experiment.train, given.data or experiment.data.train, place)
         for key, value in _flat(given.train):
             recipe = _with(recipe, f"train.{key}", value, experiment.at("variants", index, "train"), faults)
         levels = {f"train.{key}": level_text(value) for key, value in _flat(given.train)}
         levels |= {DATA: data_name(given.data)} if given.data else {}
         yield Recipe(Variant(given.name, names, tuple(levels.items())), recipe.train, recipe.data, place)
+
+
+def _elsewhere(experiment: Declared, given: VariantSettings, names: tuple[str, ...], place: str) -> Recipe:
+    folders = tuple(str(absolute_path(spec, experiment.folder)) for spec in given.adapters)
+    variant = Variant(given.name, names, (ELSEWHERE,))
+    return Recipe(variant, experiment.train, experiment.data.train, place, folders)
+
+
+def _refuse_one_folder_twice(made: Iterable[Recipe], faults: list[str]) -> None:
+    seen: dict[str, str] = {}
+    for recipe, folder in ((one, folder) for one in made for folder in one.adapters):
+        if (first := seen.setdefault(os.path.realpath(folder), folder)) is not folder:
+            faults.append(
+                f"{recipe.place}{folder}: the same folder as {first}; an adapter counts once. Take one of them out."
+            )
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

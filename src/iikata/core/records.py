@@ -108,6 +108,10 @@ class Probe:
         return self.before.transcript(asked)
 
 
+ELSEWHERE = ("adapters", "elsewhere")
+"""The level by which score lines tell a variant that was trained elsewhere."""
+
+
 @dataclass(frozen=True)
 class Variant:
     """A recipe: the template or templates trained on, and the settings that tell it from other variants."""
@@ -118,6 +122,11 @@ class Variant:
     """Names; with several, each row is under one of them."""
     levels: tuple[tuple[str, str], ...] = ()
     """(setting, level) of every factor but the template, as text."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it was trained elsewhere, so that its seeds and rows are nobody else's."""
+        return ELSEWHERE in self.levels
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ class Respondents:
         for arm, folder in self.adapters.items():
             if folder is not None and arm not in self.ctx.adapters:
                 lora = self.ctx.lora_of(arm)
-                weights, _ = whole_adapter(self.ctx, folder, lora)
+                weights, _ = whole_adapter(folder, lora)
                 try:
                     self.ctx.adapters.load(arm, weights)
                 except IikataError as error:

@@ -15,11 +15,13 @@ from iikata.core.records import Arm, Cell, Probe, Score
 from iikata.core.rng import stream_seed
 from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
+from iikata.pipeline.elsewhere import stored_of
 from iikata.pipeline.events import OnEvent, Warned
 from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
 if TYPE_CHECKING:
+    from iikata.model.adapters.flat import LoraShape
     from iikata.model.adapters.lora import Adapters
     from iikata.model.base import Base
 
@@ -73,10 +75,20 @@ class RunContext:
             )
         if model.compute == "fp8":
             self.emit(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
-        shapes = {name: loaded.lora_shape(**dict(one.train.lora)) for name, one in self.experiment.recipes.items()}
+        shapes = {arm.name: self._shape(loaded, arm) for arm in self.experiment.arms()}
         adapters = loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
-        adapters.shapes = {arm.name: shapes[str(arm.variant)] for arm in self.experiment.arms()}
+        adapters.shapes = shapes
         return loaded
+
+    def _shape(self, base: "Base", arm: Arm) -> "LoraShape":
+        """Return an arm's shape. Raises IikataError where an adapter from elsewhere does not fit the base."""
+        from iikata.model.adapters.lora import linears_of
+
+        if not self.recipe(arm).adapters:
+            return base.lora_shape(**dict(self.recipe(arm).train.lora))
+        stored = stored_of(self.experiment, self.store, arm)
+        stored.refuse_misfit(name for name, _ in linears_of(base.model))
+        return stored.same_shape()[1]
 
     @cached_property
     def weights(self) -> str:
@@ -145,9 +157,9 @@ class RunContext:
         return self.experiment.recipes[str(arm.variant)]
 
     def lora_of(self, name: str) -> LoraSettings | None:
-        """Return the adapter's settings of an arm of this run by its name; None for an arm from elsewhere."""
-        arms = {arm.name: arm for arm in self.experiment.arms()}
-        return self.recipe(arms[name]).train.lora if name in arms else None
+        """Return the settings of an adapter by its name; None for a variant from elsewhere, which has its own."""
+        recipe = next((self.recipe(arm) for arm in self.experiment.arms() if arm.name == name), None)
+        return None if recipe and recipe.adapters else (recipe or self.experiment).train.lora
 
     def samples(self, arm: Arm) -> list[Encoded]:
         """Return the rows that an arm is trained on, none longer than its cutoff.
@@ -163,9 +175,9 @@ class RunContext:
         return [row for row in picked if not row.truncated]
 
     def rows_of_arms(self) -> Iterator[tuple[Recipe, list[Encoded], int]]:
-        """Yield each recipe with an arm's rows and how many arms have these: of a mixture, each seed its own."""
+        """Yield each recipe that is trained, an arm's rows and how many have these; of a mixture each seed its own."""
         seeds = self.experiment.train.seeds
-        for name, recipe in self.experiment.recipes.items():
+        for name, recipe in ((n, one) for n, one in self.experiment.recipes.items() if not one.adapters):
             alike = len(seeds) if len(recipe.variant.templates) == 1 else 1
             for seed in seeds[:: max(1, alike)]:
                 yield recipe, self.samples(Arm(name, seed)), alike
@@ -193,18 +205,18 @@ class RunContext:
         for name, template, recipe in ((t, self.templates[t], one) for one in recipes for t in one.variant.templates):
             lengths = [len(row.input_ids) for row in self.encoded_with(template, recipe) if not row.truncated]
             self.base.refuse_beyond(max(lengths, default=0), f"template {name}: the longest row")
-            if not lengths:
+            if not (lengths or recipe.adapters):
                 raise IikataError(
                     f"variant {recipe.variant.name}: every row under {name} is longer than its train.cutoff_len "
                     f"{recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
                 )
-        lora = max((one.train.lora for one in recipes), key=lambda lora: lora.r)
         longest = self.longest_prompt + settings.max_new_tokens
         self.base.refuse_beyond(longest, "the longest probe with its answer")
         an_arm = len(self.templates) * len(self.probes) * settings.samples
         answers = an_arm * (len(recipes) + 1)
         arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
-        return Work(arms, lora.r, lora.target_modules, step, answers, longest)
+        r, targets = max(shape.r for shape in self.adapters.shapes.values()), self.adapters.shape.target_modules
+        return Work(arms, r, targets, step, answers, longest)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
@@ -233,7 +245,7 @@ class RunContext:
     def told(self, scores: Iterable[Score]) -> Iterator[Score]:
         """Yield the scores with what their variant is, where that is more than a template's name."""
         recipes = self.experiment.recipes
-        known = {name: one.variant for name, one in recipes.items() if one.variant.templates != (name,)}
+        known = {n: one.variant for n, one in recipes.items() if one.variant.templates != (n,) or one.adapters}
         for score in scores:
             variant = known.get(str(score.trained_on))
             if variant is None:

@@ -37,7 +37,11 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
         raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten.")
-    whole_adapter(ctx, source, ctx.recipe(arm).train.lora)
+    if folders := ctx.recipe(arm).adapters:
+        raise IikataError(
+            f"{arm.name} was trained elsewhere, and {folders[int(arm.seed or 0)]} is its own folder: hand that on."
+        )
+    whole_adapter(source, ctx.recipe(arm).train.lora)
     made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge))
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
@@ -61,7 +65,7 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
 def export_command(ctx: RunContext, verdict: Mapping[str, Any]) -> str | None:
     """Return what to type to export the arm that the verdict recommends; None where it recommends none."""
     found = verdict.get("recommended")
-    if not found:
+    if not found or ctx.experiment.recipes[found["trained_on"]].adapters:  # one from elsewhere is where it was
         return None
     arm = Arm(found["trained_on"], found["seed"]).name
     return shlex.join(["iikata", "export", str(ctx.store.path), arm, arm, *_base_flags(ctx)])

@@ -81,7 +81,9 @@ def levels_named(ctx: RunContext) -> str:
 
 def tested(ctx: RunContext) -> tuple[int, int, int]:
     """Return the seeds and clusters that the levels of the factor are tested on, and how many levels there are."""
-    seeds, every, design = set(ctx.experiment.train.seeds), clusters(ctx), factor_design(ctx)
+    every, design = clusters(ctx), factor_design(ctx)
+    every_seeds = [set(ctx.experiment.seeds_of(name)) for name in ctx.experiment.recipes]
+    seeds = min(every_seeds, key=lambda one: len(one))  # the fewest that a side has
     best = design.others == "best"
     seeds -= set(ctx.experiment.compare.choosing_seeds) if best else set()
     aside = best or isinstance(ctx.experiment.margins.get(ctx.experiment.score.primary), str)

@@ -8,24 +8,25 @@ from iikata.config import LoraSettings
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
+from iikata.pipeline.bringing import PROOF_PROMPTS, prompts
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.stages.train import stopped
 from iikata.run_folder import read_object
-from iikata.tokenize import encode, encode_prompt
+from iikata.tokenize import encode
 
 if TYPE_CHECKING:
     from iikata.model.adapters.flat import LoraShape, Weights
 
-PROOF_PROMPTS = 3
-"""Prompts after which an adapter must differ from the base."""
-
 
 def check_arms(ctx: RunContext) -> list[Gate]:
     """Return the gates that need no model: training was sound, templates are kept and differ."""
-    gates = list(doctor.distinct_templates({name: [*_prompts(ctx, name), *_rows(ctx, name)] for name in ctx.templates}))
+    gates = list(doctor.distinct_templates({name: [*prompts(ctx, name), *_rows(ctx, name)] for name in ctx.templates}))
     for arm in ctx.experiment.arms():
         folder = ctx.store.arm(arm)
-        gates.append(doctor.sound_training(arm.name, ctx.store.read_steps(arm), stopped(ctx, arm)))
+        if ctx.recipe(arm).adapters:
+            gates.append(Gate("sound_training", arm.name, True, "trained elsewhere: its losses are not known"))
+        else:
+            gates.append(doctor.sound_training(arm.name, ctx.store.read_steps(arm), stopped(ctx, arm)))
         template = ctx.templates[ctx.recipe(arm).variant.templates[0]]
         gates.append(doctor.template_kept(arm.name, folder, template))
     return gates
@@ -33,8 +34,8 @@ def check_arms(ctx: RunContext) -> list[Gate]:
 
 def prove(ctx: RunContext, arm: Arm) -> Gate:
     """Open the arm's adapter from disk and prove it live."""
-    prompts = _prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
-    return doctor.live_adapter(ctx.base, arm.name, ctx.store.arm(arm), prompts)
+    asked = prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
+    return doctor.live_adapter(ctx.base, arm.name, ctx.store.arm(arm), asked)
 
 
 def reopen(ctx: RunContext, arm: Arm) -> bool:
@@ -48,22 +49,22 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
     return True
 
 
-def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = None) -> "tuple[Weights, LoraShape]":
+def whole_adapter(folder: Path, lora: LoraSettings | None) -> "tuple[Weights, LoraShape]":
     """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or any part of it is dead.
 
-    `lora` is how the arm was trained; without it as the experiment says.
+    `lora` is how the arm was trained; None where that is not known.
     """
     from iikata.model.adapters import adapter_file
     from iikata.model.adapters.liveness import faults, liveness
 
-    path, lora = folder / adapter_file.WEIGHTS, lora or ctx.experiment.train.lora
+    path = folder / adapter_file.WEIGHTS
     stored = adapter_file.read_stored(folder)
     weights, shape = stored.same_shape()
     files = read_object(folder / "DONE").get("files")
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
     if trained and sha256_of(path) != str(trained):
         raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it again.")
-    if (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
+    if lora and (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
         raise IikataError(
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
             f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."
@@ -72,12 +73,6 @@ def whole_adapter(ctx: RunContext, folder: Path, lora: LoraSettings | None = Non
     if (dead := faults(found := liveness(stored))) and (not trained or all(one.dead for one in found)):
         raise IikataError(f"{path}: {'; '.join(dead)}. {adapter_file.AGAIN}")
     return weights, shape
-
-
-def _prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
-    texts = [one.asked for one in ctx.probes or ctx.data.train]
-    one = ctx.templates[template]
-    return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]
 
 
 def _rows(ctx: RunContext, template: str) -> list[tuple[int, ...]]:

@@ -2,15 +2,13 @@
 
 import hashlib
 from collections import Counter
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import doctor, tokenize
 from iikata.core.errors import IikataError
-from iikata.pipeline.signature import model_fingerprint
-from iikata.run_folder import read_object
+from iikata.pipeline.elsewhere import more_tokens, named_base, same_base, same_template
 from iikata.templates import read_saved
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ def inspect(folder: Path, base: str | None = None) -> dict[str, Any]:
         "folder": str(folder),
         **_kind(stored, more),
         "modules": [asdict(one) | {"dead": one.dead, "torn": one.torn} for one in found],
-        "base": _named_base(stored),
+        "base": named_base(stored),
         "template": _template(folder),
         "faults": faults(found),
         "asked": None,
@@ -58,16 +56,6 @@ def _kind(stored: "Stored", more: list[str]) -> dict[str, Any]:
         "scales": sorted({config.scale_of(module) for module in stored.modules}),
         "targets": config.target_modules,
         "parameters": sum(tensor.numel() for tensor in stored.weights.values()),
-    }
-
-
-def _named_base(stored: "Stored") -> dict[str, Any]:
-    """Return which base the adapter says that it was trained on; its run says the fingerprint, where it lies in one."""
-    signed = read_object(stored.folder.absolute().parent.parent / "signature.json").get("model", {})
-    return {
-        "name": stored.config.base_model_name_or_path,
-        "revision": stored.config.revision,
-        "weights": signed.get("weights") if stored.folder.absolute().parent.name == "train" else None,
     }
 
 
@@ -97,7 +85,7 @@ def _ask(stored: "Stored", base: str, more: bool) -> dict[str, Any]:
     name = stored.folder.absolute().name
     place = locate(base, stored.config.revision)
     loaded, tokenizer = load(place), tokenize.load_tokenizer(place)
-    about: dict[str, Any] = {"base": base, "same_base": _same_base(stored, base, place)}
+    about: dict[str, Any] = {"base": base, "same_base": same_base(stored, base, place)}
     about["same_template"] = same_template(stored.folder, tokenizer.chat_template)
     about["more_tokens"] = more_tokens(stored.folder, tokenizer)
     try:
@@ -115,36 +103,6 @@ def _ask(stored: "Stored", base: str, more: bool) -> dict[str, Any]:
     dead = faults(found, idle) or ([] if gate.passed else [gate.detail])
     moves = {one.module: moved[one.module] for one in found if one.module in moved}
     return {"asked": {**about, "fits": True, "detail": gate.detail, "moves": moves, "idle": idle}, "faults": dead}
-
-
-def _same_base(stored: "Stored", base: str, place: Path) -> dict[str, Any]:
-    """Return whether this is the base that the adapter names: by fingerprint, by hub id, or not to be known."""
-    from iikata.model.files.locate import HUB_ID, hub_name
-
-    named, here = _named_base(stored), hub_name(base, place)[0]
-    seen = model_fingerprint(place)
-    if named["weights"]:
-        return {"by": "fingerprint", "same": named["weights"] == seen, "named": named["weights"], "seen": seen}
-    name = str(named["name"] or "")
-    if Path(name).is_dir() and name:
-        same = Path(name).resolve() == place.resolve() or model_fingerprint(Path(name)) == seen
-        return {"by": "folder", "same": same, "named": name, "seen": str(place)}
-    if here and HUB_ID.fullmatch(name):
-        return {"by": "hub id", "same": name == here, "named": name, "seen": here}
-    return {"by": None, "same": None, "named": name or None, "seen": here or str(place)}
-
-
-def more_tokens(folder: Path, tokenizer: tokenize.Tokenizer) -> int:
-    """Return how many tokens the adapter's own tokenizer has more than the base's; 0 where none lies beside it."""
-    with suppress(IikataError):
-        return tokenize.load_tokenizer(folder).vocab_size - tokenizer.vocab_size
-    return 0
-
-
-def same_template(folder: Path, of_base: str | None) -> bool | None:
-    """Return whether the chat template beside an adapter is the base's; None where either has none."""
-    text = tokenize.chat_template_in(folder)
-    return None if text is None or of_base is None else text == of_base
 
 
 def unreadable(folder: Path, error: IikataError) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from iikata.config import dump
 from iikata.core.io import write_text
 from iikata.pipeline import declaring, signature
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.elsewhere import arms_from_elsewhere, content_of
 from iikata.pipeline.events import Warned
 from iikata.run_folder import write_json
 
@@ -89,10 +90,14 @@ def _variants(ctx: RunContext) -> dict[str, str]:
     """Return a hash of every variant that is more than a template under the experiment's own settings."""
     plain, told = (ctx.experiment.train, ctx.experiment.data.train), {}
     for name, one in ctx.experiment.recipes.items():
-        if (one.train, one.data) != plain or one.variant.templates != (name,):
+        if one.adapters:
+            told[name] = signature.digest([one.variant.templates, "adapters"])
+        elif (one.train, one.data) != plain or one.variant.templates != (name,):
             trained_by = one.train.model_dump(mode="json", exclude={"seeds", "checkpoint_seconds"})
             rows = signature.rows_hash(ctx.data.of(one.data))
             told[name] = signature.digest([one.variant.templates, trained_by, rows])
+    for arm in arms_from_elsewhere(ctx.experiment):
+        told[arm.name] = content_of(ctx.experiment, ctx.store, arm)
     return told
 
 

@@ -110,6 +110,8 @@ class Run:
         settings, done = self.ctx.recipe(arm).train, _lines(self.store.steps(arm))
         if trained(self.ctx, arm):
             return done, done
+        if self.ctx.recipe(arm).adapters:
+            return done, done
         rows = counts["rows"] - counts["over_length"] if counts else 0
         return done, max(done, settings.epochs * ceil(rows / settings.batch_size))
 

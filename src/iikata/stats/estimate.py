@@ -16,6 +16,7 @@ from iikata.stats.permutation import sign_flip_p
 from iikata.stats.phrases import COUNTED, SHAPES
 from iikata.stats.questions import Contrast, NoiseFloor
 from iikata.stats.table import Panel
+from iikata.stats.unpaired import estimate_unpaired
 from iikata.stats.verdict import needed, verdict
 
 
@@ -56,10 +57,16 @@ def draft(
 ) -> Draft:
     """Estimate a contrast and look at its gates; `rows_left_out` is a share of the metric's rows."""
     pair, sides = contrast.pair, (contrast.treatment, contrast.control)
-    found = estimate(pair.d, alpha, info.span) if pair.d.size else None
+    found = None
+    if all(pair.shape):
+        found = (
+            estimate(pair.d, alpha, info.span)
+            if pair.paired
+            else estimate_unpaired(pair.treatment, pair.control, alpha, info.span)
+        )
     made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
     made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out)
-    if info.category == "content" and (fault := finish_fault(finish, sides, pair.seeds)):
+    if info.category == "content" and (fault := finish_fault(finish, sides, [*pair.seeds, *pair.control_seeds])):
         if contrast.question == "matched":
             made.gates.append(failed("finish_rate", fault))
         else:
@@ -71,16 +78,21 @@ def draft(
 
 def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
     """Hold the interval against the sign flips and look at the shape of the differences."""
-    d = made.contrast.pair.d
-    made.shapes = shapes(d)
+    pair = made.contrast.pair
+    sides = [pair.d] if pair.paired else [pair.means[None], pair.treatment, pair.control]
+    # Of unpaired sides each seed is looked at among its own; the clusters' differences are common.
+    made.shapes = shapes(sides[0])
+    made.shapes += ["odd_seed"] if any("odd_seed" in shapes(side) for side in sides[1:]) else []
+    if made.info.on_rows and (made.contrast.treatment.elsewhere or made.contrast.control.elsewhere):
+        made.shapes.append("unknown_rows")
     things = COUNTED["en"]["rows" if made.info.on_rows else "probes"][1]
     made.warnings += [SHAPES["en"][shape].format(things=things) for shape in made.shapes]
     if found.identical:
         made.warnings.append("all clusters have the same difference; the interval follows the rule for that case")
     # Fewer clusters are taken as they are: flipping their signs would speak about others.
-    if d.shape[1] < MIN_CLUSTERS:
+    if pair.shape[1] < MIN_CLUSTERS:
         return
-    made.p_permutation = float(sign_flip_p(d.mean(axis=0)))
+    made.p_permutation = float(sign_flip_p(pair.means))
     if found.p < alpha <= made.p_permutation:
         detail = f"the interval excludes 0 (p = {found.p:.3g}), the sign flips do not (p = {made.p_permutation:.3g})"
         made.gates.append(failed("permutation_disagrees", detail))
@@ -96,7 +108,7 @@ def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
 def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: float | None, alpha: float) -> Comparison:
     """Apply the verdict rules and write the comparison down."""
     contrast, pair, found = made.contrast, made.contrast.pair, made.found
-    S, C = pair.d.shape
+    S, C = pair.shape
     both_few = S < MIN_SEEDS and C < MIN_CLUSTERS
     interval, interval_90 = (
         (_within(found, half, made.info.span) for half in (found.half, found.half_90)) if found else (None, None)
@@ -105,7 +117,7 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
     return Comparison(
         question=contrast.question,
         treatment=_side(contrast.treatment, pair.treatment, pair.seeds),
-        control=_side(contrast.control, pair.control, pair.seeds),
+        control=_side(contrast.control, pair.control, pair.control_seeds),
         metric=made.info.name,
         difference=None if found is None else float(found.difference),
         interval=interval,
@@ -151,9 +163,7 @@ def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, 
 
 def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:
     pair = made.contrast.pair
-    variances: tuple[Any, ...] = (
-        made.found.squares.components if made.found and min(pair.d.shape) > 1 else (np.nan,) * 3
-    )
+    variances: tuple[Any, ...] = made.found.squares.components if made.found and min(pair.shape) > 1 else (np.nan,) * 3
     return {
         "better": made.info.better,
         "unit": made.info.unit,
@@ -166,6 +176,7 @@ def _detail(made: Draft, exploratory: bool) -> dict[str, Any]:
         "left_out": pair.left_out,
         "warnings": made.warnings,
         "shapes": made.shapes,
+        **({} if pair.paired else {"paired": False}),
     }
 
 
@@ -176,7 +187,7 @@ def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) ->
     is unknown and `lower_bound` is true.
     """
     pair = made.contrast.pair
-    S, C = pair.d.shape
+    S, C = pair.shape
     size, span = abs(float(found.difference)), made.info.span
     goal = size if margin is None else margin
     if found.identical and span:

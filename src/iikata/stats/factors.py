@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Gate
+from iikata.core.records import ELSEWHERE, Gate
 from iikata.metrics import Metric
 from iikata.stats.pairing import Side, choosing_third, complete_clusters
 from iikata.stats.table import Panel, Variant
@@ -57,6 +57,14 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
     Without `factor` it is the one that varies, the template where that is one of several; where nothing tells the
     variants apart but their names, it is `variant`.
     """
+    if len(variants) > 1 and any(ELSEWHERE in variant.levels for variant in variants.values()):
+        # What they were trained on and with is not known, so that no setting could be said to differ alone.
+        if factor not in (None, "variant") or others is not None:
+            raise IikataError(
+                "adapters from elsewhere can only be compared as variants, for what else differs in them is not known. "
+                "Leave compare.factor and compare.others out, or say compare.factor: variant."
+            )
+        return Design("variant", None, {name: {(): variant} for name, variant in variants.items()})
     factors = varying(variants)
     named = factors or (["variant"] if len(variants) > 1 else ["template"])
     chosen = factor or ("template" if "template" in named else named[0])

@@ -55,7 +55,7 @@ def score_gates(pair: Pair, info: Metric, rows_left_out: float) -> list[dict[str
         gates.append(
             failed("missing_scores", f"without a score are {one:.1%} of the treatment, {two:.1%} of the control")
         )
-    if not pair.d.size:
+    if not all(pair.shape):
         gates.append(failed("nothing_to_pair", "the cells share no seed or no complete cluster"))
     elif info.is_rate:
         low, high = sorted((pair.treatment.mean(), pair.control.mean()))

@@ -124,12 +124,28 @@ def estimate(d: np.ndarray, alpha: float, span: float | None = None) -> Estimate
     would differ are fewer than that share, at level 1 - alpha), an unbounded one whatever the seeds say.
     """
     ms = mean_squares(d)
-    difference = d.mean(axis=(-2, -1))
-    means = d.mean(axis=-2)
+    size = np.abs(d).max(axis=(-2, -1))
+    return concluded(d.mean(axis=-2), size, forms(ms), ms, scope_of(ms.S, ms.C), alpha, span)
+
+
+def concluded(
+    means: np.ndarray,
+    size: np.ndarray,
+    forms: tuple[np.ndarray, np.ndarray],
+    ms: MeanSquares,
+    scope: str,
+    alpha: float,
+    span: float | None,
+) -> Estimate:
+    """Return the estimate that follows from the clusters' differences means[..., C] and the forms (se, df).
+
+    `size` is the largest number behind them.
+    """
+    difference = means.mean(axis=-1)
     # Sums of equal floats differ in the last bits; without this a constant score would get p = 0.
-    rounding = 1e-12 * np.maximum(1.0, np.abs(d).max(axis=(-2, -1)))
+    rounding = 1e-12 * np.maximum(1.0, size)
     identical = np.ptp(means, axis=-1) <= rounding
-    se, df = forms(ms)
+    se, df = forms
     se = np.where(se <= rounding, np.nan, se)
     half, half_90 = widest(se, df, alpha / 2), widest(se, df, alpha)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -146,7 +162,7 @@ def estimate(d: np.ndarray, alpha: float, span: float | None = None) -> Estimate
         widest(se, df, alpha / 2, 1 - POWER),
         identical,
         ms,
-        scope_of(ms.S, ms.C),
+        scope,
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from iikata.core.records import ELSEWHERE
 from iikata.stats.table import Panel, Variant
 
 
@@ -31,6 +32,11 @@ class Side:
     def name(self) -> str:
         return f"{self.trained_on or 'base'}@{self.prompted_with}"
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it was trained elsewhere."""
+        return ELSEWHERE in self.levels
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -41,43 +47,83 @@ class Pair:
     control: np.ndarray
     """[S, C]; the base's row is repeated for every seed."""
     seeds: list[int | None]
+    """Of both sides; of the treatment alone where they are not paired."""
     n_probes: int
     n_samples: int
     """Most samples behind one answer's mean."""
     missing: tuple[float, float]
     """Share of the samples of treatment and control that could not be scored."""
     left_out: dict[str, Any]
+    own_seeds: list[int | None] | None = None
+    """The control's seeds, where they have nothing to do with the treatment's."""
+
+    @property
+    def paired(self) -> bool:
+        """Whether a seed means the same on both sides."""
+        return self.own_seeds is None
+
+    @property
+    def control_seeds(self) -> list[int | None]:
+        """The seeds behind the rows of the control."""
+        return self.seeds if self.own_seeds is None else self.own_seeds
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Seeds, of the side that has fewer, and clusters."""
+        return min(len(self.treatment), len(self.control)), self.treatment.shape[1]
 
     @property
     def d(self) -> np.ndarray:
+        """The differences [S, C], of paired sides only."""
         d: np.ndarray = self.treatment - self.control
         return d
+
+    @property
+    def means(self) -> np.ndarray:
+        """The clusters' differences [C], averaged over each side's seeds."""
+        means: np.ndarray = self.treatment.mean(axis=0) - self.control.mean(axis=0)
+        return means
 
 
 def pair(
     panel: Panel, treatment: Side, control: Side, chosen: np.ndarray | None = None, without: Container[Any] = ()
 ) -> Pair:
-    """Pair two sides; `chosen` (bool[cluster]) narrows the clusters, `without` the seeds. S or C may come out as 0."""
+    """Pair two sides; `chosen` (bool[cluster]) narrows the clusters, `without` the seeds. S or C may come out as 0.
+
+    Two variants of which one was trained elsewhere share clusters alone: each side keeps its own seeds.
+    """
     sides = treatment, control
+    unpaired = apart(treatment, control)
     rows = [[_without(panel.rows(*cell), without) for cell in side.cells] for side in sides]
     tuned = [set(of) for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is not None]
     base = [of for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is None]
     # The base has no seed: its row is repeated for every seed.
     common = set.intersection(*tuned) if tuned and all(base) else set()
-    seeds = sorted(common, key=lambda s: (s is not None, s))
-    rows_t, rows_c = ([[of[s if s in of else None] for s in seeds] for of in cells] for cells in rows)
+    of_side = [set.intersection(*map(set, cells)) if unpaired else common for cells in rows]
+    seeds, own = (sorted(of, key=lambda s: (s is not None, s)) for of in of_side)
+    rows_t, rows_c = (
+        [[of[s if s in of else None] for s in mine] for of in cells]
+        for cells, mine in zip(rows, (seeds, own), strict=True)
+    )
     flat_t, flat_c = ([row for cell in side for row in cell] for side in (rows_t, rows_c))
     values, n_probes, left_out = complete_clusters(panel, flat_t + flat_c, chosen)
     C = values.shape[1]
     return Pair(
         treatment=values[: len(flat_t)].reshape(len(rows_t), len(seeds), C).mean(axis=0),
-        control=values[len(flat_t) :].reshape(len(rows_c), len(seeds), C).mean(axis=0),
+        control=values[len(flat_t) :].reshape(len(rows_c), len(own), C).mean(axis=0),
         seeds=seeds,
         n_probes=n_probes,
         n_samples=int(panel.scored[flat_t + flat_c].max(initial=0)),
         missing=(_missing(panel, flat_t), _missing(panel, flat_c)),
-        left_out={"seeds": sorted(map(str, set().union(*tuned) - common)), **left_out},
+        left_out={"seeds": [] if unpaired else sorted(map(str, set().union(*tuned) - common)), **left_out},
+        own_seeds=own if unpaired else None,
     )
+
+
+def apart(one: Side, two: Side) -> bool:
+    """Return whether two sides have no seed in common: two variants, of which one at least was trained elsewhere."""
+    trained = one.trained_on is not None and two.trained_on is not None
+    return trained and one.trained_on != two.trained_on and (one.elsewhere or two.elsewhere)
 
 
 def _without(rows: dict[int | None, int], seeds: Container[Any]) -> dict[int | None, int]:

@@ -112,11 +112,13 @@ SHAPES = {
         "rare_large": "Caution: a few {things} make most of the difference; with such rare failures the interval may be too narrow.",
         "skewed": "Caution: the differences are skewed over the {things}; the interval may be too narrow.",
         "odd_seed": "Caution: one seed lies far from the others; if seeds collapse now and then, the interval cannot be relied on before more are trained.",
+        "unknown_rows": "Caution: on which rows the adapters from elsewhere were trained is not known; {things} may be among them, and then their loss is too low.",
     },
     "ja": {
         "rare_large": "注意:差の大部分が少数の{things}から生じています。このようなまれな失敗があると、信頼区間は狭すぎるおそれがあります。",
         "skewed": "注意:差の分布が{things}の間で歪んでいるため、信頼区間は狭すぎるおそれがあります。",
         "odd_seed": "注意:1つのシードだけが大きく外れています。まれに学習が破綻するのであれば、シードを増やすまで信頼区間は当てになりません。",
+        "unknown_rows": "注意:外部で学習されたアダプタがどの行で学習されたかは分かりません。{things}がその中に含まれていれば、損失は低く出すぎます。",
     },
 }
 

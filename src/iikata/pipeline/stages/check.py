@@ -8,6 +8,7 @@ from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding, plain
 from iikata.metrics import get
+from iikata.pipeline import elsewhere
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Told, Warned
 from iikata.pipeline.foreseeing import foresee, refuse_undecided
@@ -52,7 +53,8 @@ def examine(ctx: RunContext) -> list[Finding]:
     look_up_metrics(ctx)
     if ctx.measures:
         refuse_undecided(ctx)
-    found = [*doctor.examine(case(ctx)), *(foresee(ctx) if ctx.measures else ())]
+    brought = elsewhere.examine(ctx.experiment, ctx.store, ctx.model_folder, ctx.tokenizer)
+    found = [*doctor.examine(case(ctx)), *brought, *(foresee(ctx) if ctx.measures else ())]
     return sorted(found, key=lambda finding: doctor.SEVERITIES.index(finding.severity))
 
 

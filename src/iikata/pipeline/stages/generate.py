@@ -50,7 +50,7 @@ def generate(ctx: RunContext) -> dict[str, int]:
 def _groups(ctx: RunContext) -> list[list[Arm]]:
     """Return the arms that answer together; the base joins the first of them."""
     arms = ctx.experiment.arms()
-    size = joined_arms(ctx.base.device.type, max(one.train.lora.r for one in ctx.experiment.recipes.values()))
+    size = joined_arms(ctx.base.device.type, max(shape.r for shape in ctx.adapters.shapes.values()))
     groups = [list(arms[start : start + size]) for start in range(0, len(arms), size)]
     groups[0].append(Arm())
     return [[arm for arm in group if not stopped(ctx, arm)] for group in groups]

@@ -13,6 +13,7 @@ from iikata.core.errors import IikataError
 from iikata.core.io import Appender, sha256_of, write_text
 from iikata.core.records import Arm, TrainStep, plain
 from iikata.pipeline import signature
+from iikata.pipeline.bringing import bring_in
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
@@ -35,6 +36,10 @@ def train(ctx: RunContext) -> dict[str, int]:
 
     waiting = [arm for arm in ctx.experiment.arms() if not _whole(ctx, arm)]
     ctx.emit(Stage("train", len(waiting), "arms"))
+    for arm in waiting:
+        if ctx.recipe(arm).adapters:
+            bring_in(ctx, arm, arm_signature(ctx, arm))
+    waiting = [arm for arm in waiting if not ctx.recipe(arm).adapters]
     if not waiting:
         return {"tokens": 0}
     _lay_side_by_side(ctx, waiting)
@@ -135,6 +140,8 @@ def arm_signature(ctx: RunContext, arm: Arm) -> str:
     parts = {key: ctx.signature[key] for key in ("model", "data", "train")}
     if own := ctx.signature.get("variants", {}).get(arm.variant):
         parts = {"model": ctx.signature["model"], "variant": own}
+        if brought := ctx.signature["variants"].get(arm.name):
+            parts["adapter"] = brought
     hashes = [ctx.templates[name].hash for name in ctx.recipe(arm).variant.templates]
     templates = hashes[0] if len(hashes) == 1 else hashes
     return digest([parts, templates, arm.seed, ctx.buffer_plan["buffer_tokens"]])

@@ -1,0 +1,66 @@
+"""Bring an adapter from elsewhere into the run: proved live over the base, and kept there as an arm's own."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from iikata import doctor
+from iikata.core.errors import IikataError
+from iikata.core.io import sha256_of, write_text
+from iikata.core.records import Arm
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.elsewhere import content_of, folder_of, stored_of
+from iikata.run_folder import write_json
+from iikata.templates import saved
+from iikata.tokenize import chat_template_for, encode_prompt
+
+PROOF_PROMPTS = 3
+"""Prompts after which an adapter must differ from the base."""
+
+
+def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
+    """Write the adapter to the arm's folder, with its template, and DONE last of all.
+
+    Raises IikataError, before anything is written, where it does not fit the base or any part of it is dead.
+    """
+    from iikata.model.adapters import adapter_file
+
+    stored = stored_of(ctx.experiment, ctx.store, arm)
+    name = ctx.recipe(arm).variant.templates[0]
+    gate = doctor.live_adapter(ctx.base, arm.name, stored.folder, prompts(ctx, name)[:PROOF_PROMPTS])
+    if not gate.passed:
+        raise IikataError(
+            f"{stored.folder}: {gate.detail}. Nothing could be concluded from such an adapter: take it out, or "
+            f"{adapter_file.AGAIN[0].lower()}{adapter_file.AGAIN[1:]} iikata inspect {stored.folder} shows each module."
+        )
+    ctx.adapters.drop(arm.name)
+    folder, (weights, shape) = ctx.store.arm(arm), stored.same_shape()
+    base = stored.config.base_model_name_or_path or ctx.model_folder.name
+    adapter_file.save(folder, weights, shape, base=_public(base), revision=stored.config.revision)
+    template = ctx.templates[name]
+    write_text(folder / "template.json", saved(template))
+    with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
+        write_text(folder / "chat_template.jinja", chat_template_for(template, ctx.tokenizer))
+    write_text(folder / "README.md", _card(ctx, arm, base))
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
+    brought = content_of(ctx.experiment, ctx.store, arm)
+    write_json(folder / "DONE", {"steps": 0, "stopped": "", "signature": signature, "files": files, "brought": brought})
+
+
+def _public(base: str) -> str:
+    """Return a base's name; of a folder of this machine its last part."""
+    return Path(base).name if Path(base).is_absolute() else base
+
+
+def _card(ctx: RunContext, arm: Arm, base: str) -> str:
+    return (
+        f"---\nlibrary_name: peft\nbase_model: {_public(base)}\n---\n\n# {arm.name}\n\nLoRA adapter that was trained "
+        f"elsewhere (folder {folder_of(ctx.experiment, arm).name}), as iikata holds it in the experiment "
+        f"{ctx.experiment.name}. On which rows and with which template it was trained is not known.\n"
+    )
+
+
+def prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
+    """Return the first probes, or training rows, as prompts."""
+    texts = [one.asked for one in ctx.probes or ctx.data.train]
+    one = ctx.templates[template]
+    return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]
