@@ -187,6 +187,8 @@ def test_the_glossary_has_ten_words_in_both_languages_each_with_an_anchor(made):
         ),
         ("Yes: my_template beats native+seed by 1.", "en", []),
         ("templates and templates", "en", ["template"]),
+        ("別のテンプレートでは 0.2〜1.4 悪くなる。", "ja", ["template"]),
+        ("another template costs 0.2 to 1.4 bits", "en", ["template"]),
         ("まだ決まりません。差は 0.1(−0.2〜0.3)、許容差は 0.02 です。", "ja", ["open", "interval", "margin"]),
     ],
 )
