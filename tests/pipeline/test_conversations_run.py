@@ -5,7 +5,7 @@ import json
 import pytest
 
 from iikata.cli import main
-from iikata.core.records import Arm, Before
+from iikata.core.records import Arm, Before, Cell
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.templates import messages
@@ -61,7 +61,7 @@ def test_both_answers_are_trained_and_one_template_sees_the_system_message(run):
 
 def test_a_probes_conversation_is_asked_and_shown(run):
     ctx, _ = run
-    prompt = ctx.tokenizer.text(ctx.prompt_ids("native", ctx.probes[0]))
+    prompt = ctx.tokenizer.text(ctx.prompts.ids(Cell(Arm(), "native"), ctx.probes[0]))
     assert prompt.index(SYSTEM) < prompt.index("red.") < prompt.index("Once more, louder.")
     assert "RED!" not in prompt
     page = (ctx.store.path / "report" / "report.md").read_text()

@@ -43,7 +43,7 @@ def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
 def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):
     pipeline = context(tmp_path, llama_folder)
     for name, rows in pipeline.encoded.items():
-        shared = max(pipeline.prefixes[name], key=len, default=())
+        shared = max(pipeline.prompts.prefixes[name], key=len, default=())
         assert pipeline.computed_tokens(name) == sum(len(row.input_ids) - len(shared) for row in rows)
         assert pipeline.step_tokens(name) == pipeline.computed_tokens(name) / 12 * 4
 

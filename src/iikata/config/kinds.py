@@ -121,6 +121,12 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[
     tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_seeds), AfterValidator(_each_once)
 ]
+Shots = Annotated[
+    tuple[Annotated[int, Field(ge=0, le=1000)], ...],
+    Field(strict=False, min_length=1),
+    BeforeValidator(lambda value: [value] if type(value) is int else value, json_schema_input_type=int | list[int]),
+    AfterValidator(_each_once),
+]
 HeldOut = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Text | None,
     _says("a number of rows (0 for none), a share between 0 and 1, or a file"),

@@ -21,6 +21,7 @@ from iikata.config.kinds import (
     Schedule,
     Seed,
     Seeds,
+    Shots,
     Text,
     Texts,
     refuse_repeats,
@@ -257,6 +258,16 @@ class VariantSettings(Settings):
         if self.adapters and (self.train or self.data or len(self.template) > 1):
             raise ValueError("adapters from elsewhere have one template, and no train and no data: they are trained")
         return self
+
+
+class UntunedSettings(Settings):
+    """What the untuned model gets to show what it can do without training."""
+
+    shots: Shots = (0,)
+    """Training rows in its prompt as examples, as 0 (none) or 4: each number is tried under every template."""
+    draws: Annotated[int, Field(ge=4)] = 6
+    """Sets of such rows, drawn by chance. Half of them choose how the untuned model is at its best, the others are
+    tested."""
 
 
 class CompareSettings(Settings):

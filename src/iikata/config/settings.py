@@ -17,6 +17,7 @@ from iikata.config.sections import (
     ScoreSettings,
     Settings,
     TrainSettings,
+    UntunedSettings,
     VariantSettings,
 )
 from iikata.config.variants import Recipe, recipes, trained_templates
@@ -43,6 +44,8 @@ class Experiment(Settings):
     """Templates that arms and base are prompted with but never trained on."""
     train: TrainSettings = TrainSettings()
     """Training."""
+    untuned: UntunedSettings = UntunedSettings()
+    """Examples in the untuned model's prompt."""
     generate: GenerateSettings = GenerateSettings()
     """Sampling."""
     probes: Text | None = None
@@ -123,10 +126,21 @@ class Experiment(Settings):
         folders = self.recipes[variant].adapters
         return range(len(folders)) if folders else self.train.seeds
 
+    def bases(self) -> list[Arm]:
+        """Return the untuned model, and once more for each draw of examples that it is shown."""
+        draws = range(self.untuned.draws) if any(self.untuned.shots) else ()
+        return [Arm(), *(Arm(None, draw) for draw in draws)]
+
+    def prompts(self, arm: Arm) -> list[str]:
+        """Return what an arm is prompted with: templates, or those with examples."""
+        names = [template_name(spec) for spec in (*self.trained_templates, *self.prompt_only)]
+        if arm.variant is None and arm.seed is not None:
+            return [f"{name}+{shots}shots" for name in names for shots in self.untuned.shots if shots]
+        return names
+
     def cells(self) -> list[Cell]:
-        """Return every arm, then the base, under every template."""
-        prompts = [template_name(spec) for spec in (*self.trained_templates, *self.prompt_only)]
-        return [Cell(arm, name) for arm in (*self.arms(), Arm()) for name in prompts]
+        """Return every arm, then the base, under all that each is prompted with."""
+        return [Cell(arm, name) for arm in (*self.arms(), *self.bases()) for name in self.prompts(arm)]
 
     def resolved(self) -> dict[str, Any]:
         """Return all settings, defaults too, as YAML or JSON can write them, local files by absolute path."""

@@ -131,14 +131,19 @@ class Variant:
 
 @dataclass(frozen=True)
 class Arm:
-    """What was trained: a variant, by its name, under a seed. Both None: the untuned base."""
+    """What was trained: a variant, by its name, under a seed. Both None: the untuned base.
+
+    The base with a number is shown examples: the draw of this number.
+    """
 
     variant: str | None = None
     seed: int | None = None
 
     @property
     def name(self) -> str:
-        return "base" if self.variant is None else f"{self.variant}.s{self.seed}"
+        if self.variant is None:
+            return "base" if self.seed is None else f"base.d{self.seed}"
+        return f"{self.variant}.s{self.seed}"
 
 
 @dataclass(frozen=True)

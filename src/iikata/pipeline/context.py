@@ -17,6 +17,7 @@ from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.elsewhere import stored_of
 from iikata.pipeline.events import OnEvent, Warned
+from iikata.pipeline.prompts import Prompts
 from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
@@ -120,8 +121,8 @@ class RunContext:
             raise IikataError(f"{place}{error}{wide(spec)}") from None
 
     @cached_property
-    def prefixes(self) -> dict[str, list[tuple[int, ...]]]:
-        return {name: tokenize.prefixes(template, self.tokenizer) for name, template in self.templates.items()}
+    def prompts(self) -> Prompts:
+        return Prompts(self.templates, self.tokenizer, self.data.train)
 
     @cached_property
     def data(self) -> data.Dataset:
@@ -182,9 +183,6 @@ class RunContext:
             for seed in seeds[:: max(1, alike)]:
                 yield recipe, self.samples(Arm(name, seed)), alike
 
-    def prompt_ids(self, template: str, probe: Probe) -> tuple[int, ...]:
-        return tuple(tokenize.encode_prompt(self.templates[template], self.tokenizer, *probe.asked))
-
     @cached_property
     def buffer_plan(self) -> dict[str, int]:
         """Buffer and decoding shapes: chosen once and stored, since rounding follows them."""
@@ -227,20 +225,25 @@ class RunContext:
         """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
         from iikata.model.buffers import computed
 
-        prefixes = () if self.experiment.train.lora.dropout else self.prefixes[template]
+        prefixes = () if self.experiment.train.lora.dropout else self.prompts.prefixes[template]
         return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
 
     def computed(self, rows: Iterable[Encoded], recipe: Recipe) -> int:
         """Return the tokens of an arm's rows less those that samples of one template share."""
         from iikata.model.buffers import computed
 
-        prefixes = () if recipe.train.lora.dropout else [p for t in recipe.variant.templates for p in self.prefixes[t]]
+        prefixes = (
+            () if recipe.train.lora.dropout else [p for t in recipe.variant.templates for p in self.prompts.prefixes[t]]
+        )
         return sum(computed(row, prefixes) for row in rows)
 
     @cached_property
     def longest_prompt(self) -> int:
-        """Tokens of the longest probe under any template."""
-        return max((len(self.prompt_ids(t, p)) for t in self.templates for p in self.probes), default=0)
+        """Tokens of the longest probe under any template, examples included."""
+        arms = (Arm(), *self.experiment.bases())
+        return max(
+            (len(self.prompts.ids(c, p)) for a in arms for c in self.cells_of(a) for p in self.probes), default=0
+        )
 
     def told(self, scores: Iterable[Score]) -> Iterator[Score]:
         """Yield the scores with what their variant is, where that is more than a template's name."""
@@ -254,7 +257,7 @@ class RunContext:
                 yield replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
 
     def cells_of(self, arm: Any) -> list[Cell]:
-        return [Cell(arm, name) for name in self.templates]
+        return [Cell(arm, name) for name in self.experiment.prompts(arm)]
 
     def put_aside(self, why: str) -> None:
         """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""

@@ -7,6 +7,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.metrics import HELD_OUT, get
 from iikata.pipeline.context import RunContext
+from iikata.run_folder import read_object
 from iikata.stats import answerable, tested_clusters
 from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
@@ -112,6 +113,24 @@ def factor_design(ctx: RunContext) -> Design:
     return design_of(variants, settings.factor, settings.others)
 
 
+def examples_too_long(ctx: RunContext) -> Iterator[Finding]:
+    """Yield an error where examples and a question are longer than the text that the model was made for."""
+    config = read_object(ctx.model_folder / "config.json")
+    most = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
+    if type(most) is not int:
+        return
+    longest: dict[str, int] = {}
+    for arm in ctx.experiment.bases()[1:]:
+        for cell in ctx.cells_of(arm):
+            for probe in ctx.probes:
+                tokens = len(ctx.prompts.ids(cell, probe)) + ctx.experiment.generate.max_new_tokens
+                longest[cell.prompted_with] = max(tokens, longest.get(cell.prompted_with, 0))
+    for name, tokens in longest.items():
+        if tokens > most:
+            message = f"{name}: a question with its examples and answer has {tokens:,} tokens, and the model {most:,}"
+            yield Finding("design", "error", None, message, cure="Fewer or shorter examples: untuned: {shots: [0, 2]}.")
+
+
 def scaled_by_rank(ctx: RunContext) -> Iterator[Finding]:
     """Yield a warning where the rank varies and the update's scale, alpha / r, with it."""
     loras = {one.train.lora for one in ctx.experiment.recipes.values()}
@@ -132,6 +151,7 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
         yield fault
         return
     yield from scaled_by_rank(ctx)
+    yield from examples_too_long(ctx)
     for one in designs(ctx):
         if one.scope != "recipe":
             severity = "info" if one.scope else "warning"

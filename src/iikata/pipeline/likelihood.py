@@ -15,6 +15,7 @@ from iikata.pipeline.gates import reopen
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
 from iikata.run_folder import read_object, write_json
+from iikata.templates import Shots
 
 if TYPE_CHECKING:
     from iikata.score.nll import HeldOut
@@ -77,7 +78,7 @@ def references(ctx: RunContext) -> Asked:
 
 def score_likelihood(ctx: RunContext, asked: Asked) -> int:
     """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
-    arms = [arm for arm in (*ctx.experiment.arms(), Arm()) if not stopped(ctx, arm)]
+    arms = [arm for arm in (*ctx.experiment.arms(), *ctx.experiment.bases()) if not stopped(ctx, arm)]
     sources = {cell.name: _source(ctx, cell, asked) for arm in arms for cell in ctx.cells_of(arm)}
     before = read_object(asked.sources)
     kept = {name for name, source in sources.items() if before.get(name) == source}
@@ -144,14 +145,15 @@ class _Buffers:
 def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
     from iikata.score import nll
 
+    template, shared = ctx.prompts.of(cell), ctx.prompts.prefixes_of(cell)
     found = nll.held_out_nll(
         ctx.base,
         cell.arm.name if cell.arm.variant else None,
         [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
-        ctx.templates[cell.prompted_with],
+        template,
         ctx.tokenizer,
-        ctx.prefixes[cell.prompted_with],
-        ctx.experiment.train.cutoff_len,
+        shared,
+        ctx.experiment.train.cutoff_len + (max(map(len, shared)) if isinstance(template, Shots) else 0),
         tokens,
         asked.last,
     )
@@ -182,4 +184,4 @@ def _by_cell(scores: list[Score], kept: set[str], asked: Asked) -> dict[str, lis
 
 
 def _source(ctx: RunContext, cell: Cell, asked: Asked) -> str:
-    return digest([arm_signature(ctx, cell.arm), ctx.templates[cell.prompted_with].hash, asked.content])
+    return digest([arm_signature(ctx, cell.arm), ctx.prompts.of(cell).hash, asked.content])

@@ -22,6 +22,8 @@ class Side:
     """(trained_on, prompted_with) of what is averaged."""
     levels: tuple[tuple[str, str], ...] = ()
     """The settings that tell the variant from others; nothing where that is the template alone."""
+    draws: frozenset[int | None] | None = None
+    """Of the untuned model with examples: which draws of them count; None for any other side."""
 
     @classmethod
     def of(cls, trained_on: str | None, prompted_with: str, variant: Variant | None = None) -> "Side":
@@ -90,11 +92,12 @@ def pair(
 ) -> Pair:
     """Pair two sides; `chosen` (bool[cluster]) narrows the clusters, `without` the seeds. S or C may come out as 0.
 
-    Two variants of which one was trained elsewhere share clusters alone: each side keeps its own seeds.
+    Two variants of which one was trained elsewhere share clusters alone, as do a variant and the untuned model with
+    examples, whose draws have nothing to do with seeds: each side keeps its own.
     """
     sides = treatment, control
     unpaired = apart(treatment, control)
-    rows = [[_without(panel.rows(*cell), without) for cell in side.cells] for side in sides]
+    rows = [[_chosen(panel.rows(*cell), side, without) for cell in side.cells] for side in sides]
     tuned = [set(of) for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is not None]
     base = [of for side, cells in zip(sides, rows, strict=True) for of in cells if side.trained_on is None]
     # The base has no seed: its row is repeated for every seed.
@@ -121,13 +124,17 @@ def pair(
 
 
 def apart(one: Side, two: Side) -> bool:
-    """Return whether two sides have no seed in common: two variants, of which one at least was trained elsewhere."""
+    """Return whether two sides have no seed in common: trained elsewhere, or draws of examples."""
+    if one.draws is not None or two.draws is not None:
+        return True
     trained = one.trained_on is not None and two.trained_on is not None
     return trained and one.trained_on != two.trained_on and (one.elsewhere or two.elsewhere)
 
 
-def _without(rows: dict[int | None, int], seeds: Container[Any]) -> dict[int | None, int]:
-    return {seed: row for seed, row in rows.items() if seed not in seeds}
+def _chosen(rows: dict[int | None, int], side: Side, without: Container[Any]) -> dict[int | None, int]:
+    if side.draws is not None:
+        return {draw: row for draw, row in rows.items() if draw in side.draws}
+    return {seed: row for seed, row in rows.items() if seed not in without}
 
 
 def complete_clusters(

@@ -103,11 +103,13 @@ def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Cont
     """
     base = {p: panel.rows(None, p) for t, _, p in panel.cells if t is None}
     choosing = choosing_third(panel.clusters)
-    best, of_base = _best(panel, info, base, choosing)
+    best, of_base = _best(panel, info, {p: choosing_draws(rows) for p, rows in base.items()}, choosing)
     tuned = {name: _all_rows(panel, side) for name, side in levels.sides.items()}
     best_tuned, of_tuned = _best(panel, info, tuned, choosing)
     for name, side in levels.sides.items() if base else ():
-        control = Side.of(None, best or next(iter(base)))
+        prompt = best or next(iter(base))
+        drawn = frozenset(base[prompt]) - choosing_draws(base[prompt]).keys()
+        control = Side(None, prompt, ((None, prompt),), draws=drawn or None)
         detail = {
             "choosing_clusters": int(choosing.sum()),
             "clusters_aside": int(choosing.sum()),
@@ -117,6 +119,12 @@ def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Cont
             **levels.about,
         }
         yield Contrast("tuned_vs_best_base", side, control, pair(panel, side, control, ~choosing, without), detail)
+
+
+def choosing_draws(rows: dict[int | None, int]) -> dict[int | None, int]:
+    """Return the rows that choose: of draws of examples the first half, which is never tested, else the only one."""
+    order = sorted(rows, key=lambda draw: (draw is not None, draw))
+    return {draw: rows[draw] for draw in (order if order == [None] else order[: len(order) // 2])}
 
 
 def _all_rows(panel: Panel, side: Side) -> dict[Any, int]:

@@ -1,5 +1,6 @@
 """Hold score lines as columns, and average an answer's samples into one number a cell and probe."""
 
+import re
 from array import array
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ class Variant:
         return {"template": self.template, **dict(self.levels)}
 
 
+SHOTS = re.compile(r"\+\d+shots$")
+"""What the untuned model is prompted with where it is shown examples."""
 NAMED = ("cell", "probe", "cluster", "metric", "signature")
 SCORED = ("trained_on", "seed", "prompted_with", "metric", "signature", "template", "levels")
 ASKED = ("probe", "cluster")
@@ -96,9 +99,12 @@ class TableWriter:
         self.line.append(line)
 
     def _check_recipe(self, scored: tuple[Any, ...]) -> None:
-        trained_on, seed, *_, template, levels = scored
-        if trained_on is None and seed is not None:
-            raise IikataError(f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null.")
+        trained_on, seed, prompt, *_, template, levels = scored
+        if trained_on is None and seed is not None and not SHOTS.search(prompt):
+            raise IikataError(
+                f"the untuned base (trained_on null) has no training seed, saw seed {seed}; write null. (With "
+                'examples, prompted_with "native+4shots", it is the number of their draw.)'
+            )
         recipe = (template or trained_on, levels or ())
         if (first := self.recipes.setdefault(trained_on, recipe)) != recipe:
             raise IikataError(

@@ -14,6 +14,7 @@ from iikata.pipeline.gates import check_arms, prove
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
 from iikata.run_folder import write_json, write_lines
+from iikata.templates import Template
 from iikata.tokenize import stop_ids
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _groups(ctx: RunContext) -> list[list[Arm]]:
     arms = ctx.experiment.arms()
     size = joined_arms(ctx.base.device.type, max(shape.r for shape in ctx.adapters.shapes.values()))
     groups = [list(arms[start : start + size]) for start in range(0, len(arms), size)]
-    groups[0].append(Arm())
+    groups[0] += ctx.experiment.bases()
     return [[arm for arm in group if not stopped(ctx, arm)] for group in groups]
 
 
@@ -69,7 +70,7 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     # are joined moves no bit, nor on CPU does the number of rows (tested).
     of_device = () if ctx.base.device.type == "cpu" else ("decode_rows", "prefill_tokens")
     shapes = {key: ctx.buffer_plan[key] for key in of_device}
-    template = ctx.templates[cell.prompted_with]
+    template = ctx.prompts.of(cell)
     stops = sorted(stop_ids(template, ctx.tokenizer))
     of_cell = digest([arm_signature(ctx, cell.arm), template.hash, stops, ctx.signature["generate"], shapes])
     return {probe.id: digest([of_cell, *_asked(probe)]) for probe in ctx.probes}
@@ -166,7 +167,7 @@ def _completions(ctx: RunContext, missing: Sequence[Key], rows: int) -> "Iterato
 def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
     cell, probe, sample = reply.key
     read = ctx.tokenizer.whole_text if reply.finish == "length" else ctx.tokenizer.text
-    text = ctx.templates[cell.prompted_with].answer(read(reply.ids))
+    text = ctx.prompts.of(cell).answer(read(reply.ids))
     who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     return Answer(*who, probe, sample, text, reply.finish, len(reply.ids), signature)
 
@@ -180,23 +181,23 @@ def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
         requests.setdefault((cell, probe), []).append(sample)
     made = []
     for (cell, probe), samples in requests.items():
-        template = ctx.templates[cell.prompted_with]
+        template = ctx.prompts.of(cell)
         made.append(
             Request(
                 keys=tuple((cell, probe, sample) for sample in samples),
-                prompt_ids=ctx.prompt_ids(cell.prompted_with, probes[probe]),
+                prompt_ids=ctx.prompts.ids(cell, probes[probe]),
                 seeds=tuple(
                     stream_seed("answer", ctx.experiment.generate.seed, cell.name, probe, sample) for sample in samples
                 ),
                 end_ids=stop_ids(template, ctx.tokenizer),
                 arm=cell.arm.name if cell.arm.variant else None,
-                prefixes=ctx.prefixes[cell.prompted_with],
-                stopped=_stop_strings(ctx, cell.prompted_with),
+                prefixes=ctx.prompts.prefixes_of(cell),
+                stopped=_stop_strings(ctx, template),
             )
         )
     return made
 
 
-def _stop_strings(ctx: RunContext, template: str) -> Callable[[tuple[int, ...]], bool] | None:
-    stop = ctx.templates[template].stop
+def _stop_strings(ctx: RunContext, template: Template) -> Callable[[tuple[int, ...]], bool] | None:
+    stop = template.stop
     return (lambda ids: any(text in ctx.tokenizer.text(ids) for text in stop)) if stop else None

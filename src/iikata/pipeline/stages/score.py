@@ -17,7 +17,8 @@ def score(ctx: RunContext) -> dict[str, int]:
     declare(ctx, scored=True)
     answers = _answers(ctx)
     probes = {probe.id: probe for probe in ctx.probes}
-    about = Context(template_literals={name: template.template_literals() for name, template in ctx.templates.items()})
+    cells = {cell.prompted_with: cell for cell in ctx.experiment.cells()}
+    about = Context(template_literals={name: ctx.prompts.of(cell).template_literals() for name, cell in cells.items()})
     rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
     for name in ctx.experiment.score.metrics:
         metric = get(name)

@@ -181,7 +181,7 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
         max_grad_norm=settings.max_grad_norm,
         buffer_tokens=ctx.buffer_plan["buffer_tokens"],
     )
-    prefixes = [prefix for name in declared.variant.templates for prefix in ctx.prefixes[name]]
+    prefixes = [prefix for name in declared.variant.templates for prefix in ctx.prompts.prefixes[name]]
     run = ArmRun(arm, ctx.samples(arm), prefixes, recipe, ctx.base)
     steps = list(read_lines(ctx.store.steps(arm)))
     restore(ctx, run, len(steps))

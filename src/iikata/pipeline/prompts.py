@@ -1,0 +1,47 @@
+"""What each cell is prompted with: a template, for the untuned model also with rows of the data as examples."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from iikata import tokenize
+from iikata.core.records import Cell, Example, Probe
+from iikata.templates import Shots, Template, drawn
+
+Ids = tuple[int, ...]
+
+
+class Prompts:
+    """The templates of a run, and how each of its cells is prompted."""
+
+    def __init__(
+        self, templates: Mapping[str, Template], tokenizer: tokenize.Tokenizer, rows: Sequence[Example]
+    ) -> None:
+        self.templates, self.tokenizer, self.rows = templates, tokenizer, rows
+        self._shots: dict[tuple[str, int], Shots] = {}
+
+    def of(self, cell: Cell) -> Template:
+        """Return the template that a cell is prompted with, with its examples where it is shown some."""
+        if cell.prompted_with in self.templates:
+            return self.templates[cell.prompted_with]
+        key = cell.prompted_with, int(cell.arm.seed or 0)
+        if key not in self._shots:
+            name, _, shots = cell.prompted_with.rpartition("+")
+            rows = drawn(self.rows, int(shots.removesuffix("shots")), key[1])
+            self._shots[key] = Shots.over(self.templates[name], rows, cell.prompted_with)
+        return self._shots[key]
+
+    @cached_property
+    def prefixes(self) -> dict[str, list[Ids]]:
+        """Template -> the tokens that its prompts begin with."""
+        return {name: tokenize.prefixes(template, self.tokenizer) for name, template in self.templates.items()}
+
+    def prefixes_of(self, cell: Cell) -> list[Ids]:
+        """Return the tokens that a cell's prompts begin with, its examples among them."""
+        template = self.of(cell)
+        if isinstance(template, Shots):
+            return tokenize.prefixes(template, self.tokenizer)
+        return self.prefixes[cell.prompted_with]
+
+    def ids(self, cell: Cell, probe: Probe) -> Ids:
+        """Return a probe's tokens in a cell."""
+        return tuple(tokenize.encode_prompt(self.of(cell), self.tokenizer, *probe.asked))

@@ -1,0 +1,77 @@
+"""The untuned model is asked and scored with training rows in its prompt, the same for all templates."""
+
+import json
+
+import pytest
+
+from iikata.core.records import Arm, Before, Cell
+from iikata.pipeline import Pipeline
+from iikata.pipeline.foreseeing import foresee
+from iikata.score.nll import held_out_nll
+from iikata.templates import drawn
+from tiny_experiment import experiment
+
+SHOWN = [Cell(Arm(None, draw), f"{name}+2shots") for draw in range(4) for name in ("alpaca_short", "plain")]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, llama_folder):
+    folder = tmp_path_factory.mktemp("shots")
+    made = experiment(folder, llama_folder, untuned={"shots": [0, 2], "draws": 4})
+    pipeline = Pipeline(made, folder / "run")
+    pipeline.run()
+    return pipeline.context
+
+
+def test_every_draw_is_asked_under_every_template_and_no_adapter_is(run):
+    told = {cell for cell in run.experiment.cells() if cell.prompted_with.endswith("shots")}
+    assert told == set(SHOWN)
+    for cell in SHOWN:
+        answers = run.store.read_answers(run.store.answers(cell))
+        assert len(answers) == len(run.probes) * run.experiment.generate.samples
+        assert {(one.trained_on, one.seed) for one in answers} == {(None, cell.arm.seed)}
+
+
+def test_a_draws_rows_stand_in_the_prompt_of_both_templates(run):
+    for cell in SHOWN:
+        rows = drawn(run.data.train, 2, cell.arm.seed)
+        prompt = run.tokenizer.text(run.prompts.ids(cell, run.probes[0]))
+        for row in rows:
+            assert prompt.index(row.instruction) < prompt.index(row.output) < prompt.index(run.probes[0].instruction)
+    assert len({tuple(row.id for row in drawn(run.data.train, 2, draw)) for draw in range(4)}) > 1
+    assert drawn(run.data.train, 2, 1) == drawn(run.data.train, 5, 1)[:2]
+
+
+def test_held_out_rows_are_scored_behind_the_examples(run):
+    cell = SHOWN[3]
+    shots = tuple((row.instruction, row.output) for row in drawn(run.data.train, 2, cell.arm.seed))
+    template = run.templates[cell.prompted_with.partition("+")[0]]
+    scores = {
+        s.probe: s.value
+        for s in run.store.read_scores("nll")
+        if (s.trained_on, s.seed, s.prompted_with) == (None, cell.arm.seed, cell.prompted_with)
+    }
+    from dataclasses import replace
+
+    rows = [replace(row, before=Before("", shots)) for row in run.data.validation]
+    for row, wanted in zip(
+        rows, held_out_nll(run.base, None, rows, template, run.tokenizer, (), 500, 1000, True), strict=True
+    ):
+        assert scores[row.id] == pytest.approx(wanted.nll, rel=1e-5)
+
+
+def test_the_comparison_is_with_the_best_of_templates_and_examples(run):
+    made = json.loads(run.store.comparisons.read_text())
+    (one, *_) = (c for c in made["comparisons"] if c["question"] == "tuned_vs_best_base" and c["metric"] == "nll")
+    assert set(one["detail"]["base_on_choosing"]) == {
+        "alpaca_short", "plain", "alpaca_short+2shots", "plain+2shots"
+    }  # fmt: skip
+    assert "2shots" in (run.store.path / "report" / "report.md").read_text()
+
+
+def test_examples_beyond_the_models_length_are_told_before_training(tmp_path, llama_folder):
+    made = experiment(tmp_path, llama_folder, untuned={"shots": [0, 10], "draws": 4}, generate={"max_new_tokens": 5000})
+    context = Pipeline(made, tmp_path / "run").context
+    (told, *_) = (finding for finding in foresee(context) if "examples" in finding.message)
+    assert (told.rule, told.severity) == ("design", "error")
+    assert "alpaca_short+10shots: a question with its examples and answer has 5," in told.message
