@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers size docs release
+.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server size docs release
 
 setup: $(VENV)/.installed
 
@@ -49,6 +49,10 @@ test-oldest: $(VENV)/overlays/oldest/.installed
 # What is exported, read by transformers 4 and an old peft.
 test-old-readers: $(VENV)/overlays/old-readers/.installed
 	IIKATA_OLD_READERS=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_old_readers.py
+
+# An exported arm behind transformers' own server.
+test-server: $(VENV)/overlays/server/.installed
+	IIKATA_SERVER=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_transformers_serve.py
 
 check: setup
 	$(BIN)/python -m ruff format --check $(SOURCES)

@@ -6,7 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from iikata.config import read
 from iikata.pipeline import Pipeline
+from iikata.pipeline.export import export
+from iikata.templates import TEMPLATES, to_jinja
 from tiny_experiment import experiment, values
 
 
@@ -28,3 +31,17 @@ def whole_run(finished) -> Path:
 def own(finished, tmp_path) -> Path:
     """A copy of `finished`."""
     return shutil.copytree(finished, tmp_path, dirs_exist_ok=True)
+
+
+@pytest.fixture(scope="session")
+def served_folders(finished, tmp_path_factory, llama_folder):
+    """Exported folders: the arm merged; its tokenizer and template over the base; the arm with another template."""
+    made = tmp_path_factory.mktemp("served")
+    context = Pipeline(read(finished / "run" / "experiment.yaml", ()), finished / "run").context
+    export(context, "alpaca_short.s0", made / "healthy", merge=True)
+    shutil.copytree(made / "healthy", made / "inert")
+    shutil.copy(llama_folder / "model.safetensors", made / "inert" / "model.safetensors")
+    shutil.copytree(made / "healthy", made / "template")
+    other = to_jinja(TEMPLATES["plain"]).chat_template
+    (made / "template" / "chat_template.jinja").write_text(other, encoding="utf-8")
+    return made

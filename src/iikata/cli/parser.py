@@ -105,6 +105,19 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
         ),
     ),
+    "verify": (
+        "verify:verify",
+        "whether a server really serves an arm, prompted as it was trained",
+        (
+            RUN,
+            _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
+            _arg("--endpoint", required=True, metavar="URL", help="an OpenAI-compatible server, http://host:port/v1"),
+            _arg("--model", required=True, metavar="NAME", help="what the server calls it"),
+            _arg("--probes", type=int, default=4, metavar="N", help="how many prompts to ask (default: 4)"),
+            _arg("--timeout", type=float, default=120.0, metavar="SECONDS", help="for each answer (default: 120)"),
+            JSON,
+        ),
+    ),
     "ask": (
         "ask:ask",
         "answers of every cell side by side, as they are written",

@@ -65,17 +65,25 @@ class Endpoint:
         )
 
     def _once(self, prompt: str) -> str:
-        import httpx2
-
         body = {"model": self.model, "temperature": 0, "messages": [{"role": "user", "content": prompt}]}
-        headers = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        content = b""
-        # httpx follows no redirect: where the address sends on to, nobody meant to send the key and the answers.
-        with httpx2.stream("POST", self.address, json=body, headers=headers, timeout=self.timeout) as response:
-            response.raise_for_status()
-            for chunk in response.iter_bytes():
-                content += chunk
-                if len(content) > MOST_BYTES:
-                    raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        said = post(self.address, body, self.api_key, self.timeout)
         # A server may say back what it was sent, key and all, and replies are kept in the run folder.
-        return redact(str(parse_json(content, dict[str, Any], self.address, "")["choices"][0]["message"]["content"]))
+        return redact(str(said["choices"][0]["message"]["content"]))
+
+
+def post(address: str, body: dict[str, Any], api_key: str, timeout: float) -> dict[str, Any]:
+    """Return the JSON object that a server answers with; raises httpx2's errors, ValueError and IikataError."""
+    import httpx2
+
+    headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    content = b""
+    # httpx follows no redirect: where the address sends on to, nobody meant to send the key and the answers.
+    with httpx2.stream("POST", address, json=body, headers=headers, timeout=timeout) as response:
+        for chunk in response.iter_bytes():
+            content += chunk
+            if len(content) > MOST_BYTES:
+                raise ValueError(f"more than {MOST_BYTES:,} bytes")
+        if not response.is_success:
+            why = f"status {response.status_code}: {redact(content.decode(errors='replace'))}"
+            raise httpx2.HTTPStatusError(why, request=response.request, response=response)
+    return parse_json(content, dict[str, Any], address, "")

@@ -1,0 +1,70 @@
+"""What an arm and the untuned base answer greedily by iikata's own engine, and how likely each finds a text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from iikata import tokenize
+from iikata.core.records import Arm
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.gates import whole_adapter
+from iikata.templates import Template
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+ROWS = 16
+PREFILL_TOKENS = 64
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """A greedy answer: its tokens without the end token, and whether it ended ("stop") or was cut ("length")."""
+
+    ids: tuple[int, ...]
+    finish: str
+
+
+class Speakers:
+    """One arm, its adapter reopened from disk, and the base."""
+
+    def __init__(self, ctx: RunContext, arm: Arm, template: Template) -> None:
+        self.ctx, self.arm, self.template = ctx, arm.name, template
+        weights, _ = whole_adapter(ctx.store.arm(arm), ctx.lora_of(arm.name))
+        ctx.adapters.load(arm.name, weights)
+
+    def answers(self, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[str | None, list[Greedy]]:
+        """Return the arm's answer to each prompt, and under None the base's; all of at most `tokens` tokens."""
+        from iikata.generate import Request, Sampling, Shapes, generate
+
+        tokenizer, stop = self.ctx.tokenizer, self.template.stop
+        ends = tokenize.stop_ids(self.template, tokenizer)
+        stopped = (lambda ids: any(text in tokenizer.text(ids) for text in stop)) if stop else None
+        requests = [
+            Request(keys=((who, i),), prompt_ids=ids, seeds=(0,), end_ids=ends, arm=who, stopped=stopped)
+            for who in (self.arm, None)
+            for i, ids in enumerate(prompts)
+        ]
+        shapes = Shapes(min(ROWS, len(requests)), max(map(len, prompts)) + tokens, PREFILL_TOKENS)
+        replies = generate(self.ctx.base, [self.arm], requests, Sampling(temperature=0), tokens, shapes)
+        found = {reply.key: Greedy(reply.ids, reply.finish) for reply in replies}
+        return {who: [found[who, i] for i in range(len(prompts))] for who in (self.arm, None)}
+
+    def logprobs(self, who: str | None, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
+        """Return the log-probability of each of `ids` after the prompt and those before it, in nats."""
+        found = self._logits(who, [*prompt, *ids])[len(prompt) - 1 : -1].log_softmax(-1)
+        return [row[id].item() for row, id in zip(found, ids, strict=True)]
+
+    def next_token(self, who: str | None, prompt: Sequence[int], ids: Sequence[int]) -> "Tensor":
+        """Return the log-probability of every token [V] that may follow."""
+        return self._logits(who, [*prompt, *ids])[-1].log_softmax(-1)
+
+    def _logits(self, who: str | None, ids: Sequence[int]) -> "Tensor":
+        import torch
+
+        base = self.ctx.base
+        base.set_adapter(who)
+        with torch.inference_mode():
+            tokens = torch.tensor([list(ids)], device=base.device)
+            hidden = base.hidden(tokens, torch.arange(tokens.shape[1], device=base.device)[None])
+            return base.logits(hidden[0])

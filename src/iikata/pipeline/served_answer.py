@@ -1,0 +1,116 @@
+"""Whose answer is it that a server gave: the arm's, the untuned base's, or neither's?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from iikata import tokenize
+from iikata.core.records import Before
+from iikata.pipeline.greedy import Greedy, Speakers
+from iikata.pipeline.openai_server import Reply
+
+TIE = 0.3
+"""Nats. Kernels and 16-bit rounding may turn the order of two tokens this near (a logit of 20 has steps of 0.125 in
+bfloat16); a departure from the likeliest token by more is another model's."""
+NEAR = 0.5
+"""By its log-probabilities a server is nearer to one model where the distance is less than this share of the other."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A probe: its prompt under the arm's template, and what arm and base (None) answer."""
+
+    asked: tuple[str, str, Before]
+    prompt: tuple[int, ...]
+    own: dict[str | None, Greedy]
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one answer of the server says."""
+
+    by: str
+    """"arm" or "base": whose answer it is; "both" where these answer alike; "neither"."""
+    prompt_tokens: tuple[int | None, int]
+    """As the server counts, and as the arm was trained to be prompted."""
+    runs_on: bool
+    """It is the arm's answer, and goes on where the arm ends."""
+    distances: tuple[float, float] | None
+    """Mean distance of its log-probabilities to the arm's and to the base's, in nats."""
+    asked: tuple[str, str, Before]
+    answers: dict[str, str]
+    """The server's, the arm's, the base's."""
+
+
+class Judge:
+    """Holds a server's answers against those of an arm and the base."""
+
+    def __init__(self, speakers: Speakers) -> None:
+        self.speakers, self.arm = speakers, speakers.arm
+        self.template, self.tokenizer = speakers.template, speakers.ctx.tokenizer
+
+    def tells(self, one: Asked) -> bool:
+        """Return whether arm and base answer this probe differently."""
+        return self._plain(self._text(one.own[self.arm].ids)) != self._plain(self._text(one.own[None].ids))
+
+    def told(self, one: Asked, reply: Reply) -> Told:
+        """Return whose answer it is, by its text and, where both answer alike, by its log-probabilities."""
+        distances = self._distances(one, reply)
+        whose = self._is(self.arm, one, reply), self._is(None, one, reply)
+        by = {(True, False): "arm", (False, True): "base", (True, True): "both"}.get(whose, "neither")
+        if by == "both" and distances:
+            to_arm, to_base = distances
+            by = "arm" if to_arm < NEAR * to_base else "base" if to_base < NEAR * to_arm else "both"
+        answers = {
+            "server": reply.text,
+            "arm": self._text(one.own[self.arm].ids),
+            "base": self._text(one.own[None].ids),
+        }
+        counts = reply.prompt_tokens, len(one.prompt)
+        return Told(by, counts, self._runs_on(one, reply), distances, one.asked, answers)
+
+    def _is(self, who: str | None, one: Asked, reply: Reply) -> bool:
+        """Return whether the answer is this speaker's, or first leaves it at a near tie."""
+        own, text = one.own[who], self._text(one.own[who].ids)
+        if self._plain(reply.text) == self._plain(text):
+            return True
+        said = text[: len(text) - len(text.lstrip())] + reply.text.rstrip("\ufffd").lstrip()  # many servers strip it
+        same = max(n for n in range(len(own.ids) + 1) if said.startswith(self._text(own.ids[:n])))
+        if same == len(own.ids) and own.finish == "length":
+            return True
+        likely = self.speakers.next_token(who, one.prompt, own.ids[:same])
+        near = (likely > likely.max() - TIE).nonzero()[:, 0].tolist()
+        if said == (before := self._text(own.ids[:same])):
+            return bool(set(near) & tokenize.stop_ids(self.template, self.tokenizer))
+        # A server tells no tokens, and one text may be written in several: any likely one that the text goes on with.
+        following = (self._text([*own.ids[:same], token]) for token in near)
+        return any(said.startswith(found) and len(found) > len(before) for found in following)
+
+    def _runs_on(self, one: Asked, reply: Reply) -> bool:
+        own, said = self._plain(self._text(one.own[self.arm].ids)), self._plain(reply.text)
+        return one.own[self.arm].finish == "stop" and len(said) > len(own) > 0 and said.startswith(own)
+
+    def _distances(self, one: Asked, reply: Reply) -> tuple[float, float] | None:
+        """Return how far the server's log-probabilities are from each speaker's, on an answer of one of them."""
+        for who in (self.arm, None):
+            ids = one.own[who].ids
+            whole = len(reply.logprobs) - len(ids) in (0, 1)  # with the end token or without
+            if ids and whole and self._plain(reply.text) == self._plain(self._text(ids)):
+                own = (self.speakers.logprobs(speaker, one.prompt, ids) for speaker in (self.arm, None))
+                to_arm, to_base = (_mean_distance(reply.logprobs, logprobs) for logprobs in own)
+                return to_arm, to_base
+        return None
+
+    def _text(self, ids: Sequence[int]) -> str:
+        """Return the answer as servers write it: special tokens left out, half a character too."""
+        special = set(self.tokenizer.special_tokens.values())
+        return self.tokenizer.whole_text([id for id in ids if id not in special])
+
+    def _plain(self, text: str) -> str:
+        """Return the answer without what servers write or leave out as they like: white space, special tokens."""
+        for literal in self.tokenizer.special_tokens:
+            text = text.replace(literal, "")
+        return "".join(self.template.answer(text.rstrip("\ufffd")).split())
+
+
+def _mean_distance(ones: Sequence[float], others: Sequence[float]) -> float:
+    return sum(abs(a - b) for a, b in zip(ones, others, strict=False)) / len(others)
