@@ -229,3 +229,12 @@ def test_a_report_of_factors_can_be_read_by_everyone_and_fits_the_screen(seen_as
     page.locator(".status", has_text=" / ").wait_for()
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     assert faults_of_access(page) == {}
+
+
+def test_a_report_without_answers_opens_in_silence(reader, tmp_path):
+    address = write(replace(grid_run.run(), probes=[], answers=[]), tmp_path)[0].as_uri()
+    reader.own = (address, "data:")
+    reader.goto(address)
+    reader.wait_for_function("document.documentElement.lang === 'en'")
+    reader.wait_for_timeout(300)
+    assert reader.locator(".tools").is_hidden()

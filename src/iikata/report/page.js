@@ -258,6 +258,7 @@
   };
   const start = async () => {
     index = await unpack($("#index").textContent);
+    if (!index.cells.length) return; // A run without probes has no answers to look through.
     chunks = $("#chunks").textContent.split("\n");
     if (index.markers.length) leaks = new RegExp(index.markers.map(quoted).join("|"), "gu");
     choices("cluster", [...new Set(index.probes.map((p) => p[1]))]);
