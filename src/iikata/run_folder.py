@@ -32,6 +32,8 @@ class RunFolder:
         """What each cell's held-out scores follow from."""
         self.references_from = path / "score" / "references_from.json"
         """What each cell's nll_reference follows from."""
+        self.choices_from = path / "score" / "choices_from.json"
+        """What each cell's choices follow from."""
         self.judge_cache = path / "score" / "judge_cache.jsonl"
         self.judge = path / "score" / "judge.json"
         """How far the judge is to be believed."""

@@ -35,7 +35,8 @@ def test_a_metric_declares_itself_under_its_own_name(name: str) -> None:
     metric = get(name)
     assert metric.better in ALLOWED["better"]
     assert metric.category in ALLOWED["category"]
-    assert metric.needs_model == (metric.scope == "text") == (metric.category == "likelihood")
+    assert metric.needs_model == (metric.scope in ("text", "choice"))
+    assert (metric.scope == "text") == (metric.category == "likelihood")
     assert metric.name == name
     assert metric.unit
     assert metric.signature.startswith(f"{name}|")

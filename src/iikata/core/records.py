@@ -90,6 +90,10 @@ class Probe:
     cluster: str = ""
     """Probes that belong together share one; its own id where none is given."""
     before: Before = NOTHING
+    choices: tuple[str, ...] = ()
+    """Answers to choose from."""
+    answer: int | None = None
+    """Which of the choices is right, counted from 0."""
 
     @property
     def asked(self) -> tuple[str, str, Before]:

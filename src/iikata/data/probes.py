@@ -6,13 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
+from iikata.core.io import shown
 from iikata.core.records import Before, Probe
 from iikata.core.registry import did_you_mean
 from iikata.data.columns import ALSO_CALLED, text
 from iikata.data.rows import Row, read_rows
 from iikata.data.turns import open_conversation, pairs
 
-FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster", "system", "history")
+FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster", "system", "history", "choices", "answer")
 TURNS = ("messages", "conversations")
 """Fields that hold a whole conversation, which ends with the question."""
 MEANT = {
@@ -54,7 +55,7 @@ def _probe(row: Row, default_id: str) -> Probe:
     unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in (*FIELDS, *TURNS))
     if unknown:
         raise IikataError(f"{source}: unknown field {unknown:.500}; allowed: {', '.join((*FIELDS, *TURNS))}.")
-    lists = ("references", "history")
+    lists = ("references", "history", "choices", "answer")
     words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name not in lists}
     before = Before(words.pop("system"), tuple(pairs(fields.get("history"), f"{source}: history")))
     if held := next((name for name in TURNS if name in fields), None):
@@ -64,9 +65,17 @@ def _probe(row: Row, default_id: str) -> Probe:
     words["id"] = _name(words["id"], f"{source}: id") or default_id
     words["cluster"] = _name(words["cluster"], f"{source}: cluster") or words["id"]
     pattern = _pattern(words.pop("pattern"), source)
-    probe = Probe(**words, references=_references(fields.get("references"), source), pattern=pattern, before=before)
+    choices = _choices(fields.get("choices"), source)
+    probe = Probe(
+        **words,
+        references=_references(fields.get("references"), source),
+        pattern=pattern,
+        before=before,
+        choices=choices,
+        answer=_answer(fields.get("answer"), choices, source),
+    )
     try:
-        "".join((*words.values(), *probe.references, probe.question)).encode()
+        "".join((*words.values(), *probe.references, *choices, probe.question)).encode()
     except UnicodeEncodeError:
         raise IikataError(f"{source}: the text holds a lone surrogate, which UTF-8 cannot. Remove it.") from None
     return probe
@@ -111,3 +120,31 @@ def _references(references: Any, source: str) -> tuple[str, ...]:
         # An empty reference is contained in every answer.
         raise IikataError(f"{source}: a reference is empty; leave it out.")
     return texts
+
+
+def _choices(given: Any, source: str) -> tuple[str, ...]:
+    if given is None:
+        return ()
+    texts = tuple(text(one, f"{source}: choices") for one in given) if isinstance(given, list) else ()
+    if len(texts) < 2 or not all(one.strip() for one in texts) or len(set(texts)) < len(texts):
+        raise IikataError(
+            f"{source}: choices: a list of two or more different answers, none of them empty, is allowed."
+        )
+    return texts
+
+
+def _answer(given: Any, choices: tuple[str, ...], source: str) -> int | None:
+    """Return which choice is right: given by its text, or by its number from 0."""
+    if given is None and not choices:
+        return None
+    if not choices:
+        raise IikataError(
+            f'{source}: an "answer" says which of the "choices" is right, and there are none. Other right'
+            ' answers are "references".'
+        )
+    if isinstance(given, str) and given in choices:
+        return choices.index(given)
+    if type(given) is int and 0 <= given < len(choices):
+        return given
+    allowed = f"one of the choices, or its number from 0 to {len(choices) - 1}, is allowed"
+    raise IikataError(f"{source}: answer: {shown(given)} was seen; {allowed}.")

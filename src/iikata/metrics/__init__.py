@@ -4,6 +4,7 @@ import re
 
 from iikata.core.errors import IikataError
 from iikata.core.registry import Shelf
+from iikata.metrics.choice import Choice, ChoiceNorm
 from iikata.metrics.chrf import Chrf
 from iikata.metrics.contains import Contains
 from iikata.metrics.distinct import Distinct
@@ -20,7 +21,7 @@ from iikata.metrics.repetition import Repetition
 from iikata.metrics.rouge_l import RougeL
 from iikata.metrics.script import Script
 
-__all__ = ["HELD_OUT", "METRICS", "RATED", "Context", "Metric", "get"]
+__all__ = ["CHOICE", "HELD_OUT", "METRICS", "RATED", "Context", "Metric", "get"]
 
 METRICS: Shelf[Metric] = Shelf(
     "metric",
@@ -29,6 +30,8 @@ METRICS: Shelf[Metric] = Shelf(
         "nll_end": NllEnd(),
         "nll_template": NllTemplate(),
         "nll_reference": NllReference(),
+        "choice": Choice(),
+        "choice_norm": ChoiceNorm(),
         "contains": Contains(),
         "exact": Exact(),
         "pattern": Pattern(),
@@ -47,6 +50,9 @@ METRICS: Shelf[Metric] = Shelf(
     },
 )
 
+CHOICE = ("choice", "choice_norm")
+"""Of the answers that a probe lists."""
+
 HELD_OUT = tuple(name for name, metric in METRICS.items() if metric.on_rows)
 """Measured on the held-out rows, each its own cluster; all others are measured on the probes."""
 
@@ -54,7 +60,7 @@ RATED = ("rated", "rated_base")
 """Made of what people chose between two answers: the score stage makes them of the ratings."""
 
 ELSEWHERE = {"bleu": "chrf", "rouge": "rouge_l", "f1": "rouge_l", "perplexity": "nll", "ppl": "nll", "loss": "nll"} | (
-    {"em": "exact", "exact_match": "exact", "accuracy": "contains"}
+    {"em": "exact", "exact_match": "exact", "accuracy": "contains", "acc": "choice", "acc_norm": "choice_norm"}
 )
 """What people ask for by names that no metric here has -> what comes nearest."""
 

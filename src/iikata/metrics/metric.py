@@ -31,7 +31,8 @@ class Metric:
     """All that the number depends on; two scores may be compared only where it is the same."""
     scope: str = "answer"
     """What is scored: one "answer" by itself; the "group" of all samples of one cell to one probe, once (sample 0); a
-    given "text", by the model; a "pair" of answers, by somebody who chooses."""
+    given "text", by the model; a "choice" among given texts, by the model; a "pair" of answers, by somebody who
+    chooses."""
     needs_model: bool = False
     on_rows: bool = False
     """True where the clusters are held-out rows, each its own, not the probes'."""

@@ -135,8 +135,12 @@ class _Making:
 
     def add(self, part: Part) -> None:
         by_prefix: dict[Ids, list[int]] = {}
+        known = set(part.prefixes)
+        lengths = sorted(set(map(len, known)), reverse=True)
         for index, sample in enumerate(part.samples):
-            by_prefix.setdefault(_shared(sample, part.prefixes), []).append(index)
+            # A part may know as many prefixes as it has probes: of each length there can be only one that fits.
+            fits = [begin for n in lengths if (begin := tuple(sample.input_ids[:n])) in known]
+            by_prefix.setdefault(_shared(sample, fits), []).append(index)
         for prefix, members in by_prefix.items():
             start = len(self.ids)
             self._write(prefix, 0)

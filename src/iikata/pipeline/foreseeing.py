@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
-from iikata.metrics import HELD_OUT, get
+from iikata.metrics import CHOICE, HELD_OUT, get
 from iikata.pipeline.context import RunContext
 from iikata.run_folder import read_object
 from iikata.stats import answerable, tested_clusters
@@ -188,4 +188,6 @@ def _missing_in_probes(ctx: RunContext, primary: str) -> str:
         return "there are none"
     if primary in NEED_REFERENCES and not any(probe.references for probe in ctx.probes):
         return "none of them has references"
+    if primary in CHOICE and not any(probe.choices for probe in ctx.probes):
+        return "none of them has choices"
     return "none of them has a pattern" if primary == "pattern" and not any(p.pattern for p in ctx.probes) else ""

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
 from iikata.core.records import NOTHING, Arm, Cell, Example, Score
 from iikata.metrics import get
+from iikata.metrics.choice import with_chance
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.gates import reopen
@@ -18,6 +19,7 @@ from iikata.run_folder import read_object, write_json
 from iikata.templates import Shots
 
 if TYPE_CHECKING:
+    from iikata.score.choice import Chosen
     from iikata.score.nll import HeldOut
 
 LEAST_TOKENS = 128
@@ -42,6 +44,10 @@ class Asked:
     what: str
     last: bool = False
     """Whether of a conversation the last answer alone counts."""
+    choices: bool = False
+    """Whether the texts are choices, of which the likeliest is asked for."""
+    encoded: dict[str, Any] = field(default_factory=dict)
+    """Template -> the choices as tokens, made when first asked for."""
 
 
 def held_out(ctx: RunContext) -> Asked:
@@ -76,6 +82,15 @@ def references(ctx: RunContext) -> Asked:
     return Asked(fields, rows, clusters, content, ctx.store.references_from, "cells' probe references", last=True)
 
 
+def choices(ctx: RunContext) -> Asked:
+    """Return every probe with its choices as one text; which of them is the likeliest is asked for."""
+    rows = [Example(p.id, p.instruction, p.input, "\n".join(p.choices), before=p.before) for p in ctx.probes]
+    clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
+    content = digest([ctx.signature["probes"], clusters])
+    fields = {"choice": "choice", "choice_norm": "choice_norm"}
+    return Asked(fields, rows, clusters, content, ctx.store.choices_from, "cells' choices", choices=True)
+
+
 def score_likelihood(ctx: RunContext, asked: Asked) -> int:
     """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
     arms = [arm for arm in (*ctx.experiment.arms(), *ctx.experiment.bases()) if not stopped(ctx, arm)]
@@ -95,7 +110,7 @@ def score_likelihood(ctx: RunContext, asked: Asked) -> int:
         if not cells or not _speaks(ctx, arm):
             continue
         for cell in cells:
-            for name, scores in _scores(cell, asked, buffers.rows(cell, asked)).items():
+            for name, scores in _scores(ctx, cell, asked, buffers.rows(cell, asked)).items():
                 have[name][cell.name] = scores
             done += 1
             ctx.emit(Progress("score", done, len(todo), cell.name))
@@ -129,10 +144,11 @@ class _Buffers:
     def __init__(self, ctx: RunContext) -> None:
         self.ctx, self.tokens = ctx, ctx.buffer_plan["buffer_tokens"]
 
-    def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut]":
+    def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut] | list[Chosen]":
         from iikata.model.memory import retry_smaller
 
-        return retry_smaller(lambda: _rows(self.ctx, cell, asked, self.tokens), self.halve)
+        read = _chosen if asked.choices else _rows
+        return retry_smaller(lambda: read(self.ctx, cell, asked, self.tokens), self.halve)
 
     def halve(self) -> bool:
         if self.tokens <= LEAST_TOKENS:
@@ -160,15 +176,28 @@ def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldO
     return list(found)
 
 
-def _scores(cell: Cell, asked: Asked, rows: "list[HeldOut]") -> dict[str, list[Score]]:
+def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Chosen]":
+    from iikata.score import choice
+
+    template, cutoff = ctx.templates[cell.prompted_with], ctx.experiment.train.cutoff_len
+    if template.name not in asked.encoded:  # every cell of a template reads the same tokens
+        asked.encoded[template.name] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
+    encoded = asked.encoded[template.name]
+    return list(choice.chosen(ctx.base, cell.arm.name if cell.arm.variant else None, encoded, tokens))
+
+
+def _scores(ctx: RunContext, cell: Cell, asked: Asked, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:
     who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
     scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
     found = {row.id: row for row in rows}
+    signatures = {name: get(name).signature for name in asked.fields}
+    if asked.choices:
+        signatures = {name: with_chance(one, ctx.probes) for name, one in signatures.items()}
     for row in asked.rows:
         where = (*who, row.id, asked.clusters.get(row.id, row.id), 0)
-        for name, field in asked.fields.items():
-            value = getattr(found[row.id], field) if row.id in found else math.nan
-            scored[name].append(Score(*where, name, value, get(name).signature))
+        for name, measured in asked.fields.items():
+            value = getattr(found[row.id], measured) if row.id in found else math.nan
+            scored[name].append(Score(*where, name, value, signatures[name]))
     return scored
 
 

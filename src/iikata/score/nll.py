@@ -85,18 +85,32 @@ def nats(
     base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[dict[Role, float]]:
     """Yield the nats of each row's loss tokens, summed by their role."""
-    longest = max((len(row.input_ids) for row in rows), default=1)
-    limits = Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
+    limits = limits_of(rows, prefixes, buffer_tokens)
     for part in split(rows, prefixes, buffer_tokens):
-        with torch.inference_mode():
-            base.set_adapter(arm)
-            buffer = base.pack([Part(part, prefixes)], limits)
-            losses = base.losses(buffer).double().cpu()
-        owners = buffer.sample_index.cpu()
-        for index, row in enumerate(part):
-            own = losses[owners == index].tolist()
-            roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]
-            sums: dict[Role, float] = dict.fromkeys(COUNTED, 0.0)
-            for role, loss in zip(roles, own, strict=True):
-                sums[role] += loss
-            yield sums
+        yield from nats_of(base, arm, part, prefixes, limits)
+
+
+def limits_of(rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int) -> Limits:
+    """Return the most that any buffer of these rows holds."""
+    longest = max((len(row.input_ids) for row in rows), default=1)
+    return Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
+
+
+def nats_of(
+    base: Base, arm: str | None, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits
+) -> Iterator[dict[Role, float]]:
+    """Yield the nats of each row's loss tokens, summed by their role, of rows that share one buffer."""
+    with torch.inference_mode():
+        base.set_adapter(arm)
+        buffer = base.pack([Part(part, prefixes)], limits)
+        losses = base.losses(buffer).double().cpu()
+    own: list[list[float]] = [[] for _ in part]
+    for owner, loss in zip(buffer.sample_index.tolist(), losses.tolist(), strict=True):
+        if owner >= 0:
+            own[owner].append(loss)
+    for row, of_row in zip(part, own, strict=True):
+        roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]
+        sums: dict[Role, float] = dict.fromkeys(COUNTED, 0.0)
+        for role, loss in zip(roles, of_row, strict=True):
+            sums[role] += loss
+        yield sums

@@ -9,6 +9,7 @@ import numpy as np
 
 from iikata.core.records import Comparison, Gate
 from iikata.metrics import Metric
+from iikata.metrics.choice import chance_of
 from iikata.stats.gates import failed, finish_fault, handed_in, score_gates, shapes
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, estimate, scope_of
 from iikata.stats.pairing import Side
@@ -65,8 +66,14 @@ def draft(
             else estimate_unpaired(pair.treatment, pair.control, alpha, info.span)
         )
     made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
-    made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out)
-    if info.category == "content" and (fault := finish_fault(finish, sides, [*pair.seeds, *pair.control_seeds])):
+    made.gates = handed_in(gates, contrast.question, sides) + score_gates(
+        pair, info, rows_left_out, chance_of(panel.signatures) if info.scope == "choice" else None, alpha
+    )
+    if (
+        info.category == "content"
+        and not info.needs_model
+        and (fault := finish_fault(finish, sides, [*pair.seeds, *pair.control_seeds]))
+    ):
         if contrast.question == "matched":
             made.gates.append(failed("finish_rate", fault))
         else:

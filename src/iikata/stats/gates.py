@@ -9,6 +9,7 @@ import numpy as np
 
 from iikata.core.records import Gate
 from iikata.metrics import Metric
+from iikata.stats.interval import estimate
 from iikata.stats.pairing import Pair, Side
 from iikata.stats.table import Panel
 
@@ -45,8 +46,13 @@ def _any_seed(subject: str) -> str:
     return re.sub(r"\.s-?\d+(?=@|$)", ".s", subject)
 
 
-def score_gates(pair: Pair, info: Metric, rows_left_out: float) -> list[dict[str, Any]]:
-    """Return the failed gates that the compared scores themselves show; `rows_left_out` is a share."""
+def score_gates(
+    pair: Pair, info: Metric, rows_left_out: float, chance: float | None = None, alpha: float = 0.05
+) -> list[dict[str, Any]]:
+    """Return the failed gates that the compared scores themselves show; `rows_left_out` is a share.
+
+    `chance` is what guessing comes to: two cells that may both be guessing are no equal answers.
+    """
     gates = []
     one, two = pair.missing
     if info.category == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
@@ -62,7 +68,17 @@ def score_gates(pair: Pair, info: Metric, rows_left_out: float) -> list[dict[str
         if high <= FLOOR or low >= 1 - FLOOR:
             name = "floor" if high <= FLOOR else "ceiling"
             gates.append(failed(name, f"rates of {low:.1%} and {high:.1%} leave no room for a difference"))
+        if chance is not None and all(_may_guess(side, chance, alpha) for side in (pair.treatment, pair.control)):
+            gates.append(
+                failed("chance", f"{low:.1%} and {high:.1%} may both be guessing, which comes to {chance:.1%}")
+            )
     return gates
+
+
+def _may_guess(side: np.ndarray, chance: float, alpha: float) -> bool:
+    """Return whether the interval of a cell's share [S, C] includes chance."""
+    found = estimate(side - chance, alpha, 1.0)
+    return not abs(found.difference) > found.half
 
 
 def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> str:

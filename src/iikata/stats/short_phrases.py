@@ -162,6 +162,7 @@ GATES_SHORT = {
     "finish_rate": ("too few answers end by themselves", "自分で終わる回答が少なすぎる"),
     "floor": ("nearly every answer fails on both sides", "両者ともほぼすべて失敗"),
     "ceiling": ("nearly every answer succeeds on both sides", "両者ともほぼすべて成功"),
+    "chance": ("both sides may be guessing", "両者とも当てずっぽうと区別できない"),
     "missing_scores": ("one side lacks many more scores", "採点できない回答が一方に偏っている"),
     "rows_left_out": ("too many rows are left out", "除外された行が多すぎる"),
     "nothing_to_pair": ("no seed and probe in common", "共通のシードと質問がない"),

@@ -6,7 +6,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.pipeline.integrity import asked_for
 from iikata.pipeline.judge import judge
-from iikata.pipeline.likelihood import Asked, held_out, references, score_likelihood
+from iikata.pipeline.likelihood import Asked, choices, held_out, references, score_likelihood
 from iikata.pipeline.rating import score_ratings
 from iikata.pipeline.signing import declare
 from iikata.score import score_answers
@@ -37,7 +37,8 @@ def _asked(ctx: RunContext) -> list[Asked]:
     """Return the texts that the model must read: the held-out rows, the probes' references, or both."""
     metrics = [metric for metric in map(get, ctx.experiment.score.metrics) if metric.needs_model]
     asked = [held_out(ctx)] if any(metric.on_rows for metric in metrics) else []
-    return asked + ([references(ctx)] if any(not metric.on_rows for metric in metrics) else [])
+    asked += [references(ctx)] if any(metric.scope == "text" and not metric.on_rows for metric in metrics) else []
+    return asked + ([choices(ctx)] if any(metric.scope == "choice" for metric in metrics) else [])
 
 
 def _answers(ctx: RunContext) -> dict[Cell, list[Answer]]:

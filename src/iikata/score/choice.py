@@ -1,0 +1,85 @@
+"""Of the answers that a probe lists, which does a cell find the likeliest? Packed, each prompt computed once."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from iikata.core.encoded import Encoded
+from iikata.core.records import Example, Probe
+from iikata.model.base import Base
+from iikata.model.buffers import Ids
+from iikata.score.nll import limits_of, nats_of, scoreable
+from iikata.templates import Template
+from iikata.tokenize import Tokenizer, encode
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Whether the right choice of one probe was the likeliest; NaN where a choice cannot be scored."""
+
+    id: str
+    choice: float
+    choice_norm: float
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A probe's choices as tokens under one template; no rows where one of them is cut or does not come back whole."""
+
+    probe: Probe
+    rows: tuple[Encoded, ...]
+
+    @property
+    def prompt(self) -> Ids:
+        """The tokens that all choices follow on."""
+        counted = min(row.completion_mask.index(True) for row in self.rows)
+        return self.rows[0].input_ids[:counted]
+
+
+def encode_choices(
+    probes: Sequence[Probe], template: Template, tokenizer: Tokenizer, cutoff_len: int
+) -> Iterator[Asked]:
+    """Yield the choices of every probe that has some."""
+    for probe in probes:
+        examples = [
+            Example(probe.id, probe.instruction, probe.input, one, before=probe.before) for one in probe.choices
+        ]
+        rows = [encode(example, template, tokenizer, cutoff_len, "last") for example in examples]
+        fit = all(scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True))
+        if rows:
+            yield Asked(probe, tuple(rows) if fit else ())
+
+
+def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffer_tokens: int) -> Iterator[Chosen]:
+    """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval."""
+    whole = [one for one in asked if one.rows]
+    limits = limits_of([row for one in whole for row in one.rows], [one.prompt for one in whole], buffer_tokens)
+    sums = (
+        found["answer"]
+        for part in _parts(whole, buffer_tokens)
+        for found in nats_of(base, arm, [r for one in part for r in one.rows], [one.prompt for one in part], limits)
+    )
+    for one in asked:
+        if not one.rows:
+            yield Chosen(one.probe.id, math.nan, math.nan)
+            continue
+        nats = [next(sums) for _ in one.rows]
+        a_character = [sum_ / len(choice) for sum_, choice in zip(nats, one.probe.choices, strict=True)]
+        right = [float(values.index(min(values)) == one.probe.answer) for values in (nats, a_character)]
+        yield Chosen(one.probe.id, *right)
+
+
+def _parts(asked: Sequence[Asked], size: int) -> Iterator[list[Asked]]:
+    """Yield consecutive probes, as many as fit `size` tokens; one that is longer stands alone."""
+    part: list[Asked] = []
+    used = 0
+    for one in asked:
+        shared = len(one.prompt)
+        tokens = shared + sum(len(row.input_ids) - shared for row in one.rows)
+        if part and used + tokens > size:
+            yield part
+            part, used = [], 0
+        part.append(one)
+        used += tokens
+    if part:
+        yield part

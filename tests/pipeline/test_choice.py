@@ -1,0 +1,154 @@
+"""choice and choice_norm are lm-eval's acc and acc_norm, to the last probe, in every cell."""
+
+import json
+import math
+import random
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+import oracle
+from iikata.core.records import Arm
+from iikata.metrics.choice import chance_of
+from iikata.pipeline import Pipeline
+from iikata.pipeline.foreseeing import foresee
+from tiny_experiment import experiment, values
+
+ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
+TEMPLATE = {
+    "prompt_input": "{instruction}\n{input}\nA:",
+    "prompt_no_input": "{instruction}\nA:",
+    "response_split": "A:",
+}
+WORDS = ("red", "blue", "dark green", "色", "空の色", "white and black", "x", "東京タワー", "No", "1957", "a!", "café")
+
+
+def questions(count=60):
+    made, draw = [], random.Random(5)
+    for number in range(count):
+        choices = [f" {word}" for word in draw.sample(WORDS, draw.choice((2, 3, 5)))]
+        right = draw.randrange(len(choices))
+        answer = choices[right] if number % 2 else right
+        made.append({"id": f"q{number}", "instruction": f"Q{number}: {draw.choice(WORDS)}?", "choices": choices,
+                     "answer": answer, **({"input": "of now"} if number % 3 == 0 else {})})  # fmt: skip
+    return made
+
+
+def declared(folder, model, probes, **changes):
+    wanted = {"templates": [], "score": {"primary": "choice", "metrics": ["choice", "choice_norm", "nll"]}}
+    wanted |= {"generate": {"samples": 1, "max_new_tokens": 2}, "compare": {"margin": {"choice": 0.1}}}
+    made = experiment(folder, model, **wanted | changes)
+    (folder / "probes.jsonl").write_text("".join(json.dumps(one) + "\n" for one in probes), encoding="utf-8")
+    return made
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, llama_folder):
+    """A finished run of the base and an adapter that answers otherwise."""
+    folder = tmp_path_factory.mktemp("choices")
+    (folder / "asked.json").write_text(json.dumps(TEMPLATE))
+    torch.manual_seed(0)
+    settings = {"r": 4, "lora_alpha": 8, "target_modules": "all-linear", "init_lora_weights": False}
+    oracle.new_adapter(llama_folder, **settings).save_pretrained(folder / "theirs")
+    variants = [{"name": "theirs", "template": "./asked.json", "adapters": ["theirs"]}]
+    probes = [*questions(), {"id": "none", "instruction": "No choices?"}]
+    pipeline = Pipeline(declared(folder, llama_folder, probes, variants=variants), folder / "run")
+    pipeline.run("compare")
+    return pipeline.context
+
+
+def merged(run, dest, base):
+    """Merge the adapter by peft: given one, lm-eval cuts the rows that the base has beyond its tokenizer's tokens."""
+    shutil.copytree(base, dest)
+    oracle.with_adapter(base, run.experiment.folder / "theirs").merge_and_unload().save_pretrained(dest)
+    return dest
+
+
+def found(run, metric, arm):
+    return {
+        s.probe: s.value for s in run.store.read_scores(metric) if (s.trained_on, s.seed) == (arm.variant, arm.seed)
+    }
+
+
+@pytest.mark.skipif(find_spec("lm_eval") is None, reason="pip install lm-eval")
+@pytest.mark.parametrize("arm", [Arm(), Arm("theirs", 0)], ids=lambda arm: arm.name)
+def test_every_probe_is_right_where_lm_eval_says_so(arm, run, tmp_path, llama_folder):
+    template = run.templates["asked"]
+    rows = [
+        {"prompt": template.render(p.instruction, p.input).prompt, "choices": list(p.choices), "answer": p.answer}
+        for p in run.probes
+        if p.choices
+    ]
+    model = merged(run, tmp_path / "merged", llama_folder) if arm.variant else llama_folder
+    told = subprocess.run(
+        [sys.executable, str(ORACLE), str(model), str(tmp_path)],
+        input=json.dumps(rows), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert told.returncode == 0, told.stderr[-2000:]
+    wanted = json.loads(told.stdout.splitlines()[-1])
+    ours = [[found(run, metric, arm)[p.id] for metric in ("choice", "choice_norm")] for p in run.probes if p.choices]
+    assert ours == wanted
+    assert 0 < sum(acc for acc, _ in wanted) < len(wanted)
+    assert [acc for acc, _ in wanted] != [norm for _, norm in wanted]
+
+
+def test_the_adapter_chooses_otherwise_than_the_base_and_what_has_no_choices_has_no_number(run):
+    base, theirs = (found(run, "choice", arm) for arm in (Arm(), Arm("theirs", 0)))
+    assert base != theirs
+    assert math.isnan(base.pop("none"))
+    assert set(base.values()) == {0.0, 1.0}
+
+
+def test_one_probe_at_a_time_chooses_as_packed_ones_do(run, llama_folder):
+    from iikata.score.choice import chosen, encode_choices
+
+    asked = list(encode_choices(run.probes, run.templates["asked"], run.tokenizer, 200))
+    alone = [next(chosen(run.base, None, [one], 8)) for one in asked]
+    packed = list(chosen(run.base, None, asked, 2048))
+    assert alone == packed
+    assert {one.id: one.choice for one in packed} == {
+        k: v for k, v in found(run, "choice", Arm()).items() if k != "none"
+    }
+
+
+def test_a_choice_that_is_cut_leaves_its_probe_without_a_number(tmp_path, llama_folder):
+    probes = [{"instruction": "Which?", "choices": ["red", "blue " * 300], "answer": "red"}, questions(1)[0]]
+    pipeline = Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"]), tmp_path / "run")
+    pipeline.run("score")
+    values_of = found(pipeline.context, "choice", Arm())
+    assert math.isnan(values_of["p001"])
+    assert values_of["q0"] in (0.0, 1.0)
+
+
+def test_chance_stands_in_the_signature_and_two_guessers_are_not_assessable(run):
+    signature = run.store.read_scores("choice")[0].signature
+    counts = [len(p.choices) for p in run.probes if p.choices]
+    assert chance_of([signature]) == pytest.approx(sum(1 / n for n in counts) / len(counts), rel=1e-5)
+    made = json.loads(run.store.comparisons.read_text())["comparisons"]
+    (against,) = (c for c in made if (c["question"], c["metric"]) == ("tuned_vs_base", "choice"))
+    # A random model guesses, and so does a random adapter over it.
+    assert "chance" in [gate["name"] for gate in against["gates"]]
+    assert against["verdict"] == "NOT_ASSESSABLE"
+
+
+def test_a_second_run_scores_nothing_again_and_an_edited_choice_is_scored_again(tmp_path, llama_folder):
+    train = {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
+    probes = questions(4)
+    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=train), tmp_path / "run").run("score")
+    path = tmp_path / "run" / "score" / "choices_from.json"
+    before = path.read_text()
+    probes[0]["choices"][0] += " indeed"
+    probes[0]["answer"] = 0
+    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=train), tmp_path / "run").run("score")
+    assert path.read_text() != before
+
+
+def test_without_choices_it_cannot_decide(tmp_path, llama_folder):
+    made = declared(tmp_path, llama_folder, [{"instruction": "Why?"}], templates=["plain"])
+    (finding, *_) = foresee(Pipeline(made, tmp_path / "run").context)
+    assert "the primary metric choice is measured on probes, and none of them has choices" in finding.message
