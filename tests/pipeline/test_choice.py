@@ -17,6 +17,7 @@ from iikata.core.records import Arm
 from iikata.metrics.choice import chance_of
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
+from iikata.score.choice import chosen, encode_choices
 from tiny_experiment import experiment, values
 
 ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
@@ -105,8 +106,6 @@ def test_the_adapter_chooses_otherwise_than_the_base_and_what_has_no_choices_has
 
 
 def test_one_probe_at_a_time_chooses_as_packed_ones_do(run, llama_folder):
-    from iikata.score.choice import chosen, encode_choices
-
     asked = list(encode_choices(run.probes, run.templates["asked"], run.tokenizer, 200))
     alone = [next(chosen(run.base, None, [one], 8)) for one in asked]
     packed = list(chosen(run.base, None, asked, 2048))
@@ -152,3 +151,26 @@ def test_without_choices_it_cannot_decide(tmp_path, llama_folder):
     made = declared(tmp_path, llama_folder, [{"instruction": "Why?"}], templates=["plain"])
     (finding, *_) = foresee(Pipeline(made, tmp_path / "run").context)
     assert "the primary metric choice is measured on probes, and none of them has choices" in finding.message
+
+
+def test_the_base_with_examples_chooses_as_one_sequence_at_a_time_does(tmp_path, llama_folder):
+    probes, train = questions(12), {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
+    untuned = {"shots": [0, 2], "draws": 4}
+    made = declared(tmp_path, llama_folder, probes, templates=["plain"], train=train, untuned=untuned)
+    pipeline = Pipeline(made, tmp_path / "run")
+    pipeline.run("score")
+    context = pipeline.context
+    scored = {(s.seed, s.prompted_with, s.probe): s.value for s in context.store.read_scores("choice")}
+    cells = [cell for arm in context.experiment.bases() for cell in context.cells_of(arm)]
+    assert len({cell.prompted_with for cell in cells}) == 2
+    model = oracle.plain(llama_folder)
+    for cell in cells:
+        for asked in encode_choices(context.probes, context.prompts.of(cell), context.tokenizer, 4000):
+            sums = []
+            for row in asked.rows:
+                with torch.no_grad():
+                    logits = model(input_ids=torch.tensor([row.input_ids])).logits[0].log_softmax(-1)
+                places = [i for i, role in enumerate(row.roles) if role == "answer"]
+                sums.append(sum(float(logits[i - 1, row.input_ids[i]]) for i in places))
+            right = float(sums.index(max(sums)) == asked.probe.answer)
+            assert scored[cell.arm.seed, cell.prompted_with, asked.probe.id] == right

@@ -179,11 +179,13 @@ def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldO
 def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Chosen]":
     from iikata.score import choice
 
-    template, cutoff = ctx.templates[cell.prompted_with], ctx.experiment.train.cutoff_len
-    if template.name not in asked.encoded:  # every cell of a template reads the same tokens
-        asked.encoded[template.name] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
-    encoded = asked.encoded[template.name]
-    return list(choice.chosen(ctx.base, cell.arm.name if cell.arm.variant else None, encoded, tokens))
+    template = ctx.prompts.of(cell)
+    examples = ctx.prompts.prefixes_of(cell) if isinstance(template, Shots) else []
+    cutoff = ctx.experiment.train.cutoff_len + max(map(len, examples), default=0)
+    if template.hash not in asked.encoded:  # every cell of a template reads the same tokens
+        asked.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
+    arm = cell.arm.name if cell.arm.variant else None
+    return list(choice.chosen(ctx.base, arm, asked.encoded[template.hash], tokens, examples))
 
 
 def _scores(ctx: RunContext, cell: Cell, asked: Asked, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Probe
 from iikata.model.base import Base
-from iikata.model.buffers import Ids
+from iikata.model.buffers import Ids, computed
 from iikata.score.nll import limits_of, nats_of, scoreable
 from iikata.templates import Template
 from iikata.tokenize import Tokenizer, encode
@@ -50,14 +50,23 @@ def encode_choices(
             yield Asked(probe, tuple(rows) if fit else ())
 
 
-def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffer_tokens: int) -> Iterator[Chosen]:
-    """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval."""
+def chosen(
+    base: Base, arm: str | None, asked: Sequence[Asked], buffer_tokens: int, examples: Sequence[Ids] = ()
+) -> Iterator[Chosen]:
+    """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval.
+
+    `examples` begin every prompt and are longer than the rest of it: these are computed once a buffer, then, and not
+    each probe's prompt once for its choices.
+    """
     whole = [one for one in asked if one.rows]
-    limits = limits_of([row for one in whole for row in one.rows], [one.prompt for one in whole], buffer_tokens)
+    shared = examples or [one.prompt for one in whole]
+    limits = limits_of([row for one in whole for row in one.rows], shared, buffer_tokens)
     sums = (
         found["answer"]
-        for part in _parts(whole, buffer_tokens)
-        for found in nats_of(base, arm, [r for one in part for r in one.rows], [one.prompt for one in part], limits)
+        for part in _parts(whole, buffer_tokens, examples)
+        for found in nats_of(
+            base, arm, [row for one in part for row in one.rows], examples or [one.prompt for one in part], limits
+        )
     )
     for one in asked:
         if not one.rows:
@@ -69,16 +78,16 @@ def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffer_tokens: i
         yield Chosen(one.probe.id, *right)
 
 
-def _parts(asked: Sequence[Asked], size: int) -> Iterator[list[Asked]]:
+def _parts(asked: Sequence[Asked], size: int, examples: Sequence[Ids]) -> Iterator[list[Asked]]:
     """Yield consecutive probes, as many as fit `size` tokens; one that is longer stands alone."""
     part: list[Asked] = []
-    used = 0
+    used = first = sum(map(len, examples))
     for one in asked:
-        shared = len(one.prompt)
-        tokens = shared + sum(len(row.input_ids) - shared for row in one.rows)
+        own = examples or (one.prompt,)
+        tokens = sum(computed(row, own) for row in one.rows) + (0 if examples else len(one.prompt))
         if part and used + tokens > size:
             yield part
-            part, used = [], 0
+            part, used = [], first
         part.append(one)
         used += tokens
     if part:
