@@ -166,10 +166,16 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
+FINITE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
 def line_of(record: Mapping[str, Any]) -> str:
     """Return a record as one line; JSON has neither NaN nor infinity, so both are null."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
-    return json.dumps(finite, ensure_ascii=False) + "\n"
+    try:
+        return FINITE(record) + "\n"
+    except ValueError:
+        finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}
+        return FINITE(finite) + "\n"
 
 
 class Appender:

@@ -278,7 +278,9 @@ class Comparison:
 
 def plain(record: Any) -> dict[str, Any]:
     """Return a record as a dict that json can write; a score's recipe only where it is more than a template's name."""
-    told = asdict(record)
+    if type(record) not in (Score, Answer):
+        return asdict(record)
+    told = dict(vars(record))  # their fields hold no records: asdict would copy each of a million lines in depth
     if isinstance(record, Score) and not (record.template or record.levels):
         del told["template"], told["levels"]
     return told

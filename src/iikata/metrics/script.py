@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from functools import lru_cache
 
 import regex
 
@@ -43,6 +44,7 @@ class Script(Metric):
         return float(written in wanted) if written and wanted else math.nan
 
 
+@lru_cache(maxsize=4096)  # references come again with every answer
 def script_of(text: str) -> str | None:
     """Return "japanese", "han", "latin", "hangul" or "other"; None for a text without letters."""
     form = folded(text)
