@@ -105,6 +105,19 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
         ),
     ),
+    "push": (
+        "push:push",
+        "show what of an arm would go to the hub, then upload it with its card",
+        (
+            RUN,
+            _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
+            _arg("repo", metavar="OWNER/NAME", help="the hub's repository; made where it is not there"),
+            _arg("--merge", action="store_true", help="upload the base's weights with the adapter merged in"),
+            _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
+            _arg("--private", action="store_true", help="make a repository that only its owner sees"),
+            _arg("--yes", action="store_true", help="upload without asking"),
+        ),
+    ),
     "verify": (
         "verify:verify",
         "whether a server really serves an arm, prompted as it was trained",

@@ -43,6 +43,8 @@ class Export:
     revision: str | None
     merged: bool
     remarks: list[str] = field(default_factory=list)
+    repo: str = ""
+    """Its own hub id, where it has one."""
 
 
 def card(ctx: RunContext, made: Export) -> str:
@@ -56,7 +58,7 @@ def card(ctx: RunContext, made: Export) -> str:
         f"# {made.arm.name}",
         f"{kind} over {over}, trained by iikata in the experiment {ctx.experiment.name}.",
         "## Prompting",
-        USE.replace("MESSAGE", MESSAGE[made.template.kind]),
+        USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", json.dumps(made.repo or "FOLDER")),
         *([INPUT] if made.template.kind == "alpaca" else []),
         *(f"- {markdown(remark)}" for remark in made.remarks),
         f"## Template: {made.arm.variant}",

@@ -5,6 +5,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,12 @@ from iikata.tokenize.settings import read_object
 MERGE_PROMPTS = 3
 
 
-def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None) -> Export:
+def export(
+    ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None, repo: str = ""
+) -> Export:
     """Write the arm to `dest`, which must not be there yet; `base` is the base's hub id where the run cannot know it.
+
+    `repo` is the hub id that its card calls it by; the base must then have one, too.
 
     Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
     """
@@ -42,7 +47,7 @@ def export(ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base
             f"{arm.name} was trained elsewhere, and {folders[int(arm.seed or 0)]} is its own folder: hand that on."
         )
     whole_adapter(source, ctx.recipe(arm).train.lora)
-    made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge))
+    made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge, repo=repo))
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
     shutil.rmtree(folder, ignore_errors=True)
@@ -86,9 +91,11 @@ def _base_flags(ctx: RunContext) -> list[str]:
 
 def _named(ctx: RunContext, made: Export) -> Export:
     """Return `made` with the base's hub id and revision. Raises IikataError where an adapter would name neither."""
-    from iikata.model.files.locate import hub_name
+    from iikata.model.files.locate import HUB_ID, hub_name
 
     model = ctx.experiment.model
+    if made.repo and made.base and not HUB_ID.fullmatch(made.base):
+        raise IikataError(f"--base {made.base}: on the hub a base is named as owner/name.")
     known, commit = hub_name(model.base, ctx.model_folder)
     base, revision = made.base or known, None if made.base else commit or model.revision
     if base is None and not made.merged:
@@ -102,7 +109,7 @@ def _named(ctx: RunContext, made: Export) -> Export:
         made.remarks.append(f"Trained over a 4-bit file (Q4_1) of {base}. {over}")
     if model.quantize != "none":
         made.remarks.append(f"Trained over the base in {model.quantize}; over unquantized weights the logits differ.")
-    return Export(made.arm, made.template, base, revision, made.merged, made.remarks)
+    return replace(made, base=base, revision=revision)
 
 
 def rows_of(ctx: RunContext) -> list[Example]:
