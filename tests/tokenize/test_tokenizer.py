@@ -227,3 +227,64 @@ def test_vocabulary_of_an_older_format_is_converted(tmp_path, byte_bpe_folder):
     tokenizer = load_tokenizer(tmp_path)
     assert tokenizer.ids("Mount Fuji です") == loaded(byte_bpe_folder).ids("Mount Fuji です")
     assert tokenizer.eos_id == 0
+
+
+def _metaspace(scheme):
+    from tokenizers import pre_tokenizers
+
+    def change(backend):
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme=scheme)
+
+    return change
+
+
+def _prepend(backend):
+    from tokenizers import normalizers
+
+    backend.normalizer = normalizers.Prepend("x")
+
+
+def _added(**how):
+    from tokenizers import AddedToken
+
+    def change(backend):
+        backend.add_tokens([AddedToken("<end>", **{"normalized": False, **how}), AddedToken("<e", normalized=False)])
+
+    return change
+
+
+BACKENDS = {
+    "as it is": lambda backend: None,
+    "a blank in front": _metaspace("first"),
+    "a blank in front of each part": _metaspace("always"),
+    "a letter in front": _prepend,
+    "an added token": _added(),
+    "one that takes blanks before it": _added(lstrip=True),
+    "one that takes blanks behind it": _added(rstrip=True),
+    "a whole word": _added(single_word=True),
+    "one that is found later": _added(normalized=True),
+}
+MARKS = ["<|im_end|>", "<|im_start|>", "<end>", "<e", "nd>", "<|im", "\n", " ", "  ", "色", "cat", "s"]
+
+
+@pytest.mark.parametrize("start", [True, False])
+@pytest.mark.parametrize("change", BACKENDS)
+def test_a_text_in_pieces_has_the_tokens_of_the_whole_one(byte_bpe_folder, tmp_path, change, start):
+    from tokenizers import Tokenizer
+
+    from iikata.tokenize.hf_fast import backend, without_prefix
+
+    own = Tokenizer.from_file(str(byte_bpe_folder / "tokenizer.json"))
+    BACKENDS[change](own)
+    config = json.loads((byte_bpe_folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    tokenizer = load_tokenizer(of_backend(tmp_path / "own", own, **config))
+    content = json.loads(own.to_str())
+    whole = backend(json.dumps(content if start else without_prefix(content)), tokenizer.special_tokens)
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(st.lists(st.sampled_from(MARKS), max_size=9).map("".join))
+    def holds(text):
+        for _ in range(2):  # the second time from what is remembered
+            assert tokenizer.ids(text, start=start) == whole.encode(text, add_special_tokens=False).ids
+
+    holds()

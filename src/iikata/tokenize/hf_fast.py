@@ -1,12 +1,13 @@
 """A tokenizer that runs `tokenizers` on a tokenizer.json, as the file says and no model class changes it."""
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
-from iikata.tokenize.tokenizer import Tokenizer
+from iikata.tokenize.tokenizer import Tokenizer, any_of
 
 _PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
 _OTHERS = (byte for byte in range(0x100) if byte not in _PRINTABLE)
@@ -21,9 +22,37 @@ class FastTokenizer(Tokenizer):
     file: str = field(repr=False)
 
     def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
+        pieces = self._pieces(text) if special else [text]
+        return [id for piece in pieces for id in self._recent(piece, special, start)]
+
+    def _pieces(self, text: str) -> list[str]:
+        """Return the text cut in front of each token that cuts."""
+        cuts = [found.start() for found in self._read_apart.finditer(text) if found[0] in self._cutting]
+        return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True) if a < b]
+
+    @cached_property
+    def _recent(self) -> Callable[[str, bool, bool], tuple[int, ...]]:
+        # Each turn of a conversation is encoded with all that was said before it, which is in here.
+        return lru_cache(maxsize=1024)(self._encoded)
+
+    def _encoded(self, text: str, special: bool, start: bool) -> tuple[int, ...]:
         encoder = self._start if start else self._inner
         encoder.encode_special_tokens = not special
-        return encoder.encode(text, add_special_tokens=False).ids
+        return tuple(encoder.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _cutting(self) -> frozenset[str]:
+        """Added tokens before which a text may be cut: `tokenizers` itself takes them out first, as they stand."""
+        added = self._start.get_added_tokens_decoder().values()
+        if any(token.single_word for token in added):
+            return frozenset()
+        plain = [token.content for token in added if not (token.normalized or token.lstrip or token.rstrip)]
+        return frozenset(text for text in plain if text and not text[0].isspace())
+
+    @cached_property
+    def _read_apart(self) -> re.Pattern[str]:
+        added = self._start.get_added_tokens_decoder().values()
+        return any_of(token.content for token in added if not token.normalized)
 
     def text(self, ids: Iterable[int]) -> str:
         return self._start.decode(list(ids), skip_special_tokens=False)  # ids beyond the vocabulary give nothing
