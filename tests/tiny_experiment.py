@@ -72,7 +72,7 @@ def finished(folder: Path, model: Path) -> Path:
 def contents(run: Path) -> dict[str, bytes]:
     """Return every file of a run by its name, but those outside the promise of equal bytes: they hold times."""
     files = (path for path in run.rglob("*") if path.is_file())
-    timed = ("timing.jsonl", "lock")
+    timed = ("timing.jsonl", "lock", "devices.jsonl")
     return {str(p.relative_to(run)): p.read_bytes() for p in files if p.name not in timed and "report" not in p.parts}
 
 

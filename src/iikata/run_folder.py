@@ -25,6 +25,8 @@ class RunFolder:
         self.signature = path / "signature.json"
         self.shapes = path / "shapes.json"
         self.timing = path / "timing.jsonl"
+        self.devices = path / "devices.jsonl"
+        """Which device made what, where there were several; outside the promise of equal bytes, as times are."""
         self.findings = path / "check" / "findings.json"
         self.gates = path / "check" / "gates.json"
         self.counts = path / "encode" / "counts.json"
@@ -73,6 +75,14 @@ class RunFolder:
 
     def scores(self, metric: str) -> Path:
         return self.path / "score" / f"{metric.replace(':', '.')}.jsonl"
+
+    def read_files(self, arms: Iterable[Arm], states: bool = False) -> dict[str, bytes]:
+        """Return what a worker needs of the run, by its path here: shapes, signature, gates, the arms' files."""
+        files = [self.signature, self.shapes, self.gates]
+        for arm in arms:
+            files += [path for path in self.arm(arm).glob("*") if path.is_file()]
+            files += self.state(arm).glob("*") if states else ()
+        return {path.relative_to(self.path).as_posix(): path.read_bytes() for path in files if path.is_file()}
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -27,6 +27,10 @@ def known_speeds(monkeypatch):
     monkeypatch.setattr(estimate, "bandwidth", lambda *_: 1e8)
 
 
+def test_several_devices_take_as_long_as_the_one_that_has_most_to_do():
+    assert [estimate.longest_share([3, 3, 2, 2, 2], devices) for devices in (1, 2, 4, 8)] == [12, 7, 4, 3]
+
+
 @pytest.mark.usefixtures("known_speeds")
 def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     pipeline = context(tmp_path, llama_folder)
@@ -35,6 +39,9 @@ def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + estimate.PASSES["cpu"] * need.kept / 1e8
     tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * 2  # seeds, epochs
     assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
+    shares = found["train_seconds_on"]
+    assert shares["1"] == found["train_seconds"]
+    assert shares["4"] == shares["8"] < shares["2"] < shares["1"]
     assert not found["checkpointed"]
     weights = sum(p.numel() for p in pipeline.base.model.parameters()) * 4
     assert found["train_bytes"] > weights + need.peak(found["buffer_tokens"])

@@ -58,7 +58,9 @@ class ArmsDisplay:
         last = set(sorted(moved for moved, _ in arms)[-room:])
         # Where it is narrow, the bar shrinks first and the numbers last.
         name, bar = Column(no_wrap=True, max_width=self._console.width * 3 // 8), Column()
-        table = Table.grid(name, bar, *(Column(justify="right", no_wrap=True) for _ in range(4)), padding=(0, 1))
+        several = any(event.device for _, event in arms)
+        others = (Column(justify="right", no_wrap=True) for _ in range(5 if several else 4))
+        table = Table.grid(name, bar, *others, padding=(0, 1))
         for moved, event in arms:
             if moved in last:
                 table.add_row(*_cells(event))
@@ -71,4 +73,5 @@ def _cells(event: Stepped) -> tuple[Text | ProgressBar, ...]:
     step = event.step
     name = Text(one_line(step.arm), no_wrap=True, overflow="ellipsis")
     bar = ProgressBar(event.steps, step.step, width=BAR, finished_style="green")
-    return name, bar, Text(f"{step.step}/{event.steps}"), *map(Text, numbers(step))
+    where = [Text(f"{one_line(event.device)} {event.of_device:,.0f}/s")] if event.device else []
+    return name, bar, Text(f"{step.step}/{event.steps}"), *map(Text, numbers(step)), *where

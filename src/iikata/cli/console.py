@@ -57,6 +57,8 @@ class Console:
             self._write(event, one_line(event.note), last)
             return
         speed = f"{stepped.tokens_per_second:,.0f} tokens/s"
+        if stepped.device and not self._terminal:
+            speed += f" ({one_line(stepped.device)}: {stepped.of_device:,.0f})"
         if not self._terminal:
             step = stepped.step
             note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"

@@ -36,11 +36,13 @@ def lines(made: dict[str, Any]) -> list[str]:
         parts = ", ".join(f"{stage} {clock(seconds)}" for stage, seconds in made["seconds"].items())
         told.append(f"about {clock(total)} at the pilot's speed ({parts})")
     guess = made["estimate"]
-    told.append(
+    times = guess["train_seconds_on"]
+    told += [
         f"training on this machine ({guess['device']}): about {clock(guess['train_seconds'])} and "
         f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
-        + (", layers computed twice to save memory" if guess["checkpointed"] else "")
-    )
+        + (", layers computed twice to save memory" if guess["checkpointed"] else ""),
+        f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start",
+    ]
     things = made["questions"][0]["things"]
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
     told += [

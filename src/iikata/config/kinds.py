@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -74,6 +75,18 @@ def _endpoint(url: str) -> str:
     )
 
 
+def _devices(value: Any) -> Any:
+    if type(value) is int:
+        value = str(value)
+    if value in ("auto", "cpu", "1", "ray"):
+        return value
+    with suppress(ValueError, TypeError, AttributeError):
+        found = urlsplit(value)
+        if found.scheme == "ray" and found.hostname and found.port and value == f"ray://{found.netloc}":
+            return value
+    raise ValueError("auto, cpu, 1, ray or ray://HOST:PORT is allowed")
+
+
 def _seeds(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         more = f"; [0, ..., {value - 1}] for {value} seeds" * (value > 1)
@@ -117,6 +130,7 @@ AnyTexts = Annotated[
 ]
 """One text is taken for a list of one."""
 Texts = Annotated[AnyTexts, Field(min_length=1)]
+Devices = Annotated[str, BeforeValidator(_devices, json_schema_input_type=str | Literal[1])]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[
     tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_seeds), AfterValidator(_each_once)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from iikata.config.kinds import AnyTexts, Name, Plain, Text, fits_a_file_name, refuse_repeats
+from iikata.config.kinds import AnyTexts, Devices, Name, Plain, Text, fits_a_file_name, refuse_repeats
 from iikata.config.places import absolute_path, local_path, template_name
 from iikata.config.sections import (
     DEFAULT_MARGIN,
@@ -54,6 +54,11 @@ class Experiment(Settings):
     """Metrics."""
     compare: CompareSettings = CompareSettings()
     """Statistics."""
+    devices: Devices = "auto"
+    """What computes: auto (every GPU of this machine, else its CPU), cpu, 1, ray (the Ray cluster of this machine), or
+    ray://HOST:PORT."""
+    mixed_devices: bool = False
+    """Let devices of different kinds share the work: an arm's numbers then also follow from who made it."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _recipes: dict[str, Recipe] | None = PrivateAttr(default=None)
@@ -92,6 +97,12 @@ class Experiment(Settings):
     def at(self, *key: str | int) -> str:
         """Return where a setting was written, as `file:line:column: `; "" where that is not known."""
         return f"{place}: " if self._place and (place := self._place(key)) else ""
+
+    def without_places(self) -> Self:
+        """Return it as another process can have it, which has no file to point at."""
+        copy = self.model_copy()
+        copy._place = None
+        return copy
 
     @property
     def margins(self) -> dict[str, float | str]:

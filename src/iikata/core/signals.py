@@ -57,6 +57,12 @@ def ignore() -> None:
             signal.signal(number, signal.SIG_IGN)
 
 
+def ask() -> None:
+    """Ask for an end as Ctrl-C does, where a step has to end first; elsewhere nothing is asked."""
+    if _Asked.deferred:
+        _Asked.number = signal.SIGINT
+
+
 @contextmanager
 def deferred() -> Iterator[Callable[[], bool]]:
     """Let a signal wait; gives what says whether one does. Leaving raises Stopped where one still waits."""

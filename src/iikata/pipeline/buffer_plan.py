@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -48,10 +48,17 @@ class Work:
     """Of one seed's arms and the base: more seeds are added to a run without making its answers again."""
     longest_answer: int
     """Tokens of the longest probe with its answer."""
+    lengths: Mapping[str, int] = field(default_factory=dict)
+    """Tokens of the longest texts, by what they are."""
 
 
 def choose(base: "Base", work: Work, stored: Mapping[str, int]) -> dict[str, int]:
-    """Return the run's shapes; those stored stay, except that slots grow with the longest probe."""
+    """Return the run's shapes; those stored stay, except that slots grow with the longest probe.
+
+    Raises IikataError for a text that is longer than the model is exact for.
+    """
+    for what, length in work.lengths.items():
+        base.refuse_beyond(length, what)
     training = {"buffer_tokens": CPU_BUFFER_TOKENS, "checkpoint": 0, "mixed_arms": 1}
     if "buffer_tokens" not in stored and base.device.type == "cuda":
         training = gpu_buffers(base, work)

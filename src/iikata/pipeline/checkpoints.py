@@ -67,9 +67,15 @@ class Checkpoints:
             content = save(dict(tensors))
             write_bytes(folder / f"{name}.safetensors", content)
             write_json(folder / f"{name}.json", {**values, "sha256": hashlib.sha256(content).hexdigest()})
-            for old in sorted(folder.glob("*.json"))[:-KEPT]:
-                old.unlink()
-                old.with_suffix(".safetensors").unlink(missing_ok=True)
+            keep_newest(folder)
+            self._ctx.made(run.arm)
+
+
+def keep_newest(folder: Path) -> None:
+    """Delete all states in `folder` but the newest."""
+    for old in sorted(folder.glob("*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
 def restore(ctx: RunContext, run: "ArmRun", steps: int) -> None:

@@ -17,6 +17,7 @@ from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.elsewhere import stored_of
 from iikata.pipeline.events import OnEvent, Warned
+from iikata.pipeline.machine import Machine, machine_of
 from iikata.pipeline.prompts import Prompts
 from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from iikata.model.adapters.flat import LoraShape
     from iikata.model.adapters.lora import Adapters
     from iikata.model.base import Base
+    from iikata.pipeline.executor.crew import Crew
 
 
 class RunContext:
@@ -40,6 +42,8 @@ class RunContext:
         """Keep a finished arm's last state, so that it can be trained for more epochs."""
         self.measures = True
         """False for an adapter that is only trained: then nothing needs to decide."""
+        self.crew: Crew | None = None
+        """The workers, where several devices do what needs the base; then this process never loads it."""
         self._aside = False
         self._encoded: dict[tuple[Any, ...], list[Encoded]] = {}
 
@@ -62,13 +66,14 @@ class RunContext:
     @cached_property
     def base(self) -> "Base":
         """The frozen model with empty adapter slots."""
+        from torch import device
+
         from iikata.model.load import load
 
         model, lora = self.experiment.model, self.experiment.train.lora
         signed = self.weights
-        loaded = load(
-            self.model_folder, model.dtype, model.quantize, compute=model.compute, trusted=self.trusted, weights=signed
-        )
+        where = device("cpu") if self.experiment.devices == "cpu" else None
+        loaded = load(self.model_folder, model.dtype, model.quantize, where, model.compute, self.trusted, signed)
         if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:
             raise IikataError(
                 f"{self.model_folder}: the files changed (weights {signed} -> {seen}) after they were signed and "
@@ -90,6 +95,11 @@ class RunContext:
         stored = stored_of(self.experiment, self.store, arm)
         stored.refuse_misfit(name for name, _ in linears_of(base.model))
         return stored.same_shape()[1]
+
+    @cached_property
+    def machine(self) -> Machine:
+        """What the signature says of the device that computes."""
+        return self.crew.machine if self.crew else machine_of(self.base)
 
     @cached_property
     def weights(self) -> str:
@@ -192,29 +202,30 @@ class RunContext:
                 f"{self.store.shapes}: not the shapes that iikata stored there. Delete the file to have them chosen "
                 "again; on another machine, or a GPU, what is made from then on may round otherwise."
             )
-        chosen = choose(self.base, self._work(), stored)
+        work = self._work()
+        chosen = self.crew.ask("shapes", work, stored) if self.crew else choose(self.base, work, stored)
         if chosen != stored:
             write_json(self.store.shapes, chosen)
         return chosen
 
     def _work(self) -> Work:
-        """Return what shapes follow from. Raises IikataError for a row or an answer that the model is not exact for."""
+        """Return what shapes follow from."""
         settings, recipes = self.experiment.generate, self.experiment.recipes.values()
+        longest: dict[str, int] = {}
         for name, template, recipe in ((t, self.templates[t], one) for one in recipes for t in one.variant.templates):
             lengths = [len(row.input_ids) for row in self.encoded_with(template, recipe) if not row.truncated]
-            self.base.refuse_beyond(max(lengths, default=0), f"template {name}: the longest row")
+            longest[f"template {name}: the longest row"] = max(lengths, default=0)
             if not (lengths or recipe.adapters):
                 raise IikataError(
                     f"variant {recipe.variant.name}: every row under {name} is longer than its train.cutoff_len "
                     f"{recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
                 )
-        longest = self.longest_prompt + settings.max_new_tokens
-        self.base.refuse_beyond(longest, "the longest probe with its answer")
+        answer = longest["the longest probe with its answer"] = self.longest_prompt + settings.max_new_tokens
         an_arm = len(self.templates) * len(self.probes) * settings.samples
         answers = an_arm * (len(recipes) + 1)
         arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
         r, targets = max(shape.r for shape in self.adapters.shapes.values()), self.adapters.shape.target_modules
-        return Work(arms, r, targets, step, answers, longest)
+        return Work(arms, r, targets, step, answers, answer, longest)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
@@ -269,6 +280,9 @@ class RunContext:
                     f"The earlier ones are kept in {folder}, which is not read."
                 )
             )
+
+    def made(self, what: Any) -> None:
+        """Hear of an arm's files or of an answer; in one process they are already where they belong."""
 
     def halved(self, stage: str, to: int, unit: str) -> None:
         """Tell and keep for the report that memory ran out: from here on only rounding is promised."""

@@ -1,5 +1,6 @@
 """Adapters that were trained elsewhere: where they lie, what they say of themselves, and whether two are one."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,16 @@ def content_of(experiment: Experiment, store: RunFolder, arm: Arm) -> str:
     if missing := [path for path in files if not path.is_file()]:
         raise IikataError(f"{missing[0]}: no such file. Give PEFT's folder of the adapter, or take it out.")
     return digest([sha256_of(path) for path in files])
+
+
+def files_of(experiment: Experiment, store: RunFolder, arm: Arm) -> dict[str, bytes]:
+    """Return the adapter as a run folder on another machine holds it, by path there: as one that was brought in."""
+    from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
+
+    source = stored_of(experiment, store, arm).folder
+    kept = json.dumps({"brought": content_of(experiment, store, arm)}).encode()
+    files = {CONFIG: (source / CONFIG).read_bytes(), WEIGHTS: (source / WEIGHTS).read_bytes(), "DONE": kept}
+    return {f"{store.arm(arm).relative_to(store.path).as_posix()}/{name}": content for name, content in files.items()}
 
 
 def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "Tokenizer") -> Iterator[Finding]:

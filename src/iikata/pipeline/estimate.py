@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -22,10 +22,13 @@ docs/performance.md, where CPU layers are not compiled."""
 LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
 """Seconds that asking for one layer's kernels takes, forward and backward; a GPU waits for it in small buffers."""
 
+DEVICES = (1, 2, 4, 8)
+"""How many devices a plan speaks of."""
+
 
 def estimate(ctx: RunContext) -> dict[str, Any]:
     """Return the buffer, the peak memory and the time of training, each arm's real tokens once an epoch."""
-    device = choose_device()
+    device = torch.device("cpu") if ctx.experiment.devices == "cpu" else choose_device()
     dtype = choose_dtype(ctx.experiment.model.dtype, device)
     config = code.configuration(ctx.model_folder, ctx.trusted)
     lora = max((one.train.lora for one in ctx.experiment.recipes.values()), key=lambda lora: lora.r)
@@ -39,14 +42,24 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
         tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
     a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
-    work = sum(arms * one.train.epochs * ctx.computed(rows, one) for one, rows, arms in ctx.rows_of_arms())
+    works = [one.train.epochs * ctx.computed(rows, one) for one, rows, arms in ctx.rows_of_arms() for _ in range(arms)]
+    a_token *= 4 / 3 if checkpointed else 1
     return {
         "device": device.type,
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
         "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
-        "train_seconds": round(work * a_token * (4 / 3 if checkpointed else 1), 1),
+        "train_seconds": round(sum(works) * a_token, 1),
+        "train_seconds_on": {str(count): round(longest_share(works, count) * a_token, 1) for count in DEVICES},
     }
+
+
+def longest_share(works: Sequence[float], devices: int) -> float:
+    """Return the work of the device that has most, where each takes the next arm when it is free."""
+    shares = [0.0] * devices
+    for work in works:
+        shares[shares.index(min(shares))] += work
+    return max(shares)
 
 
 def _weight_bytes(ctx: RunContext, dtype: torch.dtype) -> int:

@@ -36,6 +36,10 @@ class Stepped:
     """Steps of the arm's whole training."""
     tokens_per_second: float
     """Real tokens of all arms, since the one before this turn; a speed, so never part of a run's stored numbers."""
+    device: str = ""
+    """Which of several devices did it."""
+    of_device: float = 0.0
+    """Its share of the tokens a second."""
 
 
 @dataclass(frozen=True)

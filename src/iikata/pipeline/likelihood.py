@@ -1,8 +1,11 @@
 """How likely each cell finds given texts: the held-out rows' answers and the probes' references."""
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +15,7 @@ from iikata.metrics import get
 from iikata.metrics.choice import with_chance
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
+from iikata.pipeline.executor.messages import Halved, Job, Order, Scored
 from iikata.pipeline.gates import reopen
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
@@ -19,6 +23,7 @@ from iikata.run_folder import read_object, write_json
 from iikata.templates import Shots
 
 if TYPE_CHECKING:
+    from iikata.pipeline.executor.crew import Crew
     from iikata.score.choice import Chosen
     from iikata.score.nll import HeldOut
 
@@ -42,6 +47,8 @@ class Asked:
     sources: Path
     """What each cell's scores follow from."""
     what: str
+    name: str
+    """As a worker is asked for them."""
     last: bool = False
     """Whether of a conversation the last answer alone counts."""
     choices: bool = False
@@ -64,6 +71,7 @@ def held_out(ctx: RunContext) -> Asked:
         ctx.signature["data"]["validation"],
         ctx.store.scored_from,
         "cells' held-out rows",
+        "held_out",
     )
 
 
@@ -79,7 +87,9 @@ def references(ctx: RunContext) -> Asked:
         ]
     )
     fields = {"nll_reference": "nll"}
-    return Asked(fields, rows, clusters, content, ctx.store.references_from, "cells' probe references", last=True)
+    return Asked(
+        fields, rows, clusters, content, ctx.store.references_from, "cells' probe references", "references", last=True
+    )
 
 
 def choices(ctx: RunContext) -> Asked:
@@ -88,7 +98,7 @@ def choices(ctx: RunContext) -> Asked:
     clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
     content = digest([ctx.signature["probes"], clusters])
     fields = {"choice": "choice", "choice_norm": "choice_norm"}
-    return Asked(fields, rows, clusters, content, ctx.store.choices_from, "cells' choices", choices=True)
+    return Asked(fields, rows, clusters, content, ctx.store.choices_from, "cells' choices", "choices", choices=True)
 
 
 def score_likelihood(ctx: RunContext, asked: Asked) -> int:
@@ -101,21 +111,50 @@ def score_likelihood(ctx: RunContext, asked: Asked) -> int:
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in ctx.cells_of(arm) if cell.name not in whole]
     ctx.emit(Stage("score", len(todo), asked.what))
-    if todo:
-        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(todo)
-        ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
-    done, buffers = 0, _Buffers(ctx)
-    for arm in arms:
-        cells = [cell for cell in todo if cell.arm == arm]
-        if not cells or not _speaks(ctx, arm):
-            continue
-        for cell in cells:
-            for name, scores in _scores(ctx, cell, asked, buffers.rows(cell, asked)).items():
-                have[name][cell.name] = scores
-            done += 1
-            ctx.emit(Progress("score", done, len(todo), cell.name))
-        _keep(ctx, asked, have, sources)
+    done, left = 0, Counter(cell.arm for cell in todo)
+    for cell, found in _scored_away(ctx, ctx.crew, asked, todo) if ctx.crew else score_cells(ctx, asked, todo):
+        for name, scores in found.items():
+            have[name][cell.name] = scores
+        done += 1
+        left[cell.arm] -= 1
+        ctx.emit(Progress("score", done, len(todo), cell.name))
+        if not left[cell.arm]:
+            _keep(ctx, asked, have, sources)
     return done * len(asked.rows)
+
+
+def score_cells(ctx: RunContext, asked: Asked, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, list[Score]]]]:
+    """Score the texts in these cells here, by metric; a cell whose arm is not live is left out."""
+    if cells:
+        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(cells)
+        ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
+    buffers = _Buffers(ctx)
+    for arm, own in groupby(cells, lambda cell: cell.arm):
+        if _speaks(ctx, arm):
+            for cell in own:
+                yield cell, _scores(ctx, cell, asked, buffers.rows(cell, asked))
+
+
+def _scored_away(
+    ctx: RunContext, crew: "Crew", asked: Asked, todo: Sequence[Cell]
+) -> Iterator[tuple[Cell, Mapping[str, list[Score]]]]:
+    """Let workers do so, each as many cells."""
+    done: set[Cell] = set()
+
+    def order(share: Sequence[Cell]) -> Order:
+        left = tuple(cell for cell in share if cell not in done)
+        arms = tuple(dict.fromkeys(cell.arm for cell in left))
+        return Order(asked.name, arms, ctx.store.read_files(arms), cells=left)
+
+    size = max(1, math.ceil(len(todo) / crew.size))
+    shares = [todo[start : start + size] for start in range(0, len(todo), size)]
+    jobs = [Job(f"{len(share)} cells", partial(order, share)) for share in shares]
+    for _, _, message in crew.work(jobs):
+        if isinstance(message, Halved):
+            ctx.halved(message.stage, message.to, message.unit)
+        elif isinstance(message, Scored):
+            done.add(message.cell)
+            yield message.cell, message.scores
 
 
 def _kept_scores(ctx: RunContext, metric: str) -> list[Score]:

@@ -11,6 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.io import Appender
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Event, OnEvent, Progress
+from iikata.pipeline.executor.engage import workers
 from iikata.pipeline.stages import check, compare, encode, generate, report, score, train
 
 READING = ("compare", "report")
@@ -45,7 +46,7 @@ class Pipeline:
         error and `force` does not say to go on.
         """
         self.context.force = force
-        with self.context.store.locked():
+        with self.context.store.locked(), workers(self.context):
             for name in list(STAGES)[: list(STAGES).index(to) + 1]:
                 self._timed(name)
 

@@ -1,6 +1,5 @@
 """Sign a run folder: with what it is made of, so that edits are noticed, and with what was declared before scores."""
 
-import platform
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,7 +67,7 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
             "revision": ctx.experiment.model.revision,
             "weights": ctx.weights,
             "tokenizer": ctx.tokenizer.hash[:16],
-            "dtype": str(ctx.base.dtype).removeprefix("torch."),
+            "dtype": ctx.machine.dtype,
             "quantize": ctx.experiment.model.quantize,
             **({"compute": "fp8"} if ctx.experiment.model.compute == "fp8" else {}),
             **({"trust_remote_code": ctx.experiment.model.base} if ctx.trusted else {}),
@@ -82,7 +81,7 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
         "generate": sampling,
         "templates": {name: template.hash[:16] for name, template in ctx.templates.items()},
         "probes": signature.probe_hashes(ctx.probes),
-        "software": signature.software(_device_name(ctx), torch.get_num_threads()),
+        "software": signature.software(ctx.machine.name, torch.get_num_threads()),
     }
 
 
@@ -99,9 +98,3 @@ def _variants(ctx: RunContext) -> dict[str, str]:
     for arm in arms_from_elsewhere(ctx.experiment):
         told[arm.name] = content_of(ctx.experiment, ctx.store, arm)
     return told
-
-
-def _device_name(ctx: RunContext) -> str:
-    import torch
-
-    return torch.cuda.get_device_name() if ctx.base.device.type == "cuda" else f"cpu {platform.machine()}"

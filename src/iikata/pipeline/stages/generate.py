@@ -1,7 +1,9 @@
 """Stage generate: every cell answers every probe, each arm from its adapter reopened from disk."""
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from iikata.core.io import Appender
@@ -10,6 +12,7 @@ from iikata.core.rng import stream_seed
 from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
+from iikata.pipeline.executor.messages import Halved, Job, Key, Order
 from iikata.pipeline.gates import check_arms, prove
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
@@ -19,9 +22,8 @@ from iikata.tokenize import stop_ids
 
 if TYPE_CHECKING:
     from iikata.generate import Completion, Request
+    from iikata.pipeline.executor.crew import Crew
 
-Key = tuple[Cell, str, int]
-"""A cell, a probe's id, a sample."""
 COMPILE_FROM = 4_000_000
 """New tokens, at most, from which on a GPU wins back the seconds that compiling its layers takes."""
 
@@ -29,13 +31,21 @@ COMPILE_FROM = 4_000_000
 def generate(ctx: RunContext) -> dict[str, int]:
     """Prove every adapter live, then let every cell give the answers it does not have yet."""
     gates = check_arms(ctx)
-    groups = _groups(ctx)
-    cells = {arm: [CellAnswers(ctx, cell) for cell in ctx.cells_of(arm)] for group in groups for arm in group}
+    arms = [arm for arm in (*ctx.experiment.arms(), *ctx.experiment.bases()) if not stopped(ctx, arm)]
+    cells = {arm: [CellAnswers(ctx, cell) for cell in ctx.cells_of(arm)] for arm in arms}
     if any(cell.outdated for own in cells.values() for cell in own):
         ctx.put_aside("answers there are to other probes, or made under other templates, sampling or shapes")
-    work = _Answering(ctx, sum(len(cell.missing()) for own in cells.values() for cell in own))
-    ctx.emit(Stage("generate", work.todo, "answers"))
-    for group in groups:
+    told = Tally(ctx, sum(len(cell.missing()) for own in cells.values() for cell in own))
+    ctx.emit(Stage("generate", told.todo, "answers"))
+    gates += _answer_away(ctx, ctx.crew, cells, told) if ctx.crew else answer_arms(ctx, cells, told)
+    write_json(ctx.store.gates, [plain(gate) for gate in gates])
+    return {"tokens": told.tokens, "answers": told.done}
+
+
+def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", told: "Tally") -> list[Gate]:
+    """Prove these arms live and let them give what is missing, here; return the gates."""
+    gates, work = [], _Answering(ctx, told)
+    for group in _groups(ctx, list(cells)):
         gates += [_reopen(ctx, arm) for arm in group if arm.variant]
         speaking = [arm for arm in group if not arm.variant or arm.name in ctx.adapters]
         work.answer([cell for arm in speaking for cell in cells[arm]])
@@ -44,17 +54,59 @@ def generate(ctx: RunContext) -> dict[str, int]:
                 cell.settle()
             if arm.variant:
                 ctx.adapters.drop(arm.name)
-    write_json(ctx.store.gates, [plain(gate) for gate in gates])
-    return {"tokens": work.tokens, "answers": work.done}
+    return gates
 
 
-def _groups(ctx: RunContext) -> list[list[Arm]]:
+def _answer_away(
+    ctx: RunContext, crew: "Crew", cells: "Mapping[Arm, Sequence[CellAnswers]]", told: "Tally"
+) -> list[Gate]:
+    """Let workers do so, each an equal share of what is missing: an answer depends on no other."""
+    by_cell = {one.cell: one for own in cells.values() for one in own}
+    jobs = [
+        Job(f"{sum(map(len, share.values())):,} answers", partial(_order, ctx, by_cell, share))
+        for share in _shares(cells, crew.size)
+    ]
+    gates: dict[str, Gate] = {}
+    with ExitStack() as stack:
+        files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in by_cell.values() if one.missing()}
+        for _, _, message in crew.work(jobs):
+            if isinstance(message, Answer):
+                cell = by_cell[Cell(Arm(message.trained_on, message.seed), message.prompted_with)]
+                told.add(cell, message, files[cell.cell])
+            elif isinstance(message, Gate):
+                gates[message.subject] = message
+            elif isinstance(message, Halved):
+                ctx.halved(message.stage, message.to, message.unit)
+    for one in by_cell.values():
+        one.settle()
+    return [gates[arm.name] for arm in cells if arm.variant]
+
+
+def _shares(cells: "Mapping[Arm, Sequence[CellAnswers]]", count: int) -> list[dict[Arm, list[Key]]]:
+    """Cut what is missing into shares of one size; arms that miss nothing are among them, to be proved."""
+    wanted = [(arm, key) for arm, own in cells.items() for one in own for key in one.missing()]
+    size = max(1, math.ceil(len(wanted) / count))
+    shares: list[dict[Arm, list[Key]]] = [{} for _ in range(count)]
+    for number, (arm, key) in enumerate(wanted):
+        shares[number // size].setdefault(arm, []).append(key)
+    missing = {arm for arm, _ in wanted}
+    for number, arm in enumerate(arm for arm in cells if arm.variant and arm not in missing):
+        shares[number % count].setdefault(arm, [])
+    return [share for share in shares if share]
+
+
+def _order(ctx: RunContext, cells: "Mapping[Cell, CellAnswers]", share: Mapping[Arm, Sequence[Key]]) -> Order:
+    keys = tuple(key for own in share.values() for key in own if key[1:] not in cells[key[0]].have)
+    return Order("generate", tuple(share), ctx.store.read_files(share), keys=keys)
+
+
+def _groups(ctx: RunContext, arms: Sequence[Arm]) -> list[list[Arm]]:
     """Return the arms that answer together; the base joins the first of them."""
-    arms = ctx.experiment.arms()
     size = joined_arms(ctx.base.device.type, max(shape.r for shape in ctx.adapters.shapes.values()))
-    groups = [list(arms[start : start + size]) for start in range(0, len(arms), size)]
-    groups[0] += ctx.experiment.bases()
-    return [[arm for arm in group if not stopped(ctx, arm)] for group in groups]
+    tuned = [arm for arm in arms if arm.variant]
+    groups = [tuned[start : start + size] for start in range(0, len(tuned), size)] or [[]]
+    groups[0] += [arm for arm in arms if not arm.variant]
+    return groups
 
 
 def _reopen(ctx: RunContext, arm: Arm) -> Gate:
@@ -68,7 +120,7 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     """Return, for each probe, a hash of all that the cell's answers to it follow from."""
     # A longer probe makes slots longer, which moves rounding alone: a run that grows keeps its answers. How many arms
     # are joined moves no bit, nor on CPU does the number of rows (tested).
-    of_device = () if ctx.base.device.type == "cpu" else ("decode_rows", "prefill_tokens")
+    of_device = () if ctx.machine.device == "cpu" else ("decode_rows", "prefill_tokens")
     shapes = {key: ctx.buffer_plan[key] for key in of_device}
     template = ctx.prompts.of(cell)
     stops = sorted(stop_ids(template, ctx.tokenizer))
@@ -84,8 +136,10 @@ def _asked(probe: Probe) -> list[Any]:
 class CellAnswers:
     """The answers of one cell: those that are there, read once, and those still to give."""
 
-    def __init__(self, ctx: RunContext, cell: Cell) -> None:
+    def __init__(self, ctx: RunContext, cell: Cell, asked: Collection[Key] | None = None) -> None:
         self.ctx, self.cell = ctx, cell
+        self.asked = asked if asked is None else {key[1:] for key in asked if key[0] == cell}
+        """The only ones that are to be given here."""
         self.path, self.unfinished = ctx.store.answers(cell), ctx.store.unfinished_answers(cell)
         self.signatures = answer_signatures(ctx, cell)
         self._settled = ctx.store.read_answers(self.path)
@@ -97,7 +151,8 @@ class CellAnswers:
     def missing(self) -> list[Key]:
         samples = range(self.ctx.experiment.generate.samples)
         wanted = ((probe.id, sample) for probe in self.ctx.probes for sample in samples)
-        return [(self.cell, *key) for key in wanted if key not in self.have]
+        missing = (key for key in wanted if key not in self.have)
+        return [(self.cell, *key) for key in missing if self.asked is None or key in self.asked]
 
     def settle(self) -> None:
         """Write the answers in (probe, sample) order, without outdated ones; drop the unfinished file."""
@@ -109,11 +164,26 @@ class CellAnswers:
             empty.unlink(missing_ok=True)
 
 
-class _Answering:
-    """How far the answers are, and how many rows are in flight: as the run's shapes say where memory has room."""
+class Tally:
+    """How far the answers are."""
 
     def __init__(self, ctx: RunContext, todo: int) -> None:
         self.ctx, self.todo, self.done, self.tokens = ctx, todo, 0, 0
+
+    def add(self, cell: CellAnswers, answer: Answer, file: Appender) -> None:
+        """Keep an answer and tell of it."""
+        file.add(plain(answer))
+        cell.have[answer.probe, answer.sample] = answer
+        self.done, self.tokens = self.done + 1, self.tokens + answer.tokens
+        self.ctx.made(answer)
+        self.ctx.emit(Progress("generate", self.done, self.todo, answer.cell))
+
+
+class _Answering:
+    """How many rows are in flight: as the run's shapes say where memory has room."""
+
+    def __init__(self, ctx: RunContext, told: Tally) -> None:
+        self.ctx, self.told = ctx, told
         self.rows = ctx.buffer_plan["decode_rows"]
 
     def answer(self, cells: Sequence[CellAnswers]) -> None:
@@ -131,11 +201,7 @@ class _Answering:
             files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in cells if one.missing()}
             for reply in _completions(ctx, missing, self.rows):
                 cell = by_cell[reply.key[0]]
-                answer = _read(ctx, reply, cell.signatures[reply.key[1]])
-                files[cell.cell].add(plain(answer))
-                cell.have[answer.probe, answer.sample] = answer
-                self.done, self.tokens = self.done + 1, self.tokens + answer.tokens
-                ctx.emit(Progress("generate", self.done, self.todo, answer.cell))
+                self.told.add(cell, _read(ctx, reply, cell.signatures[reply.key[1]]), files[cell.cell])
 
     def fit(self) -> None:
         """On a GPU, where rounding is not promised, have no more rows than fit what is free now."""

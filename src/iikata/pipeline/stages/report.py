@@ -80,6 +80,7 @@ def report_data(ctx: RunContext) -> ReportData:
         counts=counts,
         ratings=_ratings(ctx, answers),
         halvings=list(read_lines(store.halvings)),
+        devices=_devices(ctx),
         variants={name: recipe.variant for name, recipe in experiment.recipes.items()},
         export=export_command(ctx, comparisons["verdict"]),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
@@ -103,6 +104,16 @@ def costs(ctx: RunContext, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
         for stage in dict.fromkeys(stage for stage, _ in notes)
         for own in [[line for (of, _), line in notes.items() if of == stage]]
     ]
+
+
+def _devices(ctx: RunContext) -> dict[str, list[str]]:
+    """Return which device trained which arms; an arm that went on elsewhere stands at both."""
+    found: dict[str, list[str]] = {}
+    for line in read_lines(ctx.store.devices):
+        if line.get("stage") == "train":
+            own = found.setdefault(f"{line.get('place')} ({line.get('device')})", [])
+            own += [name for name in line.get("arms", ()) if name not in own]
+    return found
 
 
 def _declared(ctx: RunContext) -> dict[str, Any] | None:

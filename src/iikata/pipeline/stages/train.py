@@ -3,6 +3,7 @@
 import shutil
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 from iikata.core import signals
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender, sha256_of, write_text
-from iikata.core.records import Arm, TrainStep, plain
+from iikata.core.records import Arm, plain
 from iikata.pipeline import signature
 from iikata.pipeline.bringing import bring_in
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
+from iikata.pipeline.executor.training import note_of, train_away
 from iikata.pipeline.signature import digest
 from iikata.pipeline.signing import signature_now
 from iikata.run_folder import read_lines, read_object, write_json, write_lines
@@ -32,21 +34,33 @@ COMPILE_FROM = 2_000_000
 
 def train(ctx: RunContext) -> dict[str, int]:
     """Train what is missing. A killed run goes on from the last saved state and ends with the same bytes."""
-    from iikata.train import train as steps_of
-
     waiting = [arm for arm in ctx.experiment.arms() if not _whole(ctx, arm)]
     ctx.emit(Stage("train", len(waiting), "arms"))
-    for arm in waiting:
-        if ctx.recipe(arm).adapters:
-            bring_in(ctx, arm, arm_signature(ctx, arm))
-    waiting = [arm for arm in waiting if not ctx.recipe(arm).adapters]
     if not waiting:
         return {"tokens": 0}
+    brought = [arm for arm in waiting if ctx.recipe(arm).adapters]
+    own = [arm for arm in waiting if arm not in brought]
+    if ctx.crew:
+        return {"tokens": train_away(ctx, ctx.crew, own, brought)}
+    for arm in brought:
+        bring_in(ctx, arm, arm_signature(ctx, arm))
+    return {"tokens": train_arms(ctx, own) if own else 0}
+
+
+def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) -> int:
+    """Train these arms here, from their last saved states on; return how many tokens that took.
+
+    `tokens_in_all` is what is to be trained here with what follows, where that is more.
+    """
+    from iikata.train import train as steps_of
+
     _lay_side_by_side(ctx, waiting)
     runs = {arm.name: _open(ctx, arm) for arm in waiting}
     total, tokens = sum(run.steps for run in runs.values()), 0
     work = sum(len(row.input_ids) * run.recipe.epochs for run in runs.values() for row in run.samples)
-    ctx.base.run_layers(compiled=work >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"]))
+    ctx.base.run_layers(
+        compiled=max(work, tokens_in_all) >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"])
+    )
     before = sum(run.step for run in runs.values())
     speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
     with ExitStack() as stack:
@@ -61,7 +75,7 @@ def train(ctx: RunContext) -> dict[str, int]:
             logged[step.arm] = step.step
             run = runs[step.arm]
             ctx.emit(Stepped(step, run.steps, speed(step.tokens)))
-            ctx.emit(Progress("train", sum(r.step for r in runs.values()), total, _note(step, run), before))
+            ctx.emit(Progress("train", sum(r.step for r in runs.values()), total, note_of(step, run.steps), before))
             if run.done:
                 checkpoints.wait()
                 if ctx.keep_states and not run.stopped:
@@ -73,7 +87,7 @@ def train(ctx: RunContext) -> dict[str, int]:
                 if stop_asked():
                     break
         checkpoints.wait()
-    return {"tokens": tokens}
+    return tokens
 
 
 class _Speed:
@@ -88,7 +102,7 @@ class _Speed:
         return sum(count for _, count in list(self.seen)[1:]) / seconds if seconds else 0.0
 
 
-def _lay_side_by_side(ctx: RunContext, arms: list[Arm]) -> None:
+def _lay_side_by_side(ctx: RunContext, arms: Sequence[Arm]) -> None:
     """Let small models' arms share buffers, as many as the run's shapes say."""
     size = ctx.buffer_plan["mixed_arms"]
     alike: dict[Any, list[Arm]] = {}
@@ -205,6 +219,7 @@ def _finish_if_done(ctx: RunContext, run: "ArmRun", log: Appender) -> None:
     if not ctx.keep_states:
         shutil.rmtree(ctx.store.state(run.arm), ignore_errors=True)
     ctx.adapters.drop(run.arm.name)
+    ctx.made(run.arm)
 
 
 def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
@@ -241,7 +256,3 @@ def _card(ctx: RunContext, arm: Arm, base: str) -> str:
         f"{len(ctx.data.of(recipe.data))} rows, {train.epochs} epochs of batches of {train.batch_size}, "
         f"learning rate {train.learning_rate:g}, loss on {train.loss_on}.\n"
     )
-
-
-def _note(step: TrainStep, run: "ArmRun") -> str:
-    return f"{step.arm} {step.step}/{run.steps} loss {step.loss:.3f}"

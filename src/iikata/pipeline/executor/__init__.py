@@ -1,0 +1,1 @@
+"""Several devices: the head keeps the run folder and gives out arms; a worker a device holds the base and does them."""

@@ -1,0 +1,117 @@
+"""Ray: whether a run needs it, how it is started or found, and that nothing of it stays."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from iikata.config import Experiment
+from iikata.core.errors import IikataError
+from iikata.core.signals import SIGNALS
+from iikata.pipeline.events import OnEvent, Warned
+
+INSTALL = "pip install 'iikata[ray]'"
+CLUSTER = (
+    "The cluster is started by hand (docs/scaling.md): ray start --head, and on each other node ray start --address"
+)
+
+
+def address(experiment: Experiment, emit: OnEvent) -> str | None:
+    """Return the Ray address that the experiment's devices lie at, `local` for this machine's; None for one device."""
+    wanted = experiment.devices
+    if wanted in ("cpu", "1"):
+        return None
+    if wanted == "auto":
+        count = gpus()
+        if count < 2 or len(experiment.arms()) < 2:
+            return None
+        if find_spec("ray") is None:
+            emit(Warned(f"this machine has {count} GPUs, and one is used: the others need Ray, {INSTALL}"))
+            return None
+        return "local"
+    if find_spec("ray") is None:
+        raise IikataError(f"{experiment.at('devices')}devices: {wanted} needs the package ray: {INSTALL}.")
+    return "auto" if wanted == "ray" else wanted
+
+
+def gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()  # asks the driver; the head itself computes nothing on them
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a worker takes of a node, and how many fit the cluster."""
+
+    options: Mapping[str, int]
+    count: int
+
+
+def kinds(ray: Any, threads: int) -> Kind:
+    """Return a worker a GPU where there is one, else one for every `threads` processors of each node."""
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    if count := sum(int(node.get("GPU", 0)) for node in nodes):
+        return Kind({"num_gpus": 1, "num_cpus": 0}, count)
+    count = sum(int(node.get("CPU", 0)) // threads for node in nodes)
+    if not count:
+        raise IikataError(
+            f"devices: no node of the Ray cluster has a GPU, or the {threads} processors that this one uses."
+        )
+    return Kind({"num_cpus": threads}, count)
+
+
+@contextmanager
+def connected(where: str) -> Iterator[Any]:
+    """Start Ray on this machine or join the cluster at `where`; give its module, and leave nothing of it behind.
+
+    Raises IikataError where there is no such cluster.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    if where == "local":  # its ports listen on all interfaces: nobody without this token is served
+        if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":  # read when it is imported
+            raise IikataError("devices: set RAY_AUTH_MODE=token before `import ray`, or give devices: 1.")
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    folder = tempfile.mkdtemp(prefix="iikata-")
+    local: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if where == "local" else {}
+    try:
+        import ray
+
+        with _same_signals():
+            try:
+                ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **local)
+            except Exception as error:  # each of its layers raises its own
+                raise _refused(where, error) from None
+        yield ray
+    finally:
+        with suppress(Exception):
+            ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _same_signals() -> Iterator[None]:
+    """Keep iikata's own ways to end: Ray puts its own in their place."""
+    kept = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # not on the main thread, where none were set either
+            for number, handler in kept.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+
+
+def _refused(where: str, error: Exception) -> IikataError:
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    if where == "local":
+        return IikataError(f"devices: Ray did not start on this machine: {said}. With one device: devices: 1")
+    return IikataError(f"devices: no Ray cluster answers at {where}: {said} {CLUSTER}.")

@@ -1,0 +1,28 @@
+"""The device that computes, as a run's signature tells it."""
+
+import platform
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from iikata.model.base import Base
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What adapters and answers follow from beside the software."""
+
+    device: str
+    """cpu or cuda."""
+    dtype: str
+    name: str
+    """As `NVIDIA H100 80GB HBM3`."""
+
+
+def machine_of(base: "Base") -> Machine:
+    """Return it for a loaded base."""
+    import torch
+
+    kind = base.device.type
+    name = torch.cuda.get_device_name() if kind == "cuda" else f"cpu {platform.machine()}"
+    return Machine(kind, str(base.dtype).removeprefix("torch."), name)

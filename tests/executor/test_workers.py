@@ -1,0 +1,219 @@
+"""Several devices: the same bytes as one process, whatever ends in between, and no process left behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from iikata.core.errors import IikataError
+from iikata.pipeline import Pipeline, Stepped
+from iikata.pipeline.executor import cluster, crew
+from iikata.run_folder import read_lines
+from tiny_experiment import contents, experiment, values, write_files
+
+pytestmark = pytest.mark.long
+TOKEN = "7" * 64
+TRAIN = {"epochs": 40, "checkpoint_seconds": 0}
+APART = ("experiment.yaml",)
+"""Where `devices:` itself stands."""
+
+
+@pytest.fixture(scope="module")
+def nodes():
+    """A cluster of two nodes on this machine, each with the processors that this process uses."""
+    if find_spec("ray") is None:
+        pytest.skip("needs the package ray: pip install 'iikata[ray]'")
+    before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS")}
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+    from ray.cluster_utils import Cluster
+
+    node = {"num_cpus": torch.get_num_threads(), "object_store_memory": 100 * 2**20}
+    made = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+    made.add_node(**node)
+    os.environ["RAY_ADDRESS"] = made.address
+    yield made
+    made.shutdown()
+    for name, value in before.items():
+        os.environ.pop(name)
+        os.environ |= {name: value} if value else {}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, llama_folder) -> Path:
+    """The experiment's files and, in one/, the run that one process makes."""
+    made = tmp_path_factory.mktemp("devices")
+    Pipeline(declared(made, llama_folder, devices="1"), made / "one").run()
+    return made
+
+
+def declared(folder: Path, model: Path, **changes):
+    train = values(model)["train"] | TRAIN
+    return experiment(folder, model, **{"train": train, "devices": "ray"} | changes)
+
+
+def made(run: Path) -> dict[str, bytes]:
+    return {name: content for name, content in contents(run).items() if name not in APART}
+
+
+def processes(word: str) -> list[int]:
+    """Return the processes whose command holds `word`, this one left out."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if word in path.read_bytes().decode(errors="replace") and int(path.parent.name) != os.getpid():
+                found.append(int(path.parent.name))
+        except OSError:
+            continue
+    return found
+
+
+@pytest.mark.usefixtures("nodes")
+def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, llama_folder):
+    out, told = folder / "two", []
+    Pipeline(declared(folder, llama_folder), out, told.append).run()
+    assert made(out) == made(folder / "one")
+    lines = list(read_lines(out / "devices.jsonl"))
+    trained = [arm for line in lines if line["stage"] == "train" for arm in line["arms"]]
+    assert sorted(trained) == ["alpaca_short.s0", "alpaca_short.s1", "plain.s0", "plain.s1"]
+    assert len({line["place"] for line in lines}) == 2
+    steps = [event for event in told if isinstance(event, Stepped)]
+    assert {event.device for event in steps} <= {line["place"] for line in lines}
+    assert all(event.of_device <= event.tokens_per_second for event in steps)
+
+
+@pytest.mark.usefixtures("nodes")
+@pytest.mark.faults
+def test_a_killed_workers_arm_goes_on_elsewhere_from_its_last_state(folder, llama_folder, tally):
+    out, killed, told = folder / "killed", [], []
+
+    def kill(event):
+        told.append(event)
+        # The worker's number is its name here; its first state is written before its third step is told.
+        if isinstance(event, Stepped) and event.step.step == 3 and not killed and any(out.glob("train/*/state/*.json")):
+            killed.append((event.step.arm, event.device))
+            os.kill(int(event.device.rpartition(" ")[2]), signal.SIGKILL)
+
+    Pipeline(declared(folder, llama_folder), out, kill).run()
+    tally("faults injected")
+    assert made(out) == made(folder / "one")
+    arm, device = killed[0]
+    took = [
+        line["place"] for line in read_lines(out / "devices.jsonl") if line["stage"] == "train" and arm in line["arms"]
+    ]
+    assert took[0] == device != took[1]
+    again = [event.step.step for event in told if isinstance(event, Stepped) and event.step.arm == arm]
+    assert again.count(1) == 1  # it did not begin anew
+    assert any("is lost" in str(event) for event in told)
+
+
+@pytest.mark.usefixtures("nodes")
+@pytest.mark.faults
+def test_ctrl_c_saves_and_leaves_no_worker_and_the_next_run_goes_on(folder, llama_folder, tally):
+    out = folder / "stopped"
+    write_files(folder)
+    train = values(llama_folder)["train"] | TRAIN
+    text = json.dumps(values(llama_folder, train=train, devices="ray"))
+    (folder / "tiny.yaml").write_text(text, encoding="utf-8")
+    command = [sys.executable, "-m", "iikata", "run", str(folder / "tiny.yaml"), "--out", str(out)]
+    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    end = time.monotonic() + 90
+    while not any(out.glob("train/*/state/*.json")):
+        assert child.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    os.killpg(child.pid, signal.SIGINT)  # as a terminal does
+    said = child.communicate(timeout=15)[1]
+    assert child.returncode == 130, said
+    assert "To go on: iikata run" in said
+    assert not wait_for(lambda: not processes("ray::Worker"), 15)
+    Pipeline(declared(folder, llama_folder, name="tiny"), out).run()
+    tally("signals survived")
+    assert made(out) == made(folder / "one")
+
+
+def wait_for(what, seconds: float) -> bool:
+    """Return whether it did not come to that in time."""
+    end = time.monotonic() + seconds
+    while not what() and time.monotonic() < end:
+        time.sleep(0.1)
+    return not what()
+
+
+@pytest.mark.faults
+def test_a_killed_head_leaves_no_process_of_its_own_ray(tmp_path, llama_folder, nodes, tally):
+    """A machine's own Ray, started by the head: none of it outlives two minutes."""
+    del nodes  # only so that it is skipped without ray
+    code = (
+        "import sys, time\nfrom iikata.pipeline.executor import cluster\n"
+        "with cluster.connected('local') as ray:\n"
+        "    print(ray._private.worker._global_node.get_temp_dir_path(), flush=True)\n    time.sleep(600)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        folder = child.stdout.readline().strip()
+        assert len(processes(folder)) > 2
+        child.kill()
+    assert not wait_for(lambda: not processes(folder), 120)
+    shutil.rmtree(folder, ignore_errors=True)
+    tally("faults injected")
+
+
+@pytest.mark.usefixtures("nodes")
+def test_a_node_with_another_model_is_refused_by_name(folder, llama_folder):
+    there = declared(folder, llama_folder)
+    run = Pipeline(there, folder / "refused")
+    assert run.context.weights  # read
+    vars(run.context)["weights"] = "0123456789abcdef"
+    with pytest.raises(IikataError, match=rf"node {os.uname().nodename}: the model there has other weights"):
+        run.run("train")
+    assert not any((folder / "refused").glob("train/*"))
+
+
+def test_without_ray_one_device_is_used_and_a_cluster_is_refused_with_the_way_to_install(
+    tmp_path, llama_folder, monkeypatch
+):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    monkeypatch.setattr(cluster, "gpus", lambda: 4)
+    told = []
+    assert cluster.address(declared(tmp_path, llama_folder, devices="auto"), told.append) is None
+    assert "this machine has 4 GPUs, and one is used: the others need Ray, pip install 'iikata[ray]'" in told[0].message
+    with pytest.raises(IikataError, match=r"devices: ray needs the package ray: pip install 'iikata\[ray\]'"):
+        cluster.address(declared(tmp_path, llama_folder), told.append)
+
+
+@pytest.mark.parametrize(("devices", "gpus", "where"), [
+    ("auto", 1, None), ("auto", 2, "local"), ("cpu", 4, None), ("1", 4, None), ("ray", 0, "auto"),
+    ("ray://h:10001", 0, "ray://h:10001"),
+])  # fmt: skip
+def test_where_the_work_goes(tmp_path, llama_folder, monkeypatch, devices, gpus, where):
+    monkeypatch.setattr(cluster, "find_spec", lambda name: object())
+    monkeypatch.setattr(cluster, "gpus", lambda: gpus)
+    assert cluster.address(declared(tmp_path, llama_folder, devices=devices), print) == where
+
+
+def test_one_process_never_imports_ray(folder):
+    code = (
+        "import sys\nfrom pathlib import Path\nfrom iikata.config import read\nfrom iikata.pipeline import Pipeline\n"
+        f"Pipeline(read(Path({str(folder / 'one' / 'experiment.yaml')!r})), Path({str(folder / 'one')!r})).run()\n"
+        "sys.exit('ray' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+class Elsewhere:
+    """Stands in for Ray where only the choice of jobs matters."""
+
+
+def test_a_seeds_arms_stay_on_one_device_while_there_is_a_choice():
+    made = crew.Crew("", Elsewhere, lambda: (None, ""), False, lambda event: None, lambda line: None)
+    hands = [crew._Hand(None, None) for _ in range(3)]
+    queue = [crew.Job(f"{name}.s{seed}", lambda: None, seed) for seed in (0, 1) for name in "ab"]
+    taken = [made.choose(hand, queue).name for hand in (hands[0], hands[1], hands[0], hands[2])]
+    assert taken == ["a.s0", "a.s1", "b.s0", "b.s1"]
