@@ -64,3 +64,19 @@ def test_a_pilot_tells_how_long_it_will_take(asked, capsys):
 def test_what_is_at_fault_is_named_and_exits_with_1(asked, capsys, given, said):
     assert main([*asked, *given]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_price_turns_all_stages_hours_into_cost(asked, capsys):
+    assert main([*asked, "--json", "--price", "1000000"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    guess = made["estimate"]
+    seconds = sum(guess[f"{stage}_seconds"] for stage in ("train", "generate", "score"))
+    assert guess["score_seconds"] > 0
+    assert made["hours"] == pytest.approx(seconds / 3600)
+    assert made["cost"] == round(1e6 * made["hours"], 2)
+    assert main([*asked, "--price", "2.5"]) == 0
+    assert " hours on one, which cost 0.00\n" in capsys.readouterr().out
+    assert main(asked) == 0
+    assert "cost" not in capsys.readouterr().out
+    assert main([*asked, "--price", "-1"]) == 1
+    assert "--price -1.0: the price of an hour" in capsys.readouterr().err

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from iikata.model import memory
-from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate
+from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate, estimate_answers
 from tiny_experiment import KilledError, experiment, killer
 
 
@@ -45,6 +45,23 @@ def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     assert not found["checkpointed"]
     weights = sum(p.numel() for p in pipeline.base.model.parameters()) * 4
     assert found["train_bytes"] > weights + need.peak(found["buffer_tokens"])
+
+
+def test_answers_and_scores_take_their_products_and_every_weight_a_step(tmp_path, llama_folder, monkeypatch):
+    monkeypatch.setattr(estimate_answers, "products", lambda *_: 1e9)
+    monkeypatch.setattr(estimate_answers, "bandwidth", lambda *_: 1e8)
+    pipeline = context(tmp_path, llama_folder, generate={"samples": 20, "max_new_tokens": 6})
+    count, cells = memory.parameters(pipeline.base.config), pipeline.experiment.cells()
+    found = estimate_answers.answering(pipeline, 0.01, torch.device("cpu"))
+    rows = [len(row.input_ids) for own in pipeline.encoded.values() for row in own]
+    assert found["score_seconds"] == pytest.approx(10 * 12 * sum(rows) / 24 * 0.005, abs=0.06)
+    prompts = sum(len(pipeline.prompts.ids(cell, probe)) for cell in cells for probe in pipeline.probes)
+    steps = 4 * 6  # 10 cells x 3 probes x 20 samples are 4 times 160 rows
+    decoding = steps * 2 * count * 160 / 1e9
+    assert found["generate_seconds"] == pytest.approx(decoding + prompts * 0.005, abs=0.06)
+    monkeypatch.setattr(estimate_answers, "bandwidth", lambda *_: 1e4)  # now reading the weights takes longest
+    slow = estimate_answers.answering(pipeline, 0.01, torch.device("cpu"))
+    assert slow["generate_seconds"] == pytest.approx(steps * 4 * count / 1e4 + prompts * 0.005, abs=0.06)
 
 
 def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):

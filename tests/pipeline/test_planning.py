@@ -152,7 +152,7 @@ def test_the_keys_of_the_json_stay(pilot, llama_folder):
         "components_from",
         "power",
         "seconds",
-    } | {"estimate", "assumed_from", "questions", "variants", "levels", "span", "unanswered"}
+    } | {"hours", "cost", "estimate", "assumed_from", "questions", "variants", "levels", "span", "unanswered"}
     assert (made["primary"], made["unit"], made["margin"]) == ("nll", "bits per byte", 0.02)
     json.dumps(made, allow_nan=False)
 

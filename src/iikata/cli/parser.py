@@ -50,6 +50,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         (
             *(*GIVEN, JSON),
             _arg("--pilot", metavar="RUN", help="a finished run to take variances and speed from"),
+            _arg("--price", type=float, metavar="X", help="of an hour of this machine, in any currency"),
             _arg("--sd-seed-template", type=float, metavar="X", help=f"{SD}between seeds of one template"),
             _arg("--sd-probe-template", type=float, metavar="X", help=f"{SD}between probe clusters of one template"),
             _arg("--sd-sample", type=float, metavar="X", help=f"{SD}between samples of one answer"),

@@ -6,6 +6,7 @@ from typing import Any
 
 from iikata.cli.stages import open_pipeline
 from iikata.cli.terminal import clock, dumped
+from iikata.core.errors import IikataError
 from iikata.core.margin import share_of_gain
 
 STATED = ("seed_template", "probe_template", "sample", "residual")
@@ -16,7 +17,10 @@ def plan(given: argparse.Namespace) -> None:
     from iikata.pipeline.plan import plan as planned
 
     stated = {name: value for name in STATED if (value := getattr(given, f"sd_{name}")) is not None}
-    made = planned(open_pipeline(given).context, stated, Path(given.pilot) if given.pilot else None)
+    if given.price is not None and not 0 < given.price < float("inf"):
+        raise IikataError(f"--price {given.price}: the price of an hour of this machine, above 0, is allowed.")
+    pilot = Path(given.pilot) if given.pilot else None
+    made = planned(open_pipeline(given).context, stated, pilot, given.price)
     if given.json:
         print(dumped(made, indent=1))
     else:
@@ -42,6 +46,10 @@ def lines(made: dict[str, Any]) -> list[str]:
         f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
         + (", layers computed twice to save memory" if guess["checkpointed"] else ""),
         f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start",
+        f"answers at most {clock(guess['generate_seconds'])}, scoring held-out rows {clock(guess['score_seconds'])}; "
+        f"in all {made['hours']:.3g} {'GPU ' if guess['device'] == 'cuda' else ''}hours on one"
+        + ("" if made["cost"] is None else f", which cost {made['cost']:.2f}")
+        + (" (at the pilot's speed)" if made["seconds"] else ""),
     ]
     things = made["questions"][0]["things"]
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)

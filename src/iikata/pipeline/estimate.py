@@ -49,6 +49,7 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
         "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
+        "token_seconds": a_token,
         "train_seconds": round(sum(works) * a_token, 1),
         "train_seconds_on": {str(count): round(longest_share(works, count) * a_token, 1) for count in DEVICES},
     }

@@ -6,10 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from iikata.core.errors import IikataError
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
+from iikata.pipeline.estimate_answers import answering
 from iikata.pipeline.foreseeing import designs, foresee, levels_named, refuse_undecided, tested
 from iikata.pipeline.stages.check import look_up_metrics
 from iikata.pipeline.unanswered import unanswered
@@ -31,11 +34,13 @@ TRAIN_SHARE = 0.5
 """Part of the compute that training takes, where no pilot says it."""
 
 
-def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None) -> dict[str, Any]:
+def plan(
+    ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None, price: float | None = None
+) -> dict[str, Any]:
     """Return counts, and for the primary metric what these seeds, probes and samples can detect with 80% power.
 
     `stated` are standard deviations by their names in `Components`; they go before the pilot's, those before the
-    assumed ones.
+    assumed ones. `price` is that of an hour of this machine.
     """
     look_up_metrics(ctx)
     refuse_undecided(ctx)
@@ -55,7 +60,10 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
         alpha=ctx.experiment.compare.alpha / ctx.experiment.compare.looks,
         train_share=_train_share(work, rate),
     )
+    guess = estimate(ctx)
+    guess |= answering(ctx, guess["token_seconds"], torch.device(guess["device"]))
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
+    hours = sum(seconds.values() if len(seconds) == len(_COUNTED) else (guess[f"{s}_seconds"] for s in _COUNTED)) / 3600
     return {
         **work,
         "primary": primary,
@@ -70,7 +78,9 @@ def plan(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None = None
         "unanswered": list(unanswered(ctx)),
         "power": {name: _finite(value) for name, value in asdict(found).items()},
         "seconds": seconds,
-        "estimate": estimate(ctx),
+        "estimate": guess,
+        "hours": hours,
+        "cost": None if price is None else round(price * hours, 2),
     }
 
 
