@@ -1,5 +1,7 @@
 """Stage score: answers, held-out rows and probe references to numbers."""
 
+from collections.abc import Iterable
+
 from iikata.core.records import Answer, Cell
 from iikata.metrics import Context, get
 from iikata.pipeline.context import RunContext
@@ -9,7 +11,8 @@ from iikata.pipeline.judge import judge
 from iikata.pipeline.likelihood import Asked, choices, held_out, references, score_likelihood
 from iikata.pipeline.rating import score_ratings
 from iikata.pipeline.signing import declare
-from iikata.score import score_answers
+from iikata.score import Value, scores_of, values_of
+from iikata.score.workers import score_cells, shared
 
 
 def score(ctx: RunContext) -> dict[str, int]:
@@ -20,13 +23,19 @@ def score(ctx: RunContext) -> dict[str, int]:
     cells = {cell.prompted_with: cell for cell in ctx.experiment.cells()}
     about = Context(template_literals={name: ctx.prompts.of(cell).template_literals() for name, cell in cells.items()})
     rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
-    for name in ctx.experiment.score.metrics:
-        metric = get(name)
-        if metric.scope in ("answer", "group"):
-            scores = (s for cell, given in answers.items() for s in score_answers(metric, cell, given, probes, about))
-            ctx.store.write_scores(metric.name, ctx.told(scores))
-            for remark in metric.remarks():
-                ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
+    metrics = [metric for metric in map(get, ctx.experiment.score.metrics) if metric.scope in ("answer", "group")]
+    done = score_cells(shared(metrics), list(answers.values()), probes, about)
+    made: Iterable[tuple[Cell, Iterable[Value]]]
+    for metric in metrics:
+        if done and metric.name in done[0]:
+            made = zip(answers, (of[metric.name] for of in done), strict=True)
+        else:
+            made = ((cell, values_of(metric, given, probes, about)) for cell, given in answers.items())
+        ctx.store.write_scores(
+            metric.name, ctx.told(s for cell, values in made for s in scores_of(metric, cell, values, probes))
+        )
+        for remark in metric.remarks():
+            ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
     every = [answer for given in answers.values() for answer in given]
     judge(ctx, every, probes, about)
     score_ratings(ctx, every, about)
