@@ -23,6 +23,10 @@ def parts(talk=TALK):
     ]
 
 
+def turns_of(**names):
+    return [(names.get(role, role), text) for role, text in TALK]
+
+
 @pytest.fixture
 def dataset(tmp_path):
     def _dataset(*rows, **settings):
@@ -53,6 +57,19 @@ SHAPES = {
         "output": "red",
     },
     "prompt and completion of messages": {"prompt": turns()[:-1], "completion": turns()[-1:]},
+    "prompt of messages, completion of text": {"prompt": turns()[:-1], "completion": "red"},
+    "input and output of messages": {"input": turns()[:-1], "output": turns()[-1:]},
+    "query, response and history": {"system": "Be short.", "history": [["Two?", "red, blue"]], "query": "One?",
+                                    "response": "red"},
+    "messages as JSON text": {"messages": json.dumps(turns())},
+    "messages as Python prints them": {"messages": str(turns())},
+    "history as JSON text": {"system": "Be short.", "history": '[["Two?", "red, blue"]]', "instruction": "One?",
+                             "output": "red"},
+    "Gemini's with its system beside": {"systemInstruction": {"role": "system", "parts": [{"text": "Be short."}]},
+                                        "contents": [{"role": r, "parts": [{"text": t}]} for r, t in TALK[1:]]},
+    "Bedrock's": {"system": [{"text": "Be short."}],
+                  "messages": [{"role": r, "content": [{"text": t}]} for r, t in TALK[1:]]},
+    "agents and other keys": {"utterances": [{"name": r, "text": t} for r, t in turns_of(assistant="agent")]},
     "questions with answers": {"system_prompt": "Be short.", "history": [["Two?", "red, blue"]], "question": "One?",
                                "answer": "red"},
 }  # fmt: skip
@@ -121,6 +138,8 @@ def test_who_does_not_answer_in_turn_is_left_out_and_counted(dataset):
     [
         ({"role": "assistant", "content": None, "tool_calls": [{"id": "1"}]}, "hold tool calls (first rows.jsonl:2)"),
         ({"role": "tool", "content": "42"}, "hold tool calls"),
+        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "hold tool calls"),  # without a content at all
+        ({"role": "assistant", "content": "red", "reasoning_content": "Hm."}, 'answer ("reasoning_content")'),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "hold images"),
         ({"role": "user", "content": [{"type": "input_audio", "data": "x"}]}, "hold audio"),
     ],
@@ -133,8 +152,68 @@ def test_more_than_text_is_refused_by_name_and_count(dataset, turn, told):
 
 
 @pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        ({"images": ["a.jpg"]}, 'of 2 rows 1 hold images beside their text ("images") (first rows.jsonl:2). Only text'),
+        ({"label": False}, "1 hold an answer that is marked as a bad one (label: false) (first rows.jsonl:2)"),
+    ],
+)  # fmt: skip
+def test_a_column_that_changes_what_a_row_means_is_not_overlooked(dataset, beside, told):
+    plain = {"messages": turns(), **{name: type(value)() or True for name, value in beside.items()}}
+    plain |= {"images": []} if "images" in beside else {}
+    assert dataset(plain).train
+    with pytest.raises(IikataError) as caught:
+        dataset(plain, {"messages": turns(), **beside})
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "columns"),
+    [
+        ({"conversations": turns("from", "value")[:-1], "chosen": {"from": "gpt", "value": "red"},
+          "rejected": {"from": "gpt", "value": "blue"}}, {"instruction": "conversations", "output": "chosen"}),
+        ({"messages": turns()[:-1], "answer": "red"}, {"instruction": "messages", "output": "answer"}),
+        ({"prompt": turns()[:-1], "chosen": turns()[-1:], "rejected": turns()[-1:]},
+         {"instruction": "prompt", "input": "input", "output": "chosen"}),
+    ],
+)  # fmt: skip
+def test_an_answer_beside_its_conversation_is_pointed_at_and_read(dataset, row, columns):
+    with pytest.raises(IikataError) as caught:
+        dataset(row)
+    line = ", ".join(f"{key}: {name}" for key, name in columns.items())
+    assert f"columns: {{{line}}}" in str(caught.value)
+    (example,) = dataset(row, columns=columns).train
+    assert (example.before, example.instruction, example.output) == (BEFORE, "One?", "red")
+
+
+def test_answers_that_are_not_to_be_trained_are_counted(dataset):
+    light = [{**turn, "weight": int(turn["content"] == "red")} for turn in turns()]
+    user_only = [{**turn, "weight": int(turn["role"] != "user")} for turn in turns(talk=TALK[1:])]
+    found = dataset({"messages": light}, {"messages": user_only}, {"messages": turns(talk=TALK[1:3])})
+    assert (found.counts.marked.rows, found.counts.marked.examples) == (1, ("rows.jsonl:1",))
+
+
+def test_a_conversation_without_a_turn_is_left_out_and_counted(dataset):
+    found = dataset({"messages": turns()}, {"messages": []}, {"messages": None})
+    assert (len(found.train), found.counts.irregular.examples) == (1, ("rows.jsonl:2", "rows.jsonl:3"))
+
+
+def test_a_number_in_a_turn_is_its_text(dataset):
+    assert dataset({"messages": turns(talk=[("user", 6), ("assistant", 42)])}).train[0].output == "42"
+
+
+def test_a_table_may_hold_conversations(tmp_path):
+    cell = json.dumps(turns()).replace('"', '""')
+    (tmp_path / "rows.csv").write_text(f'messages,n\n"{cell}",1\n', encoding="utf-8")
+    assert read(DataSettings(train="rows.csv", validation=0), tmp_path).train[0].before == BEFORE
+
+
+@pytest.mark.parametrize(
     ("row", "told"),
     [
+        ({"messages": "[{'role': 'user'} {'role'"}, "messages: \"[{'role': 'user'} {'role'\" begins as a list, and is"),
+        ({"text": "### Human: Two?### Assistant: red"}, '"text" seems to hold a whole conversation'),
+        ({"text": "<|im_start|>user\nTwo?"}, '"text" seems to hold a whole conversation'),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages, turn 1: role 'narrator' is unknown"),
         ({"messages": [{"role": "user", "content": "x"}, 7]}, "messages, turn 2: a number was seen; a turn is"),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),

@@ -165,12 +165,12 @@ def test_columns_are_mapped(data):
         ),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         (
-            row(1, output=[{"role": "assistant", "content": "a"}]),
+            row(1, input="i", output=[{"role": "assistant", "content": "a"}]),
             "output: a list was seen; text or a number is allowed",
         ),
         ({"INSTRUCTION": "q", "RESPONSE": "a"}, "{instruction: INSTRUCTION, input: input, output: RESPONSE}"),
         ({"ID": "1", "text": "q", "output": "a"}, "{instruction: text, input: input, output: output}"),
-        ({"chosen": "Human: q Assistant: a", "rejected": "b"}, "None with text could be the question"),
+        ({"chosen": "Human: q Assistant: a", "rejected": "b"}, '"chosen" seems to hold a whole conversation'),
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{instruction: prompt, input: input, output: chosen}"),
         (
             {"instruction": "q", "instances": [{"input": "", "output": "a"}]},

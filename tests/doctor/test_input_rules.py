@@ -57,6 +57,17 @@ def test_who_answers_out_of_turn_and_what_is_not_trained_is_told(tmp_path, byte_
     assert "1 of 1 (100.0%) earlier answers, in 1 rows, are not in the loss" in left.message
 
 
+@pytest.mark.parametrize(("loss_on", "told"), [("completion", 1), ("last", 0)])
+def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bpe_folder, loss_on, told):
+    talk = [{"role": role, "content": str(n)} for n, role in enumerate(("user", "assistant") * 2)]
+    marked = {"messages": [{**turn, "weight": n // 3} for n, turn in enumerate(talk)]}
+    found = examined(tmp_path, byte_bpe_folder, rows=[marked, {"messages": talk[:2]}], train={"loss_on": loss_on})
+    messages = [finding.message for finding in of(found, "marked_answers")]
+    assert [message[:60] for message in messages] == [
+        "1 of 2 (50.0%) rows mark answers as not to be trained (weigh"
+    ] * told
+
+
 def test_a_context_is_missed_only_where_there_is_no_input(tmp_path, byte_bpe_folder):
     answered = {"context": "The sky.", "input": ""}
     (found,) = of(examined(tmp_path, byte_bpe_folder, rows=rows(answered)), "unused_columns")

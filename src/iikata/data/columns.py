@@ -27,6 +27,12 @@ ALSO_CALLED = {
     ),
 }
 """What other data sets call the columns; used only to suggest a `columns:` line."""
+TRANSCRIPT = re.compile(
+    r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<(human|bot)>:"
+    r"|(^|\n|### *)(human|user|assistant|ユーザー|システム) *[:：]",
+    re.IGNORECASE,
+)
+"""What stands in a text that is a conversation under some template."""
 EXACT = 2**53
 """Whole numbers beyond are not exact as floats."""
 
@@ -96,6 +102,9 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
     if is_turn(fields) and "role" in fields:
         fix = 'Write all turns of a conversation into one row: {"messages": [{"role": "user", "content": ...}, ...]}.'
         return f"{source}: the row is one turn of a conversation ({', '.join(fields):.300}). {fix}"
+    if whole := next((name for name, value in fields.items() if TRANSCRIPT.search(str(value))), None):
+        fix = 'iikata writes it under each template itself: give its turns, {"messages": [{"role", "content"}, ...]}.'
+        return f'{source}: "{whole}" seems to hold a whole conversation, under a template already. {fix}'
     absent = ", ".join(f'"{name}"{did_you_mean(name, fields)}' for name in names)
     found = [name if _is_text(value) else f"{name} ({kind_of(value)})" for name, value in fields.items()]
     seen = f"{source}: no column {absent}; found: {', '.join(found):.300}."
@@ -134,7 +143,8 @@ def _is_text(value: Any) -> bool:
 
 def _guess(fields: Mapping[str, Any], columns: Columns) -> dict[str, str]:
     """Return the `columns:` that seem to be meant; "" where none does."""
-    free, guesses = [name for name, value in fields.items() if _is_text(value)], {}
+    free = [name for name, value in fields.items() if _is_text(value) or is_conversation(value) or is_turn(value)]
+    guesses = {}
     for key, name in columns.texts:
         near = difflib.get_close_matches(name, free, n=1)
         names = {other.lower(): other for other in free}

@@ -9,12 +9,29 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Before
 from iikata.data.columns import missing, text
 from iikata.data.rows import Row
-from iikata.data.turns import COLUMNS, is_conversation, is_turn, pairs, read_turns, split, unanswered
+from iikata.data.turns import (
+    COLUMNS,
+    UnreadError,
+    content,
+    is_conversation,
+    is_turn,
+    marked,
+    pairs,
+    read_turns,
+    split,
+    unanswered,
+)
 
 PROMPT_COMPLETION = (("prompt", "completion"), ("prompt", "response"))
-HALVES = ("prompt", "completion", "response", "chosen", "rejected")
+ANSWERS = ("chosen", "preferred_output", "completion", "response", "answer", "output")
+HALVES = (*ANSWERS, "prompt", "input", "rejected", "non_preferred_output")
 """Columns that hold a part of a conversation, or one of two to choose from."""
-QUESTION_ANSWER = (("question", "answer"), ("question", "response"), ("質問", "回答"))
+QUESTION_ANSWER = (
+    *(("question", "answer"), ("question", "response"), ("query", "response"), ("input", "output")),
+    ("質問", "回答"),
+)
+SYSTEMS = ("system_prompt", "systemInstruction", "system_instruction", "meta_instruction")
+"""What else a column of system messages is called."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +44,8 @@ class Said:
     output: str
     unanswered: bool = False
     """Whether a question at its end has no answer and was left out."""
+    marked: bool = False
+    """Whether an answer is marked as not to be trained."""
 
 
 @dataclass(frozen=True)
@@ -54,19 +73,23 @@ def _alpaca(row: Row, columns: Columns) -> Said | None:
         absent.append(columns.input)
     if absent:
         raise IikataError(missing(source, absent, fields, columns))
+    if _in_turns(row, (columns.instruction, columns.output)) and not fields.get(columns.input):
+        return _joined(row, (columns.instruction, columns.output), columns)
     names = (columns.instruction, columns.input, columns.output)
     instruction, input, output = (text(fields.get(name), f"{source}: {name}") for name in names)
     return Said(_before(row, columns), instruction, input, output)
 
 
 def _system_column(fields: Mapping[str, Any], columns: Columns) -> str:
-    return "system_prompt" if columns.system not in fields and "system_prompt" in fields else columns.system
+    return next((name for name in (columns.system, *SYSTEMS) if name in fields), columns.system)
 
 
 def _system(row: Row, columns: Columns) -> str:
     source, fields = row
     name = _system_column(fields, columns)
-    return text(fields.get(name), f"{source}: {name}")
+    value = fields.get(name)
+    read = content if isinstance(value, list | dict) else text
+    return read(value, f"{source}: {name}")
 
 
 def _before(row: Row, columns: Columns) -> Before:
@@ -79,7 +102,8 @@ def _conversation(fields: Mapping[str, Any], columns: Columns) -> str | None:
     if columns.messages is not None:
         return columns.messages
     known = [name for name in (*COLUMNS, *fields) if name not in HALVES and is_conversation(fields.get(name), name)]
-    return known[0] if known else None
+    empty = [name for name in COLUMNS if name in fields and fields[name] in (None, [])]
+    return next(iter([*known, *empty]), None)
 
 
 def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
@@ -104,18 +128,40 @@ def _turns(row: Row, columns: Columns) -> Said | None:
             f'{source}: no column "{name or "messages"}" with a list of turns; found: {", ".join(fields):.300}. '
             "Say which it is: data: {columns: {messages: NAME}}."
         )
-    value = fields[name]
+    value = fields[name] or []
     if not isinstance(value, list):
         raise IikataError(f"{source}: {name}: a list of turns is read, and this is none.")
-    return _said(read_turns(value, f"{source}: {name}"), _system(row, columns))
+    beside = next((other for other in ANSWERS if fields.get(other)), None)
+    if beside and unanswered(read_turns(value, f"{source}: {name}")):
+        raise IikataError(
+            f'{source}: {name} ends with a question, whose answer may be in "{beside}". To train on that: '
+            f"data: {{columns: {{instruction: {name}, output: {beside}}}}}"
+        )
+    return _said(value, f"{source}: {name}", _system(row, columns))
 
 
-def _said(turns: list[tuple[str, str]], system: str = "") -> Said | None:
+def _said(value: list[Any], what: str, system: str) -> Said | None:
+    turns = read_turns(value, what)
     found = split(turns)
     if found is None:
         return None
     before, question, answer = found
-    return Said(Before(before.system or system, before.turns), question, "", answer, unanswered(turns))
+    told = Before(before.system or system, before.turns)
+    return Said(told, question, "", answer, unanswered(turns), marked(value))
+
+
+def _in_turns(row: Row, pair: tuple[str, str]) -> bool:
+    """Return whether a question or its answer is not a text but messages."""
+    return any(is_turn(one) or is_conversation(one) for one in map(row[1].get, pair))
+
+
+def _joined(row: Row, pair: tuple[str, str], columns: Columns) -> Said | None:
+    source, fields = row
+    turns: list[Any] = []
+    for name, who in zip(pair, ("user", "assistant"), strict=True):
+        value = fields[name]
+        turns += value if isinstance(value, list) else [value if is_turn(value) else {"role": who, "content": value}]
+    return _said(turns, f"{source}: {pair[0]}", _system(row, columns))
 
 
 def _two_columns(*names: tuple[str, str]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
@@ -133,10 +179,8 @@ def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said | None]:
         if pair is None:
             absent = [name for name in names[0] if name not in fields]
             raise IikataError(missing(source, absent, fields, columns))
-        asked, answered = (fields[name] for name in pair)
-        if is_conversation(asked) or is_conversation(answered):
-            lists = [one if isinstance(one, list) else [one] for one in (asked, answered)]
-            return _said(read_turns([*lists[0], *lists[1]], f"{source}: {pair[0]}"), _system(row, columns))
+        if _in_turns(row, pair):
+            return _joined(row, pair, columns)
         question, answer = (text(fields[name], f"{source}: {name}") for name in pair)
         return Said(_before(row, columns), question, "", answer)
 
@@ -152,6 +196,19 @@ FORMATS: dict[str, Format] = {
     "question_answer": Format("questions with answers", _two_columns(*QUESTION_ANSWER), _two(*QUESTION_ANSWER)),
 }
 """In the order in which they are tried; `data.format` names one."""
+
+
+MEDIA = ("images", "videos", "audios", "image", "video", "audio")
+LABELS = ("label", "kto_tag")
+
+
+def refuse_more(fields: Mapping[str, Any], columns: Columns) -> None:
+    """Raise UnreadError for a row that comes with pictures and the like, or whose answer is marked as a bad one."""
+    if media := next((name for name in MEDIA if fields.get(name)), None):
+        raise UnreadError(f'{media.rstrip("s")}s beside their text ("{media}")')
+    if bad := next((name for name in LABELS if fields.get(name) is False and columns.instruction not in fields), None):
+        fix = "training would teach them. Take these rows out; or the column, where it means something else."
+        raise UnreadError(f"an answer that is marked as a bad one ({bad}: false)", fix)
 
 
 def format_of(name: str, fields: Mapping[str, Any], columns: Columns) -> Format:

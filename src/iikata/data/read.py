@@ -12,15 +12,16 @@ from iikata.core.errors import IikataError
 from iikata.core.files import near_file
 from iikata.core.records import Example
 from iikata.core.text import HIDDEN
+from iikata.data.cells import unfold
 from iikata.data.columns import Unused, settle, unused
 from iikata.data.examples import example
-from iikata.data.formats import Format, Said, format_of
+from iikata.data.formats import Format, Said, format_of, refuse_more
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
 from iikata.data.turns import UnreadError
 
-LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap", "irregular", "unanswered")
-"""Why rows are left out, or a part of them."""
+LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap", "irregular", "unanswered", "marked")
+"""Why rows are left out, or a part of them, or should have been."""
 MOST_HELD_OUT = 500
 """Rows that are held out where the experiment does not say how many; a tenth where that is less."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?", re.ASCII)
@@ -57,6 +58,8 @@ class Counts:
     """Conversations in which user and assistant do not take turns, the user first."""
     unanswered: LeftOut
     """Conversations that end with a question, which is left out; the turns before are kept."""
+    marked: LeftOut
+    """Conversations with an answer that is marked as not to be trained (weight 0); they are kept as they are."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +114,10 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         held_ids = {held.id for held in validation}
     train = [row for row in train if row.id not in held_ids]
     if not train or (not validation and settings.validation != 0):
-        reasons = ", ".join(f"{reason}: {len(sources)}" for reason, sources in left_out.items())
+        reasons = ", ".join(
+            f"{reason}: {len(sources)}" + (f", first {sources[0]}" if sources else "")
+            for reason, sources in left_out.items()
+        )
         left = f"{len(train)} are left to train on and {len(validation)} to measure by ({reasons})"
         specs = ", ".join(settings.train)
         raise IikataError(
@@ -163,16 +169,18 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
     rows, columns = _fields(spec, folder, settings.columns), settings.columns
     format = format_of(settings.format, rows[0][1] if rows else {}, columns)
     made, unread = [], Counter[str]()
-    first: dict[str, str] = {}
+    first: dict[str, tuple[str, str]] = {}
     for row in rows:
         try:
+            refuse_more(row[1], columns)
             made.append(_Row(row, format.read(row, columns), format, format.columns(row[1], columns) or ()))
         except UnreadError as why:
-            unread[str(why)] += 1
-            first.setdefault(str(why), row[0])
+            unread[why.held] += 1
+            first.setdefault(why.held, (row[0], why.fix))
     if unread:
-        held = ", ".join(f"{count:,} hold {what} (first {first[what]})" for what, count in unread.items())
-        raise IikataError(f"{spec}: of {len(rows):,} rows {held}; only text is read. Take these rows out.")
+        held = ", ".join(f"{count:,} hold {what} (first {first[what][0]})" for what, count in unread.items())
+        fixes = " ".join(dict.fromkeys(fix[0].upper() + fix[1:] for _, fix in first.values()))
+        raise IikataError(f"{spec}: of {len(rows):,} rows {held}. {fixes}")
     return made
 
 
@@ -182,6 +190,7 @@ def _fields(spec: str, folder: Path, columns: Columns) -> list[Row]:
     asked = absolute_path(spec, folder)
     rows = list(_hub(spec, near_file(asked)) if hub else read_rows(path or asked, spec))
     settle(rows, columns)
+    unfold(rows, columns)
     return rows
 
 
@@ -222,8 +231,9 @@ def _usable(rows: Iterable[_Row], settings: DataSettings, left_out: dict[str, li
             left_out[reason].append(one.row[0])
         elif kept is not None:
             seen.add(kept.id)
-            if one.said.unanswered:
-                left_out["unanswered"].append(one.row[0])
+            for reason in ("unanswered", "marked"):
+                if getattr(one.said, reason):
+                    left_out[reason].append(one.row[0])
             yield kept
 
 

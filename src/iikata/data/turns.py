@@ -13,7 +13,7 @@ ROLES = {
     **dict.fromkeys(("system", "developer", "context"), "system"),
     **dict.fromkeys(("user", "human", "prompter", "instruction", "question", "人間", "ユーザー"), "user"),
     **dict.fromkeys(("assistant", "gpt", "model", "bot", "chatgpt", "bing", "bard", "ai", "chatbot"), "assistant"),
-    **dict.fromkeys(("output", "response", "answer", "アシスタント"), "assistant"),
+    **dict.fromkeys(("agent", "output", "response", "answer", "アシスタント", "システム"), "assistant"),
     **dict.fromkeys(("tool", "function", "function_call", "function_response", "observation", "ipython"), "tool"),
     **dict.fromkeys(("tool_call", "tool_response", "tools"), "tool"),
 }
@@ -24,8 +24,17 @@ COLUMNS = ("messages", "conversations", "conversation", "turns", "dialog", "dial
 MEDIA = ("image", "audio", "video", "file", "document")
 
 
+CALLS = ("tool_calls", "function_call")
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+"""Keys of what an assistant thought, where that is not in its answer."""
+
+
 class UnreadError(Exception):
-    """Why a conversation is not read: it holds more than text ("tool calls", "images"), all of which are counted."""
+    """Why a row is not read ("tool calls", "images") and what to do; such rows are counted."""
+
+    def __init__(self, held: str, fix: str = "only text is read. Take these rows out.") -> None:
+        super().__init__(held)
+        self.held, self.fix = held, fix
 
 
 def is_conversation(value: Any, name: str = "") -> bool:
@@ -38,7 +47,7 @@ def is_turn(value: Any) -> bool:
     """Return whether the value is who and what, or a question with its answer."""
     if not isinstance(value, Mapping):
         return False
-    return bool(value.keys() & set(WHO) and value.keys() & set(WHAT)) or _pair(value) is not None
+    return bool(value.keys() & set(WHO) and value.keys() & {*WHAT, *CALLS}) or _pair(value) is not None
 
 
 def read_turns(value: Sequence[Any], what: str) -> list[Turn]:
@@ -60,20 +69,36 @@ def _pair(turn: Any) -> tuple[str, str] | None:
 
 
 def _turn(turn: Any, what: str) -> Turn:
-    keys = turn if isinstance(turn, Mapping) else {}
+    keys: Mapping[str, Any] = turn if isinstance(turn, Mapping) else {}
     who, said = (next((key for key in names if key in keys), None) for names in (WHO, WHAT))
+    role = ROLES.get(str(turn[who]).strip().lower()) if who else None
+    if role == "tool" or any(keys.get(key) for key in CALLS):
+        raise UnreadError("tool calls")
     if who is None or said is None:
         raise IikataError(
             f'{what}: {kind_of(turn)} was seen; a turn is {{"role": ..., "content": ...}} or {{"from", "value"}}.'
         )
-    role = ROLES.get(str(turn[who]).strip().lower())
-    if role == "tool" or turn.get("tool_calls") or turn.get("function_call"):
-        raise UnreadError("tool calls")
     if role is None:
         raise IikataError(
             f"{what}: {who} {str(turn[who])[:40]!r} is unknown; system, user (human) and assistant (gpt) are read."
         )
+    if role == "assistant" and (apart := next((key for key in THOUGHTS if turn.get(key)), None)):
+        fix = "they would not be trained. Write them into the answer, as <think>...</think>, or take the field out."
+        raise UnreadError(f'thoughts apart from their answer ("{apart}")', fix)
     return role, _text(turn[said], what)
+
+
+def marked(value: Any) -> bool:
+    """Return whether an answer of a list of turns is marked as not to be trained: weight 0, train false."""
+    turns = [turn for turn in value if isinstance(turn, Mapping)] if isinstance(value, list) else []
+    answers = [turn for turn in turns if ROLES.get(str(turn.get("role", turn.get("from"))).lower()) == "assistant"]
+    return any(turn.get(key) == 0 for turn in answers for key in ("weight", "train"))
+
+
+def content(value: Any, what: str) -> str:
+    """Return the text of a message, or of what it says alone."""
+    keys = value if isinstance(value, Mapping) else {}
+    return _text(next((keys[key] for key in WHAT if key in keys and key != "text"), value), what)
 
 
 def _text(content: Any, what: str) -> str:
@@ -82,6 +107,8 @@ def _text(content: Any, what: str) -> str:
         return ""
     if isinstance(content, str):
         return content
+    if isinstance(content, int | float) and not isinstance(content, bool):
+        return str(content)
     parts = content if isinstance(content, list) else [content]
     return "".join(_part(part, what) for part in parts)
 

@@ -46,6 +46,21 @@ def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
         yield Finding("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
 
 
+def marked_answers(case: DoctorInput) -> Iterator[Finding]:
+    """An answer that its file marks as not to be trained is trained all the same, unless the last alone is."""
+    marked = case.data.counts.marked
+    if not marked.rows or case.experiment.train.loss_on == "last":
+        return
+    message = (
+        f"{share(marked.rows, case.data.counts.rows)} rows mark answers as not to be trained (weight 0, train false); "
+        "marks are not read, and all answers are trained"
+    )
+    fix = (
+        "Where the last answer alone is meant: train: {loss_on: last}. Else end the conversation before the marked one."
+    )
+    yield Finding("marked_answers", "warning", None, message, ", ".join(marked.examples), fix)
+
+
 def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
     """An earlier answer that the template writes otherwise once it is not the last must not be trained as it stands."""
     for name, rows in case.encoded.items():
