@@ -130,6 +130,7 @@ AnyTexts = Annotated[
 ]
 """One text is taken for a list of one."""
 Texts = Annotated[AnyTexts, Field(min_length=1)]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 Devices = Annotated[str, BeforeValidator(_devices, json_schema_input_type=str | Literal[1])]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[

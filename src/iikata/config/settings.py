@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from iikata.config.kinds import AnyTexts, Devices, Name, Plain, Text, fits_a_file_name, refuse_repeats
+from iikata.config.kinds import AnyTexts, Devices, Name, Plain, Text, Tracker, fits_a_file_name, refuse_repeats
 from iikata.config.places import absolute_path, local_path, template_name
 from iikata.config.sections import (
     DEFAULT_MARGIN,
@@ -59,6 +59,8 @@ class Experiment(Settings):
     ray://HOST:PORT."""
     mixed_devices: bool = False
     """Let devices of different kinds share the work: an arm's numbers then also follow from who made it."""
+    report_to: tuple[Tracker, ...] = Field(default=(), strict=False)
+    """Trackers that are told losses, final scores and the verdict: tensorboard, wandb, mlflow, trackio."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
     _recipes: dict[str, Recipe] | None = PrivateAttr(default=None)

@@ -13,6 +13,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Event, OnEvent, Progress
 from iikata.pipeline.executor.engage import workers
 from iikata.pipeline.stages import check, compare, encode, generate, report, score, train
+from iikata.pipeline.tracking import Tracking
 
 READING = ("compare", "report")
 """Stages that read millions of lines and open no model."""
@@ -38,6 +39,7 @@ class Pipeline:
     def __init__(self, experiment: Experiment, out: Path, emit: OnEvent = lambda event: None) -> None:
         self.context = RunContext(experiment, out, self._tell)
         self._told, self._clock = emit, _Clock(self.context.store.timing, "")
+        self._tracking: Tracking | None = None
 
     def run(self, to: str = "report", force: bool = False) -> None:
         """Do all stages up to and including `to`; what is finished is not done again.
@@ -46,9 +48,22 @@ class Pipeline:
         error and `force` does not say to go on.
         """
         self.context.force = force
-        with self.context.store.locked(), workers(self.context):
-            for name in list(STAGES)[: list(STAGES).index(to) + 1]:
+        stages = list(STAGES)[: list(STAGES).index(to) + 1]
+        with self.context.store.locked(), self._tracked("compare" in stages), workers(self.context):
+            for name in stages:
                 self._timed(name)
+
+    @contextmanager
+    def _tracked(self, compared: bool) -> Iterator[None]:
+        """Let the experiment's trackers be told what happens."""
+        done = False
+        self._tracking = tracking = Tracking(self.context) if self.context.experiment.report_to else None
+        try:
+            yield
+            done = True
+        finally:
+            if tracking:
+                tracking.finish(compared and done)
 
     def only(self, name: str) -> None:
         """Do one stage on what the run folder holds; for those that need no model."""
@@ -81,6 +96,8 @@ class Pipeline:
 
     def _tell(self, event: Event) -> None:
         self._told(event)
+        if self._tracking:
+            self._tracking(event)
         if isinstance(event, Progress):
             self._clock.tick()
 
