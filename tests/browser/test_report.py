@@ -7,6 +7,7 @@ import pytest
 from screens import DESK, PHONE, faults_of_access
 from synthetic_run import HOSTILE, HOSTILE_NAME, RATINGS, hostile, run
 
+from iikata.core.records import Before
 from iikata.report import write
 
 pytestmark = pytest.mark.browser
@@ -238,3 +239,18 @@ def test_a_report_without_answers_opens_in_silence(reader, tmp_path):
     reader.wait_for_function("document.documentElement.lang === 'en'")
     reader.wait_for_timeout(300)
     assert reader.locator(".tools").is_hidden()
+
+
+def test_a_conversation_is_read_and_found_message_by_message(seen_as, tmp_path):
+    data = grid_run.run()
+    before = Before("Be short.", (("Which is\nnumber 8?", "It is 8."),))
+    talk = replace(data.probes[0], before=before)
+    address = write(replace(data, probes=[talk, *data.probes[1:]]), tmp_path)[0].as_uri()
+    page = read(seen_as("ja", DESK, "light"), f"{address}?lang=ja")
+    first = page.locator(".probes article").first
+    assert first.locator(".before dd").all_inner_texts() == ["Be short.", "Which is\nnumber 8?", "It is 8."]
+    assert first.locator(".before dt").all_inner_texts() == ["システム", "ユーザー", "アシスタント"]
+    assert page.locator(".probes article").nth(1).locator(".before").count() == 0
+    settled(page, lambda: page.locator("[name=search]").fill("number 8"))
+    assert shown(page) == ["p00", "p08"]
+    assert faults_of_access(page) == {}

@@ -10,7 +10,7 @@ from markdown_it import MarkdownIt
 from synthetic_run import comparison
 from test_pages import Page
 
-from iikata.core.records import Variant
+from iikata.core.records import Before, Variant
 from iikata.report.bilingual import words
 from iikata.report.context import context
 from iikata.report.effects import groups
@@ -157,6 +157,17 @@ def test_one_probe_is_shown_untuned_and_tuned_the_first_and_not_a_picked_one(sho
     moved = replace(data, probes=PROBES[::-1])
     assert context(moved, words())["behaviour"].probe == PROBES[-1]
     assert "Hm p00" in Page(made["index.html"]).text
+
+
+def test_a_conversation_is_shown_message_by_message_in_both_languages(data):
+    before = Before("Be short.", (("Which is\nnumber 8?", "8"),))
+    made = pages(replace(data, probes=[replace(PROBES[0], before=before), *PROBES[1:]]))
+    page, (shown, in_full) = made["index.html"], made["index.html"].split('<dl class="before">')[1:3]
+    for part in (shown, in_full):
+        assert part.index("Be short.") < part.index("Which is\nnumber 8?") < part.index("Which is number 0?")
+        assert 'System</span><span lang="ja">システム</span></dt><dd dir="auto">Be short.' in part
+    assert page.count('<dl class="before">') == 2  # beside the advice and among the answers, of this probe alone
+    assert "User: `Which is↵number 8?`" in made["report.md"]
 
 
 def test_the_command_to_export_what_is_recommended_stands_beside_the_advice(made, data):

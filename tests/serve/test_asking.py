@@ -75,8 +75,9 @@ def test_a_wrong_question_is_told_why(client, queue, changes, said):
 
 
 def test_line_breaks_of_a_form_are_the_models(client, queue):
-    ask(client, instruction="a\r\nb", input="c\r\nd")
-    assert (queue.asked[0].instruction, queue.asked[0].input) == ("a\nb", "c\nd")
+    ask(client, instruction="a\r\nb", input="c\r\nd", system="e\r\nf")
+    asked = queue.asked[0]
+    assert (asked.instruction, asked.input, asked.system) == ("a\nb", "c\nd", "e\nf")
 
 
 @pytest.mark.parametrize(

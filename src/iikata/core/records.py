@@ -29,10 +29,15 @@ class Before:
     turns: tuple[tuple[str, str], ...] = ()
     """(user, assistant) of each earlier turn."""
 
+    @property
+    def said(self) -> list[tuple[str, str]]:
+        """All messages, each with its role: system, user, assistant."""
+        first = [("system", self.system)] if self.system else []
+        return [*first, *(one for pair in self.turns for one in zip(("user", "assistant"), pair, strict=True))]
+
     def transcript(self, last: str) -> str:
         """Return all of it and the last user message as a person reads it; that alone where nothing was said."""
-        said = [("system", self.system)] if self.system else []
-        said += [one for user, assistant in self.turns for one in (("user", user), ("assistant", assistant))]
+        said = self.said
         return "\n".join(f"[{who}] {text}" for who, text in (*said, ("user", last))) if said else last
 
 
@@ -99,11 +104,6 @@ class Probe:
     def asked(self) -> tuple[str, str, Before]:
         """What a prompt is made of."""
         return self.instruction, self.input, self.before
-
-    @property
-    def shown(self) -> tuple[str, str]:
-        """The instruction and the input as a page shows them; of a conversation all that was said, and no input."""
-        return (self.question, "") if self.before != NOTHING else (self.instruction, self.input)
 
     @property
     def question(self) -> str:

@@ -21,7 +21,7 @@ FALLBACK = 6
 SIDES = ("treatment", "control")
 SCRIPT_WORDS = (
     "all", "answered", "apart", "back", "cluster", "control", "distinct", "empty", "end", "found", "leaked",
-    "looking", "more", "none", "reference", "unfinished",
+    "looking", "more", "none", "reference", "role.assistant", "role.system", "role.user", "unfinished",
 )  # fmt: skip
 
 
@@ -67,7 +67,9 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "linked": linked,
         "packed": packed,
         "index": compressed({
-            "probes": [[p.id, p.cluster or p.id, *p.shown, *p.references] for p in data.probes],
+            "probes": [
+                [p.id, p.cluster or p.id, p.before.said, p.instruction, p.input, *p.references] for p in data.probes
+            ],
             "cells": packed.cells,
             "names": [variants.side(one) for one in packed.cells],
             "hues": [variants.colour(one) for one in packed.cells],

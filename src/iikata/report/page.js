@@ -116,13 +116,23 @@
     }
     return box;
   };
+  const earlier = (before) => {
+    const list = make("dl", "before");
+    for (const [who, text] of before) {
+      const node = make("dd");
+      node.dir = "auto";
+      write(node, text);
+      list.append(make("dt", "", word("role." + who)), node);
+    }
+    return before.length ? [list, make("p", "role", word("role.user"))] : [];
+  };
   const article = (probe, chunk) => {
-    const [id, cluster, instruction, input, ...references] = probe;
+    const [id, cluster, before, instruction, input, ...references] = probe;
     const node = make("article", "probe"), head = make("h3"), question = make("p", "asked");
     write(head, id);
     head.append(make("small", "", word("cluster"), " " + cluster));
     write(question, instruction);
-    node.append(head, question);
+    node.append(head, ...earlier(before), question);
     if (input) { const more = make("p", "asked input"); write(more, input); node.append(more); }
     if (references.length) {
       const right = make("p", "small", word("reference"), ": ");
@@ -146,7 +156,8 @@
   const holds = (probe, chunk) => {
     if (!state.search) return true;
     const within = (text) => text.toLowerCase().includes(state.search);
-    return probe.some((text, i) => i !== 1 && within(text)) ||
+    const [id, , before, ...texts] = probe;
+    return [id, ...before.map((turn) => turn[1]), ...texts].some(within) ||
       state.cells.some((cell) => tally(chunk, cell).some((entry) => within(entry.text)));
   };
   let turn = 0;

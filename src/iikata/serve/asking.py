@@ -36,7 +36,8 @@ async def answers(request: Request) -> Response:
     """Stream the answers as server-sent events until all have ended or nobody listens."""
     _, run = chosen(request)
     form = await fields(request)
-    instruction, input = (form.get(name, "").replace("\r\n", "\n") for name in ("instruction", "input"))
+    texts = (form.get(name, "").replace("\r\n", "\n") for name in ("instruction", "input", "system"))
+    instruction, input, system = texts
     if not instruction.strip():
         raise HTTPException(400, "There is no question.")
     arms = _among(form.getlist("arm"), list(run.adapters()), "arm")
@@ -44,7 +45,8 @@ async def answers(request: Request) -> Response:
     samples = form.get("samples", "1")
     if not samples.isdecimal() or not 1 <= int(samples[:4]) <= MOST_SAMPLES:
         raise HTTPException(400, f"Samples: 1 to {MOST_SAMPLES}.")
-    question, queue = Question(run, instruction, input, arms, templates, int(samples)), request.app.state.queue
+    question = Question(run, instruction, input, arms, templates, int(samples), system)
+    queue = request.app.state.queue
     if not queue.put(question):
         raise HTTPException(503, "Too many questions wait already.")
     return StreamingResponse(_events(question, queue), media_type="text/event-stream")

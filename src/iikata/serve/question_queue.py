@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from iikata.core.records import Before
 from iikata.pipeline.ask import Key, Respondents, respondents
 from iikata.serve.run import Run
 
@@ -26,6 +27,7 @@ class Question:
     arms: Sequence[str]
     templates: Sequence[str]
     samples: int
+    system: str = ""
     # Plain flags: a signal's handler may set them, where a lock could be held already.
     begun: bool = False
     ended: bool = False
@@ -97,4 +99,5 @@ class QuestionQueue:
             adapters={arm: adapters[arm] for arm in question.arms},
             templates={name: everyone.templates[name] for name in question.templates},
         )
-        asked.ask(question.instruction, question.input, question.samples, question.emit)
+        before = Before(question.system)
+        asked.ask(question.instruction, question.input, question.samples, question.emit, before)
