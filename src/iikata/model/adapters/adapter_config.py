@@ -32,6 +32,8 @@ KINDS = {
     "init_lora_weights": "a start that changes the base's weights too",
 }
 """What the settings are called that no other reader of plain LoRA could hold exactly either."""
+DEFAULTS = {"peft_type": "LORA", "bias": "none"}
+"""Those of peft that every file holds; to ask peft itself takes seconds."""
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of init_lora_weights that leave the base's weights as they are."""
 AGAIN = "Copy the file again from where the adapter comes, or train the arm again."
@@ -174,7 +176,9 @@ def _is_plain(key: str, value: Any) -> bool:
     """Return whether plain LoRA has the setting; one that only another PEFT knows must be off."""
     if key == "init_lora_weights":
         return value in PLAIN_STARTS
-    return key in HARMLESS or key in AdapterConfig.model_fields or not value or value == _defaults().get(key)
+    if key in HARMLESS or key in AdapterConfig.model_fields or not value or value == DEFAULTS.get(key):
+        return True
+    return bool(value == _defaults().get(key))
 
 
 @cache
