@@ -103,6 +103,8 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
             _arg("dest", metavar="DEST", help="folder to write; must not be there yet"),
             _arg("--merge", action="store_true", help="write the base's weights with the adapter merged in"),
+            _arg("--gguf", action="store_true", help="one merged .gguf file for llama.cpp (Llama, Qwen 2 and 3)"),
+            _arg("--ollama", action="store_true", help="that, and a Modelfile with the template and its stops"),
             _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
         ),
     ),

@@ -126,7 +126,10 @@ def export(given: argparse.Namespace) -> None:
 
     if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
         given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
-    made = exported(open_pipeline(given).context, given.arm, Path(given.dest), given.merge, given.base)
+    made = exported(
+        open_pipeline(given).context, given.arm, Path(given.dest), given.merge, given.base,
+        gguf=given.gguf or given.ollama, ollama=given.ollama,
+    )  # fmt: skip
     for remark in made.remarks:
         print(f"note: {remark}")
     print(given.dest)

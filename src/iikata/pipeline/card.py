@@ -45,6 +45,8 @@ class Export:
     remarks: list[str] = field(default_factory=list)
     repo: str = ""
     """Its own hub id, where it has one."""
+    file: str = ""
+    """The .gguf file that holds all of it, where one does."""
 
 
 def card(ctx: RunContext, made: Export) -> str:
@@ -58,7 +60,7 @@ def card(ctx: RunContext, made: Export) -> str:
         f"# {made.arm.name}",
         f"{kind} over {over}, trained by iikata in the experiment {ctx.experiment.name}.",
         "## Prompting",
-        USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", json.dumps(made.repo or "FOLDER")),
+        USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", _place(made)),
         *([INPUT] if made.template.kind == "alpaca" else []),
         *(f"- {markdown(remark)}" for remark in made.remarks),
         f"## Template: {made.arm.variant}",
@@ -73,6 +75,11 @@ def card(ctx: RunContext, made: Export) -> str:
         *_checked(ctx, made),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _place(made: Export) -> str:
+    """Return what from_pretrained is called with."""
+    return json.dumps(made.repo or "FOLDER") + (f', gguf_file="{made.file}"' if made.file else "")
 
 
 def _data(ctx: RunContext) -> str:

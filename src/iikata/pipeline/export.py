@@ -18,6 +18,10 @@ from iikata.core.registry import lookup
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
+from iikata.pipeline.gguf_file import FILE, writable
+from iikata.pipeline.gguf_file import write as write_gguf
+from iikata.pipeline.gguf_vocabulary import vocabulary
+from iikata.pipeline.ollama import modelfile
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.run_folder import write_json
 from iikata.templates import Template, messages, read_saved, saved
@@ -27,11 +31,13 @@ MERGE_PROMPTS = 3
 
 
 def export(
-    ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None, repo: str = ""
-) -> Export:
+    ctx: RunContext, arm_name: str, dest: Path, merge: bool = False, base: str | None = None, repo: str = "",
+    gguf: bool = False, ollama: bool = False,
+) -> Export:  # fmt: skip
     """Write the arm to `dest`, which must not be there yet; `base` is the base's hub id where the run cannot know it.
 
-    `repo` is the hub id that its card calls it by; the base must then have one, too.
+    `repo` is the hub id that its card calls it by; the base must then have one, too. `gguf`: one file instead, the
+    adapter merged in; `ollama`: a Modelfile beside it.
 
     Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
     """
@@ -47,7 +53,12 @@ def export(
             f"{arm.name} was trained elsewhere, and {folders[int(arm.seed or 0)]} is its own folder: hand that on."
         )
     whole_adapter(source, ctx.recipe(arm).train.lora)
-    made = _named(ctx, Export(arm, read_saved(source / "template.json"), base, None, merge, repo=repo))
+    if gguf:
+        writable(ctx.model_folder)  # before anything is merged
+        merge = True
+    made = _named(
+        ctx, Export(arm, read_saved(source / "template.json"), base, None, merge, repo=repo, file=FILE if gguf else "")
+    )
     dest.parent.mkdir(parents=True, exist_ok=True)
     folder = dest.with_name(f".{dest.name}.part")  # always the same name, so that one left by a kill goes
     shutil.rmtree(folder, ignore_errors=True)
@@ -60,6 +71,8 @@ def export(
             _write_adapter(made, source, folder)
         _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
+        if gguf:
+            _write_gguf(ctx, made, folder, ollama)
         write_text(folder / "README.md", card(ctx, made))
         os.replace(folder, dest)
     finally:
@@ -189,6 +202,18 @@ def _write_adapter(made: Export, source: Path, folder: Path) -> None:
 
     weights, shape = adapter_file.read(source)
     adapter_file.save(folder, weights, shape, base=str(made.base), revision=made.revision)
+
+
+def _write_gguf(ctx: RunContext, made: Export, folder: Path, ollama: bool) -> None:
+    """Put one file in the place of the merged folder's."""
+    size = writable(folder)["vocab_size"]
+    write_gguf(folder, vocabulary(ctx.tokenizer, made.template, folder, rows_of(ctx), size))
+    if ollama:
+        write_text(folder / "Modelfile", modelfile(made.template, ctx.tokenizer))
+    for path in folder.iterdir():
+        if path.name not in (FILE, "Modelfile", "template.json", "chat_template.jinja"):
+            path.unlink()
+    made.remarks.append(f"{FILE} holds weights, tokenizer and chat template for llama.cpp and Ollama.")
 
 
 def _write_merged(ctx: RunContext, made: Export, source: Path, folder: Path) -> None:

@@ -1,0 +1,85 @@
+"""The tokenizer's part of a .gguf file, held against the run's own tokens before a weight is written."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from iikata import tokenize
+from iikata.core.errors import IikataError
+from iikata.core.records import Example
+from iikata.model.files import gguf_tokenizer
+from iikata.pipeline.gguf_file import INSTEAD
+from iikata.templates import Template
+
+NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
+SPLITS = ("gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o")
+"""`tokenizer.ggml.pre`: one name for each way to split a text into words that is known here."""
+TRICKY = (
+    "It's 12345 o'clock, WE'LL see: don't!",
+    "camelCase HTTPServer naïve Ünïcode",
+    "日本語のテキスト、東京は2024年。ｶﾞﾗｽ",
+    "  leading\n\n\n  and\ttabs  \r\n trailing   ",
+    "a/b//c \\ e_f-g+h==i (j) [k] {l} … — ¡",
+    "🐟🏳️‍🌈 か\u3099 \u3000 x² ½ Ⅷ",
+)
+"""Texts in which those ways differ."""
+
+
+def vocabulary(
+    tokenizer: tokenize.Tokenizer, template: Template, folder: Path, rows: Sequence[Example], size: int
+) -> dict[str, Any]:
+    """Return the metadata of `size` tokens; `folder` holds tokenizer.json and the chat template as exported.
+
+    Raises IikataError where no way to split words gives the tokens of all rows, as far as is known here.
+    """
+    made = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    if made["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(made["pre_tokenizer"]):
+        raise IikataError(f"--gguf: of vocabularies only byte-level BPE is written, and this is another. {INSTEAD}")
+    fields = _fields(made, size) | {
+        "tokenizer.ggml.eos_token_id": tokenize.end_id(template, tokenizer),
+        "tokenizer.ggml.add_bos_token": tokenizer.bos_id is not None,
+        "tokenizer.chat_template": (folder / "chat_template.jinja").read_text(encoding="utf-8"),
+    }
+    for name, id in {
+        "bos": tokenizer.bos_id,
+        "padding": tokenizer.pad_id,
+        "eot": _other_end(tokenizer, template),
+    }.items():
+        fields |= {} if id is None else {f"tokenizer.ggml.{name}_token_id": id}
+    rendered = (template.render(*row.texts[:3], before=row.before) for row in rows)
+    texts = [one.prompt + one.completion for one in rendered]
+    for pre in SPLITS:
+        tried = fields | {"tokenizer.ggml.pre": pre}
+        if _same(tried, [*TRICKY, *texts], tokenizer):
+            return tried
+    raise IikataError(
+        f"--gguf: no known way to split words ({', '.join(SPLITS)}) gives this tokenizer's tokens. {INSTEAD}"
+    )
+
+
+def _fields(made: dict[str, Any], size: int) -> dict[str, Any]:
+    tokens = [f"[PAD{id}]" for id in range(size)]
+    kinds = [UNUSED] * size
+    for text, id in made["model"]["vocab"].items():
+        tokens[id], kinds[id] = text, NORMAL
+    for one in made["added_tokens"]:
+        tokens[one["id"]], kinds[one["id"]] = one["content"], CONTROL if one["special"] else USER_DEFINED
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in made["model"]["merges"]]
+    names = ("model", "tokens", "token_type", "merges")
+    return {f"tokenizer.ggml.{name}": value for name, value in zip(names, ("gpt2", tokens, kinds, merges), strict=True)}
+
+
+def _other_end(tokenizer: tokenize.Tokenizer, template: Template) -> int | None:
+    """Return a token that ends an answer beside the template's own."""
+    return min(tokenize.stop_ids(template, tokenizer) - {tokenize.end_id(template, tokenizer)}, default=None)
+
+
+def _same(fields: dict[str, Any], texts: Sequence[str], tokenizer: tokenize.Tokenizer) -> bool:
+    from tokenizers import Tokenizer
+
+    with TemporaryDirectory() as place:
+        gguf_tokenizer.write(Path(place), fields, Path(place))
+        read = Tokenizer.from_file(str(Path(place) / "tokenizer.json"))
+    return all(read.encode(text, add_special_tokens=False).ids == tokenizer.ids(text) for text in texts)
