@@ -6,6 +6,7 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from rich.console import Console as Rich
@@ -282,6 +283,7 @@ def test_terminal_that_cannot_move_its_cursor_gets_plain_lines(monkeypatch, make
 
 INTERRUPTED = """
 import sys
+from dataclasses import replace
 from iikata.cli.console import Console
 from iikata.pipeline import Progress, Stage, Stepped
 from iikata.core.records import TrainStep
@@ -310,3 +312,23 @@ def test_interrupted_training_leaves_its_lines_whole_and_the_cursor_below():
     assert (head, said, below) == ("train: 1 arms", "iikata: [interrupted]", "")
     assert " 1/10 loss 2.000 lr 1.0e-04 norm 0.50" in arm
     assert whole.startswith("train: 1/10  0:0")
+
+
+def test_each_arm_of_several_devices_stands_with_its_device_and_the_last_line_with_the_speed_of_all(now, make_terminal):
+    terminal, tell = make_terminal(), Console(now)
+    tell(Stage("train", 2, "arms"))
+    for number, arm in enumerate(("a.s0", "b.s0")):
+        tell(replace(stepped(arm, 3, speed=30_000 + number), device=f"node GPU {number}", of_device=10_000 + number))
+        tell(Progress("train", 3 * (number + 1), 20))
+    tell(Stage("generate", 0, "answers"))
+    shown = screen(terminal.getvalue())
+    assert [line for line in shown if line.endswith(("node GPU 0 10,000/s", "node GPU 1 10,001/s"))] == shown[1:3]
+    assert shown[3].endswith("30,001 tokens/s")
+
+
+def test_without_a_terminal_a_line_names_the_device(now, capsys):
+    tell = Console(now)
+    tell(Stage("train", 1, "arms"))
+    tell(replace(stepped("a.s0", 10, speed=900), device="node GPU 1", of_device=400))
+    tell(Progress("train", 10, 10))
+    assert capsys.readouterr().err.endswith("  900 tokens/s (node GPU 1: 400)\n")

@@ -33,6 +33,7 @@ def nodes():
         pytest.skip("needs the package ray: pip install 'iikata[ray]'")
     before = {name: os.environ.get(name) for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_ADDRESS")}
     os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN, "RAY_USAGE_STATS_ENABLED": "0"}
+    os.environ["RAY_DEDUP_LOGS_SKIP_REGEX"] = "."  # as iikata sets it before it imports Ray
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": torch.get_num_threads(), "object_store_memory": 100 * 2**20}
@@ -91,7 +92,7 @@ def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, l
 
 @pytest.mark.usefixtures("nodes")
 @pytest.mark.faults
-def test_a_killed_workers_arm_goes_on_elsewhere_from_its_last_state(folder, llama_folder, tally):
+def test_a_killed_workers_arm_goes_on_elsewhere_from_its_last_state(folder, llama_folder, tally, capfd):
     out, killed, told = folder / "killed", [], []
 
     def kill(event):
@@ -111,6 +112,7 @@ def test_a_killed_workers_arm_goes_on_elsewhere_from_its_last_state(folder, llam
     assert took[0] == device != took[1]
     again = [event.step.step for event in told if isinstance(event, Stepped) and event.step.arm == arm]
     assert again.count(1) == 1  # it did not begin anew
+    assert "raylet" not in capfd.readouterr().out
     assert any("is lost" in str(event) for event in told)
 
 

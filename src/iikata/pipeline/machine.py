@@ -26,3 +26,15 @@ def machine_of(base: "Base") -> Machine:
     kind = base.device.type
     name = torch.cuda.get_device_name() if kind == "cuda" else f"cpu {platform.machine()}"
     return Machine(kind, str(base.dtype).removeprefix("torch."), name)
+
+
+def peak_bytes() -> int:
+    """Return the most memory that this process has taken, on a GPU of its tensors."""
+    import resource
+    import sys
+
+    torch = sys.modules.get("torch")  # compare and report never import it
+    if torch is not None and torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

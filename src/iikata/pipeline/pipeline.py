@@ -12,6 +12,7 @@ from iikata.core.io import Appender
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Event, OnEvent, Progress
 from iikata.pipeline.executor.engage import workers
+from iikata.pipeline.machine import peak_bytes
 from iikata.pipeline.stages import check, compare, encode, generate, report, score, train
 from iikata.pipeline.tracking import Tracking
 
@@ -38,7 +39,7 @@ class Pipeline:
 
     def __init__(self, experiment: Experiment, out: Path, emit: OnEvent = lambda event: None) -> None:
         self.context = RunContext(experiment, out, self._tell)
-        self._told, self._clock = emit, _Clock(self.context.store.timing, "")
+        self._told, self._clock = emit, _Clock(self.context, "")
         self._tracking: Tracking | None = None
 
     def run(self, to: str = "report", force: bool = False) -> None:
@@ -74,7 +75,7 @@ class Pipeline:
             self._timed(name)
 
     def _timed(self, name: str) -> None:
-        self._clock = _Clock(self.context.store.timing, name)
+        self._clock = _Clock(self.context, name)
         try:
             with _no_collection() if name in READING else nullcontext():
                 counts = STAGES[name](self.context)
@@ -117,8 +118,8 @@ def _no_collection() -> Iterator[None]:
 class _Clock:
     """Notes how long a stage has worked, so that a report counts the time of a process that was killed too."""
 
-    def __init__(self, path: Path, stage: str) -> None:
-        self._path, self._stage, self._begun = path, stage, round(time.time(), 3)
+    def __init__(self, ctx: RunContext, stage: str) -> None:
+        self._ctx, self._stage, self._begun = ctx, stage, round(time.time(), 3)
         self._start = self._noted = time.monotonic()
 
     def tick(self) -> None:
@@ -131,8 +132,9 @@ class _Clock:
         self._noted = time.monotonic()
         seconds = {"begun": self._begun, "seconds": round(self._noted - self._start, 2)}
         done = {"part": True} if counts is None else counts
-        with Appender(self._path) as file:
-            file.add({"stage": self._stage, **seconds, **done, "peak_bytes": _peak_bytes()})
+        peak = self._ctx.crew.peak_bytes if self._ctx.crew else peak_bytes()
+        with Appender(self._ctx.store.timing) as file:
+            file.add({"stage": self._stage, **seconds, **done, "peak_bytes": peak})
 
 
 def _is_oom(error: BaseException) -> bool:
@@ -143,14 +145,3 @@ def _is_oom(error: BaseException) -> bool:
     from iikata.model.memory import is_oom
 
     return is_oom(error)
-
-
-def _peak_bytes() -> int:
-    import resource
-    import sys
-
-    torch = sys.modules.get("torch")  # compare and report never import it
-    if torch is not None and torch.cuda.is_available():
-        return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -19,9 +19,7 @@ from iikata.core.signals import SIGNALS
 from iikata.pipeline.events import OnEvent, Warned
 
 INSTALL = "pip install 'iikata[ray]'"
-CLUSTER = (
-    "The cluster is started by hand (docs/scaling.md): ray start --head, and on each other node ray start --address"
-)
+CLUSTER = "Start one by hand, with the same RAY_AUTH_TOKEN on every node (docs/scaling.md): ray start --head"
 
 
 def address(experiment: Experiment, emit: OnEvent) -> str | None:
@@ -76,6 +74,8 @@ def connected(where: str) -> Iterator[Any]:
     Raises IikataError where there is no such cluster.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
+    # Of a lost worker iikata tells by itself; Ray's own pages of it would land on stdout, where results belong.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
     if where == "local":  # its ports listen on all interfaces: nobody without this token is served
         if "ray" in sys.modules and os.environ.get("RAY_AUTH_MODE") != "token":  # read when it is imported
             raise IikataError("devices: set RAY_AUTH_MODE=token before `import ray`, or give devices: 1.")
@@ -111,7 +111,7 @@ def _same_signals() -> Iterator[None]:
 
 
 def _refused(where: str, error: Exception) -> IikataError:
-    said = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
+    said = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
     if where == "local":
         return IikataError(f"devices: Ray did not start on this machine: {said}. With one device: devices: 1")
-    return IikataError(f"devices: no Ray cluster answers at {where}: {said} {CLUSTER}.")
+    return IikataError(f"devices: no Ray cluster answers at {where}: {said}. {CLUSTER}.")

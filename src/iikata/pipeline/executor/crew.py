@@ -44,6 +44,8 @@ class Crew:
         self._emit, self._note = emit, note
         self.most: int | None = None
         """How many devices may have work at once; all of them where this is not set."""
+        self.peak_bytes = 0
+        """The most memory that a worker has taken."""
         self._stack = ExitStack()
         self._hands: list[_Hand] = []
         self._begun: set[int | None] = set()
@@ -103,8 +105,10 @@ class Crew:
                 if reply is None and not stopping:
                     queue.insert(0, self._again(job, about))
                 elif reply is not None:
-                    ended = isinstance(reply[-1], Ended)
-                    hand.job, hand.reply = (None, None) if ended else (job, hand.actor.more.remote())
+                    if isinstance(reply[-1], Ended):
+                        hand.job, self.peak_bytes = None, max(self.peak_bytes, reply[-1].peak_bytes)
+                    else:
+                        hand.reply = hand.actor.more.remote()
                     for message in reply:
                         if (told := self._told(hand, message)) is not None:
                             yield job, about, told

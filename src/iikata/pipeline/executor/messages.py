@@ -110,3 +110,6 @@ class Failed:
 @dataclass(frozen=True)
 class Ended:
     """An order is done, or was stopped after its step."""
+
+    peak_bytes: int
+    """The most memory that the worker has taken."""

@@ -25,6 +25,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress
 from iikata.pipeline.executor.messages import About, Ended, Failed, Files, Halved, Inputs, Order, Scored
 from iikata.pipeline.likelihood import choices, held_out, references, score_cells
+from iikata.pipeline.machine import peak_bytes
 from iikata.pipeline.stages.generate import CellAnswers, Tally, answer_arms
 from iikata.pipeline.stages.train import arm_signature, train_arms
 from iikata.run_folder import read_json
@@ -82,7 +83,7 @@ class Worker:
         found = self._tried(lambda: self._done(order))
         if found is not None:
             self._made.put(found)
-        self._made.put(Ended())
+        self._made.put(Ended(peak_bytes()))
 
     def _done(self, order: Order) -> None:
         ctx = self._ctx
