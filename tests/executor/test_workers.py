@@ -79,7 +79,9 @@ def processes(word: str) -> list[int]:
 @pytest.mark.usefixtures("nodes")
 def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, llama_folder):
     out, told = folder / "two", []
-    Pipeline(declared(folder, llama_folder), out, told.append).run()
+    pipeline = Pipeline(declared(folder, llama_folder), out, told.append)
+    pipeline.run()
+    assert "base" not in vars(pipeline.context)  # the head has no room for it beside a worker
     assert made(out) == made(folder / "one")
     lines = list(read_lines(out / "devices.jsonl"))
     trained = [arm for line in lines if line["stage"] == "train" for arm in line["arms"]]

@@ -40,8 +40,6 @@ class Work:
     """What is to be trained and answered, as far as shapes follow from it."""
 
     arms: int
-    r: int
-    targets: str | tuple[str, ...]
     step_tokens: float
     """Of the largest mean step of an arm."""
     answers: int
@@ -75,7 +73,10 @@ def gpu_buffers(base: "Base", work: Work) -> dict[str, int]:
     """Choose buffers that fill this GPU and fit its free memory; follows from one arm's steps, not from others'."""
     from iikata.model import memory
 
-    need = memory.need(base.config, base.dtype, work.arms, work.r, work.targets)
+    adapters = base.adapters
+    assert adapters is not None
+    r = max(shape.r for shape in adapters.shapes.values())
+    need = memory.need(base.config, base.dtype, work.arms, r, adapters.shape.target_modules)
     tokens, checkpoint = need.fit(memory.free_bytes(base.device), most_buffer_tokens(memory.parameters(base.config)))
     mixed = mixed_arms(work.step_tokens, tokens) if base.runners else 1
     return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}

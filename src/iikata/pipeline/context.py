@@ -224,8 +224,7 @@ class RunContext:
         an_arm = len(self.templates) * len(self.probes) * settings.samples
         answers = an_arm * (len(recipes) + 1)
         arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
-        r, targets = max(shape.r for shape in self.adapters.shapes.values()), self.adapters.shape.target_modules
-        return Work(arms, r, targets, step, answers, answer, longest)
+        return Work(arms, step, answers, answer, longest)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
