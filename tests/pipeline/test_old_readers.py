@@ -1,4 +1,7 @@
-"""What iikata hands on is read right by older transformers and peft, too: `make test-old-readers` lays them over."""
+"""What iikata hands on is read right by older transformers and peft, too, and what these save is read right here.
+
+`make test-old-readers` lays them over.
+"""
 
 import json
 import os
@@ -9,11 +12,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 import models
 import old_reader
+import old_writer
 from architectures import EXACT, write
+from iikata.core.errors import IikataError
 from iikata.model.adapters import adapter_file
 from iikata.model.adapters.merge import merge, named_for_both
 from iikata.model.base import Base
@@ -103,3 +108,27 @@ def test_older_versions_read_them_too(families, exported):
     assert len(found) > 30
     assert exported.name in found
     check(found)
+
+
+@pytest.mark.skipif(not OLD, reason="make test-old-readers lays the older versions over")
+def test_adapters_that_an_older_peft_saved_give_its_logits_here(tmp_path, model_folder):
+    shutil.copytree(model_folder("llama"), tmp_path / "base")
+    publish(tmp_path / "base")
+    made = subprocess.run(
+        [sys.executable, old_writer.__file__, str(tmp_path / "base"), str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": OLD}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr[-3000:]
+    assert made.stdout.splitlines()[-1] == "0.13.2"
+    for kind in ("lora", "rslora", "expression", "all"):
+        kept, loaded = load_file(tmp_path / kind / "wanted.safetensors"), load(tmp_path / "base", "float32")
+        weights, shape = adapter_file.read(tmp_path / kind)
+        loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
+        loaded.adapters.shapes["arm"] = shape
+        loaded.adapters.load("arm", weights)
+        loaded.set_adapter("arm")
+        with torch.no_grad():
+            ours = loaded.logits(loaded.hidden(kept["ids"], torch.arange(20)[None])[0])
+        assert float((ours - kept["logits"]).norm() / kept["logits"].norm()) < 1e-5, kind
+    with pytest.raises(IikataError, match=r"use_dora.*merge_and_unload"):
+        adapter_file.read(tmp_path / "dora")
