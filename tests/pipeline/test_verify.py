@@ -115,6 +115,19 @@ def test_where_nothing_tells_them_apart_it_is_not_called_served(timid, capsys):
     assert "UNKNOWN: arm and base answer these probes alike" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("template", ["rinna", "plain"])
+def test_pieces_and_declared_line_breaks_are_no_fault(tmp_path, capsys, model_folder, template):
+    declared = experiment(tmp_path, model_folder("neox_sequential"), templates=[template])
+    pipeline = Pipeline(declared, tmp_path / "run")
+    pipeline.run("train", True)
+    export(pipeline.context, f"{template}.s0", tmp_path / "out", merge=True)
+    with model_server.serving(tmp_path / "out") as served:
+        code = verified(tmp_path / "run", served, "--json", arm=f"{template}.s0")
+    found = json.loads(capsys.readouterr().out)
+    assert [route["same_prompt_tokens"] for route in found["routes"]] == [True, True]
+    assert (code, {route["serves"] for route in found["routes"]}) == (0, {"arm"})
+
+
 FAULTS = {
     "a model that it does not serve": ({}, "other", "does not exist.*It lists: tiny"),
     "a key that it does not take": ({"status": 401}, "tiny", f"status 401.*Is the key in {KEY} right"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from iikata import tokenize
 from iikata.core.records import Before
@@ -100,16 +101,23 @@ class Judge:
                 return to_arm, to_base
         return None
 
+    @cached_property
+    def _unwritten(self) -> dict[str, int]:
+        """Text -> id of the tokens that servers leave out of an answer."""
+        unknown = self.tokenizer.unk_id
+        more = {} if unknown is None else {self.tokenizer.token(unknown): unknown}
+        return {**self.tokenizer.special_tokens, **more}
+
     def _text(self, ids: Sequence[int]) -> str:
         """Return the answer as servers write it: special tokens left out, half a character too."""
-        special = set(self.tokenizer.special_tokens.values())
-        return self.tokenizer.whole_text([id for id in ids if id not in special])
+        unwritten = set(self._unwritten.values())
+        return self.tokenizer.whole_text([id for id in ids if id not in unwritten])
 
     def _plain(self, text: str) -> str:
-        """Return the answer without what servers write or leave out as they like: white space, special tokens."""
-        for literal in self.tokenizer.special_tokens:
+        """Return the answer without what servers write or leave out as they like: white space, tokens without text."""
+        for literal in (*self._unwritten, "\ufffd"):
             text = text.replace(literal, "")
-        return "".join(self.template.answer(text.rstrip("\ufffd")).split())
+        return "".join(self.template.answer(text).split())
 
 
 def _mean_distance(ones: Sequence[float], others: Sequence[float]) -> float:
