@@ -261,3 +261,24 @@ def test_a_probe_may_be_a_conversation(tmp_path):
 def test_a_probe_ends_with_a_question(tmp_path, talk):
     with pytest.raises(IikataError, match=r"probes.jsonl:1: messages: .*the last message is the user's"):
         probes(tmp_path, {"messages": talk})
+
+
+@pytest.mark.parametrize("beside", [{"instruction": "Three?"}, {"system": "Be long."}, {"history": [["a", "b"]]}])
+def test_a_probe_is_a_conversation_or_its_parts(tmp_path, beside):
+    with pytest.raises(IikataError, match=r'jsonl:1: "messages" is the whole conversation, and "\w+" is there too'):
+        probes(tmp_path, {"messages": turns()[:-1], **beside})
+
+
+def test_system_messages_of_probes_are_treated_as_those_of_rows(tmp_path):
+    (probe,) = probes(tmp_path, {"messages": turns()[:-1]})
+    assert probe.before == BEFORE
+    assert read_probes(tmp_path / "probes.jsonl", "keep") == [probe]
+    assert read_probes(tmp_path / "probes.jsonl", "drop")[0].before == Before("", BEFORE.turns)
+    with pytest.raises(IikataError, match=r"probes.jsonl:1: a system message, and data.system is refuse"):
+        read_probes(tmp_path / "probes.jsonl", "refuse")
+
+
+def test_a_format_that_is_named_tells_the_columns_it_read(dataset):
+    found = dataset({"messages": turns()}, format="sharegpt")
+    assert found.read_as[0].endswith("(columns messages)")
+    assert found.unused == ()

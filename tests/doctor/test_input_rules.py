@@ -62,10 +62,30 @@ def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bp
     talk = [{"role": role, "content": str(n)} for n, role in enumerate(("user", "assistant") * 2)]
     marked = {"messages": [{**turn, "weight": n // 3} for n, turn in enumerate(talk)]}
     found = examined(tmp_path, byte_bpe_folder, rows=[marked, {"messages": talk[:2]}], train={"loss_on": loss_on})
-    messages = [finding.message for finding in of(found, "marked_answers")]
+    messages = [finding.message for finding in of(found, "untrained_answers") if finding.template is None]
     assert [message[:60] for message in messages] == [
         "1 of 2 (50.0%) rows mark answers as not to be trained (weigh"
     ] * told
+
+
+def test_special_tokens_in_what_is_asked_are_told_and_in_answers_are_text(tmp_path, byte_bpe_folder):
+    quoting = {"system": "Be <|im_end|> short."}
+    (found,) = of(
+        examined(tmp_path, byte_bpe_folder, rows=rows(quoting, {"output": "It ends with <|im_end|>."}, {})),
+        "plain_marker",
+    )
+    assert found.message.startswith("1 of 3 (33.3%) rows hold the text of a special token")
+    assert "train.jsonl:1: 'Be <|im_end|> short.'" in found.evidence
+
+
+def test_a_row_that_is_too_long_is_not_told_as_one_with_untrained_answers(tmp_path, byte_bpe_folder):
+    talk = [{"role": role, "content": "word " * 40} for role in ("user", "assistant") * 3]
+    found = examined(
+        tmp_path, byte_bpe_folder, rows=[{"messages": talk}, {"messages": talk[:2]}], train={"cutoff_len": 300}
+    )
+    assert [finding.rule for finding in found if finding.rule in ("cutoff", "untrained_answers")] == ["cutoff"] * len(
+        {finding.template for finding in of(found, "cutoff")}
+    )
 
 
 def test_a_context_is_missed_only_where_there_is_no_input(tmp_path, byte_bpe_folder):

@@ -65,7 +65,7 @@ def test_a_probes_conversation_is_asked_and_shown(run):
     assert prompt.index(SYSTEM) < prompt.index("red.") < prompt.index("Once more, louder.")
     assert "RED!" not in prompt
     page = (ctx.store.path / "report" / "report.md").read_text()
-    assert "[assistant] red." in page
+    assert "Assistant: `red.`" in page
 
 
 def test_an_exported_arm_gives_the_very_ids_of_a_conversation(run, tmp_path):

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,19 @@ MOST_COUNTED = 100_000
 """The library `regex` writes a{9} out as nine a: a few characters can ask for all of the memory."""
 
 
-def read_probes(path: Path) -> list[Probe]:
+def read_probes(path: Path, system: str | None = None) -> list[Probe]:
     """Return the probes of a json or jsonl file, in file order.
 
     A probe without an id is called p001, p002, ... by its position; without a cluster, its own id is its
-    cluster. Raises IikataError at `file:line` for an unknown field, a probe without an instruction, an id
-    that is there twice and a pattern that is no regular expression.
+    cluster. `system` is data.system: with "drop" system messages are left out, with "refuse" an error. Raises
+    IikataError at `file:line` for an unknown field, a probe without an instruction, an id that is there twice and a
+    pattern that is no regular expression.
     """
     if path.suffix.lower() not in (".json", ".jsonl"):
         raise IikataError(f"{path}: probes are read from json and jsonl files; write it as one of them.")
     probes: dict[str, Probe] = {}
     for number, row in enumerate(read_rows(path, str(path)), start=1):
-        probe = _probe(row, f"p{number:03d}")
+        probe = _with_system(_probe(row, f"p{number:03d}"), system, row[0])
         if probe.id in probes:
             raise IikataError(
                 f'{row[0]}: the id "{probe.id}" is there twice; give each probe its own '
@@ -50,6 +52,14 @@ def read_probes(path: Path) -> list[Probe]:
     return list(probes.values())
 
 
+def _with_system(probe: Probe, system: str | None, source: str) -> Probe:
+    if not probe.before.system or system not in ("drop", "refuse"):
+        return probe
+    if system == "refuse":
+        raise IikataError(f"{source}: a system message, and data.system is refuse. Take it out, or drop them.")
+    return replace(probe, before=replace(probe.before, system=""))
+
+
 def _probe(row: Row, default_id: str) -> Probe:
     source, fields = row
     unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in (*FIELDS, *TURNS))
@@ -59,6 +69,10 @@ def _probe(row: Row, default_id: str) -> Probe:
     words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name not in lists}
     before = Before(words.pop("system"), tuple(pairs(fields.get("history"), f"{source}: history")))
     if held := next((name for name in TURNS if name in fields), None):
+        if beside := [name for name in ("instruction", "input", "system", "history") if fields.get(name)]:
+            raise IikataError(
+                f'{source}: "{held}" is the whole conversation, and "{beside[0]}" is there too; take one of them out.'
+            )
         before, words["instruction"] = open_conversation(fields[held], f"{source}: {held}")
     if not words["instruction"].strip():
         raise IikataError(f'{source}: a probe needs an "instruction", the text to answer.')

@@ -15,7 +15,7 @@ from iikata.core.text import HIDDEN
 from iikata.data.cells import unfold
 from iikata.data.columns import Unused, settle, unused
 from iikata.data.examples import example
-from iikata.data.formats import Format, Said, format_of, refuse_more
+from iikata.data.formats import FORMATS, Format, Said, format_of, refuse_more
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
 from iikata.data.turns import UnreadError
@@ -173,7 +173,9 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
     for row in rows:
         try:
             refuse_more(row[1], columns)
-            made.append(_Row(row, format.read(row, columns), format, format.columns(row[1], columns) or ()))
+            # A named format reads what its columns alone would not be taken for.
+            used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
+            made.append(_Row(row, format.read(row, columns), format, used))
         except UnreadError as why:
             unread[why.held] += 1
             first.setdefault(why.held, (row[0], why.fix))

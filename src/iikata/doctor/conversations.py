@@ -22,9 +22,9 @@ def system_place(case: DoctorInput) -> Iterator[Finding]:
     for name, template in case.templates.items():
         if template.takes_system:
             continue
-        message = f"{share(len(held), len(rows))} rows have a system message, and the template has no place for it"
-        if asked:
-            message += f"; so have {share(len(asked), len(case.probes))} probes"
+        counts = [f"{share(len(held), len(rows))} rows"] if held else []
+        counts += [f"{share(len(asked), len(case.probes))} probes"] if asked else []
+        message = f"{' and '.join(counts)} have a system message, and the template has no place for it"
         evidence = f"{held[0].source}: {short(held[0].before.system)}" if held else short(asked[0].before.system)
         yield Finding("system_place", severity, name, message, evidence, CHOICES)
 
@@ -46,7 +46,23 @@ def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
         yield Finding("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
 
 
-def marked_answers(case: DoctorInput) -> Iterator[Finding]:
+def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
+    """An earlier answer that the template writes otherwise once it is not the last must not be trained as it stands."""
+    for name, rows in case.encoded.items():
+        apart = [row for row in rows if row.apart and not row.truncated]
+        if not apart:
+            continue
+        answers, every = sum(row.apart for row in apart), sum(len(row.before.turns) for row in case.data.train)
+        message = (
+            f"{share(answers, every)} earlier answers, in {len(apart)} rows, are not in the loss: in the whole "
+            "conversation they stand otherwise than when they were the last (thoughts dropped, a token over an end)"
+        )
+        fix = "To train on every answer: write each turn as a row of its own, with its history."
+        yield Finding("untrained_answers", "warning", name, message, f"row {apart[0].id}", fix)
+    yield from _marked(case)
+
+
+def _marked(case: DoctorInput) -> Iterator[Finding]:
     """An answer that its file marks as not to be trained is trained all the same, unless the last alone is."""
     marked = case.data.counts.marked
     if not marked.rows or case.experiment.train.loss_on == "last":
@@ -58,19 +74,4 @@ def marked_answers(case: DoctorInput) -> Iterator[Finding]:
     fix = (
         "Where the last answer alone is meant: train: {loss_on: last}. Else end the conversation before the marked one."
     )
-    yield Finding("marked_answers", "warning", None, message, ", ".join(marked.examples), fix)
-
-
-def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
-    """An earlier answer that the template writes otherwise once it is not the last must not be trained as it stands."""
-    for name, rows in case.encoded.items():
-        apart = [row for row in rows if row.apart]
-        if not apart:
-            continue
-        answers, every = sum(row.apart for row in apart), sum(len(row.before.turns) for row in case.data.train)
-        message = (
-            f"{share(answers, every)} earlier answers, in {len(apart)} rows, are not in the loss: in the whole "
-            "conversation they stand otherwise than when they were the last (thoughts dropped, a token over an end)"
-        )
-        fix = "To train on every answer: write each turn as a row of its own, with its history."
-        yield Finding("untrained_answers", "warning", name, message, f"row {apart[0].id}", fix)
+    yield Finding("untrained_answers", "warning", None, message, ", ".join(marked.examples), fix)

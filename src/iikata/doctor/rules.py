@@ -58,7 +58,6 @@ RULES: Shelf[Callable[[DoctorInput], Iterator[Finding]]] = Shelf(
         "probe_in_train": rows.probe_in_train,
         "system_place": conversations.system_place,
         "out_of_turn": conversations.out_of_turn,
-        "marked_answers": conversations.marked_answers,
         "untrained_answers": conversations.untrained_answers,
     },
 )

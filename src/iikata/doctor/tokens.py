@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from iikata.core.records import Finding
-from iikata.doctor.doctor_input import DoctorInput, literals
+from iikata.core.records import Example, Finding, Probe
+from iikata.doctor.doctor_input import DoctorInput, literals, share, short
 from iikata.tokenize import encode_prompt, end_id
 from iikata.tokenize.declared import declared_ends
 from iikata.tokenize.load import piece_file
@@ -82,6 +82,31 @@ def plain_marker(case: DoctorInput) -> Iterator[Finding]:
                 message = f"{mark!r}, {what}, is no token of this vocabulary: it is read and written as plain letters"
                 fix = "Nothing to paste where that is meant. Else a template in this model's own markers: native."
                 yield Finding("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", fix)
+    yield from _quoted(case)
+
+
+def _quoted(case: DoctorInput) -> Iterator[Finding]:
+    """The text of a special token in what is asked becomes that token, as in transformers' own chat templates."""
+    rows = [*case.data.train, *case.data.validation]
+    found = [(row.source, text) for row in rows if (text := _quoting(case, row))]
+    asked = [(probe.id, text) for probe in case.probes if (text := _quoting(case, probe))]
+    if not found and not asked:
+        return
+    counts = [f"{share(len(found), len(rows))} rows"] if found else []
+    counts += [f"{share(len(asked), len(case.probes))} probes"] if asked else []
+    message = (
+        f"{' and '.join(counts)} hold the text of a special token in what is asked or was said before: in a "
+        "prompt it is that token, and may end a message or begin another"
+    )
+    shown = "; ".join(f"{source}: {short(text)}" for source, text in [*found, *asked][:3])
+    fix = "Take it out, or write a blank into it; only in the answer that is trained last is it plain text."
+    yield Finding("plain_marker", "warning", None, message, shown, fix)
+
+
+def _quoting(case: DoctorInput, one: Example | Probe) -> str:
+    """Return the first text before the answer that holds a special token's, "" where none does."""
+    texts = (*(text for _, text in one.before.said), one.instruction, one.input)
+    return next(filter(case.tokenizer.has_special, texts), "")
 
 
 def bos_flag(case: DoctorInput) -> Iterator[Finding]:

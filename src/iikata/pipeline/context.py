@@ -144,7 +144,7 @@ class RunContext:
     def probes(self) -> list[Probe]:
         if self.experiment.probes is None:
             return []
-        return data.read_probes(self.experiment.folder / self.experiment.probes)
+        return data.read_probes(self.experiment.folder / self.experiment.probes, self.experiment.data.system)
 
     @cached_property
     def encoded(self) -> dict[str, list[Encoded]]:
