@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -64,6 +65,10 @@ def made(run: Path) -> dict[str, bytes]:
     return {name: content for name, content in contents(run).items() if name not in APART}
 
 
+def worker_folders() -> set[Path]:
+    return set(Path(tempfile.gettempdir()).glob("iikata-worker-*"))
+
+
 def processes(word: str) -> list[int]:
     """Return the processes whose command holds `word`, this one left out."""
     found = []
@@ -78,13 +83,14 @@ def processes(word: str) -> list[int]:
 
 @pytest.mark.usefixtures("nodes")
 def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, llama_folder):
-    out, told = folder / "two", []
+    out, told, there = folder / "two", [], worker_folders()
     pipeline = Pipeline(declared(folder, llama_folder), out, told.append)
     pipeline.run()
     assert "base" not in vars(pipeline.context)  # the head has no room for it beside a worker
     assert made(out) == made(folder / "one")
     lines = list(read_lines(out / "devices.jsonl"))
     trained = [arm for line in lines if line["stage"] == "train" for arm in line["arms"]]
+    assert worker_folders() <= there
     assert sorted(trained) == ["alpaca_short.s0", "alpaca_short.s1", "plain.s0", "plain.s1"]
     assert len({line["place"] for line in lines}) == 2
     steps = [event for event in told if isinstance(event, Stepped)]

@@ -82,7 +82,11 @@ def connected(where: str) -> Iterator[Any]:
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     folder = tempfile.mkdtemp(prefix="iikata-")
-    local: dict[str, Any] = {"include_dashboard": False, "_temp_dir": folder} if where == "local" else {}
+    local: dict[str, Any] = {}
+    if where == "local":
+        # For every processor that it is told of Ray starts a process beforehand; the workers here are one a GPU.
+        count = {"num_cpus": gpus()} if gpus() else {}
+        local = {"include_dashboard": False, "_temp_dir": folder, "_node_ip_address": "127.0.0.1", **count}
     try:
         import ray
 

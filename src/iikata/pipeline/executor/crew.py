@@ -18,6 +18,8 @@ PAUSE = 0.2
 """Seconds after which a signal is looked for."""
 WAIT = 30.0
 """Seconds without any device after which it is told what is waited for."""
+PARTING = 3.0
+"""Seconds that workers have to clear up."""
 Note = Callable[[Mapping[str, Any]], None]
 
 
@@ -60,10 +62,15 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for hand in self._hands:
-            self._ray.kill(hand.actor, no_restart=True)
-        self._hands = []
-        self._stack.close()
+        try:
+            closing = [hand.actor.close.options(concurrency_group="control").remote() for hand in self._hands]
+            if closing:
+                self._ray.wait(closing, num_returns=len(closing), timeout=PARTING)
+            for hand in self._hands:
+                self._ray.kill(hand.actor, no_restart=True)
+        finally:
+            self._hands = []
+            self._stack.close()
 
     @property
     def machine(self) -> Machine:

@@ -33,6 +33,10 @@ from iikata.run_folder import read_json
 GATHER = 0.1
 """Seconds in which what is made is gathered into one reply."""
 
+FOLDER = "iikata-worker-"
+NEW = 60.0
+"""Seconds in which a folder may not be held yet by the worker that has just made it."""
+
 
 class Worker:
     """What Ray makes an actor of. It answers one call at a time; `stop` comes beside them."""
@@ -41,11 +45,11 @@ class Worker:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the head's, which then says when to stop
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._inputs = inputs
-        self._folder = tempfile.TemporaryDirectory(prefix="iikata-worker-")
+        self._folder, self._lock = _own_folder()
         self._thread = ThreadPoolExecutor(1)  # always the same: compiled code and the device's state belong to threads
         self._made: SimpleQueue[Any] = SimpleQueue()
         self._stopping = False
-        self._ctx = _AwayContext(inputs, Path(self._folder.name), self._tell)
+        self._ctx = _AwayContext(inputs, self._folder / "run", self._tell)
 
     def join(self) -> About | Failed:
         """Load the base and say what is here."""
@@ -72,6 +76,10 @@ class Worker:
         """Ask for an end after this step, the arms saved."""
         self._stopping = True
         signals.ask()
+
+    def close(self) -> None:
+        """Leave nothing on the disk."""
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _tell(self, message: Any) -> None:
         if not isinstance(message, Progress):  # the head counts over all workers
@@ -132,6 +140,22 @@ class Worker:
         software = {name: packages[name] for name in (*signature.PACKAGES, "python")}
         free = free_bytes(ctx.base.device) if cuda else 0
         return About(ctx.machine, platform.node(), label, ctx.weights, software, free)
+
+
+def _own_folder() -> tuple[Path, Any]:
+    """Return a new folder and what holds it; those of workers that were killed are removed."""
+    from filelock import FileLock, Timeout
+
+    for left in Path(tempfile.gettempdir()).glob(f"{FOLDER}*"):
+        with suppress(OSError, Timeout):  # another user's, or one that is at work
+            if not left.is_symlink() and time.time() - left.stat().st_mtime > NEW:
+                with FileLock(left / "lock", timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix=FOLDER))
+    (made / "run").mkdir()
+    lock = FileLock(made / "lock")
+    lock.acquire()
+    return made, lock
 
 
 class _AwayContext(RunContext):
