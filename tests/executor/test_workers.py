@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,6 +18,8 @@ import torch
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Stepped
 from iikata.pipeline.executor import cluster, crew
+from iikata.pipeline.executor.messages import About
+from iikata.pipeline.machine import Machine
 from iikata.run_folder import read_lines
 from tiny_experiment import contents, experiment, values, write_files
 
@@ -227,3 +230,36 @@ def test_a_seeds_arms_stay_on_one_device_while_there_is_a_choice():
     queue = [crew.Job(f"{name}.s{seed}", lambda: None, seed) for seed in (0, 1) for name in "ab"]
     taken = [made.choose(hand, queue).name for hand in (hands[0], hands[1], hands[0], hands[2])]
     assert taken == ["a.s0", "a.s1", "b.s0", "b.s1"]
+
+
+def joined(*abouts: About, mixed: bool = False) -> None:
+    made = crew.Crew("", Elsewhere, lambda: (None, ""), mixed, lambda event: None, lambda line: None)
+    made._weights = "w"
+    for about in abouts:
+        made._join(crew._Hand(None, None), about)
+
+
+H100 = About(Machine("cuda", "bfloat16", "NVIDIA H100"), "one", "GPU 0", "w", {"torch": "2.11"}, 1)
+
+
+def test_devices_of_different_kinds_are_refused_unless_declared():
+    other = replace(H100, node="two", machine=Machine("cuda", "bfloat16", "NVIDIA A100"))
+    joined(H100, replace(H100, label="GPU 1"))
+    with pytest.raises(
+        IikataError, match=r"two GPU 0 is NVIDIA A100 \(bfloat16\), one GPU 0 is NVIDIA H100 .*mixed_de"
+    ):
+        joined(H100, other)
+    joined(H100, other, mixed=True)
+
+
+def test_a_node_with_another_version_is_refused_by_name_though_kinds_may_differ():
+    with pytest.raises(IikataError, match=r"node two: torch 2\.12 where it is 2\.11 on one\. Install the same"):
+        joined(H100, replace(H100, node="two", software={"torch": "2.12"}), mixed=True)
+
+
+def test_three_workers_that_end_over_one_arm_end_the_run_with_that_as_the_reason():
+    made = crew.Crew("", Elsewhere, lambda: (None, ""), False, lambda event: None, lambda line: None)
+    job = crew.Job("a.s0", lambda: None, 0)
+    assert made._again(job, H100) is made._again(job, H100) is job
+    with pytest.raises(IikataError, match=r"a\.s0: 3 workers ended over it \(one GPU 0, one GPU 0, one GPU 0\)"):
+        made._again(job, H100)
