@@ -134,3 +134,13 @@ def test_tensorboards_files_hold_each_arms_losses_the_scores_and_the_verdict(tmp
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert made.stdout.endswith("read back\n"), made.stderr[-2000:]
+
+
+@pytest.mark.parametrize("name", tracking.CLASSES)
+def test_accelerate_can_log_before_a_tracker_speaks(finished, llama_folder, name):
+    from accelerate import PartialState
+
+    PartialState._reset_state()
+    pipeline = Pipeline(experiment(finished, llama_folder), finished / "run")
+    assert tracking._made(pipeline.context, name).name == name
+    assert PartialState._shared_state  # else wandb's and others' methods refuse

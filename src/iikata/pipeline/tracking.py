@@ -89,6 +89,9 @@ class Tracking:
 
 
 def _made(ctx: RunContext, name: str) -> Any:
+    from accelerate import PartialState
+
+    PartialState()  # without it some of the trackers' methods refuse to log
     made = getattr(import_module("accelerate.tracking"), CLASSES[name])
     if name == "tensorboard":
         return made(ctx.experiment.name, logging_dir=ctx.store.path / "track")
