@@ -217,6 +217,7 @@ def test_a_table_may_hold_conversations(tmp_path):
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages, turn 1: role 'narrator' is unknown"),
         ({"messages": [{"role": "user", "content": "x"}, 7]}, "messages, turn 2: a number was seen; a turn is"),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
+        ({"instruction": "q", "output": "a", "history": True}, "history: true or false was seen; history is a list"),
         ({"instruction": "q", "output": "a", "history": ["x"]}, "history: text was seen; history is a list of [q"),
     ],
 )  # fmt: skip

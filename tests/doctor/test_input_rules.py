@@ -57,6 +57,14 @@ def test_who_answers_out_of_turn_and_what_is_not_trained_is_told(tmp_path, byte_
     assert "1 of 1 (100.0%) earlier answers, in 1 rows, are not in the loss" in left.message
 
 
+def test_a_conversation_in_one_question_is_told_and_a_quotation_is_none(tmp_path, byte_bpe_folder):
+    whole, quoted = "Human: Two colours?\nAssistant: Red, blue.\nHuman: One?\nAssistant:", "Translate: \nUser: hello"
+    found = examined(tmp_path, byte_bpe_folder, rows=rows({"instruction": whole}, {"instruction": quoted}, {}))
+    (told,) = of(found, "out_of_turn")
+    assert told.message == "1 of 3 (33.3%) rows seem to hold a whole conversation as their question"
+    assert told.evidence.startswith("train.jsonl:1: 'Human: Two")
+
+
 @pytest.mark.parametrize(("loss_on", "told"), [("completion", 1), ("last", 0)])
 def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bpe_folder, loss_on, told):
     talk = [{"role": role, "content": str(n)} for n, role in enumerate(("user", "assistant") * 2)]

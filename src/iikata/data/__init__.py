@@ -1,6 +1,6 @@
 """Rows from files or the hub, as training and validation examples; probes."""
 
-from iikata.data.columns import ALSO_CALLED, Unused
+from iikata.data.columns import ALSO_CALLED, TRANSCRIPT, Unused
 from iikata.data.examples import NULLS, content_id
 from iikata.data.probes import read_probes
 from iikata.data.read import Counts, Dataset, LeftOut, read
@@ -10,6 +10,7 @@ from iikata.data.turns import open_conversation
 __all__ = [
     "ALSO_CALLED",
     "NULLS",
+    "TRANSCRIPT",
     "Counts",
     "Dataset",
     "LeftOut",

@@ -173,7 +173,7 @@ def pairs(history: Any, what: str) -> Iterator[tuple[str, str]]:
     """Yield the (question, answer) pairs of LLaMA-Factory's `history`, [[question, answer], ...]."""
     if isinstance(history, str) and history.strip() in ("", "[]"):
         return
-    for pair in history or ():
+    for pair in history if isinstance(history, list | tuple) else [history] if history else ():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
             raise IikataError(f"{what}: {kind_of(pair)} was seen; history is a list of [question, answer].")
         yield _text(pair[0], what), _text(pair[1], what)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from iikata.core.records import Finding
+from iikata.data import TRANSCRIPT
 from iikata.doctor.doctor_input import DoctorInput, share, short
 
 CHOICES = (
@@ -44,6 +45,11 @@ def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
             f"{share(counts.unanswered.rows, counts.rows)} rows end with a question that is not answered: left out"
         )
         yield Finding("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
+    rows = [*case.data.train, *case.data.validation]
+    if told := [row for row in rows if len(TRANSCRIPT.findall(row.instruction)) > 1]:
+        message = f"{share(len(told), len(rows))} rows seem to hold a whole conversation as their question"
+        fix = "Every template would be written around it. Give its turns: messages, or history."
+        yield Finding("out_of_turn", "warning", None, message, f"{told[0].source}: {short(told[0].instruction)}", fix)
 
 
 def untrained_answers(case: DoctorInput) -> Iterator[Finding]:

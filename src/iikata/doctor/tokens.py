@@ -99,7 +99,7 @@ def _quoted(case: DoctorInput) -> Iterator[Finding]:
         "prompt it is that token, and may end a message or begin another"
     )
     shown = "; ".join(f"{source}: {short(text)}" for source, text in [*found, *asked][:3])
-    fix = "Take it out, or write a blank into it; only in the answer that is trained last is it plain text."
+    fix = "Take it out, or write a blank into it. In a row's last answer it is plain text."
     yield Finding("plain_marker", "warning", None, message, shown, fix)
 
 
