@@ -30,6 +30,8 @@ from iikata.pipeline.stages.generate import CellAnswers, Tally, answer_arms
 from iikata.pipeline.stages.train import arm_signature, train_arms
 from iikata.run_folder import read_json
 
+BESIDE_A_GPU = 4
+"""Threads."""
 GATHER = 0.1
 """Seconds in which what is made is gathered into one reply."""
 
@@ -132,9 +134,10 @@ class Worker:
 
         from iikata.model.memory import free_bytes
 
-        torch.set_num_threads(self._inputs.threads)
         ctx = self._ctx
         cuda = ctx.base.device.type == "cuda"
+        # On a CPU as many as in one process, for the same bytes; beside a GPU all cores a worker would fight for them.
+        torch.set_num_threads(min(BESIDE_A_GPU, self._inputs.threads) if cuda else self._inputs.threads)
         label = f"GPU {os.environ.get('CUDA_VISIBLE_DEVICES', '0')}" if cuda else f"CPU {os.getpid()}"
         packages = signature.software("", self._inputs.threads)
         software = {name: packages[name] for name in (*signature.PACKAGES, "python")}
