@@ -151,20 +151,27 @@ def test_more_than_text_is_refused_by_name_and_count(dataset, turn, told):
     assert told in str(caught.value)
 
 
+ALPACA = {"instruction": "q", "output": "a"}
+
+
 @pytest.mark.parametrize(
-    ("beside", "told"),
+    ("row", "name", "bad", "told"),
     [
-        ({"images": ["a.jpg"]}, 'of 2 rows 1 hold images beside their text ("images") (first rows.jsonl:2). Only text'),
-        ({"label": False}, "1 hold an answer that is marked as a bad one (label: false) (first rows.jsonl:2)"),
+        ({"messages": turns()}, "images", ["a.jpg"], '1 hold images beside their text ("images") (first rows.jsonl:2)'),
+        ({"messages": turns()}, "label", False, "1 hold an answer that is marked as a bad one (label: false)"),
+        (ALPACA, "kto_tag", False, "marked as a bad one (kto_tag: false)"),
     ],
 )  # fmt: skip
-def test_a_column_that_changes_what_a_row_means_is_not_overlooked(dataset, beside, told):
-    plain = {"messages": turns(), **{name: type(value)() or True for name, value in beside.items()}}
-    plain |= {"images": []} if "images" in beside else {}
-    assert dataset(plain).train
+def test_a_column_that_changes_what_a_row_means_is_not_overlooked(dataset, row, name, bad, told):
+    good = {**row, name: [] if isinstance(bad, list) else True}
+    assert dataset(good).train
     with pytest.raises(IikataError) as caught:
-        dataset(plain, {"messages": turns(), **beside})
+        dataset(good, {**row, name: bad})
     assert told in str(caught.value)
+
+
+def test_a_label_of_instructions_is_a_column_like_any_other(dataset):
+    assert dataset({**ALPACA, "label": False}).train
 
 
 @pytest.mark.parametrize(
@@ -184,6 +191,16 @@ def test_an_answer_beside_its_conversation_is_pointed_at_and_read(dataset, row, 
     assert f"columns: {{{line}}}" in str(caught.value)
     (example,) = dataset(row, columns=columns).train
     assert (example.before, example.instruction, example.output) == (BEFORE, "One?", "red")
+
+
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0)])
+def test_two_shapes_in_one_file_are_told_apart(dataset, first, second):
+    rows = [{"messages": turns()}, {"instruction": "q", "output": "a"}]
+    names = ["messages", "instructions with answers"]
+    with pytest.raises(IikataError) as caught:
+        dataset(rows[first], rows[second])
+    assert f"rows.jsonl:2: this row looks like {names[second]}, and the first" in str(caught.value)
+    assert f"was read as {names[first]}. Give each shape a file of its own" in str(caught.value)
 
 
 def test_answers_that_are_not_to_be_trained_are_counted(dataset):

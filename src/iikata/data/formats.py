@@ -199,14 +199,14 @@ FORMATS: dict[str, Format] = {
 
 
 MEDIA = ("images", "videos", "audios", "image", "video", "audio")
-LABELS = ("label", "kto_tag")
 
 
 def refuse_more(fields: Mapping[str, Any], columns: Columns) -> None:
     """Raise UnreadError for a row that comes with pictures and the like, or whose answer is marked as a bad one."""
     if media := next((name for name in MEDIA if fields.get(name)), None):
         raise UnreadError(f'{media.rstrip("s")}s beside their text ("{media}")')
-    if bad := next((name for name in LABELS if fields.get(name) is False and columns.instruction not in fields), None):
+    labels = ("kto_tag",) if columns.instruction in fields else ("kto_tag", "label")
+    if bad := next((name for name in labels if fields.get(name) is False), None):
         fix = "training would teach them. Take these rows out; or the column, where it means something else."
         raise UnreadError(f"an answer that is marked as a bad one ({bad}: false)", fix)
 

@@ -176,6 +176,14 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
             # A named format reads what its columns alone would not be taken for.
             used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
             made.append(_Row(row, format.read(row, columns), format, used))
+        except IikataError:
+            other = format_of(settings.format, row[1], columns)
+            if other is format or not other.columns(row[1], columns):
+                raise
+            raise IikataError(
+                f"{row[0]}: this row looks like {other.shown}, and the first of its file was read as {format.shown}. "
+                "Give each shape a file of its own: data: {train: [one.jsonl, other.jsonl]}"
+            ) from None
         except UnreadError as why:
             unread[why.held] += 1
             first.setdefault(why.held, (row[0], why.fix))
