@@ -229,6 +229,7 @@ def test_a_table_may_hold_conversations(tmp_path):
     ("row", "told"),
     [
         ({"messages": "[{'role': 'user'} {'role'"}, "messages: \"[{'role': 'user'} {'role'\" begins as a list, and is"),
+        ({"chat": {"turn_1": {"Human": "q", "Bot": "a"}}}, "A conversation is a list of turns: {"),
         ({"text": "### Human: Two?### Assistant: red"}, '"text" seems to hold a whole conversation'),
         ({"text": "<|im_start|>user\nTwo?"}, '"text" seems to hold a whole conversation'),
         ({"messages": [{"role": "narrator", "content": "x"}]}, "messages, turn 1: role 'narrator' is unknown"),

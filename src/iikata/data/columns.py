@@ -116,7 +116,9 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
         line = ", ".join(f"{key}: {name}" for key, name in guess.items())
         return f"{seen} Say what the columns are called, under data: columns: {{{line}}}"
     unclear = " and ".join({"instruction": "question", "output": "answer"}[key] for key in guess if not guess[key])
-    return f"{seen} None with text could be the {unclear}. A row needs both as text, under data: columns:."
+    turns = ' A conversation is a list of turns: {"messages": [{"role": "user", "content": ...}, ...]}.'
+    deep = turns if any(isinstance(value, list | dict) for value in fields.values()) else ""
+    return f"{seen} None with text could be the {unclear}. A row needs both as text, under data: columns:.{deep}"
 
 
 def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:
