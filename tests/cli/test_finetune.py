@@ -13,6 +13,7 @@ from iikata.cli.finetune_flags import FLAGS, in_flags
 from iikata.cli.parser import parser
 from iikata.config import declare, read
 from iikata.core.records import Example
+from iikata.doctor.conversations import CHOICES
 from iikata.run_folder import read_json
 from iikata.templates import TEMPLATES, load, read_saved, user_message
 from iikata.tokenize import encode, load_tokenizer
@@ -111,6 +112,7 @@ def test_what_no_flag_can_mean_is_wrong_usage(text, said, capsys):
         ("a model, model.quantize, train.cutoff_len or generate.max_new_tokens.", "a model, --cutoff_len."),
         ("data.columns: x.",
          "data.columns: x. finetune has no flag for data.columns; an experiment file does: iikata run."),
+        (CHOICES, f"{CHOICES} finetune has no flag for data.system; an experiment file does: iikata run."),
         ("a/data.train.json stays", "a/data.train.json stays"),
     ],
 )  # fmt: skip

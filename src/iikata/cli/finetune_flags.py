@@ -102,7 +102,9 @@ SETTINGS = {
 """What messages call a setting -> the flag that it came from."""
 _HERE = "|".join(re.escape(setting) for setting in SETTINGS if setting not in ("model", "templates"))
 _SETTING = re.compile(rf"(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ changed))")
-_ELSEWHERE = re.compile(r"\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format)|generate\.\w+)\b")
+_ELSEWHERE = re.compile(
+    r"\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format|system)|generate\.\w+)\b"
+)
 
 
 def in_flags(message: str) -> str:

@@ -7,7 +7,7 @@ from iikata.data import TRANSCRIPT
 from iikata.doctor.doctor_input import DoctorInput, share, short
 
 CHOICES = (
-    "Write {system} into the template where it belongs; or say what is meant: data: {system: keep} leaves system "
+    "Write {system} into the template where it belongs; or choose data.system: data: {system: keep} leaves system "
     "messages out under this template alone, data: {system: drop} under all of them."
 )
 
