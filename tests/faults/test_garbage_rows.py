@@ -118,9 +118,9 @@ FILES = {
     "only_nan.jsonl": (with_output(float("nan")).splitlines()[1], "empty: 1", "Give more rows"),
     "only_surrogates.jsonl": (lines(ROW | {"output": "\ud800"}), "unencodable: 1", "Give more rows"),
     "no_column.jsonl": (
-        lines({"question": "a", "answer": "b"}),
+        lines({"query": "a", "answer": "b"}),
         'rows.jsonl:1: no column "instruction", "output"',
-        "columns: {instruction: question, input: input, output: answer}",
+        "columns: {instruction: query, input: input, output: answer}",
     ),
     "no_column_later.jsonl": (lines(GOOD, {"instruction": "a"}), 'rows.jsonl:2: no column "output"', "columns:"),
     "case.csv": ("Instruction,Output\na,b\n", 'rows.csv:2: no column "instruction" (did you mean "Instruction"?)'),

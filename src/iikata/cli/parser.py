@@ -17,7 +17,10 @@ def _margin(text: str) -> float | str:
     try:
         return float(text)
     except ValueError:
-        share_of_gain(text)  # argparse turns its ValueError into wrong usage
+        try:
+            share_of_gain(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
         return text
 
 
