@@ -33,7 +33,7 @@ class FastTokenizer(Tokenizer):
     @cached_property
     def _recent(self) -> Callable[[str, bool, bool], tuple[int, ...]]:
         # Each turn of a conversation is encoded with all that was said before it, which is in here.
-        return lru_cache(maxsize=1024)(self._encoded)
+        return lru_cache(maxsize=256)(self._encoded)
 
     def _encoded(self, text: str, special: bool, start: bool) -> tuple[int, ...]:
         encoder = self._start if start else self._inner
