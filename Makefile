@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server test-track size docs release
+.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server test-track test-lm-eval size docs release
 
 setup: $(VENV)/.installed
 
@@ -53,6 +53,10 @@ test-old-readers: $(VENV)/overlays/old-readers/.installed
 # An exported arm behind transformers' own server.
 test-server: $(VENV)/overlays/server/.installed
 	IIKATA_SERVER=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_transformers_serve.py
+
+# Multiple choice against lm-eval's own figures.
+test-lm-eval: $(VENV)/overlays/lm-eval/.installed
+	PYTHONPATH=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_choice.py
 
 # What a tracker is told, read back from tensorboard's files.
 test-track: $(VENV)/overlays/track/.installed

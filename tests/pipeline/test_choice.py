@@ -76,7 +76,7 @@ def found(run, metric, arm):
     }
 
 
-@pytest.mark.skipif(find_spec("lm_eval") is None, reason="pip install lm-eval")
+@pytest.mark.skipif(find_spec("lm_eval") is None, reason="make test-lm-eval lays lm-eval over the environment")
 @pytest.mark.parametrize("arm", [Arm(), Arm("theirs", 0)], ids=lambda arm: arm.name)
 def test_every_probe_is_right_where_lm_eval_says_so(arm, run, tmp_path, llama_folder):
     template = run.templates["asked"]
