@@ -13,7 +13,7 @@ sys.path += [str(Path(__file__).parents[1] / room) for room in ("report", "serve
 OWNED = "Object.defineProperty(window, 'owned', {set() { console.error('a text has run'); }})"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     try:
