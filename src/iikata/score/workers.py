@@ -43,17 +43,19 @@ def score_cells(
     head = {"metrics": list(names), "probes": list(map(plain, probes.values())), "literals": context.template_literals}
     children: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
     started: list[subprocess.Popen[str]] = []
+    pool = ThreadPoolExecutor(count)
     try:
         started += [_start(json.dumps(head)) for _ in range(count)]
         for child in started:
             children.put(child)
-        with ThreadPoolExecutor(count) as pool:
-            return list(pool.map(lambda answers: _asked(children, answers), cells))
+        return list(pool.map(lambda answers: _asked(children, answers), cells))
     except (OSError, ValueError):
         return []
     finally:
         for child in started:
-            child.kill()
+            child.kill()  # so that after Ctrl-C no thread waits for an answer
+        pool.shutdown(cancel_futures=True)
+        for child in started:
             with suppress(OSError):  # of what was still to be written
                 child.communicate()
 
@@ -75,12 +77,14 @@ def _start(head: str) -> "subprocess.Popen[str]":
 
 def _asked(children: "SimpleQueue[subprocess.Popen[str]]", answers: Sequence[Answer]) -> dict[str, Values]:
     child = children.get()
-    assert child.stdin
-    assert child.stdout
-    child.stdin.write(json.dumps([plain(answer) for answer in answers]) + "\n")
-    child.stdin.flush()
-    told: dict[str, list[list[Any]]] = json.loads(child.stdout.readline())
-    children.put(child)
+    try:
+        assert child.stdin
+        assert child.stdout
+        child.stdin.write(json.dumps([plain(answer) for answer in answers]) + "\n")
+        child.stdin.flush()
+        told: dict[str, list[list[Any]]] = json.loads(child.stdout.readline())
+    finally:  # also one that has ended: others wait for it, and will be told so too
+        children.put(child)
     return {name: [(p, s, float("nan") if v is None else v) for p, s, v in values] for name, values in told.items()}
 
 
