@@ -61,17 +61,6 @@ def test_count_takes_the_rows_of_the_lowest_level_first(numbers, data):
     assert hold_out_count(examples, count) == [examples[i] for i in sorted(order[:count])]
 
 
-@settings(deadline=None)
-@given(NUMBERS, NUMBERS, st.data())
-def test_count_appending_rows_never_brings_a_training_row_to_validation(numbers, more, data):
-    count = data.draw(st.integers(1, len(numbers) - 1))
-    grown = numbers + [n for n in more if n not in numbers]
-    if first_share(len(grown), count) != first_share(len(numbers), count):
-        return
-    held, before = hold_out_count(rows(grown), count), hold_out_count(rows(numbers), count)
-    assert all(row in before for row in held if int(row.instruction) in set(numbers))
-
-
 @pytest.mark.parametrize("added", [1, 100, 499])
 def test_count_appending_rows_moves_no_row_while_f_stays(added):
     # 1.25 * 100 / 1000 and / 1499 both round up to 1/8 and 1/8 holds about 125 of the 1000.
@@ -96,12 +85,13 @@ def test_rows_of_one_document_are_held_out_together(numbers, data):
     assert count <= len(held) < count + 4
 
 
+@pytest.mark.parametrize("made", [rows, documents])
 @settings(deadline=None)
 @given(NUMBERS, NUMBERS, st.data())
-def test_appending_rows_of_documents_never_brings_a_training_row_to_validation(numbers, more, data):
+def test_count_appending_rows_never_brings_a_training_row_to_validation(made, numbers, more, data):
     count = data.draw(st.integers(1, len(numbers) - 1))
     grown = numbers + [n for n in more if n not in numbers]
     if first_share(len(grown), count) != first_share(len(numbers), count):
         return
-    held, before = hold_out_count(documents(grown), count), hold_out_count(documents(numbers), count)
+    held, before = hold_out_count(made(grown), count), hold_out_count(made(numbers), count)
     assert all(row in before for row in held if int(row.instruction) in set(numbers))
