@@ -1,5 +1,6 @@
 """How decoder layers are run on a GPU: compiled once for all of them, and checkpointed where memory asks for it."""
 
+import os
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -78,6 +79,8 @@ def run_layers(model: Any) -> list[Runner]:
     # With and without shared keys, gradients, an adapter: each makes its own graph, and one process may see them all.
     torch._dynamo.config.recompile_limit = max(GRAPHS, torch._dynamo.config.recompile_limit)
     options = WIDE if model.config.get_text_config().hidden_size > 1024 else None
+    # torch 2.11 asks a kernel that comes from the cache of an earlier process for a key that it left out there.
+    os.environ.setdefault("TORCHINDUCTOR_DISABLE_MULTI_KERNEL_CACHE", "1")
     runners = []
     for index, layer in enumerate(decoder_layers(model)):
         runner = Runner(layer, index, options)
