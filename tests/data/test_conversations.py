@@ -8,6 +8,7 @@ from iikata.config import DataSettings
 from iikata.core.errors import IikataError
 from iikata.core.records import NOTHING, Before
 from iikata.data import read, read_probes
+from iikata.pipeline.signature import rows_hash
 
 TALK = [("system", "Be short."), ("user", "Two?"), ("assistant", "red, blue"), ("user", "One?"), ("assistant", "red")]
 BEFORE = Before("Be short.", (("Two?", "red, blue"),))
@@ -203,11 +204,37 @@ def test_two_shapes_in_one_file_are_told_apart(dataset, first, second):
     assert f"was read as {names[first]}. Give each shape a file of its own" in str(caught.value)
 
 
-def test_answers_that_are_not_to_be_trained_are_counted(dataset):
-    light = [{**turn, "weight": int(turn["content"] == "red")} for turn in turns()]
-    user_only = [{**turn, "weight": int(turn["role"] != "user")} for turn in turns(talk=TALK[1:])]
-    found = dataset({"messages": light}, {"messages": user_only}, {"messages": turns(talk=TALK[1:3])})
-    assert (found.counts.marked.rows, found.counts.marked.examples) == (1, ("rows.jsonl:1",))
+@pytest.mark.parametrize("no", [{"weight": 0}, {"weight": 0.0}, {"train": False}])
+def test_answers_that_are_not_to_be_trained_are_counted_and_keep_their_marks(dataset, no):
+    early, late, every, asked = (
+        [{**turn, **(no if turn["content"] in marked else {"weight": 1, "train": True})} for turn in turns()]
+        for marked in (["red, blue"], ["red"], ["red, blue", "red"], ["Two?", "One?"])
+    )
+    found = dataset(*({"messages": m} for m in (early, late, every)), {"messages": asked[1:]})
+    assert (found.counts.marked.rows, found.counts.marked.examples) == (2, ("rows.jsonl:1", "rows.jsonl:2"))
+    why = {why: left.examples for why, left in found.irregular.items()}
+    assert why == {"every answer is marked as not to be trained": ("rows.jsonl:3",)}
+    first, cut, plain = found.train
+    assert (first.before, first.output, first.marked) == (BEFORE, "red", (0,))
+    assert [turn.output for turn in first.turns()] == ["red"]
+    assert (cut.before, cut.output, cut.marked) == (Before("Be short."), "red, blue", ())  # it ends before the mark
+    assert (plain.marked, [turn.output for turn in plain.turns()]) == ((), ["red, blue", "red"])
+
+
+def test_a_mark_is_part_of_what_a_run_is_signed_by_and_not_of_a_rows_content(dataset):
+    bare, marked = turns(), [{**turn, "weight": int(turn["content"] != "red, blue")} for turn in turns()]
+    (one,), (other,) = (dataset({"messages": m}).train for m in (bare, marked))
+    assert one.id == other.id
+    assert rows_hash([one]) != rows_hash([other])
+
+
+def test_several_system_messages_are_joined_and_counted_that_of_a_column_too(dataset):
+    twice = [{"role": "system", "content": "Be kind."}, *turns()]
+    beside = [("Be kind.", turns()[1:]), ("Be short.", turns()), ("Be kind.", turns())]
+    found = dataset({"messages": twice}, *({"system": system, "messages": talk} for system, talk in beside))
+    assert found.counts.systems.examples == ("rows.jsonl:1",)
+    assert found.counts.duplicates.examples == ("rows.jsonl:4",)  # joined it says what the first says
+    assert [row.before.system for row in found.train] == ["Be kind.\n\nBe short.", "Be kind.", "Be short."]
 
 
 def test_a_conversation_without_a_turn_is_left_out_and_counted(dataset):

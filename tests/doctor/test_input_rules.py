@@ -1,7 +1,9 @@
 """The doctor's rules on what was read and on settings: text that is not trained on, answers that are cut, machines."""
 
 import pytest
-from examined import examined, of, template
+from examined import examined, of, opened, template
+
+from iikata.doctor import examine
 
 ALPACA = {"instruction": "And the second one?", "input": "", "output": "blue"}
 SPOKEN = {"hint": "Answer in one word.", "earlier": [["Name two colours.", "red and blue"]]}
@@ -49,12 +51,55 @@ def test_who_answers_out_of_turn_and_what_is_not_trained_is_told(tmp_path, byte_
     (tmp_path / "drops.jinja").write_text(drops)
     found = examined(tmp_path, byte_bpe_folder, ["native", "drops.jinja"], rows=turns)
     told = {finding.severity: finding for finding in of(found, "out_of_turn")}
-    assert "1 of 3 (33.3%) rows are left out: user and assistant do not take turns" in told["warning"].message
-    assert "train.jsonl:2" in told["warning"].evidence
+    assert told["warning"].message == "1 of 3 (33.3%) rows are left out: the assistant speaks first"
+    assert told["warning"].evidence == "train.jsonl:2"
     assert "1 of 3 (33.3%) rows end with a question that is not answered" in told["info"].message
     (left,) = of(found, "untrained_answers")
     assert (left.template, left.severity) == ("drops", "warning")
     assert "1 of 1 (100.0%) earlier answers, in 1 rows, are not in the loss" in left.message
+    assert left.evidence == "train.jsonl:1"
+
+
+OUT_OF_TURN = {
+    "a system message stands in the middle": ("user", "assistant", "system", "user", "assistant"),
+    "the assistant speaks first": ("system", "assistant", "user", "assistant"),
+    "one side speaks twice in a row": ("user", "user", "assistant"),
+    "nobody answers": ("system", "user"),
+}
+
+
+def test_each_way_in_which_a_conversation_is_none_is_told_with_its_lines_and_nothing_is_lost(tmp_path, byte_bpe_folder):
+    def said(roles, n):
+        return {"messages": [{"role": role, "content": f"{role} {place} of {n}"} for place, role in enumerate(roles)]}
+
+    good, twice = ("user", "assistant"), ("system", "system", "user", "assistant")
+    kinds = [*OUT_OF_TURN.values(), *OUT_OF_TURN.values(), twice, (*good, "user"), good]
+    blank = {"messages": [{"role": role, "content": " " * place} for place, role in enumerate(good * 2)]}
+    case = opened(
+        tmp_path, byte_bpe_folder, ["chatml"], rows=[*(said(roles, n) for n, roles in enumerate(kinds)), blank]
+    )
+    found = examine(case)
+    left = {finding.message: finding.evidence for finding in of(found, "out_of_turn") if finding.severity == "warning"}
+    assert left == {
+        f"2 of 12 (16.7%) rows are left out: {why}": f"train.jsonl:{n}, train.jsonl:{n + 4}"
+        for n, why in enumerate(OUT_OF_TURN, start=1)
+    }
+    (joined,) = of(found, "system_place")
+    assert joined.message.startswith("1 of 12 (8.3%) rows have several system messages; they are joined into one")
+    assert joined.evidence == "train.jsonl:9"
+    (open_end,) = (finding for finding in of(found, "out_of_turn") if finding.severity == "info")
+    assert (open_end.message[:12], open_end.evidence) == ("1 of 12 (8.3", "train.jsonl:10")
+    (empty,) = of(found, "empty_rows")
+    assert (empty.message[:12], empty.evidence) == ("1 of 12 (8.3", "train.jsonl:12")
+    kept = {row.source: row.before.system for row in case.data.train}
+    assert kept == {"train.jsonl:9": "system 0 of 8\n\nsystem 1 of 8", "train.jsonl:10": "", "train.jsonl:11": ""}
+
+
+def test_places_that_are_still_to_be_filled_are_told(tmp_path, byte_bpe_folder):
+    held = rows({"output": "I am {{name}} of {{ author }}."}, {"system": "You are {{name}}."}, {"output": "a {dict}"})
+    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=held), "null_words")
+    assert found.message == "2 of 3 (66.7%) rows hold places that look like still to be filled: {{ author }}, {{name}}"
+    assert found.evidence == "train.jsonl:1, train.jsonl:2"
 
 
 def test_a_conversation_in_one_question_is_told_and_a_quotation_is_none(tmp_path, byte_bpe_folder):
@@ -65,15 +110,23 @@ def test_a_conversation_in_one_question_is_told_and_a_quotation_is_none(tmp_path
     assert told.evidence.startswith("train.jsonl:1: 'Human: Two")
 
 
-@pytest.mark.parametrize(("loss_on", "told"), [("completion", 1), ("last", 0)])
-def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bpe_folder, loss_on, told):
+@pytest.mark.parametrize(
+    ("loss_on", "severity", "told"),
+    [
+        ("completion", "info", "these are not in the loss"),
+        ("last", "info", "these are not in the loss"),
+        ("all", "warning", "loss_on: all counts them all the same"),
+    ],
+)
+def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bpe_folder, loss_on, severity, told):
     talk = [{"role": role, "content": str(n)} for n, role in enumerate(("user", "assistant") * 2)]
     marked = {"messages": [{**turn, "weight": n // 3} for n, turn in enumerate(talk)]}
     found = examined(tmp_path, byte_bpe_folder, rows=[marked, {"messages": talk[:2]}], train={"loss_on": loss_on})
-    messages = [finding.message for finding in of(found, "untrained_answers") if finding.template is None]
-    assert [message[:60] for message in messages] == [
-        "1 of 2 (50.0%) rows mark answers as not to be trained (weigh"
-    ] * told
+    (finding,) = (finding for finding in of(found, "untrained_answers") if finding.template is None)
+    assert finding.severity == severity
+    assert finding.message.startswith("1 of 2 (50.0%) rows mark answers as not to be trained (weight")
+    assert told in finding.message
+    assert finding.evidence == "train.jsonl:1"
 
 
 def test_special_tokens_in_what_is_asked_are_told_and_in_answers_are_text(tmp_path, byte_bpe_folder):

@@ -133,23 +133,27 @@ DROPS = CHATML.replace(
 """An earlier answer stands otherwise in the whole conversation than when it was the last."""
 
 
+@pytest.mark.parametrize("marked", [(), (1,)])
 @pytest.mark.parametrize("chat_template", [CHATML, DROPS])
-def test_a_conversation_is_the_bits_of_all_its_answers_by_their_bytes(llama_folder, chat_template):
+def test_a_conversation_is_the_bits_of_all_its_unmarked_answers_by_their_bytes(llama_folder, chat_template, marked):
     cell = Cell(llama_folder)
     template, shared = native(chat_template, {}), prefixes(native(chat_template, {}), cell.tokenizer)
     talk = Before("Be short.", (("Two?", "赤、青"), ("Three?", "red, blue, green")))
     row = Example("t", "One?", "", "red", before=talk)
     reference = oracle.plain(cell.folder)
-    answers, ends = [], []
-    for turn in row.turns():  # each by itself, as if nothing came after
+    answers, ends, size = [], [], 0
+    for n, turn in enumerate(row.turns()):  # each by itself, as if nothing came after
+        if n in marked:
+            continue
+        size += len(turn.output.encode())
         losses = oracle.token_losses(
             reference, encode(turn, template, cell.tokenizer, 500, "last")
         ).detach() / math.log(2)
         answers.append(float(losses[:-1].sum()))
         ends.append(float(losses[-1]))
-    given = (cell.base, None, [row], template, cell.tokenizer, shared, 500, 300)
+    given = (cell.base, None, [replace(row, marked=marked)], template, cell.tokenizer, shared, 500, 300)
     (got,) = held_out_nll(*given)
-    assert got.nll == pytest.approx(sum(answers) / sum(len(text.encode()) for text in row.outputs), rel=1e-5)
-    assert got.nll_end == pytest.approx(sum(ends) / 3, rel=1e-5)
+    assert got.nll == pytest.approx(sum(answers) / size, rel=1e-5)
+    assert got.nll_end == pytest.approx(sum(ends) / len(ends), rel=1e-5)
     (last,) = held_out_nll(*given, last=True)
     assert last.nll == pytest.approx(answers[-1] / len(b"red"), rel=1e-5)

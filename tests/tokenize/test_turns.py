@@ -101,6 +101,18 @@ def test_earlier_answers_count_where_they_stand_as_they_were_prompted_and_not_wh
     assert tokenizer.text(dropped.input_ids[at] for at in masked(dropped)) == "<think>\n\n</think>\n\nred<|im_end|>"
 
 
+def test_an_answer_that_is_marked_is_read_and_not_trained(byte_bpe_folder):
+    tokenizer = load_tokenizer(byte_bpe_folder)
+    example = Example("id", "One?", "", "red", before=Before("", (("Two?", "red, blue"), ("Three?", "a, b, c"))))
+    bare, marked = (
+        encode(one, WRITTEN["native"], tokenizer, 10_000) for one in (example, replace(example, marked=(0,)))
+    )
+    assert marked.input_ids == bare.input_ids
+    assert tokenizer.text(marked.input_ids[at] for at in masked(marked)) == "a, b, c<|im_end|>red<|im_end|>"
+    assert {marked.roles[at] for at in set(masked(bare)) - set(masked(marked))} == {"prompt"}
+    assert marked.apart == 0
+
+
 TALK = [("What is the capital?", "Paris."), ("次は?", "富士山です。\n高い。"), ("And a 'third'?", 'He said "no".'),
         ("Add 1 and 2.", "3"), ("Thanks.", "You are welcome.")]  # fmt: skip
 

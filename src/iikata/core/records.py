@@ -58,6 +58,8 @@ class Example:
     cluster: str = ""
     """The document or conversation it is of; "" where it is on its own."""
     before: Before = NOTHING
+    marked: tuple[int, ...] = ()
+    """Which of the earlier answers, counted from 0, its file marks as not to be trained; never the last."""
 
     @property
     def texts(self) -> tuple[str, str, str, Before]:
@@ -75,8 +77,10 @@ class Example:
         return [*(answer for _, answer in self.before.turns), self.output]
 
     def turns(self) -> Iterator["Example"]:
-        """Yield the conversation up to each of its answers, the whole one last."""
+        """Yield the conversation up to each answer that is to be trained, the whole one last."""
         for n, (user, assistant) in enumerate(self.before.turns):
+            if n in self.marked:
+                continue
             before = Before(self.before.system, self.before.turns[:n])
             yield replace(self, instruction=user, input="", output=assistant, before=before)
         yield self

@@ -1,9 +1,10 @@
 """Rows from files or the hub, as training and validation examples; probes."""
 
 from iikata.data.columns import ALSO_CALLED, TRANSCRIPT, Unused
+from iikata.data.dataset import Counts, Dataset, LeftOut
 from iikata.data.examples import NULLS, content_id
 from iikata.data.probes import read_probes
-from iikata.data.read import Counts, Dataset, LeftOut, read
+from iikata.data.read import read
 from iikata.data.split import hold_out_count, hold_out_share
 from iikata.data.turns import open_conversation
 

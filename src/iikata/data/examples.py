@@ -29,7 +29,8 @@ def example(row: Row, said: Said, columns: Columns) -> Example | None:
     texts = (said.instruction, said.input, said.output)
     try:
         id = content_id(*texts, said.before)
-        return Example(id, *texts, row[0], _cluster(row, columns, said.input), said.before)
+        marked = tuple(n for n in said.marked if n < len(said.before.turns))
+        return Example(id, *texts, row[0], _cluster(row, columns, said.input), said.before, marked)
     except UnicodeEncodeError:
         return None
 

@@ -12,9 +12,11 @@ from iikata.data.rows import Row
 from iikata.data.turns import (
     COLUMNS,
     UnreadError,
+    UntrainableError,
     content,
     is_conversation,
     is_turn,
+    joined,
     marked,
     pairs,
     read_turns,
@@ -44,8 +46,10 @@ class Said:
     output: str
     unanswered: bool = False
     """Whether a question at its end has no answer and was left out."""
-    marked: bool = False
-    """Whether an answer is marked as not to be trained."""
+    marked: tuple[int, ...] = ()
+    """Which answers, counted from 0, are marked as not to be trained; those at its end were left out."""
+    systems: int = 0
+    """How many system messages its one is joined of."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +60,8 @@ class Format:
     """What it is called to people: "read as ShareGPT conversations"."""
     columns: Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]
     """The columns that it reads in a row, None where the row is of another shape."""
-    read: Callable[[Row, Columns], Said | None]
-    """A row as a conversation, None where nobody answers in turn."""
+    read: Callable[[Row, Columns], Said]
+    """A row as a conversation; raises UntrainableError where it is none, UnreadError where it is more than text."""
 
 
 def _alpaca_columns(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
@@ -66,7 +70,7 @@ def _alpaca_columns(fields: Mapping[str, Any], columns: Columns) -> tuple[str, .
     return names if named or (columns.instruction in fields and columns.output in fields) else None
 
 
-def _alpaca(row: Row, columns: Columns) -> Said | None:
+def _alpaca(row: Row, columns: Columns) -> Said:
     source, fields = row
     absent = [name for name in (columns.instruction, columns.output) if name not in fields]
     if columns.input not in fields and columns.input != "input":
@@ -120,7 +124,7 @@ def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Column
     return found
 
 
-def _turns(row: Row, columns: Columns) -> Said | None:
+def _turns(row: Row, columns: Columns) -> Said:
     source, fields = row
     name = _conversation(fields, columns)
     if name is None or name not in fields:
@@ -140,14 +144,16 @@ def _turns(row: Row, columns: Columns) -> Said | None:
     return _said(value, f"{source}: {name}", _system(row, columns))
 
 
-def _said(value: list[Any], what: str, system: str) -> Said | None:
-    turns = read_turns(value, what)
-    found = split(turns)
-    if found is None:
-        return None
-    before, question, answer = found
-    told = Before(before.system or system, before.turns)
-    return Said(told, question, "", answer, unanswered(turns), marked(value))
+def _said(value: list[Any], what: str, system: str) -> Said:
+    turns, marks = read_turns(value, what), marked(value)
+    systems, said = split(turns)
+    systems = list(dict.fromkeys(text for text in (system, *systems) if text.strip()))
+    while said and len(said) - 1 in marks:
+        said.pop()
+    if not said:
+        raise UntrainableError("every answer is marked as not to be trained")
+    before = Before(joined(systems), tuple(said[:-1]))
+    return Said(before, said[-1][0], "", said[-1][1], unanswered(turns), marks, len(systems))
 
 
 def _in_turns(row: Row, pair: tuple[str, str]) -> bool:
@@ -155,7 +161,7 @@ def _in_turns(row: Row, pair: tuple[str, str]) -> bool:
     return any(is_turn(one) or is_conversation(one) for one in map(row[1].get, pair))
 
 
-def _joined(row: Row, pair: tuple[str, str], columns: Columns) -> Said | None:
+def _joined(row: Row, pair: tuple[str, str], columns: Columns) -> Said:
     source, fields = row
     turns: list[Any] = []
     for name, who in zip(pair, ("user", "assistant"), strict=True):
@@ -172,8 +178,8 @@ def _two_columns(*names: tuple[str, str]) -> Callable[[Mapping[str, Any], Column
     return found
 
 
-def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said | None]:
-    def read(row: Row, columns: Columns) -> Said | None:
+def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said]:
+    def read(row: Row, columns: Columns) -> Said:
         source, fields = row
         pair = next((pair for pair in names if set(pair) <= fields.keys()), None)
         if pair is None:

@@ -1,10 +1,10 @@
-"""Read the data of an experiment: training rows, validation rows, and counts of what was left out."""
+"""Read the data of an experiment: training rows and validation rows."""
 
 import logging
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Container, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iikata.config import Columns, DataSettings, absolute_path, local_path
@@ -13,78 +13,18 @@ from iikata.core.files import near_file
 from iikata.core.records import Example
 from iikata.core.text import HIDDEN
 from iikata.data.cells import unfold
-from iikata.data.columns import Unused, settle, unused
+from iikata.data.columns import settle, unused
+from iikata.data.dataset import LEFT_OUT, Counts, Dataset, LeftOut
 from iikata.data.examples import example
 from iikata.data.formats import FORMATS, Format, Said, format_of, refuse_more
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
-from iikata.data.turns import UnreadError
+from iikata.data.turns import UnreadError, UntrainableError
 
-LEFT_OUT = ("duplicates", "empty", "unencodable", "overlap", "irregular", "unanswered", "marked")
-"""Why rows are left out, or a part of them, or should have been."""
 MOST_HELD_OUT = 500
 """Rows that are held out where the experiment does not say how many; a tenth where that is less."""
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?", re.ASCII)
 INSTEAD = "Or give a local file: data: {train: rows.jsonl} (json, jsonl, csv, parquet)."
-
-
-@dataclass(frozen=True)
-class LeftOut:
-    """Rows that were left out for one reason."""
-
-    rows: int
-    examples: tuple[str, ...]
-    """Places (`file:line`) of the first five."""
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What became of the rows that were read, those of a validation file included."""
-
-    rows: int
-    train: int
-    validation: int
-    without_input: int
-    """Examples kept that have no input."""
-    duplicates: LeftOut
-    """The same instruction, input and output as a row before; the first is kept."""
-    empty: LeftOut
-    """No output, or neither instruction nor input."""
-    unencodable: LeftOut
-    """Text that UTF-8 cannot hold (a lone surrogate)."""
-    overlap: LeftOut
-    """Training rows that are in the validation file too; kept there only."""
-    irregular: LeftOut
-    """Conversations in which user and assistant do not take turns, the user first."""
-    unanswered: LeftOut
-    """Conversations that end with a question, which is left out; the turns before are kept."""
-    marked: LeftOut
-    """Conversations with an answer that is marked as not to be trained (weight 0); they are kept as they are."""
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Examples to train on and to measure by; no content is in both, or twice."""
-
-    train: list[Example]
-    validation: list[Example]
-    counts: Counts
-    read_as: tuple[str, ...] = ()
-    """A line for each file: the shape of its rows, their number, turns and system messages."""
-    unused: tuple[Unused, ...] = ()
-    """Columns with text that nothing uses."""
-    levels: Mapping[tuple[str, ...], list[Example]] = field(default_factory=dict)
-    """The training rows of each set of files that some variant is trained on, where there are several."""
-
-    @property
-    def clusters(self) -> dict[str, str]:
-        """Return held-out row -> what it is counted with: its document, or itself where it is the only one of it."""
-        sizes = Counter(row.cluster for row in self.validation)
-        return {row.id: row.cluster if row.cluster and sizes[row.cluster] > 1 else row.id for row in self.validation}
-
-    def of(self, specs: tuple[str, ...]) -> list[Example]:
-        """Return the training rows of one set of files."""
-        return self.levels.get(specs, self.train)
 
 
 def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]] = ()) -> Dataset:
@@ -123,12 +63,13 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         raise IikataError(
             f"data: {len(rows)} rows were read from {specs:.300}; {left}. Give more rows, or another data.validation."
         )
+    found = {reason: LeftOut(len(sources), tuple(sources[:5])) for reason, sources in left_out.items()}
     counts = Counts(
         rows=len(rows),
         train=len(train),
         validation=len(validation),
         without_input=sum(not row.input for row in [*train, *validation]),
-        **{reason: LeftOut(len(sources), tuple(sources[:5])) for reason, sources in left_out.items()},
+        **{reason: found[reason] for reason in LEFT_OUT},
     )
     kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
     if empty := next((specs for specs, part in kept.items() if not part), None):
@@ -137,15 +78,16 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     others = tuple(
         unused([one.row for one in rows], {str(settings.columns.cluster), *(n for one in rows for n in one.used)})
     )
-    return Dataset(train, validation, counts, read_as, others, kept)
+    irregular = {reason: one for reason, one in found.items() if reason not in LEFT_OUT}
+    return Dataset(train, validation, counts, read_as, others, kept, irregular)
 
 
 @dataclass(frozen=True)
 class _Row:
-    """A row with what it says; None where that is no conversation."""
+    """A row with what it says, or why that is no conversation to train on."""
 
     row: Row
-    said: Said | None
+    said: Said | str
     format: Format
     used: tuple[str, ...]
     """The columns that were read."""
@@ -153,7 +95,7 @@ class _Row:
 
 def _read_as(spec: str, rows: Sequence[_Row]) -> str:
     """Return what a file was read as, in a line."""
-    said = [one.said for one in rows if one.said]
+    said = [one.said for one in rows if isinstance(one.said, Said)]
     if not said:
         return f"{spec}: {len(rows)} rows"
     turns = sum(len(one.before.turns) + 1 for one in said) / len(said)
@@ -175,7 +117,7 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
             refuse_more(row[1], columns)
             # A named format reads what its columns alone would not be taken for.
             used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
-            made.append(_Row(row, format.read(row, columns), format, used))
+            made.append(_Row(row, _said(format, row, columns), format, used))
         except IikataError:
             other = format_of(settings.format, row[1], columns)
             if other is format or not other.columns(row[1], columns):
@@ -192,6 +134,13 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
         fixes = " ".join(dict.fromkeys(fix[0].upper() + fix[1:] for _, fix in first.values()))
         raise IikataError(f"{spec}: of {len(rows):,} rows {held}. {fixes}")
     return made
+
+
+def _said(format: Format, row: Row, columns: Columns) -> Said | str:
+    try:
+        return format.read(row, columns)
+    except UntrainableError as why:
+        return str(why)
 
 
 def _fields(spec: str, folder: Path, columns: Columns) -> list[Row]:
@@ -233,17 +182,22 @@ def _usable(rows: Iterable[_Row], settings: DataSettings, left_out: dict[str, li
     """Yield the examples of `rows`, each content once, and note in `left_out` where the others stood."""
     seen: set[str] = set()
     for one in rows:
-        if one.said is None:
-            left_out["irregular"].append(one.row[0])
+        if isinstance(one.said, str):
+            for reason in ("irregular", one.said):
+                left_out.setdefault(reason, []).append(one.row[0])
             continue
-        kept = example(one.row, _with_system(one, settings.system), settings.columns)
+        kept = example(one.row, _with_system(one.said, one.row[0], settings.system), settings.columns)
         if reason := _unusable(kept, seen):
             left_out[reason].append(one.row[0])
         elif kept is not None:
             seen.add(kept.id)
-            for reason in ("unanswered", "marked"):
-                if getattr(one.said, reason):
-                    left_out[reason].append(one.row[0])
+            told = {
+                "unanswered": one.said.unanswered,
+                "marked": one.said.marked,
+                "systems": one.said.systems > 1 and settings.system != "drop",
+            }
+            for reason in filter(told.get, told):
+                left_out[reason].append(one.row[0])
             yield kept
 
 
@@ -256,14 +210,13 @@ def _unusable(row: Example | None, seen: Container[str]) -> str:
     return "duplicates" if row.id in seen else ""
 
 
-def _with_system(one: _Row, system: str | None) -> Said:
-    """Return what the row says with its system message, or without; raises IikataError where that is refused."""
-    assert one.said is not None
-    if not one.said.before.system or system in (None, "keep"):
-        return one.said
+def _with_system(said: Said, source: str, system: str | None) -> Said:
+    """Return what a row says with its system message, or without; raises IikataError where that is refused."""
+    if not said.before.system or system in (None, "keep"):
+        return said
     if system == "refuse":
-        raise IikataError(f"{one.row[0]}: a system message, and data.system is refuse. Take the row out, or drop them.")
-    return replace(one.said, before=replace(one.said.before, system=""))
+        raise IikataError(f"{source}: a system message, and data.system is refuse. Take the row out, or drop them.")
+    return replace(said, before=replace(said.before, system=""))
 
 
 def _blank(text: str) -> bool:

@@ -29,6 +29,10 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Keys of what an assistant thought, where that is not in its answer."""
 
 
+class UntrainableError(Exception):
+    """Why a list of turns is no conversation to train on; such rows are left out and counted by it."""
+
+
 class UnreadError(Exception):
     """Why a row is not read ("tool calls", "images") and what to do; such rows are counted."""
 
@@ -71,7 +75,7 @@ def _pair(turn: Any) -> tuple[str, str] | None:
 def _turn(turn: Any, what: str) -> Turn:
     keys: Mapping[str, Any] = turn if isinstance(turn, Mapping) else {}
     who, said = (next((key for key in names if key in keys), None) for names in (WHO, WHAT))
-    role = ROLES.get(str(turn[who]).strip().lower()) if who else None
+    role = _role(keys)
     if role == "tool" or any(keys.get(key) for key in CALLS):
         raise UnreadError("tool calls")
     if who is None or said is None:
@@ -88,11 +92,17 @@ def _turn(turn: Any, what: str) -> Turn:
     return role, _text(turn[said], what)
 
 
-def marked(value: Any) -> bool:
-    """Return whether an answer of a list of turns is marked as not to be trained: weight 0, train false."""
-    turns = [turn for turn in value if isinstance(turn, Mapping)] if isinstance(value, list) else []
-    answers = [turn for turn in turns if ROLES.get(str(turn.get("role", turn.get("from"))).lower()) == "assistant"]
-    return any(turn.get(key) == 0 for turn in answers for key in ("weight", "train"))
+def marked(value: Sequence[Any]) -> tuple[int, ...]:
+    """Return which answers, counted from 0, are marked as not to be trained: weight 0, train false."""
+    turns = [turn for turn in value if isinstance(turn, Mapping)]
+    answers = [turn for turn in turns if _pair(turn) or _role(turn) == "assistant"]
+    return tuple(n for n, turn in enumerate(answers) if any(turn.get(key) == 0 for key in ("weight", "train")))
+
+
+def _role(turn: Mapping[str, Any]) -> str | None:
+    """Return whose a turn is, None where that is not said, or not known."""
+    who = next((key for key in WHO if key in turn), None)
+    return ROLES.get(str(turn[who]).strip().lower()) if who else None
 
 
 def content(value: Any, what: str) -> str:
@@ -131,22 +141,32 @@ def _part(part: Any, what: str) -> str:
     raise IikataError(f'{what}: {kind_of(part)} was seen in its content; text, or parts {{"type": "text"}}, are read.')
 
 
-def split(turns: Sequence[Turn]) -> tuple[Before, str, str] | None:
-    """Return what was said before the last question, that question and its answer; None where there is no such thing.
+def split(turns: Sequence[Turn]) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the system messages in front and the (question, answer) pairs behind them, one at least.
 
-    Systems in front are one; then user and assistant take turns. What follows the last answer is not there any more
-    (`unanswered` tells of it).
+    What follows the last answer is not there any more (`unanswered` tells of it). Raises UntrainableError where user
+    and assistant do not take turns.
     """
     start = next((n for n, (who, _) in enumerate(turns) if who != "system"), len(turns))
-    system = "\n\n".join(text for _, text in turns[:start])
     talk = list(turns[start:])
     while talk and talk[-1][0] == "user":
         talk.pop()
-    pairs = list(zip(talk[::2], talk[1::2], strict=False))
-    if not pairs or len(talk) % 2 or any((a, b) != ("user", "assistant") for (a, _), (b, _) in pairs):
-        return None
-    said = tuple((question, answer) for (_, question), (_, answer) in pairs)
-    return Before(system, said[:-1]), *said[-1]
+    roles = [who for who, _ in talk]
+    if not roles:
+        raise UntrainableError("nobody answers")
+    if "system" in roles:
+        raise UntrainableError("a system message stands in the middle")
+    if roles[0] == "assistant":
+        raise UntrainableError("the assistant speaks first")
+    if roles != ["user", "assistant"] * (len(roles) // 2):
+        raise UntrainableError("one side speaks twice in a row")
+    texts = [text for _, text in talk]
+    return [text for _, text in turns[:start]], list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def joined(systems: Sequence[str]) -> str:
+    """Return several system messages as the one that templates know of."""
+    return "\n\n".join(systems)
 
 
 def open_conversation(value: Any, what: str) -> tuple[Before, str]:
@@ -158,10 +178,14 @@ def open_conversation(value: Any, what: str) -> tuple[Before, str]:
         turns = read_turns(value if isinstance(value, list) else [value], what)
     except UnreadError as held:
         raise IikataError(f"{what}: it holds {held}; only text is read. Take it out.") from None
-    found = split([*turns, ("assistant", "")]) if turns and turns[-1][0] == "user" else None
-    if found is None:
-        raise IikataError(f"{what}: user and assistant take turns, and the last message is the user's, to be answered.")
-    return found[:2]
+    try:
+        if not unanswered(turns):
+            raise UntrainableError("it does not end with a question")
+        systems, said = split([*turns, ("assistant", "")])
+    except UntrainableError as why:
+        rule = "user and assistant take turns, and the last message is the user's, to be answered"
+        raise IikataError(f"{what}: {why}; {rule}.") from None
+    return Before(joined(systems), tuple(said[:-1])), said[-1][0]
 
 
 def unanswered(turns: Sequence[Turn]) -> bool:

@@ -1,4 +1,4 @@
-"""Rules on conversations: system messages without a place, who answers out of turn, answers that are not trained."""
+"""Rules on conversations: system messages, who answers out of turn, answers that are not trained."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,7 @@ from iikata.core.records import Finding
 from iikata.data import TRANSCRIPT
 from iikata.doctor.doctor_input import DoctorInput, share, short
 
+SHOWN = 3
 CHOICES = (
     "Write {system} into the template where it belongs; or choose data.system: data: {system: keep} leaves system "
     "messages out under this template alone, data: {system: drop} under all of them."
@@ -13,7 +14,11 @@ CHOICES = (
 
 
 def system_place(case: DoctorInput) -> Iterator[Finding]:
-    """A system message without a place in the template is never seen, and other templates would show it."""
+    """A system message without a place in the template is never seen, and other templates would show it.
+
+    Templates know of one: where a row has several, they become one.
+    """
+    yield from _several(case)
     rows = [*case.data.train, *case.data.validation]
     held = [row for row in rows if row.before.system]
     asked = [probe for probe in case.probes if probe.before.system]
@@ -30,16 +35,24 @@ def system_place(case: DoctorInput) -> Iterator[Finding]:
         yield Finding("system_place", severity, name, message, evidence, CHOICES)
 
 
+def _several(case: DoctorInput) -> Iterator[Finding]:
+    counts = case.data.counts
+    if counts.systems.rows:
+        message = (
+            f"{share(counts.systems.rows, counts.rows)} rows have several system messages; they are joined into one, "
+            "an empty line between them"
+        )
+        fix = "Where only one of them is meant, take the others out."
+        yield Finding("system_place", "warning", None, message, ", ".join(counts.systems.examples), fix)
+
+
 def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
     """Conversations in which nobody answers in turn are left out, and questions at their end."""
     counts = case.data.counts
-    if counts.irregular.rows:
-        message = (
-            f"{share(counts.irregular.rows, counts.rows)} rows are left out: user and assistant do not take turns, the "
-            "user first"
-        )
-        fix = "Join messages that follow one another, and take away a greeting by the assistant."
-        yield Finding("out_of_turn", "warning", None, message, ", ".join(counts.irregular.examples), fix)
+    for why, left in case.data.irregular.items():
+        message = f"{share(left.rows, counts.rows)} rows are left out: {why}"
+        fix = "A conversation is a system message or none, then user and assistant in turn, the user first."
+        yield Finding("out_of_turn", "warning", None, message, ", ".join(left.examples), fix)
     if counts.unanswered.rows:
         message = (
             f"{share(counts.unanswered.rows, counts.rows)} rows end with a question that is not answered: left out"
@@ -55,29 +68,33 @@ def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
 def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
     """An earlier answer that the template writes otherwise once it is not the last must not be trained as it stands."""
     for name, rows in case.encoded.items():
-        apart = [row for row in rows if row.apart and not row.truncated]
+        trained = case.data.train
+        apart = [(of, row) for of, row in zip(trained, rows, strict=True) if row.apart and not row.truncated]
         if not apart:
             continue
-        answers, every = sum(row.apart for row in apart), sum(len(row.before.turns) for row in case.data.train)
+        answers = sum(row.apart for _, row in apart)
+        every = sum(len(row.before.turns) - len(row.marked) for row in trained)
         message = (
             f"{share(answers, every)} earlier answers, in {len(apart)} rows, are not in the loss: in the whole "
             "conversation they stand otherwise than when they were the last (thoughts dropped, a token over an end)"
         )
         fix = "To train on every answer: write each turn as a row of its own, with its history."
-        yield Finding("untrained_answers", "warning", name, message, f"row {apart[0].id}", fix)
+        places = ", ".join(of.source or of.id for of, _ in apart[:SHOWN])
+        yield Finding("untrained_answers", "warning", name, message, places, fix)
     yield from _marked(case)
 
 
 def _marked(case: DoctorInput) -> Iterator[Finding]:
-    """An answer that its file marks as not to be trained is trained all the same, unless the last alone is."""
+    """An answer that its file marks as not to be trained is not in the loss, unless all of the row is."""
     marked = case.data.counts.marked
-    if not marked.rows or case.experiment.train.loss_on == "last":
+    if not marked.rows:
         return
     message = (
-        f"{share(marked.rows, case.data.counts.rows)} rows mark answers as not to be trained (weight 0, train false); "
-        "marks are not read, and all answers are trained"
+        f"{share(marked.rows, case.data.counts.rows)} rows mark answers as not to be trained (weight 0, train false)"
     )
-    fix = (
-        "Where the last answer alone is meant: train: {loss_on: last}. Else end the conversation before the marked one."
-    )
-    yield Finding("untrained_answers", "warning", None, message, ", ".join(marked.examples), fix)
+    places = ", ".join(marked.examples)
+    if all(row.train.loss_on != "all" for row in case.experiment.recipes.values()):
+        yield Finding("untrained_answers", "info", None, f"{message}: these are not in the loss", places)
+        return
+    message += ", and loss_on: all counts them all the same"
+    yield Finding("untrained_answers", "warning", None, message, places, "train: {loss_on: completion}")

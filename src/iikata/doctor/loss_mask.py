@@ -99,14 +99,17 @@ def _native_begins(case: DoctorInput, id: int) -> bool:
 def cutoff(case: DoctorInput) -> Iterator[Finding]:
     """Rows longer than cutoff_len are left out, for a cut answer would be trained to stop in mid-sentence."""
     for name, encoded in case.encoded.items():
-        over = [row for row in encoded if row.truncated]
-        if not over:
+        cut = [(of, row) for of, row in zip(case.data.train, encoded, strict=True) if row.truncated]
+        if not cut:
             continue
+        over = [row for _, row in cut]
         limit = len(over[0].input_ids)
         needed = 2 + max(len(case.tokenizer.ids(row.prompt + row.completion)) for row in over)
         message = (
             f"{share(len(over), len(encoded))} rows are longer than train.cutoff_len {limit} and are not trained on"
         )
-        evidence = f"the longest has about {needed} tokens; first: {over[0].id} {short(over[0].prompt)}"
+        evidence = (
+            f"the longest has about {needed} tokens; first: {cut[0][0].source or over[0].id} {short(over[0].prompt)}"
+        )
         severity = "error" if len(over) == len(encoded) else "warning"
         yield Finding("cutoff", severity, name, message, evidence, f"--set train.cutoff_len={needed}")

@@ -1,5 +1,6 @@
 """Rules on rows: empty and doubled ones, and held-out texts that are trained on."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -12,6 +13,7 @@ MANY = 20
 """Rows with one input, and the part of all rows, from which on it is told."""
 TURNS = ("system", "system_prompt", "history", "tools")
 """Columns that say what an answer follows from."""
+UNFILLED = re.compile(r"\{\{\s*\w+\s*\}\}")
 BESIDE = ("input", *ALSO_CALLED["input"])
 
 
@@ -31,7 +33,7 @@ def empty_rows(case: DoctorInput) -> Iterator[Finding]:
 
 
 def null_words(case: DoctorInput) -> Iterator[Finding]:
-    """Nothing that was written as a word ("nan") is trained as that word."""
+    """Nothing that was written as a word ("nan") is trained as that word, a place still to be filled as it is."""
     rows = [*case.data.train, *case.data.validation]
     for name in ("input", "output"):
         found = [row for row in rows if getattr(row, name).strip().lower() in NULLS]
@@ -42,6 +44,22 @@ def null_words(case: DoctorInput) -> Iterator[Finding]:
             )
             sources = ", ".join(row.source or row.id for row in found[:SHOWN])
             yield Finding("null_words", "warning", None, message, sources, 'Where nothing is meant, write "".')
+    yield from _unfilled(rows)
+
+
+def _unfilled(rows: list[Example]) -> Iterator[Finding]:
+    """A place as in LLaMA-Factory's identity.json, {{name}}, is filled before training."""
+    found = [(row, words) for row in rows if (words := UNFILLED.findall("\n".join(_texts(row))))]
+    if found:
+        shown = ", ".join(sorted({word for _, held in found for word in held})[:SHOWN])
+        message = f"{share(len(found), len(rows))} rows hold places that look like still to be filled: {shown}"
+        places = ", ".join(row.source or row.id for row, _ in found[:SHOWN])
+        fix = "Put the names in their place in the file. Where the braces are meant, nothing is to be done."
+        yield Finding("null_words", "warning", None, message, places, fix)
+
+
+def _texts(row: Example) -> list[str]:
+    return [row.before.system, *(text for turn in row.before.turns for text in turn), *row.texts[:3]]
 
 
 def unused_columns(case: DoctorInput) -> Iterator[Finding]:

@@ -48,10 +48,12 @@ def model_fingerprint(folder: Path, trusted: bool = False) -> str:
 
 
 def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None) -> str:
-    """Return a hash of the rows' contents, in order, and of which of them belong together."""
+    """Return a hash of the rows' contents, in order, of their marks, and of which of them belong together."""
     ids = [row.id for row in rows]
     together = [[id, (clusters or {}).get(id, id)] for id in ids]
-    return digest(ids if all(id == cluster for id, cluster in together) else together)
+    content = ids if all(id == cluster for id, cluster in together) else together
+    marked = {row.id: row.marked for row in rows if row.marked}
+    return digest([content, marked] if marked else content)
 
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:

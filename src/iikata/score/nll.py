@@ -64,7 +64,7 @@ def held_out_nll(
         sums = [next(found) for _ in row]
         nats_of = {role: sum(one[role] for one in sums) if sums else math.nan for role in COUNTED}
         answer, end, written = (nats_of[role] / math.log(2) for role in COUNTED)
-        answers = [example.output] if last else example.outputs
+        answers = [example.output] if last else [turn.output for turn in example.turns()]
         size, turns = sum(len(text.encode()) for text in answers), len(answers)
         yield HeldOut(example.id, answer / max(size, 1), end / turns, written / turns)
 

@@ -32,9 +32,10 @@ def encode(
     """Return the example's tokens: prompt, completion, one end token; the mask is true on the last two.
 
     Of a conversation it is true on every earlier answer, too, but for those that stand otherwise in the whole one than
-    when they were the last: there the model would learn what it is never prompted to say. With `loss_on="last"` it
-    is true on the last answer alone; with "all" everywhere, BOS too, as in Alpaca-LoRA's `train_on_inputs`. More than
-    `cutoff_len` tokens are cut off and `truncated` is set: such a row is shown and counted, never trained on.
+    when they were the last (there the model would learn what it is never prompted to say) and those that their file
+    marks as not to be trained. With `loss_on="last"` it is true on the last answer alone; with "all" everywhere, BOS
+    too, as in Alpaca-LoRA's `train_on_inputs`. More than `cutoff_len` tokens are cut off and `truncated` is set: such
+    a row is shown and counted, never trained on.
     """
     if loss_on == "last":
         return _last(example, template, tokenizer, cutoff_len)
