@@ -9,6 +9,7 @@ from typing import Any
 
 from iikata.core import io
 from iikata.core.errors import IikataError
+from iikata.core.evaluation import Evaluation
 from iikata.core.io import is_torn, line_of, write_bytes, write_text
 from iikata.core.lock import hold, refuse_links
 from iikata.core.records import Answer, Arm, Cell, Finding, Gate, Score, TrainStep, plain
@@ -58,6 +59,10 @@ class RunFolder:
 
     def steps(self, arm: Arm) -> Path:
         return self.arm(arm) / "steps.jsonl"
+
+    def evaluations(self, arm: Arm) -> Path:
+        """Return what the arm came to on held-out rows while it was trained."""
+        return self.arm(arm) / "eval.jsonl"
 
     def state(self, arm: Arm) -> Path:
         return self.arm(arm) / "state"
@@ -113,6 +118,9 @@ class RunFolder:
 
     def read_steps(self, arm: Arm) -> list[TrainStep]:
         return list(io.read_jsonl(self.steps(arm), TrainStep, AGAIN))
+
+    def read_evaluations(self, arm: Arm) -> list[Evaluation]:
+        return list(io.read_jsonl(self.evaluations(arm), Evaluation, AGAIN))
 
     def read_scores(self, metric: str) -> list[Score]:
         path = self.scores(metric)

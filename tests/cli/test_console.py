@@ -13,8 +13,10 @@ from rich.console import Console as Rich
 
 from iikata.cli.arms_display import ArmsDisplay
 from iikata.cli.console import Console
+from iikata.cli.terminal import sparkline
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import TrainStep
-from iikata.pipeline import Progress, Stage, Stepped, Warned
+from iikata.pipeline import Evaluated, Progress, Stage, Stepped, Warned
 
 
 def stepped(arm, step, steps=10, loss=2.311, speed=488.2):
@@ -83,9 +85,9 @@ def make_terminal(monkeypatch):
 def display():
     opened = []
 
-    def make(width=100, height=12):
+    def make(width=100, height=12, curves={}):  # noqa: B006
         console = Rich(file=io.StringIO(), force_terminal=True, width=width, height=height)
-        opened.append(ArmsDisplay(console))
+        opened.append(ArmsDisplay(console, curves))
         return console.file, opened[-1]
 
     yield make
@@ -250,6 +252,59 @@ def test_terminal_shows_training_in_place_and_warnings_above(make_terminal, now)
     assert all(" 2/2 loss 1.000 " in line for line in (a, b))
     assert whole == "train: 4/4  0:20, about 0:00 left  488 tokens/s"
     assert late == "warning: [b]b.s0 in step 2"
+
+
+def evaluated(arm, step, value, steps=10):
+    return Evaluated(Evaluation(arm, step, arm[:1], "nll", value, 12), steps, None)
+
+
+def test_display_draws_each_arms_held_out_curve_and_its_newest_value(make_terminal, now):
+    terminal = make_terminal()
+    emit = Console(now)
+    emit(Stage("train", 2, "arms"))
+    for arm in ("a.s0", "b.s0"):
+        emit(evaluated(arm, 0, 2.0))
+    for step, value in enumerate((1.0, 0.5, 0.0, 0.25), 1):
+        emit(stepped("a.s0", step, 4))
+        emit(evaluated("a.s0", step, value))
+        emit(Progress("train", step, 8))
+    for step in range(1, 5):
+        emit(stepped("b.s0", step, 4))
+        emit(Progress("train", step + 4, 8))
+    emit(evaluated("b.s0", 4, float("nan")))  # a worker's may come behind the last step
+    emit(Stage("generate", 0, "answers"))
+    _, a, b, whole, *_ = screen(terminal.getvalue())
+    assert a.endswith("norm 0.81 held out 0.250 █▅▃▁▂")
+    assert b.endswith("norm 0.81 held out 2.000        ▁") or b.endswith("held out 2.000 ▁")
+    assert whole.startswith("train: 8/8")
+    assert terminal.getvalue().count("train: 8/8") == 1
+
+
+def test_without_a_terminal_every_evaluation_is_a_line(now, capsys):
+    emit = Console(now)
+    emit(evaluated("a\x1b.s0", 0, 2.34567))
+    emit(evaluated("a.s0", 4, float("inf")))
+    assert capsys.readouterr().err.splitlines() == [
+        "train: a⟨U+001B⟩.s0@a 0/10 held-out nll 2.3457",
+        "train: a.s0@a 4/10 held-out nll inf",
+    ]
+
+
+class Ascii(io.StringIO):
+    encoding = "ascii"
+
+
+def test_a_terminal_without_block_characters_gets_no_bars():
+    shown = ArmsDisplay(Rich(file=Ascii(), force_terminal=True, width=100, height=12), {"a.s0": [1.0, 0.5]})
+    shown.emit(stepped("a.s0", 1), lambda: "train")
+    shown.close()
+    assert screen(shown._console.file.getvalue())[0].endswith("held out 0.500")
+
+
+def test_sparkline_scales_to_its_own_values():
+    assert sparkline([3.0, 1.0, float("nan"), 2.0]) == "█▁ ▅"
+    assert sparkline([1.0, 1.0]) == "▁▁"
+    assert sparkline([]) == ""
 
 
 def test_next_stage_ends_a_display_that_an_arm_given_up_left_open(make_terminal, now):

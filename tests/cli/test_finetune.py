@@ -261,6 +261,24 @@ def test_held_out_loss_is_the_trainers(command, tmp_path, llama_folder, capsys):
     assert float(before) == pytest.approx(float(torch.cat(losses).mean()), rel=2e-3)  # bfloat16 where there is AMX
 
 
+def test_held_out_loss_is_told_every_so_many_steps_and_the_lowest_by_its_step(command, tmp_path, monkeypatch, capsys):
+    from iikata.cli import finetune
+
+    monkeypatch.setattr(finetune, "EVAL_STEPS", 3)
+    assert main([*command, "--val_set_size=4", "--num_epochs=4"]) == 0
+    said = capsys.readouterr()
+    curve = [json.loads(line) for line in (tmp_path / "out" / "eval.jsonl").read_text().splitlines()]
+    steps = len((tmp_path / "out" / "steps.jsonl").read_text().splitlines())
+    assert [one["step"] for one in curve] == [0, 3, 6, 8]
+    assert {(one["metric"], one["rows"]) for one in curve} == {("loss", 4)}
+    for one in curve:
+        assert f"train: alpaca.s42@alpaca {one['step']}/{steps} held-out loss {one['value']:.4f}" in said.err
+    best = min(curve, key=lambda one: one["value"])
+    assert f"held-out loss is lowest at step {best['step']} of {steps}: {best['value']:.4f}" in said.err
+    last, first = curve[-1]["value"], curve[0]["value"]
+    assert f"held-out loss: {last:.4f} (4 rows; before training {first:.4f})" in said.out
+
+
 def test_killed_run_goes_on_to_the_same_weights(trained, tmp_path, monkeypatch):
     from iikata.cli import console
     from iikata.pipeline import Progress

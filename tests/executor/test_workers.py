@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from iikata.core.errors import IikataError
-from iikata.pipeline import Pipeline, Stepped
+from iikata.pipeline import Evaluated, Pipeline, Stepped
 from iikata.pipeline.executor import cluster, crew
 from iikata.pipeline.executor.messages import About
 from iikata.pipeline.machine import Machine
@@ -99,6 +99,12 @@ def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, l
     steps = [event for event in told if isinstance(event, Stepped)]
     assert {event.device for event in steps} <= {line["place"] for line in lines}
     assert all(event.of_device <= event.tokens_per_second for event in steps)
+    arms = pipeline.context.experiment.arms()
+    curves = [one for arm in arms for one in pipeline.context.store.read_evaluations(arm)]
+    seen = [event.evaluation for event in told if isinstance(event, Evaluated)]
+    assert len(curves) == 4 * 41  # before the first step and after each of 40 epochs
+    assert sorted(seen, key=lambda one: (one.arm, one.step)) == sorted(curves, key=lambda one: (one.arm, one.step))
+    assert sum("is lowest at step" in str(event) for event in told) == 4
 
 
 @pytest.mark.usefixtures("nodes")

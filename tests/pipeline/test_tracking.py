@@ -8,12 +8,14 @@ from importlib.util import find_spec
 import pytest
 
 from iikata.core.errors import IikataError
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import TrainStep
-from iikata.pipeline import Pipeline, Stepped, Warned, tracking
+from iikata.pipeline import Evaluated, Pipeline, Stepped, Warned, tracking
 from tiny_experiment import experiment
 
 NEEDED = os.environ.get("IIKATA_TRACK", "")
 STEP = Stepped(TrainStep("plain.s0", 3, 0.5, 1e-3, 0.1, 10, 2), 6, 1.0)
+EVALUATED = Evaluated(Evaluation("plain.s0", 3, "plain", "nll", 0.75, 12), 6, None)
 
 
 class Recorder:
@@ -63,20 +65,22 @@ def tracked(finished, monkeypatch, tmp_path, llama_folder):
 def test_losses_scores_verdict_and_report_are_told(tracked, finished):
     tell, kinds, _ = tracked("tensorboard", "wandb", "mlflow", "trackio")
     tell(STEP)
+    tell(EVALUATED)
     tell.finish(compared=True)
     values = {"loss/plain.s0": 0.5, "learning_rate/plain.s0": 1e-3, "grad_norm/plain.s0": 0.1}
+    held_out = {"held_out/nll/plain.s0_plain": 0.75}
     for name in ("tensorboard", "mlflow"):
-        assert kinds[name].said[:2] == ["start", (values, 3)]
+        assert kinds[name].said[:3] == ["start", (values, 3), (held_out, 3)]
     for name in ("wandb", "trackio"):  # arms do not share a step
-        assert kinds[name].said[:2] == ["start", ({**values, "step": 3}, None)]
-    scores, _ = kinds["mlflow"].said[2]
+        assert kinds[name].said[1:3] == [({**values, "step": 3}, None), ({**held_out, "step": 3}, None)]
+    scores, _ = kinds["mlflow"].said[3]
     store = Pipeline(experiment(finished, finished), finished / "run").context.store
     own = [one.value for one in store.read_scores("nll") if (one.trained_on, one.seed) == ("plain", 1)]
     both = scores["score/nll/plain.s1_plain"] + scores["score/nll/plain.s1_alpaca_short"]
     assert both == pytest.approx(2 * sum(own) / len(own))
     page = str(finished / "run" / "report" / "index.html")
-    assert kinds["mlflow"].said[3:] == [page, "finish"] == kinds["wandb"].said[3:]
-    assert {name for name, _ in kinds["tensorboard"].said[3:-1]} == {
+    assert kinds["mlflow"].said[4:] == [page, "finish"] == kinds["wandb"].said[4:]
+    assert {name for name, _ in kinds["tensorboard"].said[4:-1]} == {
         "verdict/sentence_en", "verdict/sentence_ja", "report",
     }  # fmt: skip
 
@@ -117,6 +121,9 @@ for arm in pipeline.context.experiment.arms():
     wanted = [(step.step, step.loss) for step in store.read_steps(arm)]
     told = [(one.step, one.value) for one in found.Scalars(f"loss/{arm.name}")]
     assert len(told) == len(wanted) and all(abs(a[1] - b[1]) < 1e-5 and a[0] == b[0] for a, b in zip(told, wanted))
+    curve = [(one.step, one.value) for one in store.read_evaluations(arm)]
+    told = [(one.step, one.value) for one in found.Scalars(f"held_out/nll/{arm.name}_{arm.variant}")]
+    assert len(told) == 3 and all(abs(a[1] - b[1]) < 1e-5 and a[0] == b[0] for a, b in zip(told, curve, strict=True))
 nll = [one.value for one in store.read_scores("nll") if one.trained_on is None and one.prompted_with == "plain"]
 assert abs(found.Scalars("score/nll/base_plain")[0].value - sum(nll) / len(nll)) < 1e-5
 said = json.loads(store.comparisons.read_text())["verdict"]["sentence_ja"]

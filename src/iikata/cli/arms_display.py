@@ -2,7 +2,7 @@
 
 import atexit
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console, Group
 from rich.file_proxy import FileProxy
@@ -11,10 +11,12 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from iikata.cli.terminal import guard, numbers, one_line
+from iikata.cli.terminal import guard, numbers, one_line, sparkline
 from iikata.pipeline.events import Stepped
 
 BAR = 20
+POINTS = 8
+"""Of a held-out curve, the newest are shown."""
 PER_SECOND = 2
 """Repaints, and one more for each new arm. A thread does them, so the clock goes on while a step takes long."""
 
@@ -22,8 +24,9 @@ PER_SECOND = 2
 class ArmsDisplay:
     """Lines painted in place until `close`; what is printed to stderr meanwhile comes above them."""
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
+    def __init__(self, console: Console, curves: Mapping[str, Sequence[float]]) -> None:
+        """Show arms on `console`, each with its curve on held-out rows, which goes on growing."""
+        self._console, self._curves = console, curves
         self._arms: dict[str, tuple[int, Stepped]] = {}
         self._moves = 0
         self._summary: Callable[[], str] = str
@@ -59,13 +62,20 @@ class ArmsDisplay:
         # Where it is narrow, the bar shrinks first and the numbers last.
         name, bar = Column(no_wrap=True, max_width=self._console.width * 3 // 8), Column()
         several = any(event.device for _, event in arms)
-        others = (Column(justify="right", no_wrap=True) for _ in range(5 if several else 4))
+        count = 4 + several + bool(self._curves)
+        others = (Column(justify="right", no_wrap=True) for _ in range(count))
         table = Table.grid(name, bar, *others, padding=(0, 1))
         for moved, event in arms:
             if moved in last:
-                table.add_row(*_cells(event))
+                curve = [self._curve(event.step.arm)] if self._curves else []
+                table.add_row(*_cells(event), *curve)
         hidden = f"  ({room} of {len(arms)} arms shown)" if len(arms) > room else ""
         return Group(table, Text(self._summary() + hidden, no_wrap=True, overflow="ellipsis"))
+
+    def _curve(self, arm: str) -> Text:
+        values = self._curves.get(arm, ())
+        bars = "" if self._console.options.ascii_only else sparkline(values[-POINTS:])
+        return Text(f"held out {values[-1]:.3f} {bars}".rstrip() if values else "")
 
 
 def _cells(event: Stepped) -> tuple[Text | ProgressBar, ...]:

@@ -2,13 +2,13 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from iikata.cli.terminal import bare, clock, numbers, one_line
+from iikata.cli.terminal import bare, clock, held_out, numbers, one_line
 from iikata.core.text import safe_text
-from iikata.pipeline.events import Event, Progress, Stage, Stepped, Told, Warned
+from iikata.pipeline.events import Evaluated, Event, Progress, Stage, Stepped, Told, Warned
 
 if TYPE_CHECKING:
     from rich.console import Console as Rich
@@ -30,6 +30,8 @@ class Console:
         self._open = False
         self._arms: dict[str, Stepped] = {}
         """The newest step of each arm of this stage."""
+        self._curves: dict[str, list[float]] = {}
+        """What each of these arms came to on held-out rows."""
         self._stepped: Stepped | None = None
         """The step that the next Progress counts."""
         self._display: ArmsDisplay | None = None
@@ -39,15 +41,23 @@ class Console:
             self._progress(event)
         elif isinstance(event, Stepped):
             self._arms[event.step.arm] = self._stepped = event
+        elif isinstance(event, Evaluated):
+            self._evaluated(event)
         elif isinstance(event, Stage):
             self._close()
-            self._arms, self._stepped = {}, None
+            self._arms, self._curves, self._stepped = {}, {}, None
             self._start = self._shown = self._now()
             self._line(f"{event.name}: {event.todo} {event.what}" + ("" if event.todo else " to do, all there"))
         elif isinstance(event, Warned):
             self._line(f"warning: {safe_text(event.message)}")
         elif isinstance(event, Told):
             self._line(safe_text(event.message))
+
+    def _evaluated(self, event: Evaluated) -> None:
+        found = event.evaluation
+        self._curves.setdefault(found.arm, []).append(found.value)
+        if not self._terminal:
+            self._line(f"train: {one_line(found.cell)} {found.step}/{event.steps} {held_out(found)}")
 
     def _progress(self, event: Progress) -> None:
         stepped, self._stepped = self._stepped, None
@@ -64,7 +74,7 @@ class Console:
             note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"
             self._write(event, f"{note}  {speed}", last)
             return
-        self._display = self._display or _display()
+        self._display = self._display or _display(self._curves)
         self._display.emit(stepped, partial(self._text, event, speed))
         if last:
             self._close()
@@ -108,7 +118,7 @@ def _rich() -> "Rich":
     return Rich(file=bare(sys.stderr), stderr=True, highlight=False)
 
 
-def _display() -> "ArmsDisplay":
+def _display(curves: Mapping[str, Sequence[float]]) -> "ArmsDisplay":
     from iikata.cli.arms_display import ArmsDisplay
 
-    return ArmsDisplay(_rich())
+    return ArmsDisplay(_rich(), curves)

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from iikata.pipeline.context import RunContext
 
 WARMUP_STEPS = 100
+EVAL_STEPS = 200
 KEPT = (
     *("adapter_config.json", "adapter_model.safetensors", "template.json", "chat_template.jinja"),
-    *("README.md", "steps.jsonl"),
+    *("README.md", "steps.jsonl", "eval.jsonl"),
 )
 FOREIGN = ("adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin")
 
@@ -112,20 +113,13 @@ def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
 
 
 def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
-    """Print the mean loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
-    from iikata.model.adapters import adapter_file
-    from iikata.tokenize import encode
-    from iikata.train.step import mean_loss
-
-    train, (template,) = ctx.experiment.train, ctx.templates.values()
-    encoded = [encode(row, template, ctx.tokenizer, train.cutoff_len, train.loss_on) for row in ctx.data.validation]
-    rows = [row for row in encoded if not row.truncated]
-    if not rows:
-        print("held-out loss: none, for no row is held out (--val_set_size)")
+    """Print the loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
+    curve = ctx.store.read_evaluations(arm)
+    if not curve:
+        print("held-out loss: none, for no row is held out (--val_set_size), or it was trained by an earlier version")
         return
-    ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])
-    before, after = (mean_loss(ctx.base, name, rows, ctx.buffer_plan["buffer_tokens"]) for name in (None, arm.name))
-    print(f"held-out loss: {after:.4f} ({len(rows)} rows; before training {before:.4f})")
+    first, last = curve[0], curve[-1]
+    print(f"held-out loss: {last.value:.4f} ({last.rows} rows; before training {first.value:.4f})")
 
 
 def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
@@ -135,14 +129,15 @@ def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
         "data.validation": 0,  # until the rows are counted
         "templates": [template_of(given.prompt_template_name)],
         "train.seeds": [given.seed],
+        "train.eval_steps": EVAL_STEPS,
+        "train.eval_rows": 0,
         "train.loss_on": "all" if given.train_on_inputs else "completion",
         "train.lora.target_modules": given.lora_target_modules or "auto",
     }
-    for flag in FLAGS:
-        *sections, name = flag.setting.split(".")
-        section = reduce(lambda inside, part: inside.setdefault(part, {}), sections, values)
-        if name:
-            section[name] = otherwise.get(flag.setting, getattr(given, flag.name))
+    from_flags = {flag.setting: getattr(given, flag.name) for flag in FLAGS if flag.setting}
+    for setting, value in (from_flags | otherwise).items():
+        *sections, name = setting.split(".")
+        reduce(lambda inside, part: inside.setdefault(part, {}), sections, values)[name] = value
     return values
 
 

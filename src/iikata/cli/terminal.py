@@ -1,18 +1,21 @@
 """The way to the terminal: whatever is printed is harmless there and holds no secret; only our own colours pass."""
 
 import json
+import math
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO
 
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import TrainStep
 from iikata.core.text import HIDDEN, safe_text
 
 COLOUR = re.compile(r"(\x1b\[(?:0|2|7|32)m)")  # those of encode.show
+BARS = "▁▂▃▄▅▆▇█"
 _MOVES = re.compile(r"\n*(?:\x1b\[A)*")
 
 
@@ -101,6 +104,19 @@ def language(asked: str | None) -> str:
 def numbers(step: TrainStep) -> tuple[str, str, str]:
     """Return what a step measured, in words."""
     return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"
+
+
+def held_out(found: Evaluation) -> str:
+    """Return an evaluation in words."""
+    return f"held-out {found.metric} {found.value:.4f}"
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a curve in one line of bars, from the lowest of its finite values to the highest."""
+    finite = [value for value in values if math.isfinite(value)]
+    low, high = min(finite, default=0.0), max(finite, default=0.0)
+    scale = (len(BARS) - 1) / (high - low) if high > low else 0.0
+    return "".join(BARS[round((value - low) * scale)] if math.isfinite(value) else " " for value in values)
 
 
 def one_line(text: str) -> str:

@@ -1,13 +1,15 @@
 """What the user declares: an experiment as validated settings, read from YAML with line numbers."""
 
 from iikata.config.document import dump, wide
+from iikata.config.lora import LoraSettings
 from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
 from iikata.config.read import declare, parse, read, schema
-from iikata.config.sections import Columns, DataSettings, LoraSettings
+from iikata.config.sections import Columns, DataSettings
 from iikata.config.settings import Experiment
-from iikata.config.variants import Recipe
+from iikata.config.variants import FIXED, Recipe
 
 __all__ = [
+    "FIXED",
     "SUFFIXES",
     "Columns",
     "DataSettings",

@@ -8,8 +8,8 @@ from pydantic import ValidationError
 from pydantic.fields import FieldInfo
 
 from iikata.config.document import Key, short, wide
+from iikata.config.kinds import Settings
 from iikata.config.other_names import meant
-from iikata.config.sections import Settings
 from iikata.config.settings import Experiment
 from iikata.core.registry import did_you_mean, nearest
 

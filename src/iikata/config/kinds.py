@@ -6,7 +6,15 @@ from contextlib import suppress
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, WrapValidator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+)
 
 from iikata.core.margin import ALLOWED, SHARE, share_of_gain
 
@@ -14,6 +22,14 @@ FORBIDDEN = r'/\\:*?"<>|@\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u206
 SAFE_NAME = rf"^[^\s.{FORBIDDEN}-]([^{FORBIDDEN}]*[^\s.{FORBIDDEN}])?$"
 """Names become file names and parts of `arm@template`; some characters would hide what they say."""
 MOST_NAME, MOST_NAME_BYTES = 80, 200
+
+
+class Settings(BaseModel):
+    """Unknown keys are refused, nothing is changed after reading, and "2" is not taken for 2."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 def refuse_repeats(values: Iterable[Any], reason: str = "") -> None:
@@ -146,6 +162,7 @@ HeldOut = Annotated[
     Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)] | Text | None,
     _says("a number of rows (0 for none), a share between 0 and 1, or a file"),
 ]
+EvalSteps = Annotated[CountOrNone | Literal["epoch"], _says("a number of steps (0 for never), or epoch,")]
 Modules = Annotated[
     Literal["auto", "all-linear"] | Annotated[tuple[Text, ...], Field(strict=False, min_length=1)],
     _says("auto, all-linear or a list of module names"),

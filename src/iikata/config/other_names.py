@@ -28,7 +28,9 @@ OTHER_NAMES = {
         "model_max_length"
     ),
     "train.loss_on": "train_on_inputs train_on_prompt completion_only_loss assistant_only_loss mask_prompt",
-    "train.checkpoint_seconds": "save_steps save_strategy eval_steps",
+    "train.checkpoint_seconds": "save_steps save_strategy",
+    "train.eval_steps": "eval_strategy evaluation_strategy eval_every evaluate_every val_check_interval",
+    "train.eval_rows": "max_eval_samples eval_samples",
     "train.lora": "peft peft_config lora_config adapter",
     "train.lora.r": "rank lora_r lora_rank lora_dim",
     "train.lora.alpha": "lora_alpha",

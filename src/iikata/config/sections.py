@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from iikata.config.kinds import (
     Above0,
@@ -11,9 +11,9 @@ from iikata.config.kinds import (
     CountOrNone,
     Dtype,
     Endpoint,
+    EvalSteps,
     HeldOut,
     Margin,
-    Modules,
     Name,
     NotNegative,
     Plain,
@@ -21,21 +21,15 @@ from iikata.config.kinds import (
     Schedule,
     Seed,
     Seeds,
+    Settings,
     Shots,
     Text,
     Texts,
     refuse_repeats,
 )
+from iikata.config.lora import LoraSettings
 
 DEFAULT_MARGIN: dict[str, float | str] = {"nll": "10% of gain", "contains": 0.10}
-
-
-class Settings(BaseModel):
-    """Unknown keys are refused, nothing is changed after reading, and "2" is not taken for 2."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
-    )
 
 
 class ModelSettings(Settings):
@@ -112,40 +106,6 @@ class DataSettings(Settings):
     template, or refuse rows that have one; to be chosen where some template has no place for them."""
 
 
-OTHER_LORA = {
-    "use_dora": "DoRA",
-    "init_lora_weights": "another start, as PiSSA's",
-    "loraplus_lr_ratio": "LoRA+",
-    "rank_pattern": "a rank for each module",
-    "alpha_pattern": "a scale for each module",
-    "modules_to_save": "modules trained whole",
-}
-"""PEFT's names of what is not trained here."""
-
-
-class LoraSettings(Settings):
-    """The adapter's shape."""
-
-    r: Count = 8
-    """Rank."""
-    alpha: Count = 16
-    """The update is scaled by alpha / r."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the adapter's inputs that are dropped in training."""
-    target_modules: Modules = "auto"
-    """Modules that get an adapter: auto (what PEFT takes for the architecture), all-linear, or names."""
-    use_rslora: bool = False
-    """Scale the update by alpha / sqrt(r) (rsLoRA), so that a higher rank does not learn less."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain(cls, values: Any) -> Any:
-        for name, kind in OTHER_LORA.items():
-            if isinstance(values, dict) and name in values:
-                raise ValueError(f"plain LoRA and rsLoRA are trained, and {name} asks for {kind}")
-        return values
-
-
 class TrainSettings(Settings):
     """How each arm is trained."""
 
@@ -172,6 +132,11 @@ class TrainSettings(Settings):
     too."""
     checkpoint_seconds: NotNegative = 60
     """Time between saved states, from which a killed run goes on."""
+    eval_steps: EvalSteps = "epoch"
+    """When the held-out loss is told while an arm is trained: before the first step, after every so many (or every
+    epoch) and at the end; 0 for never. It changes no adapter, and no verdict follows from it."""
+    eval_rows: CountOrNone = 100
+    """Held-out rows that it is told of, the same for every arm; 0 for all."""
     lora: LoraSettings = LoraSettings()
     """Rank, scale and places of the adapter."""
 

@@ -6,7 +6,17 @@ from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, ValidationInfo, field_validator
 
-from iikata.config.kinds import AnyTexts, Devices, Name, Plain, Text, Tracker, fits_a_file_name, refuse_repeats
+from iikata.config.kinds import (
+    AnyTexts,
+    Devices,
+    Name,
+    Plain,
+    Settings,
+    Text,
+    Tracker,
+    fits_a_file_name,
+    refuse_repeats,
+)
 from iikata.config.places import absolute_path, local_path, template_name
 from iikata.config.sections import (
     DEFAULT_MARGIN,
@@ -15,7 +25,6 @@ from iikata.config.sections import (
     GenerateSettings,
     ModelSettings,
     ScoreSettings,
-    Settings,
     TrainSettings,
     UntunedSettings,
     VariantSettings,

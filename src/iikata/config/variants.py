@@ -30,8 +30,11 @@ SHORT = {
     "lora.dropout": "drop",
 }
 """What stands before a number in a variant's name."""
-FIXED = {"seeds": "every variant has every seed of train.seeds", "checkpoint_seconds": "it changes no result"}
-"""Settings of `train` that cannot vary, and why."""
+FIXED = {
+    "seeds": "every variant has every seed of train.seeds",
+    **dict.fromkeys(("checkpoint_seconds", "eval_steps", "eval_rows"), "it changes no result"),
+}
+"""Settings of `train` that cannot vary, and why; no adapter follows from their value."""
 DATA = "data.train"
 
 

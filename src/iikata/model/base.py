@@ -1,6 +1,7 @@
 """The frozen base model: loaded once, never changed, read by every arm."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -79,8 +80,7 @@ class Base:
             # A window that ends inside a sample counts from each query, which shared keys cannot follow.
             parts = [replace(part, prefixes=()) for part in parts]
         buffer = pack(parts, self.device, limits, bucketed)
-        if self.runners[0].compile:
-            vary(buffer)
+        vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
         return buffer
 
     @property
@@ -101,6 +101,18 @@ class Base:
         """Say how packed buffers run through the layers; without flash kernels this changes nothing."""
         for runner in self.runners:
             runner.compile, runner.checkpoint = compiled, checkpointed
+
+    @contextmanager
+    def layers_as_they_are(self) -> Iterator[None]:
+        """Run the layers uncompiled for as long as this lasts: for a few buffers compiling would not pay."""
+        before = [runner.compile for runner in self.runners]
+        for runner in self.runners:
+            runner.compile = False
+        try:
+            yield
+        finally:
+            for runner, compiled in zip(self.runners, before, strict=True):
+                runner.compile = compiled
 
     def lora_shape(
         self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str], use_rslora: bool = False

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import Appender, read_json, write_bytes
+from iikata.core.io import read_json, write_bytes
+from iikata.pipeline.arm_log import ArmLog
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.run_folder import write_json
@@ -23,7 +24,7 @@ KEPT = 2
 class Checkpoints:
     """Saves all unfinished arms together, so that they go on from the same turn."""
 
-    def __init__(self, ctx: RunContext, runs: Sequence["ArmRun"], logs: Mapping[str, Appender]) -> None:
+    def __init__(self, ctx: RunContext, runs: Sequence["ArmRun"], logs: Mapping[str, ArmLog]) -> None:
         self._ctx, self._runs, self._logs = ctx, runs, logs
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import TrainStep
 
 
@@ -43,6 +44,17 @@ class Stepped:
 
 
 @dataclass(frozen=True)
+class Evaluated:
+    """An arm in training has been evaluated on held-out rows."""
+
+    evaluation: Evaluation
+    steps: int
+    """Steps of the arm's whole training."""
+    lowest: Evaluation | None
+    """Of its curve so far; None where nothing was finite."""
+
+
+@dataclass(frozen=True)
 class Warned:
     """Something the user should know; the run goes on."""
 
@@ -56,5 +68,5 @@ class Told:
     message: str
 
 
-Event = Stage | Progress | Stepped | Warned | Told
+Event = Stage | Progress | Stepped | Evaluated | Warned | Told
 OnEvent = Callable[[Event], None]

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from iikata.config import FIXED
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
 from iikata.metrics import HELD_OUT, RATED, get
@@ -16,7 +17,7 @@ from iikata.run_folder import read_json
 from iikata.stats.short import SAID
 
 AGAIN = "iikata run makes it again."
-FREE = {"train": {"seeds", "checkpoint_seconds"}, "generate": {"samples"}}
+FREE = {"train": set(FIXED), "generate": {"samples"}}
 """Settings that may change while a run grows."""
 CURES = {
     "train": "Put back the experiment's file and give that",

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import groupby
@@ -14,6 +14,7 @@ from iikata.core.records import NOTHING, Arm, Cell, Example, Score
 from iikata.metrics import get
 from iikata.metrics.choice import with_chance
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.evaluating import Buffers, likelihoods
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Order, Scored
 from iikata.pipeline.gates import reopen
@@ -27,10 +28,10 @@ if TYPE_CHECKING:
     from iikata.score.choice import Chosen
     from iikata.score.nll import HeldOut
 
-LEAST_TOKENS = 128
-"""A buffer that is not halved any more."""
 Found = dict[str, dict[str, list[Score]]]
 """Metric -> cell -> scores."""
+
+Read = Callable[[RunContext, Cell, "Asked", int], "list[HeldOut] | list[Chosen]"]
 
 
 @dataclass(frozen=True)
@@ -128,11 +129,12 @@ def score_cells(ctx: RunContext, asked: Asked, cells: Sequence[Cell]) -> Iterato
     if cells:
         size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(cells)
         ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
-    buffers = _Buffers(ctx)
+    buffers = Buffers(ctx, "score")
+    read: Read = _chosen if asked.choices else _rows
     for arm, own in groupby(cells, lambda cell: cell.arm):
         if _speaks(ctx, arm):
             for cell in own:
-                yield cell, _scores(ctx, cell, asked, buffers.rows(cell, asked))
+                yield cell, _scores(ctx, cell, asked, buffers.fitted(partial(read, ctx, cell, asked)))
 
 
 def _scored_away(
@@ -177,42 +179,8 @@ def _keep(ctx: RunContext, asked: Asked, have: Found, sources: Mapping[str, str]
     write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
 
 
-class _Buffers:
-    """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
-
-    def __init__(self, ctx: RunContext) -> None:
-        self.ctx, self.tokens = ctx, ctx.buffer_plan["buffer_tokens"]
-
-    def rows(self, cell: Cell, asked: Asked) -> "list[HeldOut] | list[Chosen]":
-        from iikata.model.memory import retry_smaller
-
-        read = _chosen if asked.choices else _rows
-        return retry_smaller(lambda: read(self.ctx, cell, asked, self.tokens), self.halve)
-
-    def halve(self) -> bool:
-        if self.tokens <= LEAST_TOKENS:
-            return False
-        self.tokens //= 2
-        self.ctx.halved("score", self.tokens, "tokens a buffer")
-        return True
-
-
 def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
-    from iikata.score import nll
-
-    template, shared = ctx.prompts.of(cell), ctx.prompts.prefixes_of(cell)
-    found = nll.held_out_nll(
-        ctx.base,
-        cell.arm.name if cell.arm.variant else None,
-        [row for row in asked.rows if row.output],  # a chat template may refuse an empty answer
-        template,
-        ctx.tokenizer,
-        shared,
-        ctx.experiment.train.cutoff_len + (max(map(len, shared)) if isinstance(template, Shots) else 0),
-        tokens,
-        asked.last,
-    )
-    return list(found)
+    return likelihoods(ctx, cell, asked.rows, tokens, asked.last)
 
 
 def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Chosen]":

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from iikata.config import dump
+from iikata.config import FIXED, dump
 from iikata.core.io import write_text
 from iikata.pipeline import declaring, signature
 from iikata.pipeline.context import RunContext
@@ -58,7 +58,7 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
     import torch
 
     settings = ctx.experiment.resolved()
-    train = {key: value for key, value in settings["train"].items() if key not in ("seeds", "checkpoint_seconds")}
+    train = {key: value for key, value in settings["train"].items() if key not in FIXED}
     sampling = {key: value for key, value in settings["generate"].items() if key != "samples"}
     return {
         "name": ctx.experiment.name,
@@ -92,7 +92,7 @@ def _variants(ctx: RunContext) -> dict[str, str]:
         if one.adapters:
             told[name] = signature.digest([one.variant.templates, "adapters"])
         elif (one.train, one.data) != plain or one.variant.templates != (name,):
-            trained_by = one.train.model_dump(mode="json", exclude={"seeds", "checkpoint_seconds"})
+            trained_by = one.train.model_dump(mode="json", exclude=set(FIXED))
             rows = signature.rows_hash(ctx.data.of(one.data))
             told[name] = signature.digest([one.variant.templates, trained_by, rows])
     for arm in arms_from_elsewhere(ctx.experiment):

@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Cell
 from iikata.core.text import redact
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.events import Event, Stepped, Warned
+from iikata.pipeline.events import Evaluated, Event, Stepped, Warned
 from iikata.pipeline.stages.compare import score_names
 from iikata.run_folder import read_object
 
@@ -43,11 +43,14 @@ class Tracking:
         self._each(lambda name, tracker: tracker.start())
 
     def __call__(self, event: Event) -> None:
-        """Log a step of an arm."""
+        """Log a step of an arm, or what it came to on held-out rows."""
         if isinstance(event, Stepped):
             step = event.step
             values = {"loss": step.loss, "learning_rate": step.learning_rate, "grad_norm": step.grad_norm}
             self._log({f"{name}/{step.arm}": value for name, value in values.items()}, step.step)
+        elif isinstance(event, Evaluated):
+            found = event.evaluation
+            self._log({f"held_out/{found.metric}/{found.cell}": found.value}, found.step)
 
     def finish(self, compared: bool) -> None:
         """Close; where the run was `compared`, log each cell's mean scores, the verdict and the report first."""

@@ -79,7 +79,12 @@ class ArmRun:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run; the last of an epoch may hold fewer samples."""
-        return math.ceil(self.recipe.epochs * math.ceil(len(self.samples) / self.recipe.batch_size))
+        return math.ceil(self.recipe.epochs * self.epoch_steps)
+
+    @property
+    def epoch_steps(self) -> int:
+        """Optimizer steps of an epoch."""
+        return math.ceil(len(self.samples) / self.recipe.batch_size)
 
     @property
     def done(self) -> bool:
@@ -87,8 +92,7 @@ class ArmRun:
 
     def batch(self, step: int) -> list[Encoded]:
         """Return the samples of a step. Seeds differ in their order, templates do not: comparisons are paired."""
-        per_epoch = math.ceil(len(self.samples) / self.recipe.batch_size)
-        epoch, batch = divmod(step, per_epoch)
+        epoch, batch = divmod(step, self.epoch_steps)
         generator = torch.Generator().manual_seed(stream_seed("order", self.arm.seed or 0, epoch))
         order = torch.randperm(len(self.samples), generator=generator).tolist()
         size = self.recipe.batch_size

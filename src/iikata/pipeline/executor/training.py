@@ -12,7 +12,7 @@ from iikata.core.records import Arm, TrainStep
 from iikata.pipeline.checkpoints import keep_newest
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import files_of
-from iikata.pipeline.events import Progress, Stepped
+from iikata.pipeline.events import Evaluated, Progress, Stepped
 from iikata.pipeline.executor.messages import Ended, Files, Halved, Job, Order
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ def train_away(ctx: RunContext, crew: "Crew", waiting: Sequence[Arm], brought: S
                 tokens, at[step.arm] = tokens + step.tokens, step.step
                 ctx.emit(Stepped(step, message.steps, sum(speeds.values()), about.called, message.tokens_per_second))
                 ctx.emit(Progress("train", sum(at.values()), total, note_of(step, message.steps), before))
+            elif isinstance(message, Evaluated):
+                ctx.emit(message)
             elif isinstance(message, Ended):
                 speeds.pop(about.called, None)
     return tokens

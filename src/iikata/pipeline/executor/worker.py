@@ -196,5 +196,6 @@ class _AwayContext(RunContext):
             names = [*there, "DONE"]
         else:
             newest = max(self.store.state(arm).glob("*.json")).stem
-            names = ["steps.jsonl", f"state/{newest}.safetensors", f"state/{newest}.json"]
+            logs = [path.name for path in (self.store.steps(arm), self.store.evaluations(arm)) if path.is_file()]
+            names = [*logs, f"state/{newest}.safetensors", f"state/{newest}.json"]
         return tuple((name, (folder / name).read_bytes()) for name in names)

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from iikata.core import signals
 from iikata.core.errors import IikataError
-from iikata.core.io import Appender, sha256_of, write_text
-from iikata.core.records import Arm, plain
+from iikata.core.io import sha256_of, write_text
+from iikata.core.records import Arm
 from iikata.pipeline import signature
+from iikata.pipeline.arm_log import ArmLog
 from iikata.pipeline.bringing import bring_in
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.evaluating import Evaluator
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
 from iikata.pipeline.executor.training import note_of, train_away
 from iikata.pipeline.signature import digest
@@ -62,25 +64,29 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
         compiled=max(work, tokens_in_all) >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"])
     )
     before = sum(run.step for run in runs.values())
-    speed, logged = _Speed(), {name: run.step for name, run in runs.items()}
+    speed, logged, evaluator = _Speed(), {name: run.step for name, run in runs.items()}, Evaluator(ctx)
     with ExitStack() as stack:
-        files = {name: stack.enter_context(Appender(ctx.store.steps(run.arm))) for name, run in runs.items()}
-        checkpoints = stack.enter_context(Checkpoints(ctx, list(runs.values()), files))
+        logs = {name: stack.enter_context(_log(ctx, run, evaluator)) for name, run in runs.items()}
+        checkpoints = stack.enter_context(Checkpoints(ctx, list(runs.values()), logs))
         stop_asked = stack.enter_context(signals.deferred())
         for name, run in runs.items():
-            _finish_if_done(ctx, run, files[name])
+            if run.step == 0 and evaluator.due(run):
+                logs[name].evaluated(evaluator.evaluated(run))
+            _finish_if_done(ctx, run, logs[name])
         for step in steps_of(list(runs.values()), partial(ctx.halved, "train", unit="tokens a buffer")):
             tokens += step.tokens
-            files[step.arm].add(plain(step))
+            logs[step.arm].add(step)
             logged[step.arm] = step.step
             run = runs[step.arm]
             ctx.emit(Stepped(step, run.steps, speed(step.tokens)))
+            if evaluator.due(run):
+                logs[step.arm].evaluated(evaluator.evaluated(run))
             ctx.emit(Progress("train", sum(r.step for r in runs.values()), total, note_of(step, run.steps), before))
             if run.done:
                 checkpoints.wait()
                 if ctx.keep_states and not run.stopped:
                     checkpoints.keep(run)
-                _finish_if_done(ctx, run, files[step.arm])
+                _finish_if_done(ctx, run, logs[step.arm])
             # Arms side by side have all done their step before the first is told; a state never outruns the log.
             if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
                 checkpoints.save()
@@ -203,7 +209,11 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
     return run
 
 
-def _finish_if_done(ctx: RunContext, run: "ArmRun", log: Appender) -> None:
+def _log(ctx: RunContext, run: "ArmRun", evaluator: Evaluator) -> ArmLog:
+    return ArmLog(ctx.store, run.arm, evaluator.earlier(run.arm, run.step), evaluator.on)
+
+
+def _finish_if_done(ctx: RunContext, run: "ArmRun", log: ArmLog) -> None:
     """Save a finished arm: its adapter, its template's whole text, and last of all DONE with their hashes."""
     if not run.done:
         return

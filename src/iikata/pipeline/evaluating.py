@@ -1,0 +1,139 @@
+"""The held-out loss of arms while they are trained: what `iikata score` would say of them as they are now."""
+
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+from iikata.core.evaluation import Evaluation, lowest, told
+from iikata.core.records import Arm, Cell, Example
+from iikata.pipeline.context import RunContext
+from iikata.pipeline.events import Evaluated, Told
+from iikata.templates import Shots
+from iikata.tokenize import encode
+
+if TYPE_CHECKING:
+    from iikata.score.nll import HeldOut
+    from iikata.train import ArmRun
+
+T = TypeVar("T")
+LEAST_TOKENS = 128
+"""A buffer that is not halved any more."""
+
+
+class Buffers:
+    """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
+
+    def __init__(self, ctx: RunContext, stage: str) -> None:
+        self.ctx, self.stage, self.tokens = ctx, stage, ctx.buffer_plan["buffer_tokens"]
+
+    def fitted(self, read: Callable[[int], T]) -> T:
+        """Return what `read` makes of buffers of so many tokens."""
+        from iikata.model.memory import retry_smaller
+
+        return retry_smaller(lambda: read(self.tokens), self.halve)
+
+    def halve(self) -> bool:
+        if self.tokens <= LEAST_TOKENS:
+            return False
+        self.tokens //= 2
+        self.ctx.halved(self.stage, self.tokens, "tokens a buffer")
+        return True
+
+
+def likelihoods(
+    ctx: RunContext, cell: Cell, rows: Sequence[Example], tokens: int, last: bool = False
+) -> "list[HeldOut]":
+    """Return how likely a cell finds the rows' answers, in buffers of `tokens`; of a conversation all, or the last."""
+    from iikata.score import nll
+
+    template, shared = ctx.prompts.of(cell), ctx.prompts.prefixes_of(cell)
+    found = nll.held_out_nll(
+        ctx.base,
+        cell.arm.name if cell.arm.variant else None,
+        [row for row in rows if row.output],  # a chat template may refuse an empty answer
+        template,
+        ctx.tokenizer,
+        shared,
+        ctx.experiment.train.cutoff_len + (max(map(len, shared)) if isinstance(template, Shots) else 0),
+        tokens,
+        last,
+    )
+    return list(found)
+
+
+class Evaluator:
+    """Evaluates arms in training where train.eval_steps says so, and keeps their curves.
+
+    It draws no random number and writes to no weight, so an arm is trained to the same bytes with it and without.
+    """
+
+    def __init__(self, ctx: RunContext) -> None:
+        train = ctx.experiment.train
+        self._ctx, self._every = ctx, train.eval_steps
+        # Ids are hashes of the content, so the first of them in order are rows drawn by chance, and always the same.
+        drawn = set(sorted(row.id for row in ctx.data.validation)[: train.eval_rows or None])
+        self._rows = [row for row in ctx.data.validation if row.id in drawn] if self._every else []
+        self._buffers = Buffers(ctx, "train")
+        self._untuned: dict[str, tuple[float, int]] = {}
+        self._curves: dict[str, list[Evaluation]] = {}
+        self.on = bool(self._rows)
+
+    def earlier(self, arm: Arm, step: int) -> list[Evaluation]:
+        """Return what an earlier process came to until this step, and go on from there; at step 0 begin anew."""
+        there = self._ctx.store.read_evaluations(arm) if step else []
+        found = [one for one in there if one.step <= step]
+        for one in found:
+            self._curves.setdefault(one.cell, []).append(one)
+        return found
+
+    def due(self, run: "ArmRun") -> bool:
+        """Return whether an arm is to be evaluated as it is now."""
+        if not self.on or run.stopped:
+            return False
+        every = run.epoch_steps if self._every == "epoch" else int(self._every)
+        return run.step % every == 0 or run.done
+
+    def evaluated(self, run: "ArmRun") -> list[Evaluation]:
+        """Return what an arm comes to now, under each template that it is trained on, and tell it."""
+        made = []
+        for name in self._ctx.recipe(run.arm).variant.templates:
+            value, rows = self._untuned_at(name) if run.step == 0 else self._at(Cell(run.arm, name))
+            if rows:
+                made.append(one := Evaluation(run.arm.name, run.step, name, self._metric, value, rows))
+                curve = self._curves.setdefault(one.cell, [])
+                curve.append(one)
+                self._ctx.emit(Evaluated(one, run.steps, lowest(curve)))
+                if run.done:
+                    self._ctx.emit(Told(told(curve, run.steps)))
+        return made
+
+    @property
+    def _metric(self) -> str:
+        return "nll" if self._ctx.measures else "loss"
+
+    def _untuned_at(self, template: str) -> tuple[float, int]:
+        """Return the untuned base's, which is every arm's before its first step."""
+        if template not in self._untuned:
+            self._untuned[template] = self._at(Cell(Arm(), template))
+        return self._untuned[template]
+
+    def _at(self, cell: Cell) -> tuple[float, int]:
+        """Return the mean, and of how many rows it is."""
+        with self._ctx.base.layers_as_they_are():
+            if self._metric == "loss":
+                return self._buffers.fitted(partial(mean_loss, self._ctx, cell, self._rows))
+            rows = self._buffers.fitted(partial(likelihoods, self._ctx, cell, self._rows))
+        values = [row.nll for row in rows if not math.isnan(row.nll)]
+        return math.fsum(values) / max(1, len(values)), len(values)
+
+
+def mean_loss(ctx: RunContext, cell: Cell, examples: Sequence[Example], tokens: int) -> tuple[float, int]:
+    """Return the nats a token over the rows' tokens that train.loss_on counts, as Trainer's eval_loss, and how many."""
+    from iikata.train import step
+
+    train, template = ctx.experiment.train, ctx.templates[cell.prompted_with]
+    rows = [encode(row, template, ctx.tokenizer, train.cutoff_len, train.loss_on) for row in examples]
+    rows = [row for row in rows if not row.truncated]
+    arm = cell.arm.name if cell.arm.variant else None
+    return (step.mean_loss(ctx.base, arm, rows, tokens) if rows else 0.0), len(rows)
