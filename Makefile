@@ -54,9 +54,9 @@ test-old-readers: $(VENV)/overlays/old-readers/.installed
 test-server: $(VENV)/overlays/server/.installed
 	IIKATA_SERVER=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_transformers_serve.py
 
-# Multiple choice against lm-eval's own figures.
+# Multiple choice against lm-eval's own figures, and its tasks as probes.
 test-lm-eval: $(VENV)/overlays/lm-eval/.installed
-	PYTHONPATH=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_choice.py
+	PYTHONPATH=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_choice.py tests/pipeline/test_lm_eval_probes.py
 
 # What a tracker is told, read back from tensorboard's files.
 test-track: $(VENV)/overlays/track/.installed

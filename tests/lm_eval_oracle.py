@@ -20,27 +20,35 @@ metric_list: [{{metric: acc}}, {{metric: acc_norm}}]
 """
 
 
-def score(model: str, rows: list[dict[str, Any]], folder: Path) -> list[list[float]]:
-    """Return [acc, acc_norm] of each row {"prompt", "choices", "answer"}."""
+def write_task(rows: list[dict[str, Any]], folder: Path) -> Path:
+    """Write a task of rows {"prompt", "choices", "answer"}."""
+    data = folder / "rows.jsonl"
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    (folder / "local.yaml").write_text(TASK.format(data=data), encoding="utf-8")
+    return folder / "local.yaml"
+
+
+def score(model: str, task: Path, chat: bool) -> list[list[float]]:
+    """Return [acc, acc_norm] of each document of a task's yaml file, asked in the model's chat template or without."""
     from lm_eval import simple_evaluate
     from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
-    data = folder / "rows.jsonl"
-    data.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    (folder / "local.yaml").write_text(TASK.format(data=data), encoding="utf-8")
     lm = HFLM(pretrained=model, dtype="float32", device="cpu", batch_size=8)
-    tasks = TaskManager(include_path=str(folder), include_defaults=False)
-    found = simple_evaluate(lm, tasks=["local"], task_manager=tasks, log_samples=True, bootstrap_iters=0)
-    samples = sorted(found["samples"]["local"], key=lambda sample: sample["doc_id"])
+    tasks = TaskManager(include_path=str(task.parent), include_defaults=False)
+    found = simple_evaluate(
+        lm, tasks=[task.stem], task_manager=tasks, log_samples=True, bootstrap_iters=0, apply_chat_template=chat
+    )
+    samples = sorted(found["samples"][task.stem], key=lambda sample: sample["doc_id"])
     return [[sample["acc"], sample["acc_norm"]] for sample in samples]
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_CACHE": sys.argv[2]}
-    asked = json.loads(sys.stdin.read())
-    print(json.dumps(score(sys.argv[1], asked, Path(sys.argv[2]))))
+    asked = json.loads(sys.stdin.read())  # rows, or the path of a task
+    task = Path(asked) if isinstance(asked, str) else write_task(asked, Path(sys.argv[2]))
+    print(json.dumps(score(sys.argv[1], task, bool(sys.argv[3:]))))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from iikata.config.document import dump, wide
 from iikata.config.lora import LoraSettings
-from iikata.config.places import SUFFIXES, absolute_path, local_path, template_name
+from iikata.config.places import SUFFIXES, absolute_path, lm_eval_task, local_path, template_name
 from iikata.config.read import declare, parse, read, schema
 from iikata.config.sections import Columns, DataSettings
 from iikata.config.settings import Experiment
@@ -19,6 +19,7 @@ __all__ = [
     "absolute_path",
     "declare",
     "dump",
+    "lm_eval_task",
     "local_path",
     "parse",
     "read",

@@ -1,6 +1,7 @@
 """Tell what is a local file from what is a name: of a template, a model, a data set."""
 
 import os
+import re
 from pathlib import Path, PurePath
 
 SUFFIXES = {
@@ -45,3 +46,16 @@ def template_name(spec: str) -> str:
     if is_path(spec, "template") or "/" in spec or "\\" in spec:
         return PurePath(spec.replace("\\", "/")).stem
     return spec.rpartition(":")[2]
+
+
+def lm_eval_task(spec: str, folder: Path) -> tuple[str, int | None] | None:
+    """Return the task that probes are the documents of, and how many of them; None where `spec` is a file of probes.
+
+    `lm_eval:NAME`, `lm_eval:NAME:200` for the first 200; a name that ends in .yaml is a path.
+    """
+    found = re.fullmatch(r"lm_eval:(.+?)(?::([1-9][0-9]{0,8}))?", spec)
+    if not found:
+        return None
+    name = found[1]
+    path = str(absolute_path(name, folder)) if name.endswith((".yaml", ".yml")) else name
+    return path, int(found[2]) if found[2] else None

@@ -17,7 +17,7 @@ from iikata.config.kinds import (
     fits_a_file_name,
     refuse_repeats,
 )
-from iikata.config.places import absolute_path, local_path, template_name
+from iikata.config.places import absolute_path, lm_eval_task, local_path, template_name
 from iikata.config.sections import (
     DEFAULT_MARGIN,
     CompareSettings,
@@ -58,7 +58,8 @@ class Experiment(Settings):
     generate: GenerateSettings = GenerateSettings()
     """Sampling."""
     probes: Text | None = None
-    """File of the held-out prompts (jsonl or json); without one nothing is generated."""
+    """File of the held-out prompts (jsonl or json), or lm_eval:TASK for the documents of a task of lm-eval
+    (lm_eval:TASK:200 for the first 200); without probes nothing is generated."""
     score: ScoreSettings = ScoreSettings()
     """Metrics."""
     compare: CompareSettings = CompareSettings()
@@ -184,8 +185,14 @@ class Experiment(Settings):
         plain["vary"] = {key: _absolute_levels(key, levels, absolute) for key, levels in self.vary.items()}
         for key in ("templates", "prompt_only"):
             plain[key] = [absolute(spec, "template") for spec in plain[key]]
-        plain["probes"] = self.probes and str(absolute_path(self.probes, self.folder))
+        plain["probes"] = self.probes and _absolute_probes(self.probes, self.folder)
         return plain
+
+
+def _absolute_probes(spec: str, folder: Path) -> str:
+    if task := lm_eval_task(spec, folder):
+        return ":".join(["lm_eval", *(str(part) for part in task if part)])
+    return str(absolute_path(spec, folder))
 
 
 def _absolute_levels(key: str, levels: Any, absolute: Callable[[Any, str], Any]) -> Any:

@@ -3,7 +3,7 @@
 from iikata.data.columns import ALSO_CALLED, TRANSCRIPT, Unused
 from iikata.data.dataset import Counts, Dataset, LeftOut
 from iikata.data.examples import NULLS, content_id
-from iikata.data.probes import read_probes
+from iikata.data.probes import read_probes, read_task_probes
 from iikata.data.read import read
 from iikata.data.split import hold_out_count, hold_out_share
 from iikata.data.turns import open_conversation
@@ -22,4 +22,5 @@ __all__ = [
     "open_conversation",
     "read",
     "read_probes",
+    "read_task_probes",
 ]

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from iikata.core.io import shown
 from iikata.core.records import Before, Probe
 from iikata.core.registry import did_you_mean
 from iikata.data.columns import ALSO_CALLED, text
+from iikata.data.lm_eval_task import read_task
 from iikata.data.rows import Row, read_rows
 from iikata.data.turns import open_conversation, pairs
 
@@ -38,8 +40,18 @@ def read_probes(path: Path, system: str | None = None) -> list[Probe]:
     """
     if path.suffix.lower() not in (".json", ".jsonl"):
         raise IikataError(f"{path}: probes are read from json and jsonl files; write it as one of them.")
+    nothing = f'{path}: no probe in it. Write one a line, as in {{"instruction": "..."}}.'
+    return _probes(read_rows(path, str(path)), system, nothing)
+
+
+def read_task_probes(name: str, most: int | None, system: str | None = None) -> list[Probe]:
+    """Return the documents of an lm-eval task as probes, at most `most`; raises as read_task does."""
+    return _probes(read_task(name, most), system, f"probes: the task {name} has no document.")
+
+
+def _probes(rows: Iterable[Row], system: str | None, nothing: str) -> list[Probe]:
     probes: dict[str, Probe] = {}
-    for number, row in enumerate(read_rows(path, str(path)), start=1):
+    for number, row in enumerate(rows, start=1):
         probe = _with_system(_probe(row, f"p{number:03d}"), system, row[0])
         if probe.id in probes:
             raise IikataError(
@@ -48,7 +60,7 @@ def read_probes(path: Path, system: str | None = None) -> list[Probe]:
             )
         probes[probe.id] = probe
     if not probes:
-        raise IikataError(f'{path}: no probe in it. Write one a line, as in {{"instruction": "..."}}.')
+        raise IikataError(nothing)
     return list(probes.values())
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import data, tokenize
-from iikata.config import Experiment, LoraSettings, Recipe, local_path, template_name, wide
+from iikata.config import Experiment, LoraSettings, Recipe, lm_eval_task, local_path, template_name, wide
 from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender
@@ -142,9 +142,11 @@ class RunContext:
 
     @cached_property
     def probes(self) -> list[Probe]:
-        if self.experiment.probes is None:
+        spec, folder, system = self.experiment.probes, self.experiment.folder, self.experiment.data.system
+        if spec is None:
             return []
-        return data.read_probes(self.experiment.folder / self.experiment.probes, self.experiment.data.system)
+        task = lm_eval_task(spec, folder)
+        return data.read_task_probes(*task, system) if task else data.read_probes(folder / spec, system)
 
     @cached_property
     def encoded(self) -> dict[str, list[Encoded]]:

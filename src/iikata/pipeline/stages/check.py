@@ -121,7 +121,9 @@ def summary(ctx: RunContext) -> str:
     lines.append("templates: " + ", ".join(f"{name} ({path.name})" if path else name for name, path in found.items()))
     if ctx.probes:
         answered = sum(bool(probe.references or probe.pattern) for probe in ctx.probes)
-        lines.append(f"{len(ctx.probes):,} probes, {answered:,} with a reference or a pattern")
+        choosing = sum(bool(probe.choices) for probe in ctx.probes)
+        counted = f"{len(ctx.probes):,} probes, {answered:,} with a reference or a pattern"
+        lines.append(counted + f", {choosing:,} with choices" * bool(choosing))
     return "\n".join(lines)
 
 
