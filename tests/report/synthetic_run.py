@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import replace
 
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep
 from iikata.metrics import Metric
 from iikata.report.data import ReportData, TemplateCard
@@ -88,6 +89,7 @@ def run(probes: int = 24, samples: int = 2, hostile: bool = True) -> ReportData:
         answers=answers,
         templates=_cards(),
         steps={f"{t}.s{s}": _curve(dice, t, f"{t}.s{s}") for t in TEMPLATES for s in range(3)},
+        evaluations={f"{t}.s{s}": _held_out(t, s) for t in TEMPLATES for s in range(3)},
         findings=[
             Finding("newline", "warning", "rinna", "the tokenizer drops line breaks, the template has 2",
                     evidence="ユーザー: …<NL>システム: ", cure="declare newline: <NL>"),
@@ -169,6 +171,12 @@ def _curve(dice, template, arm) -> list[TrainStep]:
         TrainStep(arm, i, 0.6 + start * math.exp(-i / 14) + dice.gauss(0, 0.07), 3e-4, 1.0, 900, 240)
         for i in range(1, 61)
     ]
+
+
+def _held_out(template, seed) -> list[Evaluation]:
+    """Return a curve that is lowest at step 40 of 60, where the arm does not end for good in NaN."""
+    found = [2.4, 1.6, 1.3 + seed / 10, 1.5 if template != "rinna" else math.nan]
+    return [Evaluation(f"{template}.s{seed}", 20 * i, template, "nll", value, 180) for i, value in enumerate(found)]
 
 
 def comparison(question, treatment, control, metric, difference, half, verdict, **more) -> dict:
@@ -263,4 +271,5 @@ def hostile() -> ReportData:
         made, name=bad, command=bad, experiment=bad, templates=cards, answers=answers, signature={"iikata": bad},
         probes=[made.probes[0], probe, *made.probes[2:]], findings=[Finding(bad, "warning", bad, bad, bad, bad)],
         gates=[Gate(bad, bad, False, bad), Gate("dead", bad, True)],
+        evaluations={bad: [Evaluation(bad, 1, bad, "nll", 1.0, 2), Evaluation(bad, 2, "other", "nll", 0.5, 2)]},
     )  # fmt: skip

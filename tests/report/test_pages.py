@@ -83,7 +83,7 @@ def test_the_pages_script_writes_out_what_the_terminal_does(page):
 
 def test_write_leaves_the_files_and_nothing_half_done(data, tmp_path):
     paths = write(data, tmp_path)
-    names = ["index.html", "report.md", "report.zenn.md", "plots/forest.svg", "plots/loss.svg"]
+    names = ["index.html", "report.md", "report.zenn.md", "plots/forest.svg", "plots/loss.svg", "plots/held_out.svg"]
     assert paths == [tmp_path / name for name in names]
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
@@ -179,7 +179,7 @@ def test_a_run_that_has_only_scores_still_makes_a_report(data):
     none = dict.fromkeys(("template_matters", "lora_needed"), "NOT_ASSESSABLE") | {"template_pair": None}
     verdict = data.comparisons["verdict"] | none | {"lora_template": None}
     bare = replace(
-        data, probes=[], answers=[], templates={}, steps={}, findings=[], gates=[], costs=[], counts={},
+        data, probes=[], answers=[], templates={}, steps={}, evaluations={}, findings=[], gates=[], costs=[], counts={},
         comparisons={**data.comparisons, "comparisons": [], "verdict": verdict, "warnings": []},
     )  # fmt: skip
     found = pages(bare)
@@ -188,7 +188,7 @@ def test_a_run_that_has_only_scores_still_makes_a_report(data):
 
 
 def test_plots_are_wellformed_svg_with_text_as_text(made):
-    for name in ("plots/forest.svg", "plots/loss.svg"):
+    for name in ("plots/forest.svg", "plots/loss.svg", "plots/held_out.svg"):
         root = ElementTree.fromstring(made[name])
         texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
         assert any("alpaca" in (text or "") for text in texts)
@@ -210,7 +210,7 @@ def test_the_markdown_is_english_first_and_zenns_twin_japanese_first_and_folded_
     text, zenn = made["report.md"], made["report.zenn.md"]
     assert text.index(english) < text.index("# 日本語") < text.index(japanese)
     assert zenn.index(japanese) < zenn.index("# English") < zenn.index(english)
-    assert all(f"](plots/{name}.svg)" in text for name in ("forest", "loss"))
+    assert all(f"](plots/{name}.svg)" in text for name in ("forest", "loss", "held_out"))
     folds = [line for line in zenn.splitlines() if line.startswith("::::::details ")]
     assert "\n<details>" not in zenn
     assert len(folds) == zenn.splitlines().count("::::::") == text.splitlines().count("<details>")

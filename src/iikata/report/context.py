@@ -10,6 +10,7 @@ from iikata.report.curves import panels
 from iikata.report.data import ReportData
 from iikata.report.effects import cell, groups, target
 from iikata.report.glossary import glossary
+from iikata.report.held_out import held_out_panels
 from iikata.report.matrix import Key, matrix
 from iikata.report.pack import compressed, pack
 from iikata.report.profile import choosing, profile
@@ -91,6 +92,7 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         ])),
         "answer_groups": answer_groups(data.probes[:FALLBACK], data.answers),
         "losses": panels(data.steps),
+        "held_out_panels": held_out_panels(data.evaluations),
         "absent": [name for name, there in absent.items() if not there],
         "first_cells": first,
         "counts": {**data.counts, "data": _counted(data.counts.get("data", {}), words)},

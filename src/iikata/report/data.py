@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from iikata.core.evaluation import Evaluation
 from iikata.core.records import Answer, Finding, Gate, Probe, Score, TrainStep, Variant
 
 
@@ -63,5 +64,7 @@ class ReportData:
     """Where memory ran out: stage ("train", "generate", "score") and what was gone on with (to)."""
     variants: Mapping[str, Variant] = field(default_factory=dict)
     """What was trained, by name; one that is missing is a template's."""
+    evaluations: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
+    """Arm name -> what it came to on held-out rows while it was trained."""
     export: str | None = None
     """What to type to export the arm that the advice recommends; None where it recommends none."""

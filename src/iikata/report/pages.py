@@ -39,6 +39,9 @@ def pages(data: ReportData) -> dict[str, str]:
         found["plots/forest.svg"] = figure.forest(given["forests"][primary], data.metrics[primary])
     if given["losses"]:
         found["plots/loss.svg"] = figure.losses(given["losses"], given["v"])
+    if given["held_out_panels"]:
+        drawn: Any = shelf.get_template("held_out.svg.jinja").module
+        found["plots/held_out.svg"] = drawn.picture(given["held_out_panels"], given["v"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
 
 

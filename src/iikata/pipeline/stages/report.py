@@ -81,6 +81,7 @@ def report_data(ctx: RunContext) -> ReportData:
         ratings=_ratings(ctx, answers),
         halvings=list(read_lines(store.halvings)),
         devices=_devices(ctx),
+        evaluations={arm.name: store.read_evaluations(arm) for arm in experiment.arms()},
         variants={name: recipe.variant for name, recipe in experiment.recipes.items()},
         export=export_command(ctx, comparisons["verdict"]),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
