@@ -51,7 +51,7 @@ def test_a_mixture_has_a_line_for_each_of_its_templates():
 def test_page_and_twins_name_the_lowest_step_of_every_arm():
     made = pages(run(probes=2))
     for text in (made["report.md"], made["report.zenn.md"]):
-        assert "](plots/held_out.svg)" in text
+        assert "](plots/held_out." in text
         assert "| `alpaca.s1` | 2.400 | 1.400 | 40 / 60 | 1.500 |" in text
         assert "| `rinna.s0` | 2.400 | 1.300 | 40 / 60 | – |" in text
     row = re.search(r'<tr><th scope="row">(?:<i[^>]*></i>)?native\.s2</th>(.*?)</tr>', made["index.html"])[1]

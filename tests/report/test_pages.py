@@ -83,8 +83,9 @@ def test_the_pages_script_writes_out_what_the_terminal_does(page):
 
 def test_write_leaves_the_files_and_nothing_half_done(data, tmp_path):
     paths = write(data, tmp_path)
-    names = ["index.html", "report.md", "report.zenn.md", "plots/forest.svg", "plots/loss.svg", "plots/held_out.svg"]
-    assert paths == [tmp_path / name for name in names]
+    names = ["index.html", "report.md", "report.zenn.md", "card_en.svg", "card_ja.svg"]
+    names += ["plots/forest.svg", "plots/loss.svg", "plots/held_out.svg"]
+    assert [path for path in paths if path.suffix != ".png"] == [tmp_path / name for name in names]
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
 
@@ -184,7 +185,7 @@ def test_a_run_that_has_only_scores_still_makes_a_report(data):
     )  # fmt: skip
     found = pages(bare)
     Page(found["index.html"])
-    assert set(found) == {"index.html", "report.md", "report.zenn.md"}
+    assert set(found) == {"index.html", "report.md", "report.zenn.md", "card_en.svg", "card_ja.svg"}
 
 
 def test_plots_are_wellformed_svg_with_text_as_text(made):

@@ -2,7 +2,7 @@
 
 from iikata.config.document import dump, wide
 from iikata.config.lora import LoraSettings
-from iikata.config.places import SUFFIXES, absolute_path, lm_eval_task, local_path, template_name
+from iikata.config.places import SUFFIXES, absolute_path, lm_eval_task, local_path, shown_name, template_name
 from iikata.config.read import declare, parse, read, schema
 from iikata.config.sections import Columns, DataSettings
 from iikata.config.settings import Experiment
@@ -24,6 +24,7 @@ __all__ = [
     "parse",
     "read",
     "schema",
+    "shown_name",
     "template_name",
     "wide",
 ]

@@ -36,6 +36,12 @@ def local_path(spec: str, folder: Path, kind: str) -> Path | None:
     return path if is_path(spec, kind) or (not a_name and os.path.exists(path)) else None
 
 
+def shown_name(spec: str, folder: Path, kind: str) -> str:
+    """Return what a model or a data set is called where others read it: no way to a file of this machine."""
+    path = local_path(spec, folder, kind)
+    return path.name if path else spec
+
+
 def _template_file(name: str, folder: Path) -> Path | None:
     paths = (absolute_path(name + suffix, folder) for suffix in SUFFIXES["template"])
     return next((path for path in paths if os.path.isfile(path)), None)

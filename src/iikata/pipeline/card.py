@@ -2,9 +2,8 @@
 
 import json
 from dataclasses import dataclass, field
-from pathlib import PurePath
 
-from iikata.config import local_path
+from iikata.config import shown_name
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline.context import RunContext
@@ -83,8 +82,7 @@ def _place(made: Export) -> str:
 
 
 def _data(ctx: RunContext) -> str:
-    folder = ctx.experiment.folder
-    names = [PurePath(spec).name if local_path(spec, folder, "data") else spec for spec in ctx.experiment.data.train]
+    names = [shown_name(spec, ctx.experiment.folder, "data") for spec in ctx.experiment.data.train]
     rows = f"{len(ctx.data.train):,} rows trained on, {len(ctx.data.validation):,} held out"
     return f"{markdown(', '.join(names))}: {rows} (hash {ctx.signature['data']['train']})."
 

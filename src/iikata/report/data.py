@@ -66,5 +66,9 @@ class ReportData:
     """What was trained, by name; one that is missing is a template's."""
     evaluations: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
     """Arm name -> what it came to on held-out rows while it was trained."""
+    model: str = ""
+    """What the base model is called; a folder without the way to it."""
+    data: Sequence[str] = ()
+    """What the rows to train on are called; files without the way to them."""
     export: str | None = None
     """What to type to export the arm that the advice recommends; None where it recommends none."""

@@ -7,13 +7,16 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from iikata.core import VERSION
 from iikata.core.text import HIDDEN_IN_SCRIPT
 from iikata.metrics import HELD_OUT
 from iikata.report import effects, figures
 from iikata.report.bilingual import environment, resource, words
 from iikata.report.context import context
 from iikata.report.data import ReportData
-from iikata.report.glossary import explained
+from iikata.report.glossary import LANGUAGES, explained
+from iikata.report.picture import FAMILIES
+from iikata.report.share import card
 from iikata.report.variants import setting
 
 
@@ -28,12 +31,21 @@ def pages(data: ReportData) -> dict[str, str]:
     script = resource("iikata.report", "differing.js") + page
     # A hash, not a nonce: the same run makes the same bytes.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    cards = [card(given, place) for place in range(len(LANGUAGES))]
     html = shelf.get_template("page.html.jinja").render(
-        style=Markup(resource("iikata.report", "page.css")), script=Markup(script), digest=digest, **given
+        style=Markup(resource("iikata.report", "page.css")),
+        script=Markup(script),
+        digest=digest,
+        share=cards[0],
+        **given,
     )
     found = {"index.html": html}
     for name, zenn in (("report.md", False), ("report.zenn.md", True)):
         found[name] = shelf.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
+    for language, variables in zip(LANGUAGES, cards, strict=True):
+        found[f"card_{language}.svg"] = shelf.get_template("share.svg.jinja").render(
+            variables, families=FAMILIES, version=VERSION
+        )
     primary = given["primary"]
     if primary in given["forests"]:
         found["plots/forest.svg"] = figure.forest(given["forests"][primary], data.metrics[primary])

@@ -5,12 +5,12 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from iikata.config import template_name
+from iikata.config import Experiment, shown_name, template_name
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, plain
 from iikata.metrics import Context
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.events import Stage
+from iikata.pipeline.events import Stage, Told
 from iikata.pipeline.export import export_command
 from iikata.pipeline.integrity import (
     AGAIN,
@@ -32,7 +32,7 @@ from iikata.run_folder import read_json, read_lines
 def report(ctx: RunContext) -> dict[str, int]:
     """Write report/index.html and its Markdown twins."""
     ctx.emit(Stage("report", 3, "pages"))
-    write(report_data(ctx), ctx.store.report)
+    write(report_data(ctx), ctx.store.report, lambda text: ctx.emit(Told(text)))
     return {}
 
 
@@ -64,6 +64,8 @@ def report_data(ctx: RunContext) -> ReportData:
     }
     return ReportData(
         name=experiment.name,
+        model=shown_name(experiment.model.base, experiment.folder, "model"),
+        data=_data_names(experiment),
         experiment=store.experiment.read_text(encoding="utf-8"),
         signature={key: value for key, value in ctx.signature.items() if key not in ("declared", "scored")},
         declared=_declared(ctx),
@@ -86,6 +88,12 @@ def report_data(ctx: RunContext) -> ReportData:
         export=export_command(ctx, comparisons["verdict"]),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
+
+
+def _data_names(experiment: Experiment) -> list[str]:
+    """Return what the rows are called that any arm was trained on here."""
+    own = [recipe.data for recipe in experiment.recipes.values() if not recipe.adapters]
+    return list(dict.fromkeys(shown_name(spec, experiment.folder, "data") for specs in own for spec in specs))
 
 
 def costs(ctx: RunContext, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
