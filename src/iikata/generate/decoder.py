@@ -27,7 +27,7 @@ class Decoder:
     ) -> None:
         self.base, self.hidden, self.sampling, self.new = base, hidden, sampling, max_new_tokens
         device = base.device
-        self.slots = StaticKVCache(rows, length, device)
+        self.slots = StaticKVCache(rows, length, device, carry=base.carry)
         self.ids = torch.zeros(rows, dtype=torch.long, device=device)
         """[R] each row's newest token."""
         self.arm_index = torch.full((rows,), -1, device=device)
@@ -89,8 +89,8 @@ class Decoder:
         if self.seen.shape[1]:
             self.seen.scatter_(1, tokens[:, None], True)
         self.ids.copy_(tokens)
-        # What an idle row goes on doing stays inside its slot.
-        self.slots.used.add_(1).clamp_(max=self.slots.length - 1)
+        for device in self.slots.counters:
+            self.slots.advance(device)
         self.drawn.add_(1).clamp_(max=self.new)
 
     def _record(self) -> None:

@@ -18,6 +18,7 @@ from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Buffer, Part, pack
 from iikata.model.layers import Runner, decoder_of, vary
 from iikata.model.loss import Head, head_of, token_losses
+from iikata.model.stages import LaidOver
 
 
 @dataclass
@@ -27,12 +28,15 @@ class Base:
     model: Any
     folder: Path
     device: torch.device
+    """Where tokens are given and last hidden states come out; of a base on several devices, the last one."""
     dtype: torch.dtype
     adapters: Adapters | None = None
     runners: list[Runner] = field(default_factory=list)
     """What runs the decoder layers where flash kernels do the attention; empty elsewhere."""
     rounding: float = 0.0
     """Share by which products in 8 bits changed the logits of a stand-in text."""
+    laid_over: LaidOver | None = None
+    """The stages of a base that lies on several devices."""
     longest: int | None = None
     """Tokens of the longest sample whose logits are transformers'; None for no end."""
 
@@ -60,6 +64,10 @@ class Base:
             out = self.decoder(input_ids=input_ids, position_ids=positions, use_cache=False, **given)
         return out.last_hidden_state
 
+    def carry(self, x: Tensor, device: torch.device) -> Tensor:
+        """Return `x` on another of the base's devices."""
+        return self.laid_over.links.send(x, device).take() if self.laid_over else x
+
     def refuse_beyond(self, tokens: int, what: str) -> None:
         """Raise IikataError for more tokens than this model is computed exactly for."""
         if self.longest is not None and tokens > self.longest:
@@ -70,16 +78,19 @@ class Base:
                 "generate.max_new_tokens."
             )
 
-    def pack(self, parts: Sequence[Part], limits: Limits, bucketed: bool = False) -> Buffer:
-        """Pack the parts into one buffer, laid out for the attention that this device has."""
+    def pack(
+        self, parts: Sequence[Part], limits: Limits, bucketed: bool = False, device: torch.device | None = None
+    ) -> Buffer:
+        """Pack the parts into one buffer, on one of the base's devices, laid out for the attention that it has."""
+        device = device or self.device
         self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
         if not self.runners:
-            return pack(parts, self.device, bucketed=bucketed)
+            return pack(parts, device, bucketed=bucketed)
         window = getattr(self.config.get_text_config(), "sliding_window", None)
         if window and window < limits.longest:
             # A window that ends inside a sample counts from each query, which shared keys cannot follow.
             parts = [replace(part, prefixes=()) for part in parts]
-        buffer = pack(parts, self.device, limits, bucketed)
+        buffer = pack(parts, device, limits, bucketed)
         vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
         return buffer
 
@@ -94,8 +105,11 @@ class Base:
 
     def losses(self, buffer: Buffer) -> Tensor:
         """Return the loss in nats of each of the buffer's targets, [L]."""
-        hidden = self.hidden(buffer.input_ids, buffer.positions, buffer.layout).squeeze(0)
-        return token_losses(hidden.index_select(0, buffer.loss_positions), buffer.targets, self.head)
+        return self.losses_of(self.hidden(buffer.input_ids, buffer.positions, buffer.layout), buffer)
+
+    def losses_of(self, hidden: Tensor, buffer: Buffer) -> Tensor:
+        """Return the same from the buffer's last hidden states [1, T, D]."""
+        return token_losses(hidden.squeeze(0).index_select(0, buffer.loss_positions), buffer.targets, self.head)
 
     def run_layers(self, compiled: bool, checkpointed: bool = False) -> None:
         """Say how packed buffers run through the layers; without flash kernels this changes nothing."""
@@ -138,7 +152,7 @@ class Base:
         every = dict.fromkeys(
             [*self._targets(target_modules), *(name for shape in others for name in shape.target_modules)]
         )
-        self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, tuple(every)))
+        self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, tuple(every)), self.laid_over)
         return self.adapters
 
     def set_adapter(self, arm: str | None) -> None:

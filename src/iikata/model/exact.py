@@ -40,12 +40,10 @@ class Subject:
     theirs: Callable[[Tensor], Tensor]
     """transformers': ids [1, T] -> [T, X]."""
     flash: bool
+    device: torch.device
+    """Where tokens are given and what is compared comes out."""
     shared: bool = True
     """Whether samples share their first tokens, which flash kernels do only without a window."""
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.model.parameters()).device
 
 
 @dataclass
@@ -177,7 +175,8 @@ def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) 
     found = []
     for token in ids[PROMPT:]:
         found.append(subject.run(token.expand(1, ROWS), slots.used[None].clone(), slots)[:1])
-        slots.used += 1
+        for device in slots.counters:
+            slots.advance(device)
     return torch.cat(found)
 
 

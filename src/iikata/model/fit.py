@@ -100,7 +100,7 @@ def _compared(base: Base) -> Reference:
 
     text = base.config.get_text_config()
     windowed = 0 < (getattr(text, "sliding_window", None) or 0) < exact.LIMITS.longest
-    subject = Subject(base.model, run, theirs, bool(base.runners), shared=not (base.runners and windowed))
+    subject = Subject(base.model, run, theirs, bool(base.runners), base.device, not (base.runners and windowed))
     ids = torch.tensor(_ids(base.folder, text.vocab_size), device=base.device)
     return exact.compare(subject, exact.refer(subject, ids, QUANTISED if _quantised(base) else 0.0))
 
@@ -135,8 +135,8 @@ def _twin_holds(base: Base, decoder: Any, dtype: torch.dtype, flash: bool) -> bo
         model = twin.make(decoder, dtype)
         if flash:
             run_layers(model)
-        ids = torch.arange(exact.TOKENS, device=base.device) * 7 % model.config.vocab_size
         subject = twin.subject(model, flash)
+        ids = torch.arange(exact.TOKENS, device=subject.device) * 7 % model.config.vocab_size
         return exact.compare(subject, exact.refer(subject, ids)).holds
     except Exception:  # a configuration that cannot be cut, or what only shows beyond a length
         return False

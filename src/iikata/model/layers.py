@@ -91,9 +91,14 @@ def run_layers(model: Any) -> list[Runner]:
 
 def vary(buffer: Buffer) -> None:
     """Tell the compiler that this buffer's lengths are not every buffer's."""
-    layout = buffer.layout
-    assert isinstance(layout, Varlen)
-    _vary((*layout.tensors, buffer.buckets, buffer.noise), 0)
+    assert isinstance(buffer.layout, Varlen)
+    vary_layout(buffer.layout)
+    _vary((buffer.buckets, buffer.noise), 0)
+
+
+def vary_layout(layout: Varlen) -> None:
+    """Tell the compiler that this layout's lengths are not every buffer's."""
+    _vary(layout.tensors, 0)
 
 
 def _vary(tensors: Iterable[Tensor | None], dimension: int) -> None:

@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from iikata.model.base import Base, head_width, layer_configs
 from iikata.model.files.code import configuration, refusal, refuse_other_heads
 from iikata.model.fit import hold, refuse_misfits
 from iikata.model.layers import decoder_layers, run_layers
+from iikata.model.stages import LaidOver, device_map
 
 MOST_ROUNDING = 0.3
 """Share by which 8-bit products may change the logits of a stand-in text."""
@@ -57,10 +59,12 @@ def load(
     compute: str = "dtype",
     trusted: bool = False,
     weights: str | None = None,
+    devices: Sequence[torch.device] = (),
 ) -> Base:
     """Load the model in `folder`, frozen, with iikata's attention. Safetensors only; own code only where `trusted`.
 
-    Its logits are held against transformers'; what was found is kept where `weights` name the files' contents.
+    Over several `devices`, each tensor goes straight to its own. The logits are held against transformers'; what was
+    found is kept where `weights` name the files' contents.
     """
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
@@ -68,11 +72,13 @@ def load(
     register()
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
-    device = device or choose_device()
+    device = devices[-1] if devices else device or choose_device()
     if device.type == "cpu" and sys.platform == "linux":
         keep_freed_memory()
     kind = choose_dtype(dtype, device)
     refuse_unmet(device, kind, quantize, compute)
+    if len(devices) > 1 and (quantize != "none" or compute != "dtype"):
+        raise IikataError("a base on several devices goes without model.quantize and model.compute: leave them out.")
     config = configuration(folder, trusted)
     refuse_other_heads(folder, config)
     try:
@@ -86,6 +92,7 @@ def load(
             local_files_only=True,
             trust_remote_code=trusted,
             **_quantized(quantize, device),
+            **_placed(config, kind, devices),
         )
     except IikataError:
         raise
@@ -95,9 +102,9 @@ def load(
     refuse_misfits(model, folder, found)
     # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
     model.eval().requires_grad_(False)
-    if quantize == "none":
+    if quantize == "none" and len(devices) < 2:
         model.to(device)
-    base = ready(Base(model, folder, device, kind), weights)
+    base = ready(Base(model, folder, device, kind), weights, devices)
     if compute == "fp8":
         _round_to_fp8(base)
     return base
@@ -118,11 +125,30 @@ def _round_to_fp8(base: Base) -> None:
         )
 
 
-def ready(base: Base, weights: str | None = None) -> Base:
-    """Give a loaded, frozen model the attention that its device has, and refuse one that gives other logits so."""
+def _placed(config: Any, kind: torch.dtype, devices: Sequence[torch.device]) -> dict[str, Any]:
+    if len(devices) < 2:
+        return {}
+    from iikata.model.memory import without_weights
+
+    return {"device_map": device_map(without_weights(config, kind), devices)}
+
+
+def ready(base: Base, weights: str | None = None, devices: Sequence[torch.device] = ()) -> Base:
+    """Give a loaded, frozen model the attention that its device has, and refuse one that gives other logits so.
+
+    `devices`: where its parts lie already, if they are several.
+    """
+    if len(devices) > 1:
+        if hasattr(base.model, "hf_device_map"):
+            from accelerate.hooks import remove_hook_from_submodules
+
+            remove_hook_from_submodules(base.model)  # transformers' own way from device to device
+        base.laid_over = LaidOver(base.model, devices)
     if _flashes(base):
         rotary.install(base.model)
         base.runners = run_layers(base.model)
+    if base.laid_over:
+        base.laid_over.flash = bool(base.runners)
     base.longest = hold(base, weights)
     return base
 

@@ -173,6 +173,16 @@ def free_bytes(device: torch.device) -> int:
     return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
 
 
+def allocated_bytes(device: torch.device) -> int:
+    """Return what tensors of this process take on a GPU now; 0 on CPU, where nobody counts it."""
+    return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
+
+
+def room_bytes(device: torch.device) -> int:
+    """Return what may be planned with of a GPU's free memory."""
+    return int(free_bytes(device) - (1 - SPARE) * torch.cuda.get_device_properties(device).total_memory)
+
+
 def is_oom(error: BaseException) -> bool:
     """Return whether an error says that memory ran out, on a GPU or on CPU."""
     said = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)  # torch's, on CPU

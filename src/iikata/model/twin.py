@@ -75,4 +75,4 @@ def subject(model: Any, flash: bool) -> Subject:
     def theirs(ids: Tensor) -> Tensor:
         return model(input_ids=ids, use_cache=False).last_hidden_state[0]
 
-    return Subject(model, run, theirs, flash, shared=not flash)
+    return Subject(model, run, theirs, flash, model.device, shared=not flash)

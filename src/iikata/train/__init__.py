@@ -2,28 +2,36 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 
 from torch import Tensor
 
-from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
-from iikata.model.attention.varlen import Limits
 from iikata.model.memory import retry_smaller
 from iikata.train.arm_run import ArmRun, Recipe
-from iikata.train.step import Step, gradients, prepare, update
+from iikata.train.pipelined import Pipeline
+from iikata.train.step import Step, gradients, halve, limits_of, prepare, update
 
 __all__ = ["ArmRun", "Recipe", "train"]
 
 
-def train(runs: Sequence[ArmRun], halved: Callable[[int], None] = lambda tokens: None) -> Iterator[TrainStep]:
+def train(
+    runs: Sequence[ArmRun],
+    halved: Callable[[int], None] = lambda tokens: None,
+    hold: Callable[[], bool] = lambda: False,
+) -> Iterator[TrainStep]:
     """Yield the steps of all arms, one step of each unfinished arm in turn; arms of one block take theirs together.
 
     Where a buffer holds one arm's samples only, an arm's numbers are those of its solo run, bit for bit on one device.
     Where memory runs out, buffers are halved, which `halved` is told, and the turn is done again. Raises IikataError
     where there is nothing to halve.
+
+    Over a base on several devices, arms have been asked for further steps than were told, except while `hold` says
+    True: with the last step told then, every arm's weights are those of its `step`.
     """
     if not runs:
+        return
+    if runs[0].base.laid_over:
+        yield from Pipeline(runs, hold).steps(halved)
         return
     groups = [[run for run in runs if run.flat is flat] for flat in dict.fromkeys(run.flat for run in runs)]
     with _Ahead(runs, threaded=runs[0].base.device.type == "cuda") as ahead:
@@ -48,18 +56,12 @@ def _computed(
     return retry_smaller(turn, halve)
 
 
-def _limits(runs: Sequence[ArmRun]) -> Limits:
-    longest = max((len(sample.input_ids) for run in runs for sample in run.samples), default=1)
-    prefix = max((len(prefix) for run in runs for prefix in run.prefixes), default=0)
-    return Limits.over(longest, max(runs[0].recipe.buffer_tokens, longest), prefix)
-
-
 class _Ahead:
     """Prepares the next turn in a thread while the device does this one."""
 
     def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
         self.runs = runs
-        self.limits = _limits(runs)
+        self.limits = limits_of(runs)
         self.worker = ThreadPoolExecutor(1) if threaded else None
         self.next: Future[Step] | None = None
 
@@ -85,16 +87,8 @@ class _Ahead:
     def halve(self) -> None:
         """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
         self.next = None
-        tokens, longest = self.runs[0].recipe.buffer_tokens, max(len(s.input_ids) for r in self.runs for s in r.samples)
-        if tokens <= longest:
-            raise IikataError(
-                f"memory ran out in training, with buffers of no more than the longest sample ({longest} tokens). "
-                "Lower train.cutoff_len, train fewer arms at once (train.seeds), or hold the base in fewer bits "
-                "(model.quantize). What is saved is kept."
-            )
-        for run in self.runs:
-            run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
-        self.limits = _limits(self.runs)
+        halve(self.runs)
+        self.limits = limits_of(self.runs)
 
     def _started(self, now: Sequence[ArmRun], following: Sequence[ArmRun]) -> "Future[Step] | None":
         if self.worker is None:

@@ -46,30 +46,40 @@ class ArmRun:
     recipe: Recipe
     base: Base
     step: int = 0
-    """Optimizer steps done."""
+    """Optimizer steps done, their numbers read."""
+    asked: int = 0
+    """Optimizer steps that the devices have been asked for."""
     stopped: str = ""
     """Why the arm was given up, e.g. a non-finite loss."""
-    flat: FlatAdapters = field(init=False)
-    """The block that holds the arm's weights; arms of one block can share a buffer."""
+    flats: dict[int, FlatAdapters] = field(init=False)
+    """Stage -> the block that holds the arm's weights; arms of one block can share a buffer."""
     scale: float = field(init=False)
     finite: int = 0
     """Steps since the scale last changed."""
-    optimizer: torch.optim.AdamW = field(init=False)
+    optimizers: dict[int, torch.optim.AdamW] = field(init=False)
 
     def __post_init__(self) -> None:
         assert self.base.adapters is not None
         if self.arm.name not in self.base.adapters:
             self.base.adapters.initialise(self.arm.name, int(self.arm.seed or 0))
-        self.flat = self.base.adapters.flat_of(self.arm.name)
-        self.optimizer = torch.optim.AdamW(
-            [self.flat.parameter(self.arm.name)],
+        self.flats = self.base.adapters.flats_of(self.arm.name)
+        self.optimizers = {stage: self._optimizer(flat) for stage, flat in self.flats.items()}
+        self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
+
+    def _optimizer(self, flat: FlatAdapters) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            [flat.parameter(self.arm.name)],
             lr=0.0,
             betas=(0.9, 0.999),
             eps=1e-8,
             weight_decay=self.recipe.weight_decay,
             fused=True,
         )
-        self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
+
+    @property
+    def flat(self) -> FlatAdapters:
+        """The block of the first stage that the arm adapts; of the only one, on one device."""
+        return next(iter(self.flats.values()))
 
     @property
     def index(self) -> int:
@@ -113,37 +123,46 @@ class ArmRun:
         """Whether the adapter's inputs are dropped in training."""
         return bool(self.base.adapters and self.base.adapters.shape_of(self.arm.name).dropout)
 
-    @property
-    def gradient(self) -> Tensor:
-        """[P], of the loss times its scale."""
-        return self.flat.gradient[self.index]
+    def gradient(self, stage: int = 0) -> Tensor:
+        """[P] on one stage, of the loss times its scale."""
+        return self.flats[stage].gradient[self.index]
 
-    def update(self, loss: Tensor) -> Tensor:
-        """Clip and take an optimizer step on the device, none where loss or norm is not finite; returns both [2].
+    def squares(self, stage: int = 0) -> Tensor:
+        """Take the loss scale off a stage's gradient; return the sum of its squares, [] in float64.
+
+        Summed in float64, a norm does not follow from how many stages there are.
+        """
+        gradient = self.gradient(stage)
+        if self.scale != 1:
+            gradient.div_(self.scale)
+        return torch.linalg.vector_norm(gradient, dtype=torch.float64).square()
+
+    def found(self, loss: Tensor, squares: Tensor) -> Tensor:
+        """Return loss and gradient norm, [2] float64, of a loss and the sum of all stages' squares."""
+        return torch.stack([loss, squares.sqrt().to(self.flat.values.dtype).double()])
+
+    def update(self, found: Tensor, step: int, stage: int = 0) -> None:
+        """Clip and take optimizer step `step` (from 0) of a stage's weights, none where loss or norm is not finite.
 
         Nothing is read back here, so the device goes on while the caller prepares the next step.
         """
-        gradient, most = self.gradient, self.recipe.max_grad_norm or math.inf
-        if self.scale != 1:
-            gradient.div_(self.scale)
-        norm = torch.linalg.vector_norm(gradient)
+        gradient, optimizer = self.gradient(stage), self.optimizers[stage]
+        norm, most = found[1].to(gradient.dtype), self.recipe.max_grad_norm or math.inf
         gradient.mul_(torch.clamp(most / (norm + 1e-6), max=1.0))  # as in torch's clip_grad_norm_
-        found = torch.stack([loss, norm.double()])
-        self.optimizer.found_inf = (~found.isfinite().all()).float()  # type: ignore[attr-defined]
-        self.optimizer.param_groups[0]["lr"] = self.learning_rate
-        self.optimizer.step()
-        return found
+        optimizer.found_inf = (~found.isfinite().all()).float()  # type: ignore[attr-defined]
+        optimizer.param_groups[0]["lr"] = self.learning_rate(step)
+        optimizer.step()
 
-    @property
-    def learning_rate(self) -> float:
-        """The rate of the step that comes next."""
+    def learning_rate(self, step: int) -> float:
+        """Return the rate of an optimizer step, counted from 0."""
         recipe = self.recipe
-        return rate(self.step, self.steps, recipe.learning_rate, recipe.warmup_steps, recipe.schedule)
+        return rate(step, self.steps, recipe.learning_rate, recipe.warmup_steps, recipe.schedule)
 
     def finish(self, loss: float, norm: float, samples: Sequence[Encoded]) -> TrainStep:
         """Count the step that `update` took; a loss or gradient that is not finite stops the arm."""
-        learning_rate = self.learning_rate
+        learning_rate = self.learning_rate(self.step)
         self.step += 1
+        self.asked = max(self.asked, self.step)
         self.finite += 1
         if math.isfinite(loss) and math.isfinite(norm):
             if self.base.dtype == torch.float16 and self.finite >= GROW_AFTER:
@@ -157,27 +176,35 @@ class ArmRun:
 
     def weights(self) -> Weights:
         """Return the arm's live tensors."""
-        return self.flat.of(self.arm.name)
+        return {name: tensor for flat in self.flats.values() for name, tensor in flat.of(self.arm.name).items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return what a resumed arm needs, as tensors and as plain values."""
+        """Return what a resumed arm needs, as tensors and as plain values, however many stages there are."""
         tensors = {f"weights/{name}": _copy(tensor) for name, tensor in self.weights().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer/{index}/{key}": _copy(value) for key, value in moments.items()}
+        moments = [optimizer.state_dict()["state"].get(0, {}) for optimizer in self.optimizers.values()]
+        for key in moments[0]:
+            parts = [_copy(one[key]) for one in moments]
+            tensors[f"optimizer/0/{key}"] = torch.cat(parts) if parts[0].dim() else parts[0]
         values = {key: getattr(self, key) for key in ("step", "stopped", "scale", "finite")}
         return tensors, {**values, "buffer_tokens": self.recipe.buffer_tokens}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on from `state()`; the next step is the one the uninterrupted run would have done."""
-        self.flat.put(self.arm.name, {name: tensors[f"weights/{name}"] for name in self.weights()})
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, key = name.split("/")
-                moments.setdefault(int(index), {})[key] = _copy(tensor)
-        saved = self.optimizer.state_dict()
-        self.optimizer.load_state_dict({"state": moments, "param_groups": saved["param_groups"]})
-        self.step, self.stopped = values["step"], values["stopped"]
+        for flat in self.flats.values():
+            flat.put(self.arm.name, {name: tensors[f"weights/{name}"] for name in flat.sizes})
+        begin = 0
+        for stage, optimizer in self.optimizers.items():
+            end = begin + self.flats[stage].values.shape[1]
+            moments = {
+                key.removeprefix("optimizer/0/"): _copy(tensor[begin:end] if tensor.dim() else tensor)
+                for key, tensor in tensors.items()
+                if key.startswith("optimizer/0/")
+            }
+            saved = optimizer.state_dict()
+            optimizer.load_state_dict({"state": {0: moments} if moments else {}, "param_groups": saved["param_groups"]})
+            begin = end
+        self.step = self.asked = values["step"]
+        self.stopped = values["stopped"]
         self.scale, self.finite = values["scale"], values["finite"]
         # Where memory had run out, they are smaller than the run's.
         self.recipe = replace(self.recipe, buffer_tokens=values["buffer_tokens"])

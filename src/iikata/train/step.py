@@ -1,12 +1,13 @@
 """One turn: an optimizer step for each of the arms that share buffers, or for the one arm that fills its own."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from iikata.core.encoded import Encoded
+from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
@@ -24,6 +25,26 @@ class Step:
     buffers: Sequence[Buffer]
     weights: Tensor
     """[K] what a loss token of each arm of the block counts for: one over its step's loss tokens."""
+
+
+def limits_of(runs: Sequence[ArmRun]) -> Limits:
+    """Return the most that any buffer of these arms holds."""
+    longest = max((len(sample.input_ids) for run in runs for sample in run.samples), default=1)
+    prefix = max((len(prefix) for run in runs for prefix in run.prefixes), default=0)
+    return Limits.over(longest, max(runs[0].recipe.buffer_tokens, longest), prefix)
+
+
+def halve(runs: Sequence[ArmRun]) -> None:
+    """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
+    tokens, longest = runs[0].recipe.buffer_tokens, max(len(s.input_ids) for r in runs for s in r.samples)
+    if tokens <= longest:
+        raise IikataError(
+            f"memory ran out in training, with buffers of no more than the longest sample ({longest} tokens). "
+            "Lower train.cutoff_len, train fewer arms at once (train.seeds), or hold the base in fewer bits "
+            "(model.quantize). What is saved is kept."
+        )
+    for run in runs:
+        run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
 
 
 def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Step:
@@ -66,15 +87,26 @@ def gradients(step: Step) -> Tensor:
     totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
     for buffer in step.buffers:
         losses = _losses(base, step.runs[0], buffer)
-        losses = losses * step.weights[buffer.arms] * (buffer.sample_index >= 0)
-        totals.index_add_(0, buffer.arms, losses.detach().double())
+        losses = counted(losses, buffer, step.weights, totals)
         _scaled(losses, step.runs, buffer).sum().backward()
     return totals
 
 
+def counted(losses: Tensor, buffer: Buffer, weights: Tensor, totals: Tensor) -> Tensor:
+    """Return each target's part [L] of its arm's mean loss, and add it to the arms' `totals` [K]."""
+    losses = losses * weights[buffer.arms] * (buffer.sample_index >= 0)
+    if len(totals) == 1:
+        totals += losses.detach().double().sum()  # on a GPU, the order in which an index_add_ adds is no fixed one
+    else:
+        totals.index_add_(0, buffer.arms, losses.detach().double())
+    return losses
+
+
 def update(step: Step, totals: Tensor) -> list[TrainStep]:
     """Take one optimizer step an arm; a non-finite one stops its own arm alone."""
-    found = torch.stack([run.update(totals[run.index]) for run in step.runs])
+    found = torch.stack([run.found(totals[run.index], run.squares()) for run in step.runs])
+    for run, own, number in zip(step.runs, found, step.steps, strict=True):
+        run.update(own, number)
     # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.
     numbers = found.tolist()
     return [

@@ -15,6 +15,7 @@ from iikata.model.adapters.lora_linear import LoraLinear
 from iikata.model.adapters.multi_lora import MultiLora, join
 from iikata.model.files.code import unsupported
 from iikata.model.layers import decoder_of
+from iikata.model.stages import LaidOver
 
 OTHER = "another model, or for other modules; give it the base that it was trained over"
 
@@ -25,12 +26,16 @@ EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 class Adapters:
     """All arms' adapters on one model. The base itself is never changed."""
 
-    def __init__(self, model: nn.Module, shape: LoraShape) -> None:
+    def __init__(self, model: nn.Module, shape: LoraShape, laid_over: LaidOver | None = None) -> None:
         self.shape = shape
         """That of an arm of which nothing else is said; its modules are all that any arm adapts."""
         self.shapes: dict[str, LoraShape] = {}
         self.layers: dict[str, LoraLinear] = {}
-        self._flat: dict[str, FlatAdapters] = {}
+        self.laid_over = laid_over
+        self.parts: dict[int, dict[str, LoraLinear]] = {}
+        """Stage -> its layers; one stage where the base lies on one device."""
+        self._flat: dict[str, dict[int, FlatAdapters]] = {}
+        """Arm -> stage -> the block that holds the arm's weights."""
         linears = dict(linears_of(model))
         refuse_no_linears(model)
         refuse_unmatched(model, shape.target_modules)
@@ -41,6 +46,7 @@ class Adapters:
                 parent, _, last = name.rpartition(".")
                 setattr(model.get_submodule(parent), last, layer)
                 self.layers[name] = layer
+                self.parts.setdefault(laid_over.stage_of(module) if laid_over else 0, {})[name] = layer
         # By last parts alone, peft would adapt a vision part's modules too.
         others = [name for name, _ in model.named_modules() if name not in self.layers and not name.endswith(".base")]
         if any(_is(name, target) for name in others for target in shape.target_modules):
@@ -79,30 +85,41 @@ class Adapters:
             if not bool(weights[name].isfinite().all()):
                 raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
         self._flat[arm] = self._new_flat((arm,))
-        self._flat[arm].put(arm, weights)
+        for flat in self._flat[arm].values():
+            flat.put(arm, weights)
 
-    def _sizes(self, arm: str) -> dict[str, tuple[int, int]]:
+    def _sizes(self, arm: str, layers: Mapping[str, LoraLinear] | None = None) -> dict[str, tuple[int, int]]:
         sizes, shape = {}, self.shape_of(arm)
-        for name, layer in self.layers.items():
+        for name, layer in (self.layers if layers is None else layers).items():
             if any(_is(name, target) for target in shape.target_modules):
                 sizes[f"{name}.lora_A"] = (shape.r, int(layer.base.in_features))
                 sizes[f"{name}.lora_B"] = (int(layer.base.out_features), shape.r)
         return sizes
 
-    def _new_flat(self, arms: Sequence[str]) -> FlatAdapters:
-        reference = next(iter(self.layers.values())).base.weight
-        kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
-        return FlatAdapters(arms, self._sizes(arms[0]), reference.device, kind)
+    def _new_flat(self, arms: Sequence[str]) -> dict[int, FlatAdapters]:
+        flats = {}
+        for stage, layers in self.parts.items():
+            if sizes := self._sizes(arms[0], layers):
+                reference = next(iter(layers.values())).base.weight
+                kind = torch.float64 if reference.dtype == torch.float64 else torch.float32
+                flats[stage] = FlatAdapters(arms, sizes, reference.device, kind)
+        return flats
 
     def group(self, arms: Sequence[str]) -> None:
         """Lay the weights of `arms`, all of one shape, side by side, so that they share a buffer; before training."""
         together = self._new_flat(arms)
         for arm in arms:
-            together.put(arm, self.weights(arm))
+            for flat in together.values():
+                flat.put(arm, self.weights(arm))
         self._flat |= dict.fromkeys(arms, together)
 
     def flat_of(self, arm: str) -> FlatAdapters:
-        """Return the block that holds the arm's weights, alone or beside others'."""
+        """Return the block that holds the arm's weights, alone or beside others', where the base has one stage."""
+        (flat,) = self._flat[arm].values()
+        return flat
+
+    def flats_of(self, arm: str) -> dict[int, FlatAdapters]:
+        """Return the block of each stage that the arm adapts."""
         return self._flat[arm]
 
     def drop(self, arm: str) -> None:
@@ -112,16 +129,22 @@ class Adapters:
 
     def weights(self, arm: str) -> Weights:
         """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
-        return self._flat[arm].of(arm)
+        return {name: tensor for flat in self._flat[arm].values() for name, tensor in flat.of(arm).items()}
 
     def set_adapter(self, arm: str | None, noise: Tensor | None = None) -> None:
         """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
-        weights = self._flat[arm].of(arm) if arm is not None else {}
-        self._give(weights, self.shape_of(arm) if arm is not None else self.shape, None, noise)
+        shape = self.shape if arm is None else self.shape_of(arm)
+        self._give({} if arm is None else self.weights(arm), shape, None, noise)
+
+    def set_adapter_in_stage(
+        self, stage: int, flat: FlatAdapters | None, shape: LoraShape, noise: Tensor | None
+    ) -> None:
+        """Make one stage answer by an arm's block of it; `noise` lies on the stage's device."""
+        self._give_part(self.parts.get(stage, {}), flat.leaves if flat else {}, shape, None, noise, None)
 
     def set_adapters_by_bucket(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
         """Let all arms of `arm`'s group answer at once, each in its own buckets of tokens."""
-        self._give(self._flat[arm].leaves, self.shape_of(arm), buckets, noise)
+        self._give(self.flat_of(arm).leaves, self.shape_of(arm), buckets, noise)
 
     def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
@@ -139,7 +162,21 @@ class Adapters:
         noise: Tensor | None,
         column_mask: Tensor | None = None,
     ) -> None:
-        for name, layer in self.layers.items():
+        for stage, layers in self.parts.items():
+            own = [self._carried(x, stage) for x in (buckets, noise, column_mask)]
+            self._give_part(layers, weights, shape, *own)
+
+    def _carried(self, x: Tensor | None, stage: int) -> Tensor | None:
+        if x is None or self.laid_over is None:
+            return x
+        return self.laid_over.links.send(x, self.laid_over.stages[stage].device).take()
+
+    @staticmethod
+    def _give_part(
+        layers: Mapping[str, LoraLinear], weights: Weights, shape: LoraShape, buckets: Tensor | None,
+        noise: Tensor | None, column_mask: Tensor | None,
+    ) -> None:  # fmt: skip
+        for name, layer in layers.items():
             layer.scale, layer.dropout = shape.scale, shape.dropout
             layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
             layer.buckets, layer.noise, layer.column_mask = buckets, noise, column_mask

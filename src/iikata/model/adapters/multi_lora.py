@@ -55,12 +55,12 @@ def join(
     own = max(width(shape.r) for shape in shapes)
     idle = max(0, LEAST - own * len(arms))
     joined: Weights = {}
-    sizes = {name: tensor.shape for one in weights for name, tensor in one.items()}
-    for name, size in sizes.items():
+    sizes = {name: (tensor.shape, tensor.device) for one in weights for name, tensor in one.items()}
+    for name, (size, device) in sizes.items():
         is_a = name.endswith("lora_A")
         parts = []
         for one, shape in zip(weights, shapes, strict=True):
-            part = one[name].detach() if name in one else torch.zeros(size, device=next(iter(one.values())).device)
+            part = one[name].detach() if name in one else torch.zeros(size, device=device)
             if not is_a and shape.scale != common.scale:
                 part = part * (shape.scale / common.scale)
             more = own - part.shape[0 if is_a else 1]
@@ -72,7 +72,10 @@ def join(
 
 
 def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:
-    finite = torch.stack([torch.stack([x.to(kind).isfinite().all() for x in one.values()]).all() for one in weights])
-    # Asked once, not for every tensor: a GPU would be waited for each time.
-    if bad := [arm for arm, fine in zip(arms, finite.tolist(), strict=True) if not fine]:
-        raise IikataError(f"adapter {bad[0]}: holds numbers that are not finite in {kind}.")
+    for arm, one in zip(arms, weights, strict=True):
+        by_device: dict[torch.device, list[Tensor]] = {}
+        for x in one.values():
+            by_device.setdefault(x.device, []).append(x.to(kind).isfinite().all())
+        # Asked once a device, not for every tensor: a GPU would be waited for each time.
+        if not all(bool(torch.stack(found).all()) for found in by_device.values()):
+            raise IikataError(f"adapter {arm}: holds numbers that are not finite in {kind}.")

@@ -148,7 +148,7 @@ def attend(
         raise Unsupported("its tokens look at those behind them")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     options = Options(scale, sliding_window, softcap, s_aux)
-    layout = layout or _CURRENT.get()
+    layout = layout or current_layout()
     if layout is None:
         out = attend_causal(query, key, value, options)
     else:
@@ -157,6 +157,11 @@ def attend(
 
 
 _CURRENT: ContextVar[Layout | None] = ContextVar("layout", default=None)
+
+
+def current_layout() -> Layout | None:
+    """Return what `laid_out` says."""
+    return _CURRENT.get()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ Fixed shapes are what makes an answer independent of its neighbours: a row's bit
 batch, not with what the other rows hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -44,10 +44,18 @@ class StaticKVCache:
     length: int
     device: torch.device
     layers: list[LayerSlots] = field(default_factory=list)
-    """Made when first filled: only then the shape of keys and values is known."""
+    """Made when first filled: only then the shape of keys and values is known, and each layer's device."""
+    carry: Callable[[Tensor, torch.device], Tensor] = Tensor.to
+    """Copies a tensor to another device."""
 
     def __post_init__(self) -> None:
         self.used = torch.zeros(self.rows, dtype=torch.long, device=self.device)
+        self.counters = {self.device: self.used}
+        """The same on every device that has layers."""
+
+    def advance(self, device: torch.device) -> None:
+        """Count a token more on one device; what an idle row goes on doing stays inside its slot."""
+        self.counters[device].add_(1).clamp_(max=self.length - 1)
 
     def attend(self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, options: Options) -> Tensor:
         return self.layers[int(module.layer_idx)].attend(module, query, key, value, options)  # type: ignore[arg-type]
@@ -60,10 +68,13 @@ class StaticKVCache:
         if not self.layers:
             for key, value in zip(keys, values, strict=True):
                 own, others = (x.new_zeros(self.rows, x.shape[0], self.length, x.shape[2]) for x in (key, value))
-                self.layers.append(LayerSlots(own, others, self.used))
-        self.used[rows] = (places >= 0).sum(1)
+                used = self.counters.setdefault(key.device, torch.zeros_like(self.used, device=key.device))
+                self.layers.append(LayerSlots(own, others, used))
+        at = {device: (self.carry(rows, device), self.carry(places, device)) for device in self.counters}
+        for device, used in self.counters.items():
+            used[at[device][0]] = (at[device][1] >= 0).sum(1)
         for layer, key, value in zip(self.layers, keys, values, strict=True):
-            _fill(layer, rows, key, value, places)
+            _fill(layer, at[key.device][0], key, value, at[key.device][1])
 
 
 def _fill(layer: LayerSlots, rows: Tensor, key: Tensor, value: Tensor, places: Tensor) -> None:

@@ -1,0 +1,263 @@
+"""A base laid over several GPUs: training and decoding against what its stages do alone.
+
+    python bench/pipeline.py --shape llama-70b --gpus 4 --arms 4 --tokens 2048
+    python bench/pipeline.py --shape llama-8b --gpus 2 4 --check
+    python bench/pipeline.py --shape tiny --gpus 2 --device cpu
+
+Random weights, made on each device; one row of --tokens tokens is a step of an arm. Prints for each number of GPUs:
+each stage alone, forward and backward in ms; training in tokens/s, its share of the slowest stage's rate, the time
+that asking for a buffer takes the processor, memory a GPU; decoding in rows/s beside the slowest stage's step.
+With --check, 20 runs with sleeps before stages and copies must give the bits of one without.
+"""
+
+import argparse
+import random
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from iikata.core.encoded import Encoded
+from iikata.core.records import Arm
+from iikata.model import memory
+from iikata.model.attention.registry import NAME, register
+from iikata.model.base import Base
+from iikata.model.load import ready
+from iikata.model.stages import device_map, on
+from iikata.train import ArmRun, Recipe, train
+from iikata.train.pipelined import Pipeline
+
+LLAMA: dict[str, dict[str, int]] = {
+    "llama-70b": dict(hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64),
+    "llama-32b": dict(hidden_size=5120, intermediate_size=27648, num_hidden_layers=64, num_attention_heads=40),
+    "llama-8b": dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32),
+    "tiny": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=6, num_attention_heads=8),
+}
+VOCABULARY = {"tiny": 512}
+PEAK = 790e12
+SLEEP = 4_000_000
+"""Most clock cycles of a sleep, some 2 ms."""
+
+
+def wait(devices: list[torch.device]) -> float:
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def say(*what: Any) -> None:
+    print(*what, flush=True)
+
+
+def build(shape: str, devices: list[torch.device]) -> Base:
+    """Make the model's parts on their devices, and lay it over them."""
+    from transformers import AutoModelForCausalLM, LlamaConfig
+
+    register()
+    config = LlamaConfig(
+        **LLAMA[shape], num_key_value_heads=8, vocab_size=VOCABULARY.get(shape, 32000), max_position_embeddings=8192,
+        tie_word_embeddings=False,
+    )  # fmt: skip
+    kind = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation=NAME)
+    where = device_map(model, devices)
+    rotary = type(model.model.rotary_emb)(config).to(devices[-1])
+    for name, part in model.named_modules():
+        if not list(part.children()) and list(part.parameters()):
+            found = next((d for key, d in where.items() if key and f"{name}.".startswith(f"{key}.")), where[""])
+            part.to_empty(device=found)
+            torch.manual_seed(zlib.crc32(name.encode()))
+            for weight in part.parameters():
+                weight.data.normal_(0, 0.02) if weight.dim() > 1 else weight.data.fill_(1.0)
+    model.model.rotary_emb = rotary
+    model.eval().requires_grad_(False)
+    return ready(Base(model, Path(shape), devices[-1], kind), devices=devices)
+
+
+def rows(count: int, tokens: int, vocabulary: int) -> list[Encoded]:
+    draw = random.Random(0)
+    mask = tuple(i >= tokens // 2 for i in range(tokens))
+    return [
+        Encoded(str(i), "", "", tuple(draw.randrange(4, vocabulary) for _ in range(tokens)), mask) for i in range(count)
+    ]
+
+
+def arms(base: Base, args: argparse.Namespace, epochs: int = 1000) -> list[ArmRun]:
+    """Return fresh arms, each with its own seed."""
+    assert base.adapters is not None
+    recipe = Recipe(epochs, 1, 1e-4, buffer_tokens=args.tokens)
+    for seed in range(args.arms):
+        base.adapters.initialise(f"t.s{seed}", seed)
+    made = rows(4, args.tokens, base.config.vocab_size)
+    return [ArmRun(Arm("t", seed), made, (), recipe, base) for seed in range(args.arms)]
+
+
+class Alone:
+    """One stage without the others."""
+
+    def __init__(self, base: Base, run: ArmRun) -> None:
+        self.pipeline = Pipeline([run], lambda: False)
+        self.pipeline._start()
+        (self.item,) = self.pipeline.forwards[0]
+        self.base, self.run = base, run
+
+    def times(self, number: int, repeats: int) -> tuple[float, float]:
+        """Return milliseconds of forward and backward of one buffer."""
+        stage = self.pipeline.stages[number]
+        ids = self.item.buffers[stage.device].input_ids
+        shape = (1, ids.shape[1], self.base.config.hidden_size)
+        forward = backward = 0.0
+        for repeat in range(repeats + 2):
+            x = ids if stage.first else torch.randn(shape, dtype=self.base.dtype, device=stage.device).requires_grad_()
+            began = wait([stage.device])
+            out = self.pipeline._compute(number, self.item, x)
+            half = wait([stage.device])
+            torch.autograd.backward(out, None if stage.last else torch.ones_like(out))
+            end = wait([stage.device])
+            if repeat == 0:
+                say(f"    stage {number}: first forward and backward {end - began:.1f} s (kernels are compiled)")
+            if repeat > 1:
+                forward, backward = forward + half - began, backward + end - half
+            del out, x
+        return 1000 * forward / repeats, 1000 * backward / repeats
+
+
+def timed(call: Callable[[], None], spent: list[float]) -> Callable[[], None]:
+    def run() -> None:
+        began = time.perf_counter()
+        call()
+        spent.append(time.perf_counter() - began)
+
+    return run
+
+
+def training(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
+    base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
+    base.run_layers(devices[0].type == "cuda" and not args.eager)
+    assert base.laid_over is not None
+    runs, stages = arms(base, args), base.laid_over.stages
+    alone = Alone(base, runs[0])
+    slowest = 0.0
+    for number, stage in enumerate(stages):
+        forward, backward = alone.times(number, args.repeats)
+        slowest = max(slowest, forward + backward)
+        say(
+            f"  stage {number}, layers {stage.start} to {stage.stop - 1} on {stage.device}, alone: "
+            f"{forward:.1f} ms forward, {backward:.1f} ms backward, "
+            f"{1000 * args.tokens / (forward + backward):,.0f} tokens/s"
+        )
+    del alone
+    memory.free_memory()
+    base.laid_over.graphs = args.graphs
+    for device in devices:
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+    pipeline, asking = Pipeline(runs, lambda: False), []
+    pipeline.turn = timed(pipeline.turn, asking)  # type: ignore[method-assign]
+    steps = pipeline.steps(lambda tokens: say(f"  memory ran out: buffers of {tokens} tokens"))
+    warm = 3 * len(runs)
+    for _ in range(warm):
+        next(steps)
+    asking.clear()
+    began, first = time.perf_counter(), runs[0].step
+    done = [next(steps) for _ in range(args.steps * len(runs))]
+    seconds, turns = time.perf_counter() - began, sum(asking)
+    steps.close()
+    tokens = sum(step.tokens for step in done)
+    best = 1000 * args.tokens / slowest
+    say(
+        f"  training, {len(runs)} arms: {tokens / seconds:,.0f} tokens/s, {tokens / seconds / best:.0%} of the slowest "
+        f"stage's {best:,.0f}; {1000 * seconds / len(done):.1f} ms a buffer, of which asking takes the processor "
+        f"{1000 * turns / len(done):.1f}; losses {done[0].loss:.3f} to {done[-1].loss:.3f} (from step {first})"
+    )
+    kept = ", ".join(f"{args.tokens * size / 1e9:.2f}" for size in pipeline.a_token)
+    say(f"  GB a buffer kept for backward a stage: {kept}; buffers computed again a stage: {pipeline.recomputed}")
+    memories(devices)
+
+
+def memories(devices: list[torch.device]) -> None:
+    if devices[0].type == "cuda":
+        peaks = [torch.cuda.max_memory_allocated(device) / 1e9 for device in devices]
+        held = [torch.cuda.max_memory_reserved(device) / 1e9 for device in devices]
+        say(
+            "  GB a GPU at most, and reserved:",
+            ", ".join(f"{a:.1f} ({b:.1f})" for a, b in zip(peaks, held, strict=True)),
+        )
+
+
+def check(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
+    """Train two steps of every arm, undelayed twice and with sleeps, and compare all bits."""
+    base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
+    base.run_layers(devices[0].type == "cuda" and not args.eager)
+    assert base.laid_over is not None
+
+    def once() -> Iterator[torch.Tensor]:
+        runs = arms(base, args)
+        for run in runs:
+            run.recipe = Recipe(0.5, 1, 1e-4, buffer_tokens=args.tokens)
+        yield torch.tensor([(step.loss, step.grad_norm) for step in sorted(train(runs), key=lambda s: (s.arm, s.step))])
+        for run in runs:
+            for weight in run.weights().values():
+                yield weight.detach().cpu().clone()
+
+    def differing(one: list[torch.Tensor], other: list[torch.Tensor]) -> int:
+        return sum(not torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+    list(once())  # compiles
+    wanted = list(once())
+    say(f"  check: without sleeps twice, {differing(list(once()), wanted)} of {len(wanted)} tensors differ")
+    draw, bad = random.Random(1), []
+    for number in range(args.runs):
+        base.laid_over.links.pause = sleeper(draw)
+        if count := differing(list(once()), wanted):
+            bad.append((number, count))
+    base.laid_over.links.pause = None
+    say(f"  check: {args.runs} runs with sleeps, {len(bad)} differ {bad or ''}")
+
+
+def sleeper(draw: random.Random) -> Callable[[torch.device], None]:
+    def sleep(device: torch.device) -> None:
+        if device.type == "cuda" and draw.random() < 0.5:
+            with on(device):
+                torch.cuda._sleep(draw.randrange(SLEEP))
+
+    return sleep
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shape", choices=LLAMA, default="llama-8b")
+    parser.add_argument("--gpus", type=int, nargs="+", default=[2])
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--arms", type=int, default=4)
+    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--steps", type=int, default=8, help="timed steps an arm")
+    parser.add_argument("--repeats", type=int, default=3, help="of each stage alone")
+    parser.add_argument("--graphs", type=int, help="buffers a stage keeps for backward; what fits where not given")
+    parser.add_argument("--r", type=int, default=8)
+    parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--check", action="store_true", help="compare bits under sleeps instead of timing")
+    parser.add_argument("--runs", type=int, default=20, help="of --check")
+    args = parser.parse_args()
+    for count in args.gpus:
+        devices = [torch.device("cuda", i) if args.device == "cuda" else torch.device("cpu") for i in range(count)]
+        began = time.perf_counter()
+        base = build(args.shape, devices)
+        parameters = sum(p.numel() for p in base.model.parameters()) / 1e9
+        kind = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
+        say(
+            f"{args.shape}, {parameters:.2f} B parameters over {count} x {kind}, torch {torch.__version__}; "
+            f"made and proved in {wait(devices) - began:.0f} s"
+        )
+        (check if args.check else training)(base, args, devices)
+        del base
+        memory.free_memory()
+
+
+if __name__ == "__main__":
+    main()

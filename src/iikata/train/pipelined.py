@@ -1,0 +1,239 @@
+"""Train arms over a base that lies on several devices: their buffers follow one another through its stages.
+
+One thread asks all devices. A GPU does what it was asked for in order, while it is asked for more, and waits for what
+comes from another by itself; so a schedule is an order of asking, and no number depends on when anything happens.
+An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with the gradient that came.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from iikata.core.encoded import Encoded
+from iikata.core.records import TrainStep
+from iikata.model.buffers import Buffer
+from iikata.model.links import Sent
+from iikata.model.memory import allocated_bytes, retry_smaller, room_bytes
+from iikata.train.arm_run import ArmRun, loss_tokens
+from iikata.train.step import counted, halve, limits_of
+
+
+@dataclass
+class _Asked:
+    """An optimizer step of one arm on its way."""
+
+    run: ArmRun
+    step: int
+    batch: Sequence[Encoded]
+    weights: Tensor
+    total: Tensor
+    loss: Sent | None = None
+    """The total on its way to the first stage, where the numbers are worked out."""
+    squares: list[Sent] = field(default_factory=list)
+    found: dict[int, Sent] = field(default_factory=dict)
+    """Stage -> loss and norm, where the stage's weights have not been updated yet."""
+    numbers: Sent | None = None
+
+
+@dataclass
+class _Item:
+    """One buffer on its way through the stages and back."""
+
+    asked: _Asked
+    buffers: dict[torch.device, Buffer]
+    first: bool
+    last: bool
+    """Of its step."""
+    arriving: Sent | None = None
+    wanted: bool = False
+    """Whether a stage before has weights that the gradient is wanted for."""
+    kept: dict[int, tuple[Tensor, Tensor | None, bool]] = field(default_factory=dict)
+    """Stage -> what came in, what went out where its graph is kept, and `wanted` as it came in."""
+
+
+class Pipeline:
+    """One forward, one backward in turn: stage s of n holds at most n - s buffers between the two."""
+
+    def __init__(self, runs: Sequence[ArmRun], hold: Callable[[], bool]) -> None:
+        base = runs[0].base
+        assert base.laid_over is not None
+        self.base, self.laid_over, self.stages = base, base.laid_over, base.laid_over.stages
+        self.runs, self.hold = runs, hold
+        self.unread: deque[_Asked] = deque()
+        self.a_token = [0.0] * len(self.stages)
+        """Bytes that each stage keeps for backward a token, as seen."""
+        self.recomputed = [0] * len(self.stages)
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget what is on its way; every arm goes on with the step that it has not finished."""
+        self.limits = limits_of(self.runs)
+        self.ready = deque(run for run in self.runs if not run.done and run.asked < run.steps)
+        self.going: dict[str, _Asked] = {}
+        self.forwards: list[deque[_Item]] = [deque() for _ in self.stages]
+        self.backwards: list[deque[_Item]] = [deque() for _ in self.stages]
+        self.held = [0] * len(self.stages)
+        self.graphs = [0] * len(self.stages)
+        """Of the buffers held, those whose graph is kept."""
+
+    def steps(self, halved: Callable[[int], None]) -> Iterator[TrainStep]:
+        """Yield the steps of all arms as their numbers can be read; the devices have been asked for more by then."""
+
+        def smaller() -> bool:
+            halve(self.runs)
+            self.restart()
+            halved(self.runs[0].recipe.buffer_tokens)
+            return True
+
+        while self.ready or self.going:
+            retry_smaller(self.turn, smaller)
+            yield from self._read(0 if self.hold() else len(self.ready) + len(self.going))
+        yield from self._read(0)
+
+    def turn(self) -> None:
+        """Let every stage do one thing, if there is one; what it sends is there in the next turn."""
+        if self.ready and not self.forwards[0] and self.held[0] < len(self.stages):
+            self._start()
+        sent = []
+        for stage in range(len(self.stages)):
+            kind = self.choose(stage)
+            if kind == "backward":
+                sent.append((self.backwards, stage - 1, self._backward(stage, self.backwards[stage].popleft())))
+            elif kind == "forward":
+                item = self._forward(stage, self.forwards[stage].popleft())
+                last = self.stages[stage].last
+                sent.append((self.backwards if last else self.forwards, stage + (not last), item))
+        for queues, stage, item in sent:
+            if stage >= 0:
+                queues[stage].append(item)
+
+    def choose(self, stage: int) -> str:
+        """Return what a stage does next: backward where it can, so that it holds few buffers."""
+        if self.backwards[stage]:
+            return "backward"
+        return "forward" if self.forwards[stage] and self.held[stage] < len(self.stages) - stage else ""
+
+    def _start(self) -> None:
+        """Begin the next step of the arm that has waited longest."""
+        if (run := next((run for run in self.ready if self._known(run)), None)) is None:
+            return
+        self.ready.remove(run)
+        batch, parts, home = run.batch(run.asked), run.parts(run.asked), self.base.device
+        kind = torch.float64 if self.base.dtype == torch.float64 else torch.float32
+        weights = torch.full((1,), 1 / max(1, loss_tokens(batch)), dtype=kind, device=home)
+        asked = _Asked(run, run.asked, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))
+        self.going[run.arm.name] = asked
+        for number, part in enumerate(parts):
+            devices = dict.fromkeys(stage.device for stage in self.stages)
+            buffers = {device: self.base.pack([part], self.limits, device=device) for device in devices}
+            self.forwards[0].append(_Item(asked, buffers, number == 0, number == len(parts) - 1))
+
+    def _known(self, run: ArmRun) -> bool:
+        # In float16 a step's loss scale follows from the last one's numbers.
+        return self.base.dtype != torch.float16 or run.asked == run.step
+
+    def _forward(self, stage: int, item: _Item) -> _Item:
+        run, device = item.asked.run, self.stages[stage].device
+        if item.first:
+            self._update(run, stage)
+            if stage in run.flats:
+                run.flats[stage].gradient.zero_()
+        x, wanted = item.buffers[device].input_ids, item.wanted
+        if item.arriving is not None:
+            x = item.arriving.take().detach().requires_grad_(wanted)
+        item.wanted = wanted or stage in run.flats
+        keep, before = self._keeps(stage, x.shape[1]), allocated_bytes(device)
+        with torch.set_grad_enabled(keep):
+            out = self._compute(stage, item, x)
+        if keep:
+            self.a_token[stage] = max(self.a_token[stage], (allocated_bytes(device) - before) / x.shape[1])
+        item.kept[stage] = x, out if keep else None, wanted
+        self.held[stage] += 1
+        self.graphs[stage] += keep
+        item.arriving = None if self.stages[stage].last else self._sent(out.detach(), stage + 1)
+        return item
+
+    def _keeps(self, stage: int, tokens: int) -> bool:
+        """Return whether a stage keeps for backward what it computes; if not, it computes it again then."""
+        own = self.stages[stage]
+        if own.last:
+            return True
+        if self.laid_over.graphs is not None:
+            return self.graphs[stage] < self.laid_over.graphs
+        if own.device.type != "cuda":
+            return True
+        # Room for all that it may hold, or for one more that is computed again.
+        more = min(len(self.stages) - stage - self.graphs[stage], 2)
+        return more * tokens * self.a_token[stage] <= room_bytes(own.device)
+
+    def _compute(self, stage: int, item: _Item, x: Tensor) -> Tensor:
+        """Run a stage with the item's arm, whatever arm went through it last; the last stage returns the loss."""
+        run, own = item.asked.run, self.stages[stage]
+        buffer, adapters = item.buffers[own.device], self.base.adapters
+        assert adapters is not None
+        self.laid_over.links.paused(own.device)
+        adapters.set_adapter_in_stage(stage, run.flats.get(stage), adapters.shape_of(run.arm.name), buffer.noise)
+        out = own.run(x, buffer.positions, buffer.layout, self.laid_over.given(buffer.layout))
+        if not own.last:
+            return out
+        losses = counted(self.base.losses_of(out, buffer), buffer, item.asked.weights, item.asked.total)
+        return (losses if run.scale == 1 else losses * run.scale).sum()
+
+    def _backward(self, stage: int, item: _Item) -> _Item:
+        x, out, wanted = item.kept.pop(stage)
+        run, came = item.asked.run, item.arriving
+        self.held[stage] -= 1
+        self.graphs[stage] -= out is not None
+        if wanted or stage in run.flats:
+            self.laid_over.links.paused(self.stages[stage].device)
+            self.recomputed[stage] += out is None
+            out = self._compute(stage, item, x) if out is None else out
+            torch.autograd.backward(out, None if came is None else came.take())
+        item.arriving = self._sent(x.grad, stage - 1) if stage and x.grad is not None else None
+        if item.last and self.stages[stage].last:
+            item.asked.loss = self._sent(item.asked.total[0], 0)
+        if item.last and stage in run.flats:
+            item.asked.squares.append(self._sent(run.squares(stage), 0))
+        if stage == 0 and item.last:
+            self._finish(item.asked)
+        return item
+
+    def _finish(self, asked: _Asked) -> None:
+        """Work out loss and norm on the first stage, whose backward was the last, and let all stages have them."""
+        run = asked.run
+        assert asked.loss is not None
+        found = run.found(asked.loss.take(), torch.stack([one.take() for one in reversed(asked.squares)]).sum())
+        asked.found = {stage: self._sent(found, stage) for stage in run.flats}
+        asked.numbers = self.laid_over.links.fetch(found)
+        del self.going[run.arm.name]
+        run.asked += 1
+        self.unread.append(asked)
+        if not run.stopped and run.asked < run.steps:
+            self.ready.append(run)
+
+    def _update(self, run: ArmRun, stage: int) -> None:
+        """Take a stage's part of the optimizer step that is due, as late as can be: the numbers are there by then."""
+        for asked in self.unread:
+            if asked.run is run and (found := asked.found.pop(stage, None)) is not None:
+                run.update(found.take(), asked.step, stage)
+
+    def _read(self, ahead: int) -> Iterator[TrainStep]:
+        """Read the numbers of all but the last `ahead` steps."""
+        while len(self.unread) > ahead:
+            asked = self.unread[0]
+            for stage in list(asked.found):
+                self._update(asked.run, stage)
+            self.unread.popleft()
+            assert asked.numbers is not None
+            if asked.run.stopped:
+                continue
+            loss, norm = asked.numbers.read().tolist()
+            yield asked.run.finish(loss, norm, asked.batch)
+            if asked.run.stopped and asked.run in self.ready:
+                self.ready.remove(asked.run)
+
+    def _sent(self, x: Tensor, stage: int) -> Sent:
+        return self.laid_over.links.send(x, self.stages[stage].device)

@@ -1,0 +1,184 @@
+"""A base laid over several devices trains its arms bit for bit as on one, in whatever order its stages work."""
+
+import random
+
+import pytest
+import torch
+
+import iikata.train.pipelined as pipelined
+import models
+import oracle
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
+from iikata.model.load import load
+from iikata.train import ArmRun, Recipe, train
+
+CPU = torch.device("cpu")
+PREFIX = (5, 9, 4, 7)
+ROWS = models.samples(11, seed=5, prefix=PREFIX)
+RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, max_grad_norm=0.5, buffer_tokens=40)
+ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
+
+
+@pytest.fixture(scope="module")
+def deep_folder(tmp_path_factory):
+    from transformers import LlamaConfig
+
+    folder = tmp_path_factory.mktemp("deep")
+    return models.write(
+        folder, LlamaConfig(**models.shape(num_key_value_heads=2, num_hidden_layers=5)), models.byte_bpe
+    )
+
+
+def opened(folder, stages, dropout=0.0, targets="all-linear", dtype="float32"):
+    loaded = load(folder, dtype, devices=[CPU] * stages)
+    loaded.adapt(4, 8, dropout, targets)
+    return loaded
+
+
+def runs_over(loaded, rows=ROWS, recipe=RECIPE):
+    return [ArmRun(arm, rows, (PREFIX,), recipe, loaded) for arm in ARMS]
+
+
+def outcome(runs, steps):
+    """Return each arm's steps, and its weights and moments."""
+    told = {run.arm.name: [step for step in steps if step.arm == run.arm.name] for run in runs}
+    return told, {run.arm.name: {name: x.clone() for name, x in run.state()[0].items()} for run in runs}
+
+
+def assert_same(found, wanted):
+    assert found[0] == wanted[0]
+    for arm, tensors in wanted[1].items():
+        assert list(found[1][arm]) == list(tensors)
+        assert all(torch.equal(found[1][arm][name], x) for name, x in tensors.items())
+
+
+class AnyOrder(pipelined.Pipeline):
+    """Stages that are late by chance, and go forward or backward as it falls."""
+
+    draw = random.Random(0)
+
+    def choose(self, stage):
+        able = ["backward"] * bool(self.backwards[stage])
+        able += ["forward"] * bool(self.forwards[stage] and self.held[stage] < len(self.stages) - stage)
+        return self.draw.choice([*able, ""])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, dropout, dtype, monkeypatch):
+    whole = runs_over(opened(deep_folder, 1, dropout, dtype=dtype))
+    wanted = outcome(whole, list(train(whole)))
+    norms = [step.grad_norm for steps in wanted[0].values() for step in steps]
+    assert max(norms) > RECIPE.max_grad_norm, "no gradient was clipped"
+    monkeypatch.setattr("iikata.train.Pipeline", AnyOrder)
+    for stages in (2, 3):
+        for kept in (None, 0, 1):
+            loaded = opened(deep_folder, stages, dropout, dtype=dtype)
+            loaded.laid_over.graphs = kept
+            runs = runs_over(loaded)
+            assert_same(outcome(runs, list(train(runs))), wanted)
+
+
+@pytest.mark.parametrize("family", models.FAMILIES)
+def test_every_family_can_be_cut(model_folder, family):
+    whole = runs_over(opened(model_folder(family), 1), ROWS[:4])
+    wanted = outcome(whole, list(train(whole)))
+    runs = runs_over(opened(model_folder(family), 2), ROWS[:4])
+    assert_same(outcome(runs, list(train(runs))), wanted)
+
+
+def test_a_stage_without_adapters_passes_its_arm_on(deep_folder):
+    """Layers 3 and 4 alone are adapted: nothing is wanted of the stages before them."""
+    targets = [f"model.layers.{i}.self_attn.q_proj" for i in (3, 4)]
+    whole = runs_over(opened(deep_folder, 1, targets=targets))
+    wanted = outcome(whole, list(train(whole)))
+    runs = runs_over(opened(deep_folder, 3, targets=targets))
+    assert set(runs[0].flats) < {0, 1, 2}
+    assert_same(outcome(runs, list(train(runs))), wanted)
+
+
+def test_a_stage_holds_few_buffers_and_no_stage_waits_where_arms_are_enough(deep_folder, monkeypatch):
+    """One forward, one backward in turn: with as many arms as stages, every stage works in every turn but the ends."""
+    idle, held = [], []
+
+    class Watched(pipelined.Pipeline):
+        def choose(self, stage):
+            kind = super().choose(stage)
+            idle.append(not kind)
+            held.append((stage, self.held[stage]))
+            return kind
+
+    monkeypatch.setattr("iikata.train.Pipeline", Watched)
+    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(8, 1, 1e-2, buffer_tokens=40))
+    steps = list(train(runs))
+    assert max(count for stage, count in held if stage == 0) == 3
+    assert max(count for stage, count in held if stage == 2) == 1
+    turns = len(idle) // 3
+    assert len(steps) == 3 * runs[0].steps
+    assert turns == 2 * len(steps) + 2 * (3 - 1), "forward and backward of each buffer, and the way in and out"
+
+
+def test_weights_lie_still_where_hold_is_asked_and_a_state_goes_on_over_other_stages(deep_folder):
+    whole = runs_over(opened(deep_folder, 1))
+    wanted = outcome(whole, list(train(whole)))
+    runs = runs_over(opened(deep_folder, 3))
+    told, asking = [], []
+    steps = train(runs, hold=lambda: bool(asking))
+    while not all(run.step for run in runs) or len(told) < 7:
+        told.append(next(steps))
+    assert any(run.asked > run.step for run in runs), "nothing is asked for ahead"
+    asking.append(True)
+    while any(run.asked > run.step for run in runs):
+        told.append(next(steps))
+    saved = [run.state() for run in runs]
+    asking.clear()
+    again = runs_over(opened(deep_folder, 2))
+    for run, (tensors, values) in zip(again, saved, strict=True):
+        assert values["step"] == len([step for step in told if step.arm == run.arm.name]) > 0
+        run.restore(tensors, values)
+    assert_same(outcome(again, told + list(train(again))), wanted)
+    assert_same(outcome(runs, told + list(steps)), wanted)
+
+
+def test_an_arm_that_is_not_finite_stops_and_leaves_the_others_as_they_are(deep_folder):
+    def trained(stages, bad):
+        loaded = opened(deep_folder, stages)
+        with torch.no_grad():
+            loaded.model.get_input_embeddings().weight[767] = float("inf")
+        rows = [*ROWS[:3], models.sample([5, 767, 8, 2], 2), *ROWS[4:]]
+        runs = [ArmRun(arm, rows if bad and i == 1 else ROWS, (), RECIPE, loaded) for i, arm in enumerate(ARMS)]
+        return runs, list(train(runs))
+
+    runs, steps = trained(3, bad=True)
+    whole, wanted = trained(1, bad=True)
+    assert [run.stopped for run in runs] == [run.stopped for run in whole]
+    assert runs[1].stopped
+    for arm in ("alpaca.s0", "alpaca.s1"):
+        assert [s for s in steps if s.arm == arm] == [s for s in wanted if s.arm == arm]
+
+
+def test_where_memory_runs_out_buffers_are_halved_and_every_step_is_done_once(deep_folder, monkeypatch):
+    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(2, 4, 1e-2, buffer_tokens=80))
+    before, halved = pipelined.Pipeline._compute, []
+    calls = iter(range(10_000))
+
+    def compute(self, stage, item, x):
+        if next(calls) == 40:
+            raise MemoryError
+        return before(self, stage, item, x)
+
+    monkeypatch.setattr(pipelined.Pipeline, "_compute", compute)
+    steps = list(train(runs, halved.append))
+    assert halved == [40]
+    for run in runs:
+        assert [step.step for step in steps if step.arm == run.arm.name] == list(range(1, run.steps + 1))
+    whole = runs_over(opened(deep_folder, 1), recipe=Recipe(2, 4, 1e-2, buffer_tokens=80))
+    wanted = outcome(whole, list(train(whole)))[1]
+    for run in runs:
+        for name, x in run.state()[0].items():
+            assert oracle.distance(x, wanted[run.arm.name][name]) < 1e-4, name
+    small = runs_over(opened(deep_folder, 2), recipe=Recipe(2, 4, 1e-2, buffer_tokens=10))
+    calls = iter([40])
+    with pytest.raises(IikataError, match="memory ran out in training"):
+        list(train(small))
