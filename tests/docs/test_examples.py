@@ -14,17 +14,39 @@ from tiny_experiment import values, write_files
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, llama_folder):
-    monkeypatch.chdir(tmp_path)
-    cells = json.loads((EXAMPLES / "quickstart.ipynb").read_text(encoding="utf-8"))["cells"]
+def run_cells(name, hub_id, model):
+    """Run a notebook's cells in order with a local model in the place of its own; return what they named."""
+    cells = json.loads((EXAMPLES / name).read_text(encoding="utf-8"))["cells"]
     code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert all(cell["outputs"] == [] for cell in cells if cell["cell_type"] == "code")
+    assert f'MODEL = "{hub_id}"' in "\n".join(code)
     names = {}
     for number, text in enumerate(code):
-        tiny = text.replace('"smollm2"', repr(str(llama_folder)))
-        exec(compile(tiny, f"cell {number}", "exec"), names)
+        exec(compile(text.replace(f'"{hub_id}"', repr(str(model))), f"cell {number}", "exec"), names)
     assert names["run"]._repr_html_()
     assert names["run"].report.is_file()
+    return names
+
+
+def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch, llama_folder):
+    monkeypatch.chdir(tmp_path)
+    run_cells("quickstart.ipynb", "smollm2", llama_folder)
+
+
+def test_the_notebook_for_colab_runs_in_float16_from_its_first_cell_to_its_last(
+    tmp_path, monkeypatch, llama_folder, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    made = run_cells("colab.ipynb", "Qwen/Qwen2.5-0.5B-Instruct", llama_folder)
+    told = capsys.readouterr().out
+    assert "on this machine (cpu)" in told
+    assert (tmp_path / "native-s0" / "adapter_model.safetensors").is_file()
+    assert made["run"].verdict["lora_needed"] in ("YES", "SMALL", "NO", "HARMED", "INCONCLUSIVE", "NOT_ASSESSABLE")
+    # Both templates' losses fall in float16, and no step is lost to its scaling.
+    for arm in ("alpaca_short.s0", "native.s2"):
+        log = (tmp_path / "colab-run/train" / arm / "steps.jsonl").read_text(encoding="utf-8")
+        steps = [json.loads(line) for line in log.splitlines()]
+        assert steps[-1]["loss"] < steps[0]["loss"]
 
 
 def test_a_metric_of_ones_own_scores_a_run(tmp_path, monkeypatch, llama_folder):
