@@ -1,0 +1,166 @@
+"""A small experiment as a whole process, from `iikata run` to the report, and the same work by TRL, peft and generate.
+
+    python bench/experiment.py --model smollm2.gguf              # three times with empty caches, then once with full ones
+    python bench/experiment.py --shape tiny --rows 40 --seeds 2 --probes 4 --samples 2 --times 1
+
+The peers train one arm and answer as one arm; their whole experiment is computed from it: every arm trains, every
+arm and the base answers. Rows are of random words, lengths lognormal. A part that fails spoils no other.
+Needs the package trl for its row.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from scaling import write_rows
+from subject import SHAPES
+
+TEMPLATES = ("alpaca_short", "dolly_ja_rinna", "plain")
+CACHES = ("HOME", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+"""Where iikata, torch and triton keep what they have made once."""
+
+
+def write_inputs(folder: Path, args: argparse.Namespace) -> None:
+    """Write rows, probes and the experiment file; a model of random weights where none is given."""
+    write_rows(folder, args)
+    if not args.model:
+        (folder / "model").mkdir()
+        scaling = Path(__file__).with_name("scaling.py")
+        subprocess.run([sys.executable, scaling, "--shape", args.shape, "--write", folder / "model"], check=True)
+        args.model = folder / "model"
+    settings = {
+        "name": "small",
+        "model": {"base": str(args.model.absolute())},
+        "data": {"train": "train.jsonl", "validation": "held.jsonl"},
+        "templates": list(TEMPLATES),
+        "train": {
+            "seeds": list(range(args.seeds)), "epochs": 2, "batch_size": args.batch,
+            "lora": {"r": 16, "alpha": 32, "dropout": 0.05, "target_modules": "all-linear"},
+        },
+        "generate": {"samples": args.samples, "max_new_tokens": args.new},
+        "probes": "probes.jsonl",
+        "devices": "1",
+    }  # fmt: skip
+    (folder / "small.yaml").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def whole_run(folder: Path, caches: Path) -> dict[str, float]:
+    """Return the seconds of `iikata run` and of each of its stages."""
+    with tempfile.TemporaryDirectory() as out:
+        env = os.environ | {name: str(caches / name.lower()) for name in CACHES}
+        command = [sys.executable, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
+        began = time.monotonic()
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - began
+        if done.returncode:
+            raise RuntimeError(done.stderr[-600:])
+        lines = [json.loads(line) for line in (Path(out) / "timing.jsonl").read_text(encoding="utf-8").splitlines()]
+    return {"whole": seconds} | {line["stage"]: line["seconds"] for line in lines if "part" not in line}
+
+
+def print_runs(name: str, runs: list[dict[str, float]]) -> None:
+    """Print the median of each stage."""
+    parts = {stage: statistics.median(run.get(stage, 0.0) for run in runs) for stage in runs[0]}
+    print(f"{name:28s}" + "".join(f" {stage} {seconds:.1f}" for stage, seconds in parts.items()), flush=True)
+
+
+def sft(folder: Path, args: argparse.Namespace) -> float:
+    """Return the seconds in which TRL trains one arm, packed with its default attention."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import SFTConfig, SFTTrainer
+
+    model, tokenizer = opened(args)
+    rows = [json.loads(line) for line in (folder / "train.jsonl").read_text(encoding="utf-8").splitlines()]
+    given = Dataset.from_list([{"prompt": prompt(row), "completion": row["output"]} for row in rows])
+    settings = SFTConfig(
+        output_dir=str(folder / "trl"), per_device_train_batch_size=args.batch, num_train_epochs=2, max_length=512,
+        completion_only_loss=True, learning_rate=1e-4, logging_strategy="no", save_strategy="no", report_to=[],
+        bf16=model.device.type == "cuda", use_cpu=model.device.type == "cpu", disable_tqdm=True, optim="adamw_torch",
+        gradient_checkpointing=False,
+    )  # fmt: skip
+    lora = LoraConfig(r=16, lora_alpha=32, lora_dropout=0.05, target_modules="all-linear", task_type="CAUSAL_LM")
+    trainer = SFTTrainer(model=model, args=settings, train_dataset=given, processing_class=tokenizer, peft_config=lora)
+    began = time.monotonic()
+    trainer.train()
+    return time.monotonic() - began
+
+
+def generated(folder: Path, args: argparse.Namespace) -> float:
+    """Return the seconds in which model.generate gives one arm's answers under every template, 8 questions a batch."""
+    import torch
+
+    model, tokenizer = opened(args)
+    tokenizer.pad_token, tokenizer.padding_side = tokenizer.pad_token or tokenizer.eos_token, "left"
+    probes = [json.loads(line) for line in (folder / "probes.jsonl").read_text(encoding="utf-8").splitlines()]
+    began = time.monotonic()
+    with torch.inference_mode():
+        for start in range(0, len(probes), 8):
+            asked = tokenizer([prompt(one) for one in probes[start : start + 8]], return_tensors="pt", padding=True)
+            model.generate(
+                **{name: asked[name].to(model.device) for name in ("input_ids", "attention_mask")},
+                do_sample=True, temperature=0.9, max_new_tokens=args.new, num_return_sequences=args.samples,
+                pad_token_id=tokenizer.pad_token_id,
+            )  # fmt: skip
+    return len(TEMPLATES) * (time.monotonic() - began)
+
+
+def opened(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return transformers' own model and tokenizer of the same files."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path, device = args.model, "cuda" if torch.cuda.is_available() else "cpu"
+    folder, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **more)
+    return model.to(device), AutoTokenizer.from_pretrained(folder, **more)
+
+
+def prompt(row: dict[str, str]) -> str:
+    return f"### Instruction:\n{row['instruction']}\n\n### Response:\n"
+
+
+def peer(name: str, times: int, measure: Callable[[], float]) -> None:
+    try:
+        seconds = measure()
+    except Exception as error:
+        print(f"{name}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+    else:
+        print(f"{name:28s} one arm {seconds:.1f}, {times} arms {times * seconds:.0f} (computed)", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="a folder or .gguf; without it random weights of a shape")
+    parser.add_argument("--shape", default="smollm2-135m", choices=[*SHAPES, "tiny"])
+    for name, default in (("rows", 900), ("batch", 32), ("seeds", 4), ("probes", 100), ("samples", 20), ("new", 48)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--no-peers", action="store_true")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        write_inputs(folder, args)
+        cold = []
+        for number in range(args.times):
+            cold.append(whole_run(folder, folder / f"caches{number}"))
+            print_runs(f"iikata run, cold, {number + 1}", cold[-1:])
+        print_runs(f"iikata run, cold, median of {args.times}", cold)
+        print_runs("iikata run, warm", [whole_run(folder, folder / f"caches{args.times - 1}")])
+        if not args.no_peers:
+            arms = len(TEMPLATES) * args.seeds
+            peer("TRL + peft, training", arms, lambda: sft(folder, args))
+            peer("model.generate, answering", arms + 1, lambda: generated(folder, args))
+
+
+if __name__ == "__main__":
+    main()
