@@ -1,6 +1,6 @@
 """Turn scores into comparisons with intervals and verdicts; needs numpy and scipy, never torch."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -13,8 +13,8 @@ from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
-from iikata.stats.factors import Choice, Levels, choose, design_of, edges, failed_variants, levels_of
-from iikata.stats.margins import gains, unclear
+from iikata.stats.factors import Choice, Design, Levels, choose, design_of, edges, failed_variants, levels_of
+from iikata.stats.margins import Gain, gains, unclear
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
@@ -88,60 +88,86 @@ def compare(
     factor that the scores cannot answer about.
     """
     table = scores if isinstance(scores, ScoreTable) else tabulate(scores)
-    declared = dict(margins or {})
-    found = panels(table)
-    infos, warnings = _infos(found, metrics, better or {})
+    declared, found = dict(margins or {}), panels(table)
+    infos, assumed = _infos(found, metrics, better or {})
     _check({**metrics, **infos}, primary, declared, alpha)
     if primary not in infos:
         raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
     design = design_of(table.variants, factor, others)
     unsound = failed_variants(gates, table.variants)
-    choice = None
-    if design.others == "best":
-        choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound)
-    panels_of, rows_lost = dict(found), dict.fromkeys(found, 0)
-    for name, panel in found.items():
-        if infos[name].category == "likelihood":
-            panels_of[name], rows_lost[name] = common_rows(panel)
-    gained = gains(panels_of, infos, declared, unsound, alpha)
-    sizes = {name: margin for name, margin in declared.items() if not isinstance(margin, str)}
-    sizes |= {name: of.margin for name, of in gained.items() if of.margin is not None}
-    drafts: list[Draft] = []
-    noises: list[Comparison] = []
-    for name, panel in panels_of.items():
-        share = rows_lost[name] / panel.mean.shape[1]
-        levels = levels_of(design, panel, choice)
-        asked = contrasts(panel, infos[name], levels, choice, third_aside=name in gained)
-        made = _of_metric(panel, infos[name], asked, levels, choice, found.get("finish"), gates, share, alpha)
-        drafts += made[0]
-        noises += made[1]
-    comparisons = sorted(
-        _judged(drafts, primary, sizes, alpha, explore=design.others == "each") + noises,
-        key=lambda c: c.metric != primary,
-    )
-    mine = [c for c in comparisons if c.metric == primary]
-    summary = design.others != "each"
-    verdict = sentences(mine, infos[primary], sizes.get(primary), design.factor, summary, gained.get(primary))
+    best = design.others == "best"
+    choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound) if best else None
+    rows = _Rows.of(found, infos, declared, unsound, alpha)
+    drafts, noises = _drafted(rows, infos, design, choice, gates, alpha)
+    each = design.others == "each"
+    judged = _judged(drafts, primary, rows.margins, alpha, explore=each)
+    comparisons = sorted(judged + noises, key=lambda c: c.metric != primary)
     right = content if content in infos else None
+    verdict = sentences(
+        [c for c in comparisons if c.metric == primary],
+        infos[primary], rows.margins.get(primary), design.factor, not each, rows.gains.get(primary),
+    )  # fmt: skip
     return Result(
         comparisons=comparisons,
         verdict={**verdict, **advised(comparisons, infos, verdict, right)},
-        left_out=left_out(found, table, rows_lost),
-        warnings=warnings
-        + [said for name, of in gained.items() if (said := unclear(name, of))]
-        + edges(choice)
-        + remarks(found, infos, primary, table),
+        left_out=left_out(found, table, rows.lost),
+        warnings=assumed + rows.unclear() + edges(choice) + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],
         settings={
             "primary": primary,
             "content": right,
-            "margins": sizes,
-            "gains": {name: {**asdict(of), "margin": of.margin} for name, of in gained.items()},
+            "margins": rows.margins,
+            "gains": {name: {**asdict(of), "margin": of.margin} for name, of in rows.gains.items()},
             "alpha": alpha,
             "metrics": [info.to_json() for info in infos.values()],
         },
-        profiles=profiles(panels_of[primary], infos[primary], choice, primary in gained, alpha),
+        profiles=profiles(rows.panels[primary], infos[primary], choice, primary in rows.gains, alpha),
     )
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """What is compared: each metric's panel of rows that all cells have, and the margins in the metrics' units."""
+
+    panels: dict[str, Panel]
+    lost: dict[str, int]
+    """Held-out rows that some cell does not have."""
+    gains: dict[str, Gain]
+    """Of metrics whose margin is a share of what tuning gains; a third of their clusters is not tested."""
+    margins: dict[str, float]
+
+    @classmethod
+    def of(
+        cls, found: Mapping[str, Panel], infos: Mapping[str, Metric], declared: Mapping[str, float | str],
+        unsound: Collection[str], alpha: float,
+    ) -> "_Rows":  # fmt: skip
+        kept, lost = dict(found), dict.fromkeys(found, 0)
+        for name, panel in found.items():
+            if infos[name].category == "likelihood":
+                kept[name], lost[name] = common_rows(panel)
+        gained = gains(kept, infos, declared, unsound, alpha)
+        sizes = {name: margin for name, margin in declared.items() if not isinstance(margin, str)}
+        sizes |= {name: of.margin for name, of in gained.items() if of.margin is not None}
+        return cls(kept, lost, gained, sizes)
+
+    def unclear(self) -> list[str]:
+        return [said for name, of in self.gains.items() if (said := unclear(name, of))]
+
+
+def _drafted(
+    rows: _Rows, infos: Mapping[str, Metric], design: Design, choice: Choice | None, gates: Sequence[Gate], alpha: float
+) -> tuple[list[Draft], list[Comparison]]:
+    """Return every metric's effects, not yet corrected for their number, and its noise floors."""
+    drafts: list[Draft] = []
+    noises: list[Comparison] = []
+    for name, panel in rows.panels.items():
+        share = rows.lost[name] / panel.mean.shape[1]
+        levels = levels_of(design, panel, choice)
+        asked = contrasts(panel, infos[name], levels, choice, third_aside=name in rows.gains)
+        made = _of_metric(panel, infos[name], asked, levels, choice, rows.panels.get("finish"), gates, share, alpha)
+        drafts += made[0]
+        noises += made[1]
+    return drafts, noises
 
 
 def _of_metric(
