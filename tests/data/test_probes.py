@@ -59,6 +59,8 @@ def test_choices_have_their_right_one_by_text_or_number(file, answer, index):
         ({"choices": ["a", "b"], "answer": True}, "answer: true was seen"),
         ({"answer": "a"}, 'says which of the "choices" is right, and there are none'),
         ({"choices": [["a"], "b"], "answer": 0}, "choices: "),
+        ({"choices": ["a", "b"], "answer": 0, "sampled": "no"}, 'sampled: "no" was seen; true or false'),
+        ({"sampled": False}, 'no "choices" to read instead'),
     ],
 )
 def test_choices_that_are_none_are_refused_with_their_line(file, fields, said):

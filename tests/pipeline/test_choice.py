@@ -174,3 +174,16 @@ def test_the_base_with_examples_chooses_as_one_sequence_at_a_time_does(tmp_path,
                 sums.append(sum(float(logits[i - 1, row.input_ids[i]]) for i in places))
             right = float(sums.index(max(sums)) == asked.probe.answer)
             assert scored[cell.arm.seed, cell.prompted_with, asked.probe.id] == right
+
+
+def test_a_probe_that_is_not_sampled_is_read_and_never_answered(tmp_path, llama_folder):
+    probes = [{**one, "sampled": False} for one in questions(12)] + [{"id": "asked", "instruction": "And you?"}]
+    metrics = {"primary": "choice", "metrics": ["choice", "nll", "finish"]}
+    pipeline = Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], score=metrics), tmp_path / "run")
+    pipeline.run()
+    run = pipeline.context
+    answers = [one for path in run.store.all_answers() for one in run.store.read_answers(path)]
+    assert {one.probe for one in answers} == {"asked"}
+    assert {s.probe for s in run.store.read_scores("finish")} == {"asked"}
+    assert sum(not math.isnan(s.value) for s in run.store.read_scores("choice")) == 12 * 3
+    assert run.store.report.joinpath("index.html").is_file()

@@ -86,6 +86,15 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg("--better", choices=("higher", "lower", "none"), help="direction of a metric iikata does not know"),
         ),
     ),
+    "study": (
+        "study:study",
+        "redo the statistics of published scores",
+        (
+            _arg("folder", metavar="DIR", help="scores.parquet, published.json, comparisons.json"),
+            _arg("--of", nargs="+", metavar="RUN", help="write them first, from finished runs (blocks of seeds)"),
+            LANG,
+        ),
+    ),
     "report": ("stages:report", "one HTML page and its Markdown twin", GIVEN),
     "schema": ("stages:schema", "JSON schema of the experiment file, for editors", ()),
     "finetune": ("finetune:finetune", "one arm, with the flags of the old finetune.py", (FORCE,)),

@@ -103,6 +103,8 @@ class Probe:
     """Answers to choose from."""
     answer: int | None = None
     """Which of the choices is right, counted from 0."""
+    sampled: bool = True
+    """Whether cells write answers to it; of one that is not, the likelihoods of its choices are read alone."""
 
     @property
     def asked(self) -> tuple[str, str, Before]:

@@ -16,7 +16,10 @@ from iikata.data.lm_eval_task import read_task
 from iikata.data.rows import Row, read_rows
 from iikata.data.turns import open_conversation, pairs
 
-FIELDS = ("id", "instruction", "input", "references", "pattern", "cluster", "system", "history", "choices", "answer")
+FIELDS = (
+    *("id", "instruction", "input", "references", "pattern", "cluster", "system", "history"),
+    *("choices", "answer", "sampled"),
+)
 TURNS = ("messages", "conversations")
 """Fields that hold a whole conversation, which ends with the question."""
 MEANT = {
@@ -77,7 +80,7 @@ def _probe(row: Row, default_id: str) -> Probe:
     unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in (*FIELDS, *TURNS))
     if unknown:
         raise IikataError(f"{source}: unknown field {unknown:.500}; allowed: {', '.join((*FIELDS, *TURNS))}.")
-    lists = ("references", "history", "choices", "answer")
+    lists = ("references", "history", "choices", "answer", "sampled")
     words = {name: text(fields.get(name), f"{source}: {name}") for name in FIELDS if name not in lists}
     before = Before(words.pop("system"), tuple(pairs(fields.get("history"), f"{source}: history")))
     if held := next((name for name in TURNS if name in fields), None):
@@ -99,6 +102,7 @@ def _probe(row: Row, default_id: str) -> Probe:
         before=before,
         choices=choices,
         answer=_answer(fields.get("answer"), choices, source),
+        sampled=_sampled(fields.get("sampled", True), choices, source),
     )
     try:
         "".join((*words.values(), *probe.references, *choices, probe.question)).encode()
@@ -174,3 +178,14 @@ def _answer(given: Any, choices: tuple[str, ...], source: str) -> int | None:
         return given
     allowed = f"one of the choices, or its number from 0 to {len(choices) - 1}, is allowed"
     raise IikataError(f"{source}: answer: {shown(given)} was seen; {allowed}.")
+
+
+def _sampled(given: Any, choices: tuple[str, ...], source: str) -> bool:
+    """Return whether the probe is answered in words; without choices nothing else could be done with it."""
+    if type(given) is not bool:
+        raise IikataError(f"{source}: sampled: {shown(given)} was seen; true or false is allowed.")
+    if not given and not choices:
+        raise IikataError(
+            f'{source}: "sampled" is false, and there are no "choices" to read instead. Add them, or take it out.'
+        )
+    return given

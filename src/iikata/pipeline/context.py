@@ -148,6 +148,11 @@ class RunContext:
         task = lm_eval_task(spec, folder)
         return data.read_task_probes(*task, system) if task else data.read_probes(folder / spec, system)
 
+    @property
+    def sampled(self) -> list[Probe]:
+        """The probes that cells answer in words."""
+        return [probe for probe in self.probes if probe.sampled]
+
     @cached_property
     def encoded(self) -> dict[str, list[Encoded]]:
         """The training rows under every template that is trained on."""
@@ -223,10 +228,9 @@ class RunContext:
                     f"{recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
                 )
         answer = longest["the longest probe with its answer"] = self.longest_prompt + settings.max_new_tokens
-        an_arm = len(self.templates) * len(self.probes) * settings.samples
-        answers = an_arm * (len(recipes) + 1)
-        arms, step = len(self.experiment.arms()), max(map(self.step_tokens, self.encoded))
-        return Work(arms, step, answers, answer, longest)
+        an_arm = len(self.templates) * len(self.sampled) * settings.samples
+        step = max(map(self.step_tokens, self.encoded))
+        return Work(len(self.experiment.arms()), step, an_arm * (len(recipes) + 1), answer, longest)
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
@@ -252,21 +256,17 @@ class RunContext:
     @cached_property
     def longest_prompt(self) -> int:
         """Tokens of the longest probe under any template, examples included."""
-        arms = (Arm(), *self.experiment.bases())
-        return max(
-            (len(self.prompts.ids(c, p)) for a in arms for c in self.cells_of(a) for p in self.probes), default=0
-        )
+        cells = [cell for arm in (Arm(), *self.experiment.bases()) for cell in self.cells_of(arm)]
+        return max((len(self.prompts.ids(cell, probe)) for cell in cells for probe in self.sampled), default=0)
 
     def told(self, scores: Iterable[Score]) -> Iterator[Score]:
         """Yield the scores with what their variant is, where that is more than a template's name."""
         recipes = self.experiment.recipes
         known = {n: one.variant for n, one in recipes.items() if one.variant.templates != (n,) or one.adapters}
         for score in scores:
-            variant = known.get(str(score.trained_on))
-            if variant is None:
-                yield score
-            else:
-                yield replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
+            if variant := known.get(str(score.trained_on)):
+                score = replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
+            yield score
 
     def cells_of(self, arm: Any) -> list[Cell]:
         return [Cell(arm, name) for name in self.experiment.prompts(arm)]

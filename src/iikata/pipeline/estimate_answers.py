@@ -21,8 +21,8 @@ def answering(ctx: RunContext, a_token: float, device: torch.device) -> dict[str
     Every answer is taken to have all of generate.max_new_tokens, so generation may take less.
     """
     cells, settings = ctx.experiment.cells(), ctx.experiment.generate
-    answers = len(cells) * len(ctx.probes) * settings.samples
-    prompts = sum(len(ctx.prompts.ids(cell, probe)) for cell in cells for probe in ctx.probes)
+    answers = len(cells) * len(ctx.sampled) * settings.samples
+    prompts = sum(len(ctx.prompts.ids(cell, probe)) for cell in cells for probe in ctx.sampled)
     rows, a_step = _step(ctx, answers, device)
     steps = math.ceil(answers / rows) * settings.max_new_tokens
     kept = [len(row.input_ids) for _, own, _ in ctx.rows_of_arms() for row in own]

@@ -93,8 +93,11 @@ def tested(ctx: RunContext) -> tuple[int, int, int]:
 
 def clusters(ctx: RunContext) -> int:
     """Return how many clusters the primary metric has."""
-    on_rows = get(ctx.experiment.score.primary).name in HELD_OUT
-    return len(set(ctx.data.clusters.values())) if on_rows else len({probe.cluster for probe in ctx.probes})
+    primary = get(ctx.experiment.score.primary)
+    if primary.name in HELD_OUT:
+        return len(set(ctx.data.clusters.values()))
+    asked = [one for one in ctx.probes if one.choices] if primary.scope == "choice" else ctx.sampled
+    return len({probe.cluster for probe in asked})
 
 
 def refuse_undecided(ctx: RunContext) -> None:

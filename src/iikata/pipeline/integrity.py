@@ -77,7 +77,7 @@ def nothing_to_score(ctx: RunContext, metric: str) -> bool:
 def whole_answers(ctx: RunContext, found: Sequence[Gate]) -> list[Answer]:
     """Return all answers of the run. Raises IikataError where a cell of a sound arm lacks one."""
     failed = {gate.subject for gate in found if not gate.passed}
-    wanted = len(ctx.probes) * ctx.experiment.generate.samples
+    wanted = len(ctx.sampled) * ctx.experiment.generate.samples
     every = []
     for cell in ctx.experiment.cells():
         path = ctx.store.answers(cell)

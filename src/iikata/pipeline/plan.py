@@ -106,7 +106,7 @@ def _work(ctx: RunContext) -> dict[str, int]:
         "cells": cells,
         "steps": steps,
         "train_tokens": tokens,
-        "answers": cells * len(ctx.probes) * ctx.experiment.generate.samples,
+        "answers": cells * len(ctx.sampled) * ctx.experiment.generate.samples,
         "held_out_rows": cells * len(ctx.data.validation),
     }
 

@@ -58,7 +58,8 @@ def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
     """Return each probe's hash by its id."""
-    later = {"before": NOTHING, "choices": (), "answer": None}  # so that runs signed before there were these stay valid
+    # So that runs signed before there were these stay valid.
+    later = {"before": NOTHING, "choices": (), "answer": None, "sampled": True}
     told = (
         {key: value for key, value in plain(probe).items() if key not in later or getattr(probe, key) != later[key]}
         for probe in probes

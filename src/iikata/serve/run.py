@@ -100,7 +100,7 @@ class Run:
         yield Bar("train", sum(done for done, _ in steps), sum(todo for _, todo in steps))
         if experiment.probes is not None:
             answers = [sum(map(_lines, files)) for files in self._answer_files()]
-            each = len(self.probes) * experiment.generate.samples
+            each = sum(probe.sampled for probe in self.probes.values()) * experiment.generate.samples
             done = sum(min(one, each or one) for one in answers)
             yield Bar("generate", done, each * len(answers) or done)
         yield from self._last()

@@ -150,7 +150,7 @@ class CellAnswers:
 
     def missing(self) -> list[Key]:
         samples = range(self.ctx.experiment.generate.samples)
-        wanted = ((probe.id, sample) for probe in self.ctx.probes for sample in samples)
+        wanted = ((probe.id, sample) for probe in self.ctx.sampled for sample in samples)
         missing = (key for key in wanted if key not in self.have)
         return [(self.cell, *key) for key in missing if self.asked is None or key in self.asked]
 

@@ -72,7 +72,7 @@ def report_data(ctx: RunContext) -> ReportData:
         comparisons=comparisons,
         scores=scores,
         metrics={name: metric_of(ctx, name) for name in names},
-        probes=ctx.probes,
+        probes=ctx.sampled,
         answers=answers,
         templates=_cards(ctx),
         steps=steps,
