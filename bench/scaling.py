@@ -4,8 +4,8 @@
     python bench/scaling.py --shape tiny --devices 1 2 --threads 1      # two processes on a CPU, to try the program
 
 Random weights on disk, rows of random words with lengths drawn lognormal, 2 templates x 4 seeds. The workers are
-started once and warmed by a first run; each number of devices then does a whole run in a fresh folder. Layers are
-compiled, as in runs that are long enough for it to pay.
+started once and warmed by a first run; each number of devices then does a whole run in a fresh folder. Training and
+held-out rows have compiled layers, as in runs that are long enough for it to pay; answering as a run of its size has.
 Needs the package ray.
 """
 
@@ -42,12 +42,11 @@ COUNTED = {"train": "tokens", "generate": "tokens", "score": "rows"}
 
 
 class Compiling(Worker):
-    """A worker that compiles whatever the work's size: what is measured stands for runs that are longer."""
+    """A worker that compiles training whatever its size: what is measured stands for runs that are longer."""
 
     def __init__(self, inputs: Inputs) -> None:
         super().__init__(inputs)
-        for stage in (train, generate, likelihood):
-            stage.COMPILE_FROM = 0
+        train.COMPILE_FROM = likelihood.COMPILE_FROM = 0
 
 
 def write_model(folder: Path, shape: str) -> None:
