@@ -1,6 +1,6 @@
 """A small experiment as a whole process, from `iikata run` to the report, and the same work by TRL, peft and generate.
 
-    python bench/experiment.py --model smollm2.gguf              # three times with empty caches, then once with full ones
+    python bench/experiment.py --model smollm2.gguf              # three times with empty caches, then once with full
     python bench/experiment.py --shape tiny --rows 40 --seeds 2 --probes 4 --samples 2 --times 1
 
 The peers train one arm and answer as one arm; their whole experiment is computed from it: every arm trains, every
