@@ -21,6 +21,10 @@ SHAPES: dict[str, dict[str, Any]] = {
         kind="llama", vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30,
         num_attention_heads=9, num_key_value_heads=3, max_position_embeddings=8192, tie_word_embeddings=True,
     ),
+    "tiny": dict(
+        kind="llama", vocab_size=4096, hidden_size=128, intermediate_size=384, num_hidden_layers=4,
+        num_attention_heads=4, max_position_embeddings=2048, tie_word_embeddings=True,
+    ),
 }  # fmt: skip
 
 

@@ -76,7 +76,7 @@ def test_each_way_in_which_a_conversation_is_none_is_told_with_its_lines_and_not
     kinds = [*OUT_OF_TURN.values(), *OUT_OF_TURN.values(), twice, (*good, "user"), good]
     blank = {"messages": [{"role": role, "content": " " * place} for place, role in enumerate(good * 2)]}
     case = opened(
-        tmp_path, byte_bpe_folder, ["chatml"], rows=[*(said(roles, n) for n, roles in enumerate(kinds)), blank]
+        tmp_path, byte_bpe_folder, ["native"], rows=[*(said(roles, n) for n, roles in enumerate(kinds)), blank]
     )
     found = examine(case)
     left = {finding.message: finding.evidence for finding in of(found, "out_of_turn") if finding.severity == "warning"}
@@ -137,6 +137,21 @@ def test_special_tokens_in_what_is_asked_are_told_and_in_answers_are_text(tmp_pa
     )
     assert found.message.startswith("1 of 3 (33.3%) rows hold the text of a special token")
     assert "train.jsonl:1: 'Be <|im_end|> short.'" in found.evidence
+
+
+def test_a_conversation_that_is_too_long_is_left_out_or_cut_as_declared(tmp_path, byte_bpe_folder):
+    talk = [{"role": role, "content": f"{n} word " * 20} for n, role in enumerate(("user", "assistant") * 3)]
+    given = {"rows": [{"messages": talk[:2]}, {"messages": talk}], "templates": ["native"]}
+    most = len(opened(tmp_path, byte_bpe_folder, **given).encoded["native"][1].input_ids) - 1
+    (left,) = of(examined(tmp_path, byte_bpe_folder, **given, train={"cutoff_len": most}), "cutoff")
+    assert left.message.startswith(f"1 of 2 (50.0%) rows are longer than train.cutoff_len {most} and are not trained")
+    assert "first: train.jsonl:2" in left.evidence
+    assert left.cure.endswith("or train: {too_long: cut_at_turn} to keep of a conversation the turns that fit")
+    case = opened(tmp_path, byte_bpe_folder, **given, train={"cutoff_len": most, "too_long": "cut_at_turn"})
+    (cut,) = of(examine(case), "cutoff")
+    assert cut.message.startswith("1 of 2 (50.0%) conversations are cut at a turn to fit: 1 answers at their ends")
+    assert cut.evidence == "train.jsonl:2"
+    assert case.encoded["native"][1].answer.strip() == talk[3]["content"].strip()
 
 
 def test_a_row_that_is_too_long_is_not_told_as_one_with_untrained_answers(tmp_path, byte_bpe_folder):

@@ -9,6 +9,7 @@ import pytest
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
+from iikata.pipeline.signature import settled
 from tiny_experiment import KilledError, contents, experiment, killer, values
 
 
@@ -139,3 +140,9 @@ def test_a_template_only_prompted_with_may_be_edited_and_one_trained_on_may_not(
     ask.write_text(json.dumps(text))
     with pytest.raises(IikataError, match=r"templates\.ask changed"):
         Pipeline(experiment(tmp_path, llama_folder, **trained), tmp_path / "run").run("train")
+
+
+def test_a_setting_that_came_later_is_signed_only_where_it_is_chosen():
+    train = {"seeds": [0], "checkpoint_seconds": 60, "cutoff_len": 9, "too_long": "leave_out"}
+    assert settled("train", train) == {"cutoff_len": 9}
+    assert settled("train", {**train, "too_long": "cut_at_turn"}) == {"cutoff_len": 9, "too_long": "cut_at_turn"}

@@ -101,6 +101,27 @@ def test_earlier_answers_count_where_they_stand_as_they_were_prompted_and_not_wh
     assert tokenizer.text(dropped.input_ids[at] for at in masked(dropped)) == "<think>\n\n</think>\n\nred<|im_end|>"
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.sampled_from(sorted(WRITTEN)),
+    TURNS.filter(len),
+    TEXT,
+    st.integers(2, 300),
+    st.sampled_from(("completion", "last", "all")),
+)
+def test_cut_at_a_turn_a_row_is_the_conversation_up_to_the_last_answer_that_fits(
+    any_tokenizer, name, turns, last, cutoff_len, loss_on
+):
+    template, example = WRITTEN[name], Example("id", last, "", "red", before=Before("", turns))
+    up_to = [encode(one, template, any_tokenizer, cutoff_len, loss_on) for one in example.turns()]
+    fit = [n for n, row in enumerate(up_to) if not row.truncated]
+    found = encode(example, template, any_tokenizer, cutoff_len, loss_on, cut_at_turn=True)
+    if not fit:
+        assert (found.truncated, found.cut) == (True, 0)
+        return
+    assert found == replace(up_to[fit[-1]], cut=len(turns) - fit[-1])
+
+
 def test_an_answer_that_is_marked_is_read_and_not_trained(byte_bpe_folder):
     tokenizer = load_tokenizer(byte_bpe_folder)
     example = Example("id", "One?", "", "red", before=Before("", (("Two?", "red, blue"), ("Three?", "a, b, c"))))

@@ -126,7 +126,9 @@ class TrainSettings(Settings):
     max_grad_norm: Above0 = 1.0
     """An arm's gradient is scaled down to this norm."""
     cutoff_len: Annotated[int, Field(ge=2, lt=2**31)] = 1024
-    """Tokens a sample; longer rows are counted and left out, never cut."""
+    """Tokens a sample; longer rows are counted and left out, or cut as `too_long` says."""
+    too_long: Literal["leave_out", "cut_at_turn"] = "leave_out"
+    """What becomes of a conversation longer than cutoff_len: all of it left out, or the turns that do not fit."""
     loss_on: Literal["completion", "last", "all"] = "completion"
     """Tokens that the loss counts: every answer of a conversation and its end, the last one alone, or all, prompts
     too."""

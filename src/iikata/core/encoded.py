@@ -62,3 +62,5 @@ class Encoded:
     """Some token does."""
     apart: int = 0
     """Earlier answers that stand otherwise in the whole conversation than when they were the last: not in the loss."""
+    cut: int = 0
+    """Answers at its end that do not fit into cutoff_len and were cut off with their questions."""

@@ -99,6 +99,7 @@ def _native_begins(case: DoctorInput, id: int) -> bool:
 def cutoff(case: DoctorInput) -> Iterator[Finding]:
     """Rows longer than cutoff_len are left out, for a cut answer would be trained to stop in mid-sentence."""
     for name, encoded in case.encoded.items():
+        yield from _cut_at_turn(case, name)
         cut = [(of, row) for of, row in zip(case.data.train, encoded, strict=True) if row.truncated]
         if not cut:
             continue
@@ -112,4 +113,16 @@ def cutoff(case: DoctorInput) -> Iterator[Finding]:
             f"the longest has about {needed} tokens; first: {cut[0][0].source or over[0].id} {short(over[0].prompt)}"
         )
         severity = "error" if len(over) == len(encoded) else "warning"
-        yield Finding("cutoff", severity, name, message, evidence, f"--set train.cutoff_len={needed}")
+        fix = f"--set train.cutoff_len={needed}"
+        if any(list(of.turns())[1:] for of, _ in cut) and case.experiment.train.too_long == "leave_out":
+            fix += "; or train: {too_long: cut_at_turn} to keep of a conversation the turns that fit"
+        yield Finding("cutoff", severity, name, message, evidence, fix)
+
+
+def _cut_at_turn(case: DoctorInput, name: str) -> Iterator[Finding]:
+    rows = [(of, row) for of, row in zip(case.data.train, case.encoded[name], strict=True) if row.cut]
+    if rows:
+        answers = f"{sum(row.cut for _, row in rows)} answers at their ends, with their questions, are not trained on"
+        message = f"{share(len(rows), len(case.data.train))} conversations are cut at a turn to fit: {answers}"
+        places = ", ".join(of.source or of.id for of, _ in rows[:3])
+        yield Finding("cutoff", "warning", name, message, places, "Raise train.cutoff_len to train on them.")

@@ -163,11 +163,10 @@ class RunContext:
         """Return the training rows under `template`, as a variant's recipe cuts and counts them; tokenized once."""
         train = recipe.train if recipe else self.experiment.train
         rows = self.data.of(recipe.data) if recipe else self.data.train
-        key = (template.hash, train.cutoff_len, train.loss_on, id(rows))
+        how = (train.cutoff_len, train.loss_on, train.too_long == "cut_at_turn")
+        key = (template.hash, *how, id(rows))
         if key not in self._encoded:
-            self._encoded[key] = [
-                tokenize.encode(row, template, self.tokenizer, train.cutoff_len, train.loss_on) for row in rows
-            ]
+            self._encoded[key] = [tokenize.encode(row, template, self.tokenizer, *how) for row in rows]
         return self._encoded[key]
 
     def recipe(self, arm: Arm) -> Recipe:

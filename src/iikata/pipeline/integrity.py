@@ -6,19 +6,16 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from iikata.config import FIXED
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
 from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.signature import probe_hashes
+from iikata.pipeline.signature import FREE, probe_hashes, settled
 from iikata.run_folder import read_json
 from iikata.stats.short import SAID
 
 AGAIN = "iikata run makes it again."
-FREE = {"train": set(FIXED), "generate": {"samples"}}
-"""Settings that may change while a run grows."""
 CURES = {
     "train": "Put back the experiment's file and give that",
     "generate": "To have the answers made again under these settings, or under others",
@@ -28,9 +25,8 @@ CURES = {
 def same_experiment(ctx: RunContext) -> None:
     """Raise IikataError where the run was trained or answered under other settings than experiment.yaml says."""
     now, stored = ctx.experiment.resolved(), ctx.signature
-    for part, free in FREE.items():
-        wanted = {key: value for key, value in now[part].items() if key not in free}
-        if wanted != stored.get(part):
+    for part in FREE:
+        if settled(part, now[part]) != stored.get(part):
             raise IikataError(
                 f"{ctx.store.experiment}: {part} is not what the run was made with, as {ctx.store.signature} tells "
                 f"(damaged or edited). {CURES[part]}: iikata run EXP --out {ctx.store.path}"

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from iikata.config import FIXED
 from iikata.core.errors import IikataError
 from iikata.core.io import read_json
 from iikata.core.records import NOTHING, Example, Probe, plain
@@ -19,6 +20,10 @@ FROZEN = ("model", "data", "train")
 ASKED = ("generate", "probes")
 """Parts that may change: no adapter follows from them, only answers."""
 PARTS = (*FROZEN, "templates", *ASKED)
+FREE = {"train": set(FIXED), "generate": {"samples"}}
+"""Settings that may change while a run grows."""
+LATER = {"too_long": "leave_out"}
+"""Settings that came later, with what runs before had: only another value is signed, so these stay valid."""
 SAMPLED_BYTES = 1 << 16
 
 
@@ -54,6 +59,13 @@ def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None
     content = ids if all(id == cluster for id, cluster in together) else together
     marked = {row.id: row.marked for row in rows if row.marked}
     return digest([content, marked] if marked else content)
+
+
+def settled(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a part that may not change."""
+    return {
+        key: value for key, value in settings.items() if key not in FREE[part] and (key, value) not in LATER.items()
+    }
 
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from iikata.config import FIXED, dump
+from iikata.config import dump
 from iikata.core.io import write_text
 from iikata.pipeline import declaring, signature
 from iikata.pipeline.context import RunContext
@@ -58,8 +58,6 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
     import torch
 
     settings = ctx.experiment.resolved()
-    train = {key: value for key, value in settings["train"].items() if key not in FIXED}
-    sampling = {key: value for key, value in settings["generate"].items() if key != "samples"}
     return {
         "name": ctx.experiment.name,
         "model": {
@@ -76,9 +74,9 @@ def signature_now(ctx: RunContext) -> dict[str, Any]:
             "train": signature.rows_hash(ctx.data.train),
             "validation": signature.rows_hash(ctx.data.validation, ctx.data.clusters),
         },
-        "train": train,
+        "train": signature.settled("train", settings["train"]),
         "variants": _variants(ctx),
-        "generate": sampling,
+        "generate": signature.settled("generate", settings["generate"]),
         "templates": {name: template.hash[:16] for name, template in ctx.templates.items()},
         "probes": signature.probe_hashes(ctx.probes),
         "software": signature.software(ctx.machine.name, torch.get_num_threads()),
@@ -92,7 +90,7 @@ def _variants(ctx: RunContext) -> dict[str, str]:
         if one.adapters:
             told[name] = signature.digest([one.variant.templates, "adapters"])
         elif (one.train, one.data) != plain or one.variant.templates != (name,):
-            trained_by = one.train.model_dump(mode="json", exclude=set(FIXED))
+            trained_by = signature.settled("train", one.train.model_dump(mode="json"))
             rows = signature.rows_hash(ctx.data.of(one.data))
             told[name] = signature.digest([one.variant.templates, trained_by, rows])
     for arm in arms_from_elsewhere(ctx.experiment):

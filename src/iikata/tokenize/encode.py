@@ -28,6 +28,7 @@ def encode(
     tokenizer: Tokenizer,
     cutoff_len: int,
     loss_on: LossOn = "completion",
+    cut_at_turn: bool = False,
 ) -> Encoded:
     """Return the example's tokens: prompt, completion, one end token; the mask is true on the last two.
 
@@ -35,12 +36,21 @@ def encode(
     when they were the last (there the model would learn what it is never prompted to say) and those that their file
     marks as not to be trained. With `loss_on="last"` it is true on the last answer alone; with "all" everywhere, BOS
     too, as in Alpaca-LoRA's `train_on_inputs`. More than `cutoff_len` tokens are cut off and `truncated` is set: such
-    a row is shown and counted, never trained on.
+    a row is shown and counted, never trained on. With `cut_at_turn` a conversation ends before the first answer that
+    does not fit, where any does.
     """
-    if loss_on == "last":
-        return _last(example, template, tokenizer, cutoff_len)
-    whole = _whole([_last(turn, template, tokenizer, cutoff_len) for turn in example.turns()])[0]
+    turns = list(example.turns()) if cut_at_turn or loss_on != "last" else [example]
+    encoded = [_last(turn, template, tokenizer, cutoff_len) for turn in turns]
+    if cut_at_turn:
+        encoded = _fitting(encoded)
+    whole = encoded[-1] if loss_on == "last" else _whole(encoded)[0]
     return replace(whole, completion_mask=(True,) * len(whole.input_ids)) if loss_on == "all" else whole
+
+
+def _fitting(turns: list[Encoded]) -> list[Encoded]:
+    """Return the turns up to the last that fits; all of them where none does."""
+    fit = next((n for n in range(len(turns), 0, -1) if not turns[n - 1].truncated), 0)
+    return [*turns[: fit - 1], replace(turns[fit - 1], cut=len(turns) - fit)] if fit else turns
 
 
 def encode_turns(
