@@ -1,6 +1,7 @@
 """How likely each cell finds given texts: the held-out rows' answers and the probes' references."""
 
 import math
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from iikata.score.choice import Chosen
     from iikata.score.nll import HeldOut
 
+KEPT_SECONDS = 10
+"""Of a killed process's scores at most so much work is lost, and that of one arm."""
 Found = dict[str, dict[str, list[Score]]]
 """Metric -> cell -> scores."""
 
@@ -112,15 +115,19 @@ def score_likelihood(ctx: RunContext, asked: Asked) -> int:
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in ctx.cells_of(arm) if cell.name not in whole]
     ctx.emit(Stage("score", len(todo), asked.what))
-    done, left = 0, Counter(cell.arm for cell in todo)
+    done, left, kept_at = 0, Counter(cell.arm for cell in todo), time.monotonic()
     for cell, found in _scored_away(ctx, ctx.crew, asked, todo) if ctx.crew else score_cells(ctx, asked, todo):
         for name, scores in found.items():
             have[name][cell.name] = scores
         done += 1
         left[cell.arm] -= 1
         ctx.emit(Progress("score", done, len(todo), cell.name))
-        if not left[cell.arm]:
+        # The whole file is written each time: after every arm that would go by the square of their number.
+        if not left[cell.arm] and time.monotonic() - kept_at > KEPT_SECONDS:
             _keep(ctx, asked, have, sources)
+            kept_at = time.monotonic()
+    if done:
+        _keep(ctx, asked, have, sources)
     return done * len(asked.rows)
 
 
