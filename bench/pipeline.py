@@ -22,12 +22,14 @@ import torch
 
 from iikata.core.encoded import Encoded
 from iikata.core.records import Arm
+from iikata.generate import Request, Sampling, Shapes
+from iikata.generate.engine import _Engine
 from iikata.model import memory
 from iikata.model.attention.registry import NAME, register
 from iikata.model.base import Base
 from iikata.model.load import ready
 from iikata.model.stages import device_map, on
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, Recipe, pipelined, train
 from iikata.train.pipelined import Pipeline
 
 LLAMA: dict[str, dict[str, int]] = {
@@ -37,7 +39,8 @@ LLAMA: dict[str, dict[str, int]] = {
     "tiny": dict(hidden_size=64, intermediate_size=96, num_hidden_layers=6, num_attention_heads=8),
 }
 VOCABULARY = {"tiny": 512}
-PEAK = 790e12
+PROMPT, WARM = 32, 8
+"""Tokens of a prompt, and steps a group that are not timed."""
 SLEEP = 4_000_000
 """Most clock cycles of a sleep, some 2 ms."""
 
@@ -101,7 +104,7 @@ class Alone:
     """One stage without the others."""
 
     def __init__(self, base: Base, run: ArmRun) -> None:
-        self.pipeline = Pipeline([run], lambda: False)
+        self.pipeline = Pipeline([run], lambda run: False)
         self.pipeline._start()
         (self.item,) = self.pipeline.forwards[0]
         self.base, self.run = base, run
@@ -111,18 +114,21 @@ class Alone:
         stage = self.pipeline.stages[number]
         ids = self.item.buffers[stage.device].input_ids
         shape = (1, ids.shape[1], self.base.config.hidden_size)
-        forward = backward = 0.0
+        forward = backward = self.asking = 0.0
         for repeat in range(repeats + 2):
             x = ids if stage.first else torch.randn(shape, dtype=self.base.dtype, device=stage.device).requires_grad_()
             began = wait([stage.device])
             out = self.pipeline._compute(number, self.item, x)
+            asked = time.perf_counter() - began
             half = wait([stage.device])
             torch.autograd.backward(out, None if stage.last else torch.ones_like(out))
+            asked += time.perf_counter() - half
             end = wait([stage.device])
             if repeat == 0:
                 say(f"    stage {number}: first forward and backward {end - began:.1f} s (kernels are compiled)")
             if repeat > 1:
                 forward, backward = forward + half - began, backward + end - half
+                self.asking += 1000 * asked / repeats
             del out, x
         return 1000 * forward / repeats, 1000 * backward / repeats
 
@@ -149,35 +155,110 @@ def training(base: Base, args: argparse.Namespace, devices: list[torch.device]) 
         say(
             f"  stage {number}, layers {stage.start} to {stage.stop - 1} on {stage.device}, alone: "
             f"{forward:.1f} ms forward, {backward:.1f} ms backward, "
-            f"{1000 * args.tokens / (forward + backward):,.0f} tokens/s"
+            f"{1000 * args.tokens / (forward + backward):,.0f} tokens/s, asking {alone.asking:.1f} ms"
         )
     del alone
     memory.free_memory()
     base.laid_over.graphs = args.graphs
+    for way in args.ways:
+        together(base, args, devices, way, 1000 * args.tokens / slowest)
+    memories(devices)
+
+
+def together(base: Base, args: argparse.Namespace, devices: list[torch.device], way: str, best: float) -> None:
+    """Train all arms for some steps in one way, and say what it comes to."""
+    runs = arms(base, args)
     for device in devices:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
-    pipeline, asking = Pipeline(runs, lambda: False), []
+    pipelined.WARM = 10**9 if way == "one" else 2
+    pipeline, asking = Pipeline(runs, lambda run: False), []
     pipeline.turn = timed(pipeline.turn, asking)  # type: ignore[method-assign]
     steps = pipeline.steps(lambda tokens: say(f"  memory ran out: buffers of {tokens} tokens"))
-    warm = 3 * len(runs)
-    for _ in range(warm):
+    for _ in range(3 * len(runs)):
         next(steps)
     asking.clear()
-    began, first = time.perf_counter(), runs[0].step
+    torch.compiler.set_stance(skip_guard_eval_unsafe=way == "unguarded")
+    began, worked = time.perf_counter(), time.process_time()
     done = [next(steps) for _ in range(args.steps * len(runs))]
-    seconds, turns = time.perf_counter() - began, sum(asking)
+    seconds, worked, turns = time.perf_counter() - began, time.process_time() - worked, sum(asking)
+    if args.profile and way == args.ways[-1]:
+        profile(steps, 2 * len(runs))
     steps.close()
-    tokens = sum(step.tokens for step in done)
-    best = 1000 * args.tokens / slowest
+    torch.compiler.set_stance("default")
+    rate, count = sum(step.tokens for step in done) / seconds, len(done)
     say(
-        f"  training, {len(runs)} arms: {tokens / seconds:,.0f} tokens/s, {tokens / seconds / best:.0%} of the slowest "
-        f"stage's {best:,.0f}; {1000 * seconds / len(done):.1f} ms a buffer, of which asking takes the processor "
-        f"{1000 * turns / len(done):.1f}; losses {done[0].loss:.3f} to {done[-1].loss:.3f} (from step {first})"
+        f"  training ({way}), {len(runs)} arms: {rate:,.0f} tokens/s, {rate / best:.0%} of the slowest stage's "
+        f"{best:,.0f}; a buffer {1000 * seconds / count:.1f} ms, of which asking {1000 * turns / count:.1f}, processor "
+        f"time of all threads {1000 * worked / count:.1f}; losses {done[0].loss:.3f} to {done[-1].loss:.3f}"
     )
     kept = ", ".join(f"{args.tokens * size / 1e9:.2f}" for size in pipeline.a_token)
-    say(f"  GB a buffer kept for backward a stage: {kept}; buffers computed again a stage: {pipeline.recomputed}")
+    say(f"    GB a buffer kept for backward a stage: {kept}; buffers computed again a stage: {pipeline.recomputed}")
+
+
+def decoding(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
+    """Answer with full groups of rows, all of one length, and time the steps and each device's piece of one alone."""
+    if base.adapters is None:
+        base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
+    assert base.adapters is not None
+    base.run_layers(devices[0].type == "cuda" and not args.eager)
+    names = [f"t.s{seed}" for seed in range(args.arms)]
+    for seed, name in enumerate(names):
+        base.adapters.initialise(name, seed)
+    count, length = args.rows * len(devices), PROMPT + args.new
+    requests = [
+        Request((i,), rows(1, PROMPT, base.config.vocab_size)[0].input_ids, (i,), frozenset(), names[i % len(names)])
+        for i in range(count)
+    ]
+    began = wait(devices)
+    engine = _Engine(base, names, requests, Sampling(0.9), args.new, Shapes(args.rows, length, 8192), None)
+    asked: list[float] = []
+    for group in engine.groups:
+        group.decoder.step = noted(group.decoder.step, asked)  # type: ignore[method-assign]
+    answers = sum(1 for _ in engine.run())
+    seconds, first = wait(devices) - began, WARM * len(devices)
+    graphs = all(piece.graph for group in engine.groups for piece in group.decoder.pieces)
+    a_step = (asked[-1] - asked[first]) / (len(asked) - 1 - first)
+    alone = []
+    with torch.inference_mode():
+        for piece in engine.groups[0].decoder.pieces:
+            piece()
+            start = wait(devices)
+            for _ in range(10):
+                piece()
+            alone.append((wait(devices) - start) / 10)
+    say(
+        f"  decoding, {len(devices)} groups of {args.rows} rows, graphs {graphs}: "
+        f"{answers} answers in {seconds:.0f} s; "
+        f"{args.rows / a_step:,.0f} rows/s, {max(alone) / a_step:.0%} of the slowest stage's "
+        f"{args.rows / max(alone):,.0f}; a step {1000 * a_step:.1f} ms, stages alone "
+        + ", ".join(f"{1000 * one:.1f}" for one in alone)
+    )
     memories(devices)
+
+
+def noted(call: Callable[[], torch.Tensor], when: list[float]) -> Callable[[], torch.Tensor]:
+    def run() -> torch.Tensor:
+        when.append(time.perf_counter())
+        return call()
+
+    return run
+
+
+def profile(steps: Iterator[Any], count: int) -> None:
+    """Print where the time of some steps goes: calls of the processor, waits among them, and kernels."""
+    from torch.profiler import ProfilerActivity
+
+    every = torch.profiler._ExperimentalConfig(profile_all_threads=True)
+    activities = [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities, experimental_config=every) as found:
+        for _ in range(count):
+            next(steps)
+    averages = found.key_averages()
+    for what, key in (("processor", "self_cpu_time_total"), ("kernels", "self_device_time_total")):
+        say(f"    {what}, {count} buffers: ms, calls")
+        for one in sorted(averages, key=lambda one: -getattr(one, key))[:30]:
+            say(f"      {getattr(one, key) / 1e3:9.1f} {one.count:7d} {one.key[:90]}")
 
 
 def memories(devices: list[torch.device]) -> None:
@@ -240,7 +321,15 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3, help="of each stage alone")
     parser.add_argument("--graphs", type=int, help="buffers a stage keeps for backward; what fits where not given")
     parser.add_argument("--r", type=int, default=8)
+    parser.add_argument("--profile", action="store_true", help="print where the time goes")
+    parser.add_argument(
+        "--ways", nargs="+", choices=["one", "threads", "unguarded"], default=["threads"],
+        help="one thread for all stages; a thread a stage; those without the compiled layers' guards (what they cost)",
+    )  # fmt: skip
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
+    parser.add_argument("--rows", type=int, default=128, help="rows a group that decode together")
+    parser.add_argument("--new", type=int, default=48, help="tokens an answer")
+    parser.add_argument("--only", choices=["train", "decode"], help="one of the two")
     parser.add_argument("--check", action="store_true", help="compare bits under sleeps instead of timing")
     parser.add_argument("--runs", type=int, default=20, help="of --check")
     args = parser.parse_args()
@@ -254,7 +343,9 @@ def main() -> None:
             f"{args.shape}, {parameters:.2f} B parameters over {count} x {kind}, torch {torch.__version__}; "
             f"made and proved in {wait(devices) - began:.0f} s"
         )
-        (check if args.check else training)(base, args, devices)
+        for what, measure in {"check": check, "train": training, "decode": decoding}.items():
+            if args.check == (what == "check") and args.only in (None, what):
+                measure(base, args, devices)
         del base
         memory.free_memory()
 

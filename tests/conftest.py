@@ -68,6 +68,17 @@ def llama_folder(model_folder: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
+def deep_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Llama with five layers, for stages."""
+    from transformers import LlamaConfig
+
+    import models
+
+    config = LlamaConfig(**models.shape(num_key_value_heads=2, num_hidden_layers=5))
+    return models.write(tmp_path_factory.mktemp("deep"), config, models.byte_bpe)
+
+
+@pytest.fixture(scope="session")
 def rinna_folder(model_folder: Callable[[str], Path]) -> Path:
     """GPT-NeoX with rinna's residual and rotary, and a SentencePiece tokenizer."""
     return model_folder("neox_sequential")

@@ -1,4 +1,4 @@
-"""The rows in flight on the device: one call is one more token for every row, on a GPU as one CUDA graph."""
+"""The rows in flight on the device: one call is one more token for every row, on a GPU as one CUDA graph a device."""
 
 import warnings
 from collections.abc import Sequence
@@ -6,8 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from iikata.generate.pieces import Piece, cut
 from iikata.generate.prefill import Hidden, Prompts
 from iikata.generate.sampling import Sampling, draws, pick
+from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, to_device
@@ -23,8 +25,9 @@ class Decoder:
     """State of R rows; idle rows compute too, and nobody reads them."""
 
     def __init__(
-        self, base: Base, hidden: Hidden, sampling: Sampling, rows: int, length: int, max_new_tokens: int
-    ) -> None:
+        self, base: Base, multi_lora: MultiLora | None, hidden: Hidden, sampling: Sampling, rows: int, length: int,
+        max_new_tokens: int,
+    ) -> None:  # fmt: skip
         self.base, self.hidden, self.sampling, self.new = base, hidden, sampling, max_new_tokens
         device = base.device
         self.slots = StaticKVCache(rows, length, device, carry=base.carry)
@@ -32,6 +35,8 @@ class Decoder:
         """[R] each row's newest token."""
         self.arm_index = torch.full((rows,), -1, device=device)
         """[R] each row's arm, -1 for the base."""
+        self.arm_index_on = {device: self.arm_index.to(device) for device in base.devices}
+        self.arm_index_on[device] = self.arm_index
         # One number more than tokens: on a GPU a row goes on for a step before anybody sees that it has ended.
         self.uniform = torch.zeros(rows, max_new_tokens + 1, dtype=torch.float64, device=device)
         self.drawn = torch.zeros(rows, 1, dtype=torch.long, device=device)
@@ -39,8 +44,10 @@ class Decoder:
         vocabulary = base.config.get_text_config().vocab_size if sampling.repetition_penalty != 1 else 0
         self.seen = torch.zeros(rows, vocabulary, dtype=torch.bool, device=device)
         """[R, V] tokens so far; V = 0 where no penalty asks for them."""
-        self.graph: torch.cuda.CUDAGraph | None = None
-        self.recordable = True
+        self.pieces = [Piece(device, self._whole)]
+        if base.laid_over:
+            self.pieces = cut(base, multi_lora, self.slots, self.ids, self.arm_index_on, self._draw)
+        self.recordable = device.type == "cuda"
 
     def start(
         self, rows: Sequence[int], arm_index: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int],
@@ -54,6 +61,9 @@ class Decoder:
         slots, own = to_device(rows, device), to_device(which, device)
         self.slots.fill(slots, prompts.keys, prompts.values, prompts.token_index[own])
         self.arm_index[slots] = to_device(arm_index, device)
+        for where, there in self.arm_index_on.items():
+            if where != device:
+                there.copy_(self.base.carry(self.arm_index, where))
         numbers = torch.stack([draws(seed, self.new + 1) for seed in seeds])
         numbers = numbers.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else numbers
         self.uniform[slots] = numbers
@@ -74,42 +84,46 @@ class Decoder:
 
     def step(self) -> Tensor:
         """Decode one token a row; return them [R], to be read before the next step."""
-        if self.base.device.type == "cuda" and self.graph is None and self.recordable:
+        if self.recordable:
             self._record()
-        if self.graph is None:
-            self._step()
-        else:
-            self.graph.replay()
+        self._step()
         return self.ids
 
     def _step(self) -> None:
-        hidden = self.hidden(self.ids[None], self.slots.used[None], self.arm_index, self.slots)
+        given: Tensor | None = self.ids
+        for piece in self.pieces:
+            if piece.given is not None and given is not None:
+                piece.given.copy_(self.base.carry(given, piece.device))
+            given = piece()
+
+    def _whole(self) -> None:
+        self._draw(self.hidden(self.ids[None], self.slots.used[None], self.arm_index, self.slots))
+
+    def _draw(self, hidden: Tensor) -> None:
+        """Draw the next tokens from the last hidden states [R, D]."""
         numbers = self.uniform.gather(1, self.drawn).squeeze(1)
         tokens = pick(self.base.logits(hidden), numbers, self.seen, self.sampling)
         if self.seen.shape[1]:
             self.seen.scatter_(1, tokens[:, None], True)
         self.ids.copy_(tokens)
-        for device in self.slots.counters:
-            self.slots.advance(device)
+        self.slots.advance(self.base.device)
         self.drawn.add_(1).clamp_(max=self.new)
 
     def _record(self) -> None:
-        """Record a step as a graph: asking for its kernels one by one takes longer than they do."""
-        state = [self.ids, self.slots.used, self.drawn, self.seen]
+        """Record a step's pieces as graphs."""
+        self.recordable = False
+        state = [self.ids, self.drawn, self.seen, *self.slots.counters.values()]
         before = [x.clone() for x in state]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(WARM_UP):
-                self._step()
-        torch.cuda.current_stream().wait_stream(side)
-        graph = torch.cuda.CUDAGraph()
+        for _ in range(WARM_UP):
+            self._step()
+        for device in self.base.devices:
+            torch.cuda.synchronize(device)
         try:
-            with torch.cuda.graph(graph):
-                self._step()
-            self.graph = graph
-        except RuntimeError as error:  # a layer that waits for the device, as some quantised ones do
-            self.recordable = False
+            for piece in self.pieces:
+                piece.record()
+        except RuntimeError as error:
+            for piece in self.pieces:
+                piece.graph = None
             first = [*str(error).splitlines(), "no reason given"][0]
             warnings.warn(f"decoding runs without a CUDA graph, which is slower: {first}", stacklevel=2)
         # Slots were written behind what they hold, where the next step writes again.

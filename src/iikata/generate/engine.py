@@ -3,7 +3,7 @@
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -77,6 +77,15 @@ def _with_each_tokens_arm(base: Base, multi_lora: MultiLora | None) -> Hidden:
     return hidden
 
 
+@dataclass
+class _Group:
+    """Rows that decode together; a base on several devices has as many groups as stages, so that none waits."""
+
+    rows: InFlight
+    decoder: Decoder
+    pending: deque[PendingTokens] = field(default_factory=deque)
+
+
 class _Engine:
     def __init__(
         self, base: Base, arms: Sequence[str], requests: Sequence[Request], sampling: Sampling, max_new_tokens: int,
@@ -87,8 +96,14 @@ class _Engine:
         self.arm_index: dict[str | None, int] = {None: -1}
         self.arm_index.update(multi_lora.index if multi_lora else {})
         count = EIGHT * math.ceil(shapes.rows / EIGHT)
-        self.rows = InFlight(count, max_new_tokens, max((len(r.end_ids) for r in requests), default=0), on_token)
-        self.decoder = Decoder(base, hidden, sampling, count, shapes.length, max_new_tokens)
+        ends = max((len(r.end_ids) for r in requests), default=0)
+        self.groups = [
+            _Group(
+                InFlight(count, max_new_tokens, ends, on_token),
+                Decoder(base, multi_lora, hidden, sampling, count, shapes.length, max_new_tokens),
+            )
+            for _ in base.devices
+        ]
         self.room = shapes.prefill_tokens
         self.prefill: Prefill | FlashPrefill = (
             FlashPrefill(base, hidden, shapes.length)
@@ -98,21 +113,22 @@ class _Engine:
         self.waiting = deque(request for request in requests if request.seeds)
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
-        self.pending: deque[PendingTokens] = deque()
         self.ahead = AHEAD[base.device.type]
 
     @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
     def run(self) -> Iterator[Completion]:
-        while self.waiting or self.ready or self.rows.busy:
-            while (self.waiting or self.ready) and (free := self.rows.free):
-                if not self.ready:
-                    self._fill_in()
-                self._begin(free)
-                yield from self._read(self.ahead)
-            if self.rows.busy:
-                self._queue(np.arange(len(self.rows.serial)), self.decoder.step())
-            yield from self._read(self.ahead)
-        yield from self._read(0)
+        while self.waiting or self.ready or any(group.rows.busy for group in self.groups):
+            for group in self.groups:
+                while (self.waiting or self.ready) and (free := group.rows.free):
+                    if not self.ready:
+                        self._fill_in()
+                    self._begin(group, free)
+                    yield from self._read(group, self.ahead)
+                if group.rows.busy:
+                    self._queue(group, np.arange(len(group.rows.serial)), group.decoder.step())
+                yield from self._read(group, self.ahead)
+        for group in self.groups:
+            yield from self._read(group, 0)
 
     def _fill_in(self) -> None:
         """Run the next requests whose own tokens fit one prefill buffer."""
@@ -129,33 +145,33 @@ class _Engine:
         for index, (request, _) in enumerate(taken):
             self.ready.extend((request, sample, prompts, index) for sample in range(len(request.seeds)))
 
-    def _begin(self, free: Sequence[int]) -> None:
+    def _begin(self, group: _Group, free: Sequence[int]) -> None:
         """Put the samples that are ready, of one prefill buffer, into free slots."""
         prompts, began = self.ready[0][2], []
         for slot in free:
             if not self.ready or self.ready[0][2] is not prompts:
                 break
             request, sample, _, index = self.ready.popleft()
-            self.rows.begin(slot, request, sample)
+            group.rows.begin(slot, request, sample)
             began.append((slot, self.arm_index[request.arm], request.prompt_ids, request.seeds[sample], index))
         slots, arms, ids, seeds, which = zip(*began, strict=True)
-        self._queue(np.array(slots), self.decoder.start(slots, arms, ids, seeds, which, prompts))
+        self._queue(group, np.array(slots), group.decoder.start(slots, arms, ids, seeds, which, prompts))
 
-    def _queue(self, slots: np.ndarray, tokens: Tensor) -> None:
+    def _queue(self, group: _Group, slots: np.ndarray, tokens: Tensor) -> None:
         arrived = None
         if tokens.is_cuda:
+            stream = torch.cuda.current_stream(tokens.device)
             here = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
             tokens = here.copy_(tokens, non_blocking=True)
-            arrived = torch.cuda.Event()
-            arrived.record()
+            arrived = stream.record_event()
         elif self.ahead:
             tokens = tokens.clone()
-        self.pending.append(PendingTokens(slots, self.rows.serial[slots], tokens, arrived))
+        group.pending.append(PendingTokens(slots, group.rows.serial[slots], tokens, arrived))
 
-    def _read(self, ahead: int) -> Iterator[Completion]:
+    def _read(self, group: _Group, ahead: int) -> Iterator[Completion]:
         """Read the tokens that have arrived, except of the last `ahead` calls."""
-        while len(self.pending) > ahead:
-            tokens = self.pending.popleft()
+        while len(group.pending) > ahead:
+            tokens = group.pending.popleft()
             if tokens.arrived is not None:
                 tokens.arrived.synchronize()
-            yield from self.rows.take(tokens.slots, tokens.serials, tokens.tokens.numpy())
+            yield from group.rows.take(tokens.slots, tokens.serials, tokens.tokens.numpy())

@@ -46,6 +46,11 @@ class Base:
         return decoder_of(self.model)
 
     @property
+    def devices(self) -> list[torch.device]:
+        """Where its layers lie."""
+        return [stage.device for stage in self.laid_over.stages] if self.laid_over else [self.device]
+
+    @property
     def config(self) -> Any:
         return self.model.config
 

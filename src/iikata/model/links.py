@@ -87,6 +87,7 @@ class Links:
         return replace(value, **moved)  # type: ignore[type-var]
 
     def _between(self, source: torch.device, target: torch.device) -> tuple[torch.cuda.Stream, torch.cuda.Stream]:
-        if (source, target) not in self.streams:
-            self.streams[source, target] = torch.cuda.Stream(source), torch.cuda.Stream(target)
-        return self.streams[source, target]
+        found = self.streams.get((source, target))
+        return found or self.streams.setdefault(
+            (source, target), (torch.cuda.Stream(source), torch.cuda.Stream(target))
+        )

@@ -17,7 +17,7 @@ __all__ = ["ArmRun", "Recipe", "train"]
 def train(
     runs: Sequence[ArmRun],
     halved: Callable[[int], None] = lambda tokens: None,
-    hold: Callable[[], bool] = lambda: False,
+    hold: Callable[[ArmRun], bool] = lambda run: False,
 ) -> Iterator[TrainStep]:
     """Yield the steps of all arms, one step of each unfinished arm in turn; arms of one block take theirs together.
 
@@ -25,8 +25,8 @@ def train(
     Where memory runs out, buffers are halved, which `halved` is told, and the turn is done again. Raises IikataError
     where there is nothing to halve.
 
-    Over a base on several devices, arms have been asked for further steps than were told, except while `hold` says
-    True: with the last step told then, every arm's weights are those of its `step`.
+    Over a base on several devices, arms have been asked for further steps than were told; `hold` says whether an arm's
+    weights are wanted as they are after its step `asked`. When that is told, no arm is further than was told of it.
     """
     if not runs:
         return

@@ -1,12 +1,15 @@
 """Train arms over a base that lies on several devices: their buffers follow one another through its stages.
 
-One thread asks all devices. A GPU does what it was asked for in order, while it is asked for more, and waits for what
-comes from another by itself; so a schedule is an order of asking, and no number depends on when anything happens.
-An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with the gradient that came.
+A GPU does what it was asked for in order, while it is asked for more, and waits for what comes from another by itself;
+so the schedule is an order of asking, made in turns, and no number depends on when anything happens. In a turn each
+stage has a thread that asks its device, since asking for a layer takes the processor about as long as a GPU takes for
+it. An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with the gradient that came.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
@@ -54,10 +57,16 @@ class _Item:
     """Stage -> what came in, what went out where its graph is kept, and `wanted` as it came in."""
 
 
-class Pipeline:
-    """One forward, one backward in turn: stage s of n holds at most n - s buffers between the two."""
+WARM = 2
+"""Backward passes of every stage before threads begin: layers are compiled in these, one stage after the other."""
+SLACK = 1
+"""Buffers that a stage but the last holds beyond what a steady course takes, against jitter."""
 
-    def __init__(self, runs: Sequence[ArmRun], hold: Callable[[], bool]) -> None:
+
+class Pipeline:
+    """One forward, one backward in turn: stage s of n holds about n - s buffers between the two."""
+
+    def __init__(self, runs: Sequence[ArmRun], hold: Callable[[ArmRun], bool]) -> None:
         base = runs[0].base
         assert base.laid_over is not None
         self.base, self.laid_over, self.stages = base, base.laid_over, base.laid_over.stages
@@ -66,6 +75,9 @@ class Pipeline:
         self.a_token = [0.0] * len(self.stages)
         """Bytes that each stage keeps for backward a token, as seen."""
         self.recomputed = [0] * len(self.stages)
+        self.passed = [0] * len(self.stages)
+        """Backward passes of each stage."""
+        self.threads: list[ThreadPoolExecutor] = []
         self.restart()
 
     def restart(self) -> None:
@@ -88,54 +100,75 @@ class Pipeline:
             halved(self.runs[0].recipe.buffer_tokens)
             return True
 
-        while self.ready or self.going:
-            retry_smaller(self.turn, smaller)
-            yield from self._read(0 if self.hold() else len(self.ready) + len(self.going))
-        yield from self._read(0)
+        with ExitStack() as stack:
+            self.threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in self.stages]
+            while self.ready or self.going:
+                retry_smaller(self.turn, smaller)
+                held = any(self.hold(asked.run) for asked in self.unread)
+                yield from self._read(0 if held else len(self.ready) + len(self.going))
+            yield from self._read(0)
 
     def turn(self) -> None:
         """Let every stage do one thing, if there is one; what it sends is there in the next turn."""
-        if self.ready and not self.forwards[0] and self.held[0] < len(self.stages):
+        if self.ready and not self.forwards[0] and self.held[0] < self._most(0):
             self._start()
-        sent = []
+        threaded = min(self.passed) >= WARM
+        asked: list[Future[None]] = []
+        sent: list[tuple[deque[_Item], _Item]] = []
         for stage in range(len(self.stages)):
-            kind = self.choose(stage)
-            if kind == "backward":
-                sent.append((self.backwards, stage - 1, self._backward(stage, self.backwards[stage].popleft())))
-            elif kind == "forward":
-                item = self._forward(stage, self.forwards[stage].popleft())
-                last = self.stages[stage].last
-                sent.append((self.backwards if last else self.forwards, stage + (not last), item))
-        for queues, stage, item in sent:
-            if stage >= 0:
-                queues[stage].append(item)
+            kind, last = self.choose(stage), self.stages[stage].last
+            if kind == "forward":
+                item = self.forwards[stage].popleft()
+                sent.append((self.backwards[stage] if last else self.forwards[stage + 1], item))
+            elif kind == "backward":
+                item = self.backwards[stage].popleft()
+                sent.append((self.backwards[stage - 1] if stage else deque(), item))
+            if kind:
+                work = self._forward if kind == "forward" else self._backward
+                asked.append(self.threads[stage].submit(work, stage, item))
+                if not threaded:
+                    wait(asked)
+        wait(asked)
+        for one in asked:
+            one.result()
+        for queue, item in sent:
+            queue.append(item)
 
     def choose(self, stage: int) -> str:
         """Return what a stage does next: backward where it can, so that it holds few buffers."""
         if self.backwards[stage]:
             return "backward"
-        return "forward" if self.forwards[stage] and self.held[stage] < len(self.stages) - stage else ""
+        return "forward" if self.forwards[stage] and self.held[stage] < self._most(stage) else ""
+
+    def _most(self, stage: int) -> int:
+        return 1 if self.stages[stage].last else len(self.stages) - stage + SLACK
 
     def _start(self) -> None:
         """Begin the next step of the arm that has waited longest."""
         if (run := next((run for run in self.ready if self._known(run)), None)) is None:
             return
         self.ready.remove(run)
-        batch, parts, home = run.batch(run.asked), run.parts(run.asked), self.base.device
+        items = self._pack(run, run.asked)
+        self.going[run.arm.name] = items[0].asked
+        self.forwards[0].extend(items)
+
+    def _pack(self, run: ArmRun, step: int) -> list[_Item]:
+        """Return a step's buffers on all devices."""
+        batch, parts, home = run.batch(step), run.parts(step), self.base.device
         kind = torch.float64 if self.base.dtype == torch.float64 else torch.float32
         weights = torch.full((1,), 1 / max(1, loss_tokens(batch)), dtype=kind, device=home)
-        asked = _Asked(run, run.asked, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))
-        self.going[run.arm.name] = asked
+        asked = _Asked(run, step, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))
+        devices, items = dict.fromkeys(self.base.devices), []
         for number, part in enumerate(parts):
-            devices = dict.fromkeys(stage.device for stage in self.stages)
             buffers = {device: self.base.pack([part], self.limits, device=device) for device in devices}
-            self.forwards[0].append(_Item(asked, buffers, number == 0, number == len(parts) - 1))
+            items.append(_Item(asked, buffers, number == 0, number == len(parts) - 1))
+        return items
 
     def _known(self, run: ArmRun) -> bool:
         # In float16 a step's loss scale follows from the last one's numbers.
         return self.base.dtype != torch.float16 or run.asked == run.step
 
-    def _forward(self, stage: int, item: _Item) -> _Item:
+    def _forward(self, stage: int, item: _Item) -> None:
         run, device = item.asked.run, self.stages[stage].device
         if item.first:
             self._update(run, stage)
@@ -154,7 +187,6 @@ class Pipeline:
         self.held[stage] += 1
         self.graphs[stage] += keep
         item.arriving = None if self.stages[stage].last else self._sent(out.detach(), stage + 1)
-        return item
 
     def _keeps(self, stage: int, tokens: int) -> bool:
         """Return whether a stage keeps for backward what it computes; if not, it computes it again then."""
@@ -166,7 +198,7 @@ class Pipeline:
         if own.device.type != "cuda":
             return True
         # Room for all that it may hold, or for one more that is computed again.
-        more = min(len(self.stages) - stage - self.graphs[stage], 2)
+        more = min(self._most(stage) - self.graphs[stage], 2)
         return more * tokens * self.a_token[stage] <= room_bytes(own.device)
 
     def _compute(self, stage: int, item: _Item, x: Tensor) -> Tensor:
@@ -182,7 +214,7 @@ class Pipeline:
         losses = counted(self.base.losses_of(out, buffer), buffer, item.asked.weights, item.asked.total)
         return (losses if run.scale == 1 else losses * run.scale).sum()
 
-    def _backward(self, stage: int, item: _Item) -> _Item:
+    def _backward(self, stage: int, item: _Item) -> None:
         x, out, wanted = item.kept.pop(stage)
         run, came = item.asked.run, item.arriving
         self.held[stage] -= 1
@@ -197,9 +229,9 @@ class Pipeline:
             item.asked.loss = self._sent(item.asked.total[0], 0)
         if item.last and stage in run.flats:
             item.asked.squares.append(self._sent(run.squares(stage), 0))
+        self.passed[stage] += 1
         if stage == 0 and item.last:
             self._finish(item.asked)
-        return item
 
     def _finish(self, asked: _Asked) -> None:
         """Work out loss and norm on the first stage, whose backward was the last, and let all stages have them."""
@@ -216,7 +248,7 @@ class Pipeline:
 
     def _update(self, run: ArmRun, stage: int) -> None:
         """Take a stage's part of the optimizer step that is due, as late as can be: the numbers are there by then."""
-        for asked in self.unread:
+        for asked in tuple(self.unread):
             if asked.run is run and (found := asked.found.pop(stage, None)) is not None:
                 run.update(found.take(), asked.step, stage)
 

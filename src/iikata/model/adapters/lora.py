@@ -154,6 +154,12 @@ class Adapters:
         """Let each token answer as the arm of its index [T], as the untuned base where that is -1."""
         self._give(multi_lora.weights, self.shape, None, None, multi_lora.column_mask(arm_index))
 
+    def set_adapter_per_token_in_stage(self, stage: int, multi_lora: MultiLora | None, arm_index: Tensor) -> None:
+        """Let each token do so in one stage; `arm_index` lies on the stage's device."""
+        weights = multi_lora.weights if multi_lora else {}
+        mask = multi_lora.column_mask(arm_index) if multi_lora else None
+        self._give_part(self.parts.get(stage, {}), weights, self.shape, None, None, mask)
+
     def _give(
         self,
         weights: Weights,
@@ -177,9 +183,10 @@ class Adapters:
         noise: Tensor | None, column_mask: Tensor | None,
     ) -> None:  # fmt: skip
         for name, layer in layers.items():
-            layer.scale, layer.dropout = shape.scale, shape.dropout
-            layer.a, layer.b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
-            layer.buckets, layer.noise, layer.column_mask = buckets, noise, column_mask
+            a, b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
+            given = dict(scale=shape.scale, dropout=shape.dropout, a=a, b=b)
+            # Past nn.Module's own way, which takes a processor longer than a layer's first kernels.
+            layer.__dict__.update(given, buckets=buckets, noise=noise, column_mask=column_mask)
 
 
 def refuse_no_linears(model: Any) -> None:

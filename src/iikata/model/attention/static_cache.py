@@ -82,7 +82,8 @@ def _fill(layer: LayerSlots, rows: Tensor, key: Tensor, value: Tensor, places: T
     if key.is_cuda and key.shape == value.shape and key.stride(-1) == value.stride(-1) == 1:
         from iikata.model.kernels import static_cache
 
-        return static_cache.fill(layer.keys, layer.values, rows, key, value, places)
+        with torch.cuda.device(key.device):
+            return static_cache.fill(layer.keys, layer.values, rows, key, value, places)
     for few in torch.arange(len(rows)).split(AT_ONCE):
         own, at, behind = rows[few], places[few].clamp(min=0), (places[few] < 0)[:, None, :, None]
         layer.keys.index_copy_(0, own, key[:, at].transpose(0, 1))
