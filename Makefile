@@ -9,7 +9,7 @@ SOURCES := src tests bench
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server test-track test-lm-eval size docs release
+.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server test-track test-lm-eval test-llama-cpp size docs release
 
 setup: $(VENV)/.installed
 
@@ -61,6 +61,10 @@ test-lm-eval: $(VENV)/overlays/lm-eval/.installed
 # What a tracker is told, read back from tensorboard's files.
 test-track: $(VENV)/overlays/track/.installed
 	IIKATA_TRACK=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_tracking.py
+
+# What export --gguf writes, read by llama.cpp itself.
+test-llama-cpp: $(VENV)/overlays/llama-cpp/.installed
+	IIKATA_LLAMA_CPP=$(<D) $(BIN)/python -m pytest -m "" tests/pipeline/test_llama_cpp.py
 
 check: setup
 	$(BIN)/python -m ruff format --check $(SOURCES)

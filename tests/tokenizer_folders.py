@@ -118,10 +118,20 @@ def sp_bytes(folder: Path) -> Path:
     return _with_config(folder, config)
 
 
+def sp_bpe(folder: Path, begins_with_blank: bool = False) -> Path:
+    """SentencePiece BPE with byte fallback: as Gemma's, with a BOS; or as Llama 2's, with a blank before every text."""
+    made = {"byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False}
+    made |= {"add_dummy_prefix": begins_with_blank}
+    _train_pieces(folder / "tokenizer.model", ["<start>", "<end>"], model_type="bpe", **made)
+    config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    config |= {"add_bos_token": not begins_with_blank, "add_eos_token": False, "legacy": False}
+    return _with_config(folder, config)
+
+
 FAMILIES = {"byte_bpe": byte_bpe, "sp_nfkc": sp_nfkc, "sp_bytes": sp_bytes}
 
 
-def _train_pieces(path: Path, symbols: list[str], **settings: object) -> None:
+def _train_pieces(path: Path, symbols: list[str], model_type: str = "unigram", **settings: object) -> None:
     import sentencepiece
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,7 +139,7 @@ def _train_pieces(path: Path, symbols: list[str], **settings: object) -> None:
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(CORPUS.splitlines()),
         model_writer=written,
-        model_type="unigram",
+        model_type=model_type,
         vocab_size=700,
         hard_vocab_limit=False,
         character_coverage=1.0,

@@ -18,7 +18,8 @@ from iikata.core.registry import lookup
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
-from iikata.pipeline.gguf_file import FILE, writable
+from iikata.pipeline.gguf_family import writable
+from iikata.pipeline.gguf_file import FILE
 from iikata.pipeline.gguf_file import write as write_gguf
 from iikata.pipeline.gguf_vocabulary import vocabulary
 from iikata.pipeline.ollama import modelfile
@@ -53,9 +54,8 @@ def export(
             f"{arm.name} was trained elsewhere, and {folders[int(arm.seed or 0)]} is its own folder: hand that on."
         )
     whole_adapter(source, ctx.recipe(arm).train.lora)
-    if gguf:
-        writable(ctx.model_folder)  # before anything is merged
-        merge = True
+    size = writable(ctx.model_folder)["vocab_size"] if gguf else 0  # refused before anything is merged
+    merge = merge or gguf
     made = _named(
         ctx, Export(arm, read_saved(source / "template.json"), base, None, merge, repo=repo, file=FILE if gguf else "")
     )
@@ -65,6 +65,7 @@ def export(
     try:
         write_tokenizer(ctx.tokenizer, made.template, folder)
         made.remarks.extend(check_tokens(folder, made.template, ctx.tokenizer, rows_of(ctx)))
+        words = vocabulary(ctx.tokenizer, made.template, folder, rows_of(ctx), size) if gguf else {}
         if merge:
             _write_merged(ctx, made, source, folder)
         else:
@@ -72,7 +73,7 @@ def export(
         _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
         if gguf:
-            _write_gguf(ctx, made, folder, ollama)
+            _write_gguf(ctx, made, folder, words, ollama)
         write_text(folder / "README.md", card(ctx, made))
         os.replace(folder, dest)
     finally:
@@ -204,10 +205,9 @@ def _write_adapter(made: Export, source: Path, folder: Path) -> None:
     adapter_file.save(folder, weights, shape, base=str(made.base), revision=made.revision)
 
 
-def _write_gguf(ctx: RunContext, made: Export, folder: Path, ollama: bool) -> None:
+def _write_gguf(ctx: RunContext, made: Export, folder: Path, words: Mapping[str, Any], ollama: bool) -> None:
     """Put one file in the place of the merged folder's."""
-    size = writable(folder)["vocab_size"]
-    write_gguf(folder, vocabulary(ctx.tokenizer, made.template, folder, rows_of(ctx), size))
+    write_gguf(folder, words)
     if ollama:
         write_text(folder / "Modelfile", modelfile(made.template, ctx.tokenizer))
     for path in folder.iterdir():

@@ -10,10 +10,11 @@ from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.core.records import Example
 from iikata.model.files import gguf_tokenizer
-from iikata.pipeline.gguf_file import INSTEAD
+from iikata.pipeline import gguf_pieces
+from iikata.pipeline.gguf_family import INSTEAD
+from iikata.pipeline.gguf_pieces import listed
 from iikata.templates import Template
 
-NORMAL, CONTROL, USER_DEFINED, UNUSED = 1, 3, 4, 5
 SPLITS = ("gpt-2", "smollm", "llama-bpe", "qwen2", "tekken", "gpt-4o")
 """`tokenizer.ggml.pre`: one name for each way to split a text into words that is known here."""
 TRICKY = (
@@ -35,9 +36,13 @@ def vocabulary(
     Raises IikataError where no way to split words gives the tokens of all rows, as far as is known here.
     """
     made = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    if made["model"].get("type") != "BPE" or "ByteLevel" not in json.dumps(made["pre_tokenizer"]):
-        raise IikataError(f"--gguf: of vocabularies only byte-level BPE is written, and this is another. {INSTEAD}")
-    fields = _fields(made, size) | {
+    of_bytes = "ByteLevel" in json.dumps(made["pre_tokenizer"])
+    if made["model"].get("type") != "BPE":
+        raise IikataError(
+            f"--gguf: of vocabularies only BPE is written, and this is a {made['model'].get('type')} one, whose pieces "
+            f"llama.cpp finds otherwise. {INSTEAD}"
+        )
+    fields = (_of_bytes if of_bytes else gguf_pieces.fields)(made, size) | {
         "tokenizer.ggml.eos_token_id": tokenize.end_id(template, tokenizer),
         "tokenizer.ggml.add_bos_token": tokenizer.bos_id is not None,
         "tokenizer.chat_template": (folder / "chat_template.jinja").read_text(encoding="utf-8"),
@@ -50,22 +55,16 @@ def vocabulary(
         fields |= {} if id is None else {f"tokenizer.ggml.{name}_token_id": id}
     rendered = (template.render(*row.texts[:3], before=row.before) for row in rows)
     texts = [one.prompt + one.completion for one in rendered]
-    for pre in SPLITS:
-        tried = fields | {"tokenizer.ggml.pre": pre}
+    for tried in [fields | {"tokenizer.ggml.pre": pre} for pre in SPLITS] if of_bytes else [fields]:
         if _same(tried, [*TRICKY, *texts], tokenizer):
             return tried
-    raise IikataError(
-        f"--gguf: no known way to split words ({', '.join(SPLITS)}) gives this tokenizer's tokens. {INSTEAD}"
-    )
+    none = f"no known way to split words ({', '.join(SPLITS)}) gives"
+    none = none if of_bytes else "merged in the order of their ranks, its pieces do not give"
+    raise IikataError(f"--gguf: {none} this tokenizer's tokens. {INSTEAD}")
 
 
-def _fields(made: dict[str, Any], size: int) -> dict[str, Any]:
-    tokens = [f"[PAD{id}]" for id in range(size)]
-    kinds = [UNUSED] * size
-    for text, id in made["model"]["vocab"].items():
-        tokens[id], kinds[id] = text, NORMAL
-    for one in made["added_tokens"]:
-        tokens[one["id"]], kinds[one["id"]] = one["content"], CONTROL if one["special"] else USER_DEFINED
+def _of_bytes(made: dict[str, Any], size: int) -> dict[str, Any]:
+    tokens, kinds = listed(made, size)
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in made["model"]["merges"]]
     names = ("model", "tokens", "token_type", "merges")
     return {f"tokenizer.ggml.{name}": value for name, value in zip(names, ("gpt2", tokens, kinds, merges), strict=True)}
@@ -77,9 +76,8 @@ def _other_end(tokenizer: tokenize.Tokenizer, template: Template) -> int | None:
 
 
 def _same(fields: dict[str, Any], texts: Sequence[str], tokenizer: tokenize.Tokenizer) -> bool:
-    from tokenizers import Tokenizer
-
+    """Say whether a reader of the file gives all of `texts` the tokens that `tokenizer` gives."""
     with TemporaryDirectory() as place:
         gguf_tokenizer.write(Path(place), fields, Path(place))
-        read = Tokenizer.from_file(str(Path(place) / "tokenizer.json"))
-    return all(read.encode(text, add_special_tokens=False).ids == tokenizer.ids(text) for text in texts)
+        read = tokenize.load_tokenizer(Path(place))
+    return all(read.ids(text) == tokenizer.ids(text) for text in texts)
