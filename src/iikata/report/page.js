@@ -4,18 +4,6 @@
   const PAGE = 8, FIRST = 4;
   const $ = (selector) => document.querySelector(selector);
 
-  // ---- language -------------------------------------------------------------------------------------------
-  const remember = (value) => {
-    try { return value ? localStorage.setItem("iikata.language", value) : localStorage.getItem("iikata.language"); }
-    catch { return null; } // A page opened from a file may have no storage.
-  };
-  const speak = (language) => { $("#" + language).checked = true; document.documentElement.lang = language; };
-  const asked = new URLSearchParams(location.search).get("lang") || remember() || navigator.language.slice(0, 2);
-  speak(asked === "ja" ? "ja" : "en");
-  for (const input of document.querySelectorAll(".switch input"))
-    input.addEventListener("change", () => { speak(input.value); remember(input.value); });
-  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((d) => { d.open = true; }));
-
   // ---- data -----------------------------------------------------------------------------------------------
   if (typeof DecompressionStream === "undefined") return; // The plain probes stay.
   const unpack = async (text) => {

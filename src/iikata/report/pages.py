@@ -28,7 +28,7 @@ def pages(data: ReportData) -> dict[str, str]:
     shelf, given = _environment(), context(data, words())
     figure: Any = shelf.get_template("figure.svg.jinja").module
     page = resource("iikata.report", "page.js").replace("HIDDEN_IN_SCRIPT", HIDDEN_IN_SCRIPT)
-    script = resource("iikata.report", "differing.js") + page
+    script = resource("iikata.report", "language.js") + resource("iikata.report", "differing.js") + page
     # A hash, not a nonce: the same run makes the same bytes.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     cards = [card(given, place) for place in range(len(LANGUAGES))]
@@ -67,5 +67,6 @@ def _environment() -> jinja2.Environment:
         "explained": explained,
         "scope": effects.scope,
         "held_out": HELD_OUT,
+        "home": "",
     }
     return made
