@@ -54,9 +54,8 @@ def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
         fix = "A conversation is a system message or none, then user and assistant in turn, the user first."
         yield Finding("out_of_turn", "warning", None, message, ", ".join(left.examples), fix)
     if counts.unanswered.rows:
-        message = (
-            f"{share(counts.unanswered.rows, counts.rows)} rows end with a question that is not answered: left out"
-        )
+        ended = share(counts.unanswered.rows, counts.rows)
+        message = f"{ended} rows end with a question that is not answered; it is left out"
         yield Finding("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
     rows = [*case.data.train, *case.data.validation]
     if told := [row for row in rows if len(TRANSCRIPT.findall(row.instruction)) > 1]:
