@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from iikata.core.errors import IikataError
 from iikata.core.files import read_bytes, size
+from iikata.core.system import BINARY, NO_LINK, replace, sync_folder
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter, ValidationError
 
 T = TypeVar("T")
 
-NO_LINK = getattr(os, "O_NOFOLLOW", 0)
-"""A file that a link in an untrusted folder points at is never written."""
-BINARY = getattr(os, "O_BINARY", 0)
 PLAIN_WORDS = {"recursion limit exceeded": "nested too deeply", "invalid unicode code point": "not UTF-8"}
 MOST_BYTES = 1 << 30
 """No JSON file of a model, an adapter or a run is larger."""
@@ -138,7 +136,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         _write_new(temporary, content)
-        os.replace(temporary, path)
+        replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
         with suppress(OSError):
@@ -154,16 +152,6 @@ def _write_new(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """See to it that the names in `folder` reach the disk too."""
-    with suppress(OSError):  # Windows opens no folder, and some network file systems sync none
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 FINITE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -1,7 +1,5 @@
 """Load a model, give it the attention that its device has, and refuse one that gives other logits so."""
 
-import ctypes
-import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import torch
 
 from iikata.core.errors import IikataError
+from iikata.core.system import keep_freed_memory
 from iikata.model import fp8, rotary
 from iikata.model.attention.registry import NAME, register
 from iikata.model.base import Base, head_width, layer_configs
@@ -20,20 +19,6 @@ from iikata.model.stages import LaidOver, device_map
 
 MOST_ROUNDING = 0.3
 """Share by which 8-bit products may change the logits of a stand-in text."""
-
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
-"""Options of glibc's mallopt(3)."""
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep large freed blocks: on CPU every step asks for the same sizes again.
-
-    Given back to the system, their pages must be zeroed again; kept, training and decoding take a sixth less time.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):
-        for option in (M_TRIM_THRESHOLD, M_MMAP_THRESHOLD):
-            libc.mallopt(option, 1 << 30)
 
 
 def choose_device() -> torch.device:
@@ -73,7 +58,7 @@ def load(
     logging.disable_progress_bar()
     logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
     device = devices[-1] if devices else device or choose_device()
-    if device.type == "cpu" and sys.platform == "linux":
+    if device.type == "cpu":
         keep_freed_memory()
     kind = choose_dtype(dtype, device)
     refuse_unmet(device, kind, quantize, compute)

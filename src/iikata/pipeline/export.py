@@ -15,6 +15,7 @@ from iikata.core.io import write_text
 from iikata.core.lock import refuse_links
 from iikata.core.records import Arm, Before, Example
 from iikata.core.registry import lookup
+from iikata.core.system import replace as rename
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
@@ -75,7 +76,7 @@ def export(
         if gguf:
             _write_gguf(ctx, made, folder, words, ollama)
         write_text(folder / "README.md", card(ctx, made))
-        os.replace(folder, dest)
+        rename(folder, dest)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return made

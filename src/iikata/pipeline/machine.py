@@ -1,8 +1,11 @@
 """The device that computes, as a run's signature tells it."""
 
 import platform
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from iikata.core.system import peak_memory
 
 if TYPE_CHECKING:
     from iikata.model.base import Base
@@ -30,11 +33,7 @@ def machine_of(base: "Base") -> Machine:
 
 def peak_bytes() -> int:
     """Return the most memory that this process has taken, on a GPU of its tensors."""
-    import resource
-    import sys
-
     torch = sys.modules.get("torch")  # compare and report never import it
     if torch is not None and torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
+    return peak_memory()

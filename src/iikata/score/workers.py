@@ -15,6 +15,7 @@ from typing import Any
 
 from iikata.core.io import line_of
 from iikata.core.records import Answer, Probe, plain
+from iikata.core.system import GROUP
 from iikata.metrics import METRICS, Context, Metric
 from iikata.score import Value, values_of
 
@@ -68,7 +69,7 @@ def _start(head: str) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         text=True,
         encoding="utf-8",
-        start_new_session=True,  # Ctrl-C is for this process, which then ends its children
+        **GROUP,
     )
     assert child.stdin
     child.stdin.write(head + "\n")

@@ -11,6 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from iikata.core.system import GROUP
+
 MOST_BYTES = 512 * 2**20
 """Of the child's memory, Python and Jinja among them (some 40 MB)."""
 MOST_SECONDS = 4.0
@@ -83,7 +85,7 @@ class Child:
                 stderr=subprocess.DEVNULL,
                 text=True,
                 encoding="utf-8",
-                start_new_session=True,  # Ctrl-C is for this process, which then ends its child
+                **GROUP,
             )
             self._owner = os.getpid()
         return self._process

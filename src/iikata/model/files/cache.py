@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import read_json, sha256_of, sync_folder, write_text
+from iikata.core.io import read_json, sha256_of, write_text
+from iikata.core.system import replace, sync_folder
 
 LOCK = ".lock"
 SOURCE = "source.json"
@@ -80,7 +81,7 @@ def _make(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> None:
         write_text(part / SOURCE, json.dumps({**source, "files": files}))
         if target.exists():
             shutil.rmtree(target)
-        os.replace(part, target)
+        replace(part, target)
         sync_folder(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)

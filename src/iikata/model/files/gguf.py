@@ -11,6 +11,7 @@ from unittest import mock
 
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
+from iikata.core.system import link
 from iikata.model.files import gguf_parts, gguf_tokenizer
 from iikata.model.files.cache import make_once
 
@@ -138,6 +139,6 @@ def _stand_alone(path: Path, folder: Path) -> None:
     # transformers also reads config.json and tokenizer files that happen to lie beside a .gguf file.
     folder.mkdir()
     try:
-        (folder / path.name).symlink_to(path.absolute())
+        link(folder / path.name, path.absolute())
     except OSError:  # Windows lets few users make links
         shutil.copyfile(path, folder / path.name)

@@ -108,7 +108,7 @@ def costs(ctx: RunContext, tokens: Mapping[str, int]) -> list[dict[str, Any]]:
             "stage": stage,
             "seconds": round(sum(line["seconds"] for line in own), 2),
             "tokens": tokens.get(stage) or None,
-            "peak_bytes": max(line["peak_bytes"] for line in own),
+            "peak_bytes": max(line["peak_bytes"] for line in own) or None,
         }
         for stage in dict.fromkeys(stage for stage, _ in notes)
         for own in [[line for (of, _), line in notes.items() if of == stage]]
