@@ -23,6 +23,7 @@ from iikata.config.kinds import (
     Seeds,
     Settings,
     Shots,
+    Stages,
     Text,
     Texts,
     refuse_repeats,
@@ -45,6 +46,9 @@ class ModelSettings(Settings):
     """Hold the base's weights in fewer bits (bitsandbytes)."""
     compute: Literal["dtype", "fp8"] = "dtype"
     """What the base's products are made in; fp8 is faster on Ada, Hopper and later GPUs, and rounds more."""
+    stages: Stages = "auto"
+    """Over how many GPUs of this machine the base is laid, a range of its layers on each: auto (as few as hold it, one
+    where it fits), or a number."""
     trust_remote_code: Text | None = None
     """The same as base, for a model that runs its own Python files: they may do anything you may do."""
 

@@ -119,7 +119,8 @@ class Base:
     def run_layers(self, compiled: bool, checkpointed: bool = False) -> None:
         """Say how packed buffers run through the layers; without flash kernels this changes nothing."""
         for runner in self.runners:
-            runner.compile, runner.checkpoint = compiled, checkpointed
+            # Stages compute again what they do not keep, by themselves and with the right arm's adapter.
+            runner.compile, runner.checkpoint = compiled, checkpointed and self.laid_over is None
 
     @contextmanager
     def layers_as_they_are(self) -> Iterator[None]:

@@ -23,6 +23,7 @@ from iikata.model.exact import Reference, Subject
 from iikata.model.files.cache import cache_folder
 from iikata.model.files.code import NO_INTERFACE, unsupported
 from iikata.model.layers import decoder_of, run_layers
+from iikata.model.stages import LaidOver
 
 CHECK = 2
 """Goes up where what is compared changes."""
@@ -66,6 +67,12 @@ def hold(base: Base, weights: str | None = None) -> int | None:
     if state := carries(base.model):
         raise unsupported(base.folder, base.config, state)
     refuse_short(base.folder, base.model)
+    if base.laid_over and not _can_be_cut(decoder_of(base.model)):
+        raise IikataError(
+            f"{base.folder}: {base.config.model_type} cannot be laid over several devices: a small model of its kind "
+            "computes otherwise when it is cut in two. Use one device (model.stages: 1); where the base is too large "
+            "for it, model.quantize: 4bit."
+        )
     try:
         found = _compared(base)
         reason = None if found.holds else _why(base, _seen(base, found))
@@ -88,6 +95,7 @@ def _name(base: Base, weights: str | None) -> str:
     device = torch.cuda.get_device_name(base.device) if base.device.type == "cuda" else "cpu"
     software = [VERSION, *map(version, ("torch", "transformers"))]
     parts = [CHECK, weights, str(base.dtype), str(_quantised(base)), device, bool(base.runners), *software]
+    parts += [len(base.devices)] * (len(base.devices) > 1)
     return sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -128,6 +136,19 @@ def _longest(base: Base) -> int | None:
         and (not base.runners or _twin_holds(base, decoder, base.dtype, True))
     )
     return min(ends if holds else ends + lengths, default=None)
+
+
+def _can_be_cut(decoder: Any) -> bool:
+    """Return whether a small model of a decoder's class, cut in two, gives the bits that it gives whole."""
+    try:
+        model = twin.make(decoder, torch.float32)
+        ids = torch.arange(exact.TOKENS, device=model.device)[None] * 7 % model.config.vocab_size
+        with torch.no_grad():
+            whole = model(input_ids=ids, use_cache=False).last_hidden_state
+            LaidOver(model, [model.device] * 2)
+            return torch.equal(whole, model(input_ids=ids, use_cache=False).last_hidden_state)
+    except Exception:  # layers that hand on more than hidden states, or a configuration that cannot be cut
+        return False
 
 
 def _twin_holds(base: Base, decoder: Any, dtype: torch.dtype, flash: bool) -> bool:

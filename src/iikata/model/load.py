@@ -61,9 +61,9 @@ def load(
     if device.type == "cpu":
         keep_freed_memory()
     kind = choose_dtype(dtype, device)
-    refuse_unmet(device, kind, quantize, compute)
     if len(devices) > 1 and (quantize != "none" or compute != "dtype"):
         raise IikataError("a base on several devices goes without model.quantize and model.compute: leave them out.")
+    refuse_unmet(device, kind, quantize, compute)
     config = configuration(folder, trusted)
     refuse_other_heads(folder, config)
     try:

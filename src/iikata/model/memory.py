@@ -173,6 +173,25 @@ def free_bytes(device: torch.device) -> int:
     return min(free + torch.cuda.memory_reserved(index), allowed) - torch.cuda.memory_allocated(index)
 
 
+def least_free(base: Base) -> int:
+    """Return what may still be allocated on the fullest of a base's GPUs."""
+    return min(free_bytes(device) for device in base.devices)
+
+
+def fit_stages(base: Base, need: Need, most: int) -> int:
+    """Return the tokens of a buffer, at most `most`, of which every stage can hold two, or the last one can hold one.
+
+    What it has no room to keep beyond these, a stage computes again.
+    """
+    assert base.laid_over is not None
+    found = most
+    for stage in base.laid_over.stages:
+        share = (stage.stop - stage.start) / stage.count
+        room = SPARE * free_bytes(stage.device) - share * need.arms - need.head
+        found = min(found, int(room / (share * need.kept * (1 if stage.last else 2))))
+    return max(ROUND, found // ROUND * ROUND)
+
+
 def allocated_bytes(device: torch.device) -> int:
     """Return what tensors of this process take on a GPU now; 0 on CPU, where nobody counts it."""
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0

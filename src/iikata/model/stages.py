@@ -45,6 +45,19 @@ class _Elsewhere(nn.Module):
 
 
 @dataclass
+class _Outputs:
+    """What a model with a head reads of its decoder; all that it may ask beside last hidden states is None."""
+
+    last_hidden_state: Tensor
+
+    def __getitem__(self, index: int) -> Tensor:
+        return (self.last_hidden_state,)[index]
+
+    def __getattr__(self, name: str) -> None:
+        return None
+
+
+@dataclass
 class Stage:
     """Layers [start, stop) of a decoder on one device."""
 
@@ -66,7 +79,7 @@ class Stage:
 
     def run(self, x: Tensor, positions: Tensor, layout: Layout | None, given: dict[str, Any]) -> Tensor:
         """Run the stage's layers: ids [1, T] or hidden states [1, T, D] -> [1, T, D], the last one's normed."""
-        inputs = {"input_ids" if self.first else "inputs_embeds": x}
+        inputs = {"inputs_embeds" if x.is_floating_point() else "input_ids": x}
         self.arrived = None if self.first else x
         try:
             with on(self.device), laid_out(layout):
@@ -104,7 +117,9 @@ class LaidOver:
             stage.decoder = _view(decoder, path, nn.ModuleList(own), stage.device)
         self.layers = layers
         head = model.get_output_embeddings()
-        if head.weight.device != self.home:  # tied to the embeddings, which are on the first device
+        if (
+            head is not None and head.weight.device != self.home
+        ):  # tied to the embeddings, which are on the first device
             head.weight = nn.Parameter(head.weight.detach().to(self.home), requires_grad=False)
         decoder.forward = self._forward
 
@@ -127,19 +142,19 @@ class LaidOver:
         return moved
 
     def _forward(
-        self, input_ids: Tensor, position_ids: Tensor | None = None, layout: Layout | None = None, **_: Any
-    ) -> Any:
-        from transformers.modeling_outputs import BaseModelOutputWithPast
-
+        self, input_ids: Tensor | None = None, position_ids: Tensor | None = None, inputs_embeds: Tensor | None = None,
+        layout: Layout | None = None, **_: Any,
+    ) -> "_Outputs":  # fmt: skip
+        x = input_ids if input_ids is not None else inputs_embeds
+        assert x is not None
         if position_ids is None:
-            position_ids = torch.arange(input_ids.shape[1], device=input_ids.device)[None]
+            position_ids = torch.arange(x.shape[1], device=x.device)[None]
         layout = layout or current_layout()
-        x = input_ids
         for stage in self.stages:
             own = self.layout_on(stage, layout)
             positions = self.links.carry(position_ids, self.home, stage.device)
             x = stage.run(self.links.send(x, stage.device).take(), positions, own, self.given(own))
-        return BaseModelOutputWithPast(last_hidden_state=x)
+        return _Outputs(x)
 
 
 def device_map(model: Any, devices: Sequence[torch.device]) -> dict[str, torch.device]:
@@ -169,7 +184,8 @@ def cuts(model: Any, parts: int) -> list[int]:
     Each has a like share of the weights that a token is multiplied with; the head is the last one's.
     """
     layers = [sum(p.numel() for p in layer.parameters()) for layer in decoder_layers(model)]
-    aim = (sum(layers) + model.get_output_embeddings().weight.numel()) / parts
+    head = model.get_output_embeddings()
+    aim = (sum(layers) + (0 if head is None else head.weight.numel())) / parts
     sums = list(accumulate(layers))
     ends: list[int] = []
     for part in range(1, parts):

@@ -64,7 +64,9 @@ def choose(base: "Base", work: Work, stored: Mapping[str, int]) -> dict[str, int
     chosen = {**training, "kv_length": length, "prefill_tokens": prefill_tokens(base)}
     chosen = {key: stored.get(key, value) for key, value in chosen.items()}
     chosen["kv_length"] = max(chosen["kv_length"], length)
-    rows = min(work.answers, most_rows(base), rows_that_fit(base, chosen))
+    # As many groups of rows as devices decode one behind the other.
+    answers = math.ceil(work.answers / len(base.devices))
+    rows = min(answers, most_rows(base), rows_that_fit(base, chosen))
     chosen["decode_rows"] = stored.get("decode_rows", 0) or whole_rows(rows)
     return chosen
 
@@ -77,6 +79,9 @@ def gpu_buffers(base: "Base", work: Work) -> dict[str, int]:
     assert adapters is not None
     r = max(shape.r for shape in adapters.shapes.values())
     need = memory.need(base.config, base.dtype, work.arms, r, adapters.shape.target_modules)
+    if base.laid_over:
+        most = most_buffer_tokens(memory.parameters(base.config))
+        return {"buffer_tokens": memory.fit_stages(base, need, most), "checkpoint": 0, "mixed_arms": 1}
     tokens, checkpoint = need.fit(memory.free_bytes(base.device), most_buffer_tokens(memory.parameters(base.config)))
     mixed = mixed_arms(work.step_tokens, tokens) if base.runners else 1
     return {"buffer_tokens": tokens, "checkpoint": int(checkpoint), "mixed_arms": mixed}
@@ -106,7 +111,7 @@ def prefill_tokens(base: "Base") -> int:
     if base.device.type == "cpu":
         return CPU_PREFILL
     a_token = memory.decoding(base, 0, 1024).prefill / 1024
-    fit = int(memory.free_bytes(base.device) * PREFILL_SHARE / a_token) // 1024
+    fit = int(memory.least_free(base) * PREFILL_SHARE / a_token) // 1024
     return 1024 * max(1, min(GPU_PREFILL // 1024, fit))
 
 
@@ -124,4 +129,5 @@ def rows_that_fit(base: "Base", shapes: Mapping[str, int]) -> int:
     if base.device.type == "cpu":
         return KV_BYTES // (base.kv_bytes_a_token * shapes["kv_length"])
     need = memory.decoding(base, shapes["kv_length"], shapes["prefill_tokens"])
-    return need.fit(memory.free_bytes(base.device))
+    # Of each of n groups of rows, a device has the keys and values of an nth of the layers.
+    return need.fit(memory.least_free(base))

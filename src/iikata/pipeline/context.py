@@ -18,11 +18,14 @@ from iikata.pipeline.buffer_plan import Work, choose
 from iikata.pipeline.elsewhere import stored_of
 from iikata.pipeline.events import OnEvent, Warned
 from iikata.pipeline.machine import Machine, machine_of
+from iikata.pipeline.opening import devices_of, open_base
 from iikata.pipeline.prompts import Prompts
 from iikata.run_folder import RunFolder, read_json, write_json
 from iikata.templates import Template, load
 
 if TYPE_CHECKING:
+    from torch import device
+
     from iikata.model.adapters.flat import LoraShape
     from iikata.model.adapters.lora import Adapters
     from iikata.model.base import Base
@@ -64,23 +67,15 @@ class RunContext:
         return tokenize.load_tokenizer(self.model_folder)
 
     @cached_property
+    def devices(self) -> "list[device]":
+        """Where the base's layers lie in this process: on several devices where they do not fit one."""
+        return devices_of(self.experiment, self.model_folder)
+
+    @cached_property
     def base(self) -> "Base":
         """The frozen model with empty adapter slots."""
-        from torch import device
-
-        from iikata.model.load import load
-
-        model, lora = self.experiment.model, self.experiment.train.lora
-        signed = self.weights
-        where = device("cpu") if self.experiment.devices == "cpu" else None
-        loaded = load(self.model_folder, model.dtype, model.quantize, where, model.compute, self.trusted, signed)
-        if (seen := signature.model_fingerprint(self.model_folder, self.trusted)) != signed:
-            raise IikataError(
-                f"{self.model_folder}: the files changed (weights {signed} -> {seen}) after they were signed and "
-                "before they were loaded. Wait until all of them are in place and run the same command again."
-            )
-        if model.compute == "fp8":
-            self.emit(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
+        lora, signed = self.experiment.train.lora, self.weights
+        loaded = open_base(self.experiment, self.model_folder, self.trusted, signed, self.devices, self.emit)
         shapes = {arm.name: self._shape(loaded, arm) for arm in self.experiment.arms()}
         adapters = loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
         adapters.shapes = shapes

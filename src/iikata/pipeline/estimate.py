@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from safetensors import safe_open
 
 from iikata.model import memory
 from iikata.model.files import code
 from iikata.model.load import choose_device, choose_dtype
 from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, mixed_arms, most_buffer_tokens
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.opening import weight_bytes
 
 PROCESS_BYTES = 600_000_000
 """What Python and torch take on CPU before any model."""
@@ -35,7 +35,7 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     arms = len(ctx.experiment.arms())
     need = memory.need(config, dtype, arms, lora.r, lora.target_modules)
     count = memory.parameters(config)
-    weights = _weight_bytes(ctx, dtype)
+    weights = weight_bytes(ctx.model_folder, dtype)
     step = math.ceil(max(map(ctx.step_tokens, ctx.encoded), default=0))
     tokens, checkpointed = min(CPU_BUFFER_TOKENS, step), False
     if device.type == "cuda":
@@ -61,16 +61,6 @@ def longest_share(works: Sequence[float], devices: int) -> float:
     for work in works:
         shares[shares.index(min(shares))] += work
     return max(shares)
-
-
-def _weight_bytes(ctx: RunContext, dtype: torch.dtype) -> int:
-    """Return the bytes of the model's weights as they are loaded."""
-    total = 0
-    for path in sorted(ctx.model_folder.glob("*.safetensors")):
-        with safe_open(path, framework="pt") as file:
-            for name in file.keys():  # noqa: SIM118
-                total += math.prod(file.get_slice(name).get_shape())
-    return total * dtype.itemsize
 
 
 def seconds_a_token(

@@ -87,12 +87,13 @@ class Evaluator:
             self._curves.setdefault(one.cell, []).append(one)
         return found
 
-    def due(self, run: "ArmRun") -> bool:
-        """Return whether an arm is to be evaluated as it is now."""
+    def due(self, run: "ArmRun", step: int | None = None) -> bool:
+        """Return whether an arm is to be evaluated as it is now, or will be after a step."""
+        step = run.step if step is None else step
         if not self.on or run.stopped:
             return False
         every = run.epoch_steps if self._every == "epoch" else int(self._every)
-        return run.step % every == 0 or run.done
+        return step % every == 0 or step >= run.steps
 
     def evaluated(self, run: "ArmRun") -> list[Evaluation]:
         """Return what an arm comes to now, under each template that it is trained on, and tell it."""

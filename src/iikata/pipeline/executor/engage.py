@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+from iikata.core.errors import IikataError
 from iikata.core.io import Appender
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import arms_from_elsewhere, files_of
@@ -15,7 +16,7 @@ from iikata.pipeline.executor.messages import Inputs
 def workers(ctx: RunContext) -> Iterator[None]:
     """Give the context a crew for as long as this lasts; one is started only when something is to be computed."""
     where = cluster.address(ctx.experiment, ctx.emit)
-    if where is None:
+    if where is None or _laid_over(ctx, where):
         yield
         return
     from iikata.pipeline.executor.crew import Crew
@@ -30,6 +31,16 @@ def workers(ctx: RunContext) -> Iterator[None]:
             yield
         finally:
             ctx.crew = None
+
+
+def _laid_over(ctx: RunContext, where: str) -> bool:
+    """Return whether the base takes several GPUs of this machine, so that none is left for a worker."""
+    if where != "local" and ctx.experiment.model.stages not in ("auto", 1):
+        raise IikataError(
+            f"{ctx.experiment.at('model', 'stages')}model.stages lays the base over the GPUs of one process, and a "
+            "worker of a Ray cluster has one: use devices: auto, or leave model.stages out."
+        )
+    return where == "local" and len(ctx.devices) > 1
 
 
 def inputs_of(ctx: RunContext) -> tuple[Inputs, str]:

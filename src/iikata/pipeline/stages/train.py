@@ -73,7 +73,11 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
             if run.step == 0 and evaluator.due(run):
                 logs[name].evaluated(evaluator.evaluated(run))
             _finish_if_done(ctx, run, logs[name])
-        for step in steps_of(list(runs.values()), partial(ctx.halved, "train", unit="tokens a buffer")):
+
+        def wanted(run: "ArmRun") -> bool:
+            return stop_asked() or checkpoints.due or evaluator.due(run, run.asked)
+
+        for step in steps_of(list(runs.values()), partial(ctx.halved, "train", unit="tokens a buffer"), wanted):
             tokens += step.tokens
             logs[step.arm].add(step)
             logged[step.arm] = step.step
@@ -88,7 +92,8 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
                     checkpoints.keep(run)
                 _finish_if_done(ctx, run, logs[step.arm])
             # Arms side by side have all done their step before the first is told; a state never outruns the log.
-            if all(logged[name] == run.step for name, run in runs.items()) and (stop_asked() or checkpoints.due):
+            still = all(logged[name] == run.step == run.asked for name, run in runs.items())
+            if still and (stop_asked() or checkpoints.due):
                 checkpoints.save()
                 if stop_asked():
                     break

@@ -1,0 +1,85 @@
+"""A base cut into stages: every layer once, each part on its device, the same numbers; else it is refused."""
+
+import pytest
+import torch
+from transformers.integrations.accelerate import expand_device_map
+
+import architectures
+from iikata.core.errors import IikataError
+from iikata.model.links import Links
+from iikata.model.load import load
+from iikata.model.memory import without_weights
+from iikata.model.stages import cuts, device_map
+
+CPU = torch.device("cpu")
+IDS = torch.arange(9)[None]
+FAMILIES = ("Mixtral", "gpt-oss", "Gemma 3 (composite)", "Phi-3 (rotary by longrope)", "GPT-BigCode", "DeepSeek-V3")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_two_stages_give_the_bits_of_the_whole(family, tmp_path):
+    architectures.write(tmp_path, architectures.EXACT[family])
+    whole, cut = load(tmp_path, "float32"), load(tmp_path, "float32", devices=[CPU] * 2)
+    assert [(one.start, one.stop) for one in cut.laid_over.stages] == [(0, 1), (1, 2)]
+    assert torch.equal(cut.hidden(IDS, IDS), whole.hidden(IDS, IDS))
+    assert torch.equal(cut.logits(cut.hidden(IDS, IDS)), whole.logits(whole.hidden(IDS, IDS)))
+
+
+def test_a_model_whose_layers_hand_on_more_than_hidden_states_is_refused_by_name(tmp_path):
+    architectures.write(tmp_path, architectures.EXACT["Gemma 4 (text)"])
+    load(tmp_path, "float32")
+    with pytest.raises(IikataError, match=r"gemma4_text cannot be laid over several devices.*model\.stages: 1"):
+        load(tmp_path, "float32", devices=[CPU] * 2)
+
+
+def test_quantised_bases_are_not_laid_over_several_devices(deep_folder):
+    with pytest.raises(IikataError, match=r"without model\.quantize and model\.compute"):
+        load(deep_folder, "float32", quantize="8bit", devices=[CPU] * 2)
+
+
+def config_of(layers, **more):
+    from transformers import LlamaConfig
+
+    shape = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4, "vocab_size": 64}
+    return LlamaConfig(num_hidden_layers=layers, **(shape | more))
+
+
+@pytest.mark.parametrize(
+    ("layers", "vocabulary", "parts", "found"),
+    [
+        (80, 64, 4, [20, 40, 60, 80]),
+        (12, 2 * 41_088 // 64, 2, [7, 12]),  # a head as large as two layers
+        (3, 100_000, 3, [1, 2, 3]),
+    ],
+)
+def test_stages_have_like_shares_of_the_products_and_the_last_one_has_the_head(layers, vocabulary, parts, found):
+    model = without_weights(config_of(layers, vocab_size=vocabulary))
+    assert sum(p.numel() for p in model.model.layers[0].parameters()) == 41_088
+    assert cuts(model, parts) == found
+
+
+def test_every_tensor_is_loaded_onto_its_own_device():
+    """As from_pretrained reads the map: one place a tensor, the embeddings first, norm and head last."""
+    model = without_weights(config_of(12))
+    devices = [torch.device("cuda", index) for index in range(3)]
+    names = [name for name, _ in model.named_parameters()]
+    where = expand_device_map(device_map(model, devices), names)
+    ends = cuts(model, 3)
+    for name in names:
+        layer = int(name.split(".")[2]) if ".layers." in name else None
+        if layer is not None:
+            assert where[name] == devices[sum(layer >= end for end in ends)], name
+    assert where["model.embed_tokens.weight"] == devices[0]
+    assert where["model.norm.weight"] == where["lm_head.weight"] == devices[2]
+
+
+def test_a_layout_is_carried_with_all_that_lies_on_the_device_and_nothing_else():
+    from iikata.model.attention.packed import Group
+    from iikata.model.attention.varlen import Limits, lay_out
+
+    meta = torch.device("meta")
+    layout = lay_out([Group((0, 0), ((0, 5), (5, 8)))], 8, Limits.over(5, 8, 0), CPU)
+    moved = Links().carry(layout, CPU, meta)
+    assert {x.device for x in moved.tensors} == {meta}
+    assert moved.limits == layout.limits
+    assert Links().carry(layout, CPU, CPU) is layout
