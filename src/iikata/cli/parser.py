@@ -95,7 +95,11 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             LANG,
         ),
     ),
-    "report": ("stages:report", "one HTML page and its Markdown twin", GIVEN),
+    "report": (
+        "stages:report",
+        "one HTML page and its Markdown twin; of two runs, one page with both side by side",
+        (EXP, _arg("other", metavar="RUN2", nargs="?", help="another run folder, beside it"), SET, OUT, LANG),
+    ),
     "schema": ("stages:schema", "JSON schema of the experiment file, for editors", ()),
     "finetune": ("finetune:finetune", "one arm, with the flags of the old finetune.py", (FORCE,)),
     "templates": (

@@ -115,6 +115,15 @@ def compare(given: argparse.Namespace) -> None:
 
 
 def report(given: argparse.Namespace) -> None:
+    """Write a run's report, or the page of two runs side by side, and print where it is."""
+    if given.other:
+        from iikata.pipeline.beside import beside
+
+        if given.set or given.out:
+            raise IikataError("--set and --out go with the report of one run; two are shown as they are.")
+        second = argparse.Namespace(**{**vars(given), "experiment": given.other})
+        print(beside(*(open_pipeline(one).context for one in (given, second))))
+        return
     pipeline = open_pipeline(given)
     pipeline.only("report")
     print(pipeline.context.store.report / "index.html")

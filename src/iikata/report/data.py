@@ -66,6 +66,8 @@ class ReportData:
     """What was trained, by name; one that is missing is a template's."""
     evaluations: Mapping[str, Sequence[Evaluation]] = field(default_factory=dict)
     """Arm name -> what it came to on held-out rows while it was trained."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """All that the experiment declares, defaults too."""
     model: str = ""
     """What the base model is called; a folder without the way to it."""
     data: Sequence[str] = ()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from iikata.report.axis import axis
+from iikata.report.axis import Axis, axis
 from iikata.report.matrix import Key
 from iikata.report.variants import Variants, settings_text
 
@@ -59,15 +59,27 @@ class Group:
 
 
 def groups(
-    comparisons: Sequence[Mapping[str, Any]], metric: str, margin: float | None, variants: Variants | None = None
+    comparisons: Sequence[Mapping[str, Any]],
+    metric: str,
+    margin: float | None,
+    variants: Variants | None = None,
+    beside: tuple[Sequence[Mapping[str, Any]], float | None] | None = None,
 ) -> list[Group]:
-    """Return the forest plots of `metric`, one a question that was asked."""
+    """Return the forest plots of `metric`, one a question that was asked.
+
+    `beside` are the comparisons and the margin of another run, which is shown on the same axes.
+    """
     variants = variants or Variants()
-    asked = {
-        question: [c for c in comparisons if (c["question"], c["metric"]) == (question, metric)]
-        for question in QUESTIONS
-    }
-    return [_group(question, metric, found, margin, variants) for question, found in asked.items() if found]
+    made = []
+    for question in QUESTIONS:
+        asked, others = (
+            [c for c in of if (c["question"], c["metric"]) == (question, metric)]
+            for of in (comparisons, beside[0] if beside else ())
+        )
+        if asked:
+            scale = _axis([(asked, margin), (others, beside[1] if beside else None)])
+            made.append(_group(question, metric, asked, margin, variants, scale))
+    return made
 
 
 def cell(side: Mapping[str, Any]) -> Key:
@@ -97,18 +109,29 @@ def _head(record: Mapping[str, Any], variants: Variants) -> str:
     return variants.level(str(record["treatment"]["trained_on"]))
 
 
-def _group(
-    question: str, metric: str, asked: Sequence[Mapping[str, Any]], margin: float | None, variants: Variants
-) -> Group:
-    noises = [c["detail"].get("noise_floor") for c in asked]
-    ends = [x for c in asked for x in [*(c["interval"] or ()), c["difference"]] if x is not None and math.isfinite(x)]
-    ends += [sign * noise for noise in noises if noise for sign in (-1, 1)]
-    # A margin far wider than the effects would squeeze them into a line: the band then runs off both sides.
-    reach = max((abs(x) for x in ends), default=0.0) or margin or 1.0
-    if margin and margin < 3 * reach:
-        ends += [-1.2 * margin, 1.2 * margin]
-    scale = axis([0.0, *ends], 2 * reach)
+def _axis(runs: Iterable[tuple[Sequence[Mapping[str, Any]], float | None]]) -> Axis:
+    """Return the axis on which the comparisons of each run lie, with its margin."""
+    every, least = [0.0], 1.0
+    for asked, margin in runs:
+        ends = [x for c in asked for x in [*(c["interval"] or ()), c["difference"]] if x is not None]
+        ends += [sign * noise for c in asked if (noise := c["detail"].get("noise_floor")) for sign in (-1, 1)]
+        ends = [x for x in ends if math.isfinite(x)]
+        # A margin far wider than the effects would squeeze them into a line: the band then runs off both sides.
+        reach = max((abs(x) for x in ends), default=0.0) or margin or 1.0
+        if margin and margin < 3 * reach:
+            ends += [-1.2 * margin, 1.2 * margin]
+        every, least = [*every, *ends], 2 * reach if asked else least
+    return axis(every, least)
 
+
+def _group(
+    question: str,
+    metric: str,
+    asked: Sequence[Mapping[str, Any]],
+    margin: float | None,
+    variants: Variants,
+    scale: Axis,
+) -> Group:
     def between(ends: Sequence[float] | None) -> tuple[float, float] | None:
         return (scale.at(ends[0]), scale.at(ends[1])) if ends else None
 

@@ -25,14 +25,14 @@ def pages(data: ReportData) -> dict[str, str]:
 
     report.md is for GitHub and Qiita, English first; report.zenn.md folds as Zenn does, Japanese first.
     """
-    shelf, given = _environment(), context(data, words())
-    figure: Any = shelf.get_template("figure.svg.jinja").module
+    made, given = shelf(), context(data, words())
+    figure: Any = made.get_template("figure.svg.jinja").module
     page = resource("iikata.report", "page.js").replace("HIDDEN_IN_SCRIPT", HIDDEN_IN_SCRIPT)
     script = resource("iikata.report", "language.js") + resource("iikata.report", "differing.js") + page
     # A hash, not a nonce: the same run makes the same bytes.
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     cards = [card(given, place) for place in range(len(LANGUAGES))]
-    html = shelf.get_template("page.html.jinja").render(
+    html = made.get_template("page.html.jinja").render(
         style=Markup(resource("iikata.report", "page.css")),
         script=Markup(script),
         digest=digest,
@@ -41,9 +41,9 @@ def pages(data: ReportData) -> dict[str, str]:
     )
     found = {"index.html": html}
     for name, zenn in (("report.md", False), ("report.zenn.md", True)):
-        found[name] = shelf.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
+        found[name] = made.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
     for language, variables in zip(LANGUAGES, cards, strict=True):
-        found[f"card_{language}.svg"] = shelf.get_template("share.svg.jinja").render(
+        found[f"card_{language}.svg"] = made.get_template("share.svg.jinja").render(
             variables, families=FAMILIES, version=VERSION
         )
     primary = given["primary"]
@@ -52,12 +52,13 @@ def pages(data: ReportData) -> dict[str, str]:
     if given["losses"]:
         found["plots/loss.svg"] = figure.losses(given["losses"], given["v"])
     if given["held_out_panels"]:
-        drawn: Any = shelf.get_template("held_out.svg.jinja").module
+        drawn: Any = made.get_template("held_out.svg.jinja").module
         found["plots/held_out.svg"] = drawn.picture(given["held_out_panels"], given["v"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
 
 
-def _environment() -> jinja2.Environment:
+def shelf() -> jinja2.Environment:
+    """Return Jinja over the report's templates."""
     made = environment("iikata.report")
     made.filters["setting"] = setting
     made.globals |= {

@@ -66,6 +66,7 @@ def report_data(ctx: RunContext) -> ReportData:
         name=experiment.name,
         model=shown_name(experiment.model.base, experiment.folder, "model"),
         data=_data_names(experiment),
+        settings=experiment.resolved(),
         experiment=store.experiment.read_text(encoding="utf-8"),
         signature={key: value for key, value in ctx.signature.items() if key not in ("declared", "scored")},
         declared=_declared(ctx),
