@@ -136,9 +136,11 @@ BEYOND = {
 def test_what_is_more_than_plain_lora_is_named_and_its_pairs_are_looked_at(settings, said, made, llama_folder, capsys):
     folder = made(said.replace(" ", "_"), **settings)
     code, found = told(capsys, folder, "--base", llama_folder)
-    assert code == 0
+    assert (code, found["held"], found["asked"]["fits"]) == (0, "merged", True)
     assert said in "; ".join(found["beyond_plain_lora"])
-    assert "not held exactly" in found["asked"]["why_not"]
+    assert "merged by peft in float32" in found["asked"]["detail"]
+    assert main(["inspect", str(folder)]) == 0
+    assert "A run merges it in float32 into a copy of the base" in capsys.readouterr().out
     assert all(one["norm_update"] > 0 for one in found["modules"])
 
 

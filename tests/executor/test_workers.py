@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import oracle
 from iikata.core.errors import IikataError
 from iikata.pipeline import Evaluated, Pipeline, Stepped
 from iikata.pipeline.executor import cluster, crew
@@ -105,6 +106,21 @@ def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, l
     assert len(curves) == 4 * 41  # before the first step and after each of 40 epochs
     assert sorted(seen, key=lambda one: (one.arm, one.step)) == sorted(curves, key=lambda one: (one.arm, one.step))
     assert sum("is lowest at step" in str(event) for event in told) == 4
+
+
+@pytest.mark.usefixtures("nodes")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_adapters_from_elsewhere_give_the_bytes_of_one_process_those_too_that_workers_merge(tmp_path, llama_folder):
+    for name, more in (("plain", {}), ("dora", {"use_dora": True})):
+        made_by = {"r": 4, "target_modules": ["q_proj"], "init_lora_weights": False, **more}
+        oracle.new_adapter(llama_folder, **made_by).save_pretrained(tmp_path / name)
+    theirs = [{"name": one, "template": "plain", "adapters": [str(tmp_path / one)]} for one in ("plain", "dora")]
+    changes = {"templates": [], "variants": theirs}
+    for out, devices in (("one", "1"), ("two", "ray")):
+        pipeline = Pipeline(declared(tmp_path, llama_folder, devices=devices, **changes), tmp_path / out)
+        pipeline.run()
+    assert "base" not in vars(pipeline.context)
+    assert made(tmp_path / "two") == made(tmp_path / "one")
 
 
 @pytest.mark.usefixtures("nodes")

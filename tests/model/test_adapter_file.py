@@ -147,7 +147,9 @@ def test_modules_of_the_base_that_the_configuration_names_and_the_file_lacks_are
 def test_what_may_change_the_tensors_meaning_is_refused_by_name_though_peft_may_not_have_it_yet(saved, change):
     config = json.loads((saved / CONFIG).read_text())
     (saved / CONFIG).write_text(json.dumps(config | change))
-    with pytest.raises(IikataError, match=f'"{next(iter(change))}" is .*plain LoRA only'):
+    with pytest.raises(
+        IikataError, match=f'"{next(iter(change))}" is .*plain LoRA, and what peft merges exactly; not this'
+    ):
         adapter_file.read(saved)
 
 

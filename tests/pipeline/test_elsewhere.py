@@ -12,12 +12,13 @@ import models
 import oracle
 from iikata import tokenize
 from iikata.cli import main
+from iikata.config import declare
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.stages.check import examine
 from iikata.templates import TEMPLATES
-from tiny_experiment import contents, experiment, values
+from tiny_experiment import contents, experiment, values, write_files
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = {
@@ -162,22 +163,30 @@ def test_a_half_dead_adapter_is_refused_by_name_before_anything_is_concluded(tmp
 
 
 REFUSED = [
-    ({"use_dora": True}, r'"use_dora" is true \(DoRA.*merge_and_unload'),
-    ({"modules_to_save": ["lm_head"]}, r'"modules_to_save" is .*merge_and_unload'),
-    ({"bias": "lora_only"}, r'"bias" is "lora_only".*merge_and_unload'),
-    ({"trainable_token_indices": [4]}, r'"trainable_token_indices" is .*merge_and_unload'),
+    ({"init_lora_weights": "pissa"}, {}, r'"init_lora_weights" is "pissa" \(a start.*merge_and_unload'),
+    ({"peft_type": "IA3"}, {}, r'"peft_type" is "IA3" \(another kind of adapter.*merge_and_unload'),
+    ({"use_dora": True}, {"quantize": "8bit"}, r"model.quantize: 8bit: an adapter that is more than plain LoRA"),
+    ({"use_dora": True}, {"trust_remote_code": True}, r"model.trust_remote_code: an adapter that is more than plain"),
 ]
 
 
-@pytest.mark.parametrize(("settings", "said"), REFUSED)
-def test_what_the_engine_cannot_hold_exactly_is_refused_before_the_base_is_loaded(
-    settings, said, tmp_path, llama_folder, monkeypatch
+@pytest.mark.parametrize(("settings", "model", "said"), REFUSED)
+def test_what_cannot_be_held_exactly_is_refused_before_the_base_is_loaded(
+    settings, model, said, tmp_path, llama_folder, monkeypatch
 ):
-    common = {"target_modules": ["q_proj"], "r": 2, "init_lora_weights": False}
-    oracle.new_adapter(llama_folder, **common, **settings).save_pretrained(tmp_path / "more")
+    oracle.new_adapter(llama_folder, target_modules=["q_proj"], r=2, init_lora_weights=False).save_pretrained(
+        tmp_path / "more"
+    )
+    config = json.loads((tmp_path / "more" / "adapter_config.json").read_text())
+    (tmp_path / "more" / "adapter_config.json").write_text(json.dumps(config | settings))
+    base = {**values(llama_folder)["model"], **model}
+    base |= {"trust_remote_code": base["base"]} if "trust_remote_code" in model else {}
     monkeypatch.setattr("iikata.model.load.load", lambda *args, **more: pytest.fail("the base was loaded"))
+    theirs = [{"name": "theirs", "template": "plain", "adapters": [str(tmp_path / "more")]}]
+    write_files(tmp_path)
+    made = declare(values(llama_folder) | {"model": base, "templates": [], "variants": theirs}, tmp_path)
     with pytest.raises(IikataError, match=said):
-        run(tmp_path, llama_folder, [tmp_path / "more"])
+        Pipeline(made, tmp_path / "run").run()
     assert not (tmp_path / "run" / "signature.json").exists()
 
 
@@ -215,10 +224,22 @@ def test_an_adapter_that_does_not_fit_the_base_is_refused_by_module(tmp_path, ll
         run(tmp_path, model_folder("neox_parallel"), [adapters / "a"])
 
 
-def test_a_brought_in_arm_can_be_asked_and_is_not_exported(finished, tmp_path, capsys):
+def test_a_brought_in_arm_can_be_asked_and_exported_as_one_that_was_trained_elsewhere(
+    finished, adapters, llama_folder, tmp_path, capsys
+):
     context, _ = finished
     more = ["--arm", "theirs.s1", "--set", "generate.max_new_tokens=2"]
     assert main(["ask", str(context.store.path), "Why?", *more]) == 0
     assert "--- theirs.s1@plain" in capsys.readouterr().out
-    with pytest.raises(IikataError, match=r"trained elsewhere, and .*b is its own folder"):
-        export(context, "theirs.s1", tmp_path / "dest")
+    export(context, "theirs.s1", tmp_path / "dest", base="owner/name")
+    card = (tmp_path / "dest" / "README.md").read_text()
+    assert "trained elsewhere and asked by iikata" in card
+    assert "is not known here" in card
+    assert "learning_rate" not in card
+    ids = torch.tensor([[5, 9, 12]])
+    with torch.no_grad():
+        ours, theirs = (
+            oracle.with_adapter(llama_folder, folder)(input_ids=ids).logits
+            for folder in (tmp_path / "dest", adapters / "b")
+        )
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)

@@ -9,6 +9,12 @@ from typing import Any
 from iikata.cli.terminal import dumped
 from iikata.core.errors import IikataError
 
+HELD = {
+    "merged": "A run merges it in float32 into a copy of the base, and asks that as a model of its own.",
+    "refused": "A run refuses it: peft does not merge it exactly.",
+}
+"""What becomes of an adapter that is more than plain LoRA."""
+
 
 def inspect(given: argparse.Namespace) -> int:
     """Print what the adapter is; 1 where it is broken or any part of it is dead."""
@@ -39,7 +45,7 @@ def lines(told: dict[str, Any]) -> list[str]:
         "template": _template(template),
     }
     if told["beyond_plain_lora"]:
-        facts["beyond"] = f"{'; '.join(told['beyond_plain_lora'])}. A run takes plain LoRA and rsLoRA alone: merge it."
+        facts["beyond"] = f"{'; '.join(told['beyond_plain_lora'])}. {HELD[told['held']]}"
     asked = told["asked"] or {}
     if asked:
         facts["held to"] = _asked(asked)

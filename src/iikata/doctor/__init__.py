@@ -1,7 +1,7 @@
 """Checks: what must hold before a result may be believed."""
 
 from iikata.doctor.doctor_input import DoctorInput
-from iikata.doctor.gates import distinct_templates, live_adapter, sound_training, template_kept
+from iikata.doctor.gates import distinct_templates, live_adapter, live_copy, sound_training, template_kept
 from iikata.doctor.rules import RULES, SEVERITIES, examine
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "distinct_templates",
     "examine",
     "live_adapter",
+    "live_copy",
     "sound_training",
     "template_kept",
 ]

@@ -13,6 +13,7 @@ from iikata.templates import Template, read_saved
 if TYPE_CHECKING:
     import torch
 
+    from iikata.model.adapters.liveness import Liveness
     from iikata.model.base import Base
 
 FEW_STEPS = 8
@@ -47,20 +48,34 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
     dead = faults(found, {one.module for one in found} - moved.keys()) or still(
         {name: share for name, share in moved.items() if f"{name}.lora_A" in weights}
     )
+    return _live(arm, found, dead, _mean_kl((base, arm), base, prompts))
+
+
+def live_copy(base: "Base", copy: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
+    """The same of an adapter that was merged into a copy of the base: its pairs are live, and it answers otherwise."""
+    from iikata.model.adapters import adapter_file
+    from iikata.model.adapters.liveness import faults, liveness
+
+    found = liveness(adapter_file.read_stored(folder, whole=True))
+    return _live(arm, found, faults(found), _mean_kl((copy, None), base, prompts))
+
+
+def _live(arm: str, found: Sequence["Liveness"], dead: Sequence[str], kl: float) -> Gate:
     norm = math.sqrt(sum(one.norm_b**2 for one in found))
-    kl = _mean_kl(base, arm, prompts)
     passed = not dead and math.isfinite(norm) and kl > LIVE_KL
     told = [f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats", *dead]
     return Gate("live_adapter", arm, passed, "; ".join(told))
 
 
-def _mean_kl(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> float:
+def _mean_kl(speaker: "tuple[Base, str | None]", base: "Base", prompts: Sequence[Sequence[int]]) -> float:
     import torch
 
     with torch.inference_mode():
         divergences = []
         for ids in prompts:
-            tuned, untuned = (_next_token(base, speaker, ids) for speaker in (arm, None))
+            tuned, untuned = _next_token(*speaker, ids), _next_token(base, None, ids)
+            both = min(len(tuned), len(untuned))  # tokens that were added have no probability without the adapter
+            tuned, untuned = (one[:both].log_softmax(-1) for one in (tuned, untuned))
             divergences.append(float((untuned.exp() * (untuned - tuned)).sum()))
     return sum(divergences) / len(divergences)
 
@@ -72,7 +87,7 @@ def _next_token(base: "Base", speaker: str | None, ids: Sequence[int]) -> "torch
     tokens = torch.tensor([list(ids)], device=base.device)
     positions = torch.arange(len(ids), device=base.device)[None]
     hidden = base.hidden(tokens, positions)
-    return base.logits(hidden[0, -1]).log_softmax(-1)
+    return base.logits(hidden[0, -1])
 
 
 def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> Gate:

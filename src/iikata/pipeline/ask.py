@@ -1,7 +1,7 @@
 """One question to every cell of a run, of one adapter or of the bare base: the answers as they are written."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,16 @@ from iikata.core.records import NOTHING, Before
 from iikata.core.registry import did_you_mean, lookup
 from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.elsewhere import refuse_unmergeable
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.templates import TEMPLATES, Template, load, read_saved
 
 if TYPE_CHECKING:
     from iikata.generate import Request
+    from iikata.model.adapters.adapter_file import Stored
     from iikata.model.adapters.flat import LoraShape
+    from iikata.model.base import Base
 
 Key = tuple[str, int]
 """A cell's name and a sample."""
@@ -46,39 +49,55 @@ class Respondents:
         return [f"{arm}@{template}" for arm in self.adapters for template in self.templates]
 
     def ask(self, instruction: str, input: str, samples: int, emit: OnAnswer, before: Before = NOTHING) -> None:
-        """Let every cell answer `samples` times, all of them side by side."""
+        """Let every cell answer `samples` times, side by side; arms that are merged into copies after one another."""
+        asked = instruction, input, before
+        alone = self._load()
+        together = {arm: folder for arm, folder in self.adapters.items() if arm not in alone}
+        if together:
+            arms = [arm for arm, folder in together.items() if folder is not None]
+            self._answer(self.ctx.base, arms, self._requests(together, arms, asked, samples), emit)
+        for arm, folder in alone.items():
+            self._answer(self.ctx.copies.of(folder), [], self._requests([arm], [], asked, samples), emit)
+        self.ctx.copies.drop()
+
+    def _requests(
+        self, arms: Iterable[str], adapters: Collection[str], asked: tuple[str, str, Before], samples: int
+    ) -> "list[Request]":
+        return [self._request(arm, arm in adapters, name, asked, samples) for arm in arms for name in self.templates]
+
+    def _answer(self, base: "Base", arms: Sequence[str], requests: "Sequence[Request]", emit: OnAnswer) -> None:
         from iikata.generate import Sampling, Shapes, generate
 
-        self._load()
         settings = self.ctx.experiment.generate
-        requests = [
-            self._request(arm, name, (instruction, input, before), samples)
-            for arm in self.adapters
-            for name in self.templates
-        ]
         longest = max(len(request.prompt_ids) for request in requests)
-        arms = [arm for arm, folder in self.adapters.items() if folder is not None]
-        rows = min(ROWS, samples * len(requests))
+        rows = min(ROWS, sum(len(request.keys) for request in requests))
         shapes = Shapes(rows, longest + settings.max_new_tokens, PREFILL_TOKENS)
         sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
 
         def on_token(key: Any, ids: Sequence[int]) -> None:
             emit(key, self._text(key, ids), "")
 
-        for reply in generate(self.ctx.base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
+        for reply in generate(base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
             emit(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
 
-    def _load(self) -> None:
+    def _load(self) -> dict[str, Path]:
+        """Load what the engine holds; return the folders of the adapters that it cannot hold."""
+        alone = {}
         for arm, folder in self.adapters.items():
-            if folder is not None and arm not in self.ctx.adapters:
-                lora = self.ctx.lora_of(arm)
-                weights, _ = whole_adapter(folder, lora)
-                try:
-                    self.ctx.adapters.load(arm, weights)
-                except IikataError as error:
-                    raise IikataError(f"{folder}: {error}") from None
+            if folder is None or arm in self.ctx.adapters:
+                continue
+            stored = whole_adapter(folder, self.ctx.lora_of(arm))
+            if stored.beyond:
+                refuse_unmergeable(self.ctx.experiment)
+                alone[arm] = folder
+                continue
+            try:
+                self.ctx.adapters.load(arm, stored.same_shape()[0])
+            except IikataError as error:
+                raise IikataError(f"{folder}: {error}") from None
+        return alone
 
-    def _request(self, arm: str, name: str, asked: tuple[str, str, Before], samples: int) -> "Request":
+    def _request(self, arm: str, adapted: bool, name: str, asked: tuple[str, str, Before], samples: int) -> "Request":
         from iikata.generate import Request
 
         template, tokenizer, cell = self.templates[name], self.ctx.tokenizer, f"{arm}@{name}"
@@ -88,7 +107,7 @@ class Respondents:
             prompt_ids=tuple(tokenize.encode_prompt(template, tokenizer, *asked)),
             seeds=tuple(stream_seed("ask", seed, cell, *words, sample) for sample in range(samples)),
             end_ids=tokenize.stop_ids(template, tokenizer),
-            arm=None if self.adapters[arm] is None else arm,
+            arm=arm if adapted else None,
             stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
         )
 
@@ -147,11 +166,10 @@ def _run(folder: Path, overrides: Sequence[str]) -> Respondents:
 def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Respondents:
     from iikata.model.adapters import adapter_file
 
-    shape = adapter_file.read(folder)[1]  # before the base, which may take minutes to load
+    stored = adapter_file.read_stored(folder, whole=True)  # before the base, which may take minutes to load
+    stored.refuse_inexact()
     made_by, config = folder / "run" / "experiment.yaml", folder / adapter_file.CONFIG
-    experiment = (
-        read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(folder, shape, overrides), overrides)
-    )
+    experiment = read(made_by, overrides) if made_by.is_file() else _stand_in(_adapted(stored, overrides), overrides)
     if needed and not (folder / "template.json").is_file():
         raise IikataError(
             f"{folder}: no template.json, so how this adapter was trained to be prompted is not known. Give --template."
@@ -196,21 +214,27 @@ def _context(experiment: Experiment, folder: Path) -> RunContext:
     return RunContext(experiment, folder, lambda event: None)
 
 
-def _adapted(folder: Path, shape: "LoraShape", overrides: Sequence[str]) -> dict[str, Any]:
-    """Return the settings of the model and adapter in `folder`, from what PEFT wrote."""
-    from iikata.model.adapters import adapter_config
+def _adapted(stored: "Stored", overrides: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of the model and adapter, from what PEFT wrote."""
+    from iikata.model.adapters.adapter_config import CONFIG
     from iikata.model.files import smollm2
 
-    path, config = folder / adapter_config.CONFIG, adapter_config.read_config(folder)
-    if shape.alpha != int(shape.alpha):
-        raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {adapter_config.MERGE}')
+    path, config = stored.folder / CONFIG, stored.config
     base = config.base_model_name_or_path
     if not base and not any(override.startswith("model.base=") for override in overrides):
         raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
     model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.revision or None}
+    lora = {} if stored.beyond else {"train": {"lora": _lora(path, stored.same_shape()[1])}}
+    return {"model": model if base else {}, **lora}
+
+
+def _lora(path: Path, shape: "LoraShape") -> dict[str, Any]:
+    from iikata.model.adapters.adapter_config import MERGE
+
+    if shape.alpha != int(shape.alpha):
+        raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {MERGE}')
     lora: dict[str, Any] = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
-    lora |= {"use_rslora": True} if shape.rank_stabilized else {}
-    return {"model": model if base else {}, "train": {"lora": lora}}
+    return lora | ({"use_rslora": True} if shape.rank_stabilized else {})
 
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:

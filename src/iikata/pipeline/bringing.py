@@ -1,17 +1,22 @@
 """Bring an adapter from elsewhere into the run: proved live over the base, and kept there as an arm's own."""
 
+import json
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from iikata import doctor
 from iikata.core.errors import IikataError
-from iikata.core.io import sha256_of, write_text
-from iikata.core.records import Arm
+from iikata.core.io import read_json, sha256_of, write_bytes, write_text
+from iikata.core.records import Arm, Gate
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import content_of, folder_of, stored_of
 from iikata.run_folder import write_json
 from iikata.templates import saved
 from iikata.tokenize import chat_template_for, encode_prompt
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.adapter_file import Stored
 
 PROOF_PROMPTS = 3
 """Prompts after which an adapter must differ from the base."""
@@ -26,16 +31,18 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
 
     stored = stored_of(ctx.experiment, ctx.store, arm)
     name = ctx.recipe(arm).variant.templates[0]
-    gate = doctor.live_adapter(ctx.base, arm.name, stored.folder, prompts(ctx, name)[:PROOF_PROMPTS])
+    gate = prove(ctx, arm, stored.folder)
     if not gate.passed:
         raise IikataError(
             f"{stored.folder}: {gate.detail}. Nothing could be concluded from such an adapter: take it out, or "
             f"{adapter_file.AGAIN[0].lower()}{adapter_file.AGAIN[1:]} iikata inspect {stored.folder} shows each module."
         )
-    ctx.adapters.drop(arm.name)
-    folder, (weights, shape) = ctx.store.arm(arm), stored.same_shape()
-    base = stored.config.base_model_name_or_path or ctx.model_folder.name
-    adapter_file.save(folder, weights, shape, base=_public(base), revision=stored.config.revision)
+    folder, base = ctx.store.arm(arm), stored.config.base_model_name_or_path or ctx.model_folder.name
+    if stored.beyond:
+        copy(stored, folder, _public(base))
+    else:
+        ctx.adapters.drop(arm.name)
+        adapter_file.save(folder, *stored.same_shape(), base=_public(base), revision=stored.config.revision)
     template = ctx.templates[name]
     write_text(folder / "template.json", saved(template))
     with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
@@ -44,6 +51,24 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
     brought = content_of(ctx.experiment, ctx.store, arm)
     write_json(folder / "DONE", {"steps": 0, "stopped": "", "signature": signature, "files": files, "brought": brought})
+
+
+def prove(ctx: RunContext, arm: Arm, folder: Path) -> Gate:
+    """Prove live the adapter in `folder`, from disk: on the base, or as a model of its own."""
+    asked = prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
+    if arm in ctx.merged:
+        return doctor.live_copy(ctx.base, ctx.copies.of(folder), arm.name, folder, asked)
+    return doctor.live_adapter(ctx.base, arm.name, folder, asked)
+
+
+def copy(stored: "Stored", folder: Path, base: str, revision: str | None = None) -> None:
+    """Write an adapter as it is, but for the base that it names."""
+    from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
+
+    config = read_json(stored.folder / CONFIG, dict[str, Any], "")
+    config |= {"base_model_name_or_path": base} | ({"revision": revision} if revision else {})
+    write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False))
+    write_bytes(folder / WEIGHTS, (stored.folder / WEIGHTS).read_bytes())
 
 
 def _public(base: str) -> str:

@@ -57,7 +57,7 @@ def card(ctx: RunContext, made: Export) -> str:
     parts = [
         head,
         f"# {made.arm.name}",
-        f"{kind} over {over}, trained by iikata in the experiment {ctx.experiment.name}.",
+        f"{kind} over {over}, {_origin(ctx, made.arm)}.",
         "## Prompting",
         USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", _place(made)),
         *([INPUT] if made.template.kind == "alpaca" else []),
@@ -66,14 +66,25 @@ def card(ctx: RunContext, made: Export) -> str:
         fenced(made.template.render("{instruction}").prompt),
         fenced(made.template.render("{instruction}", "{input}").prompt),
         "## Data and settings",
-        _data(ctx),
-        fenced(json.dumps(ctx.experiment.resolved()["train"] | {"seeds": [made.arm.seed]}, indent=1)),
+        *_trained_by(ctx, made.arm),
         "## Verdict of the experiment",
         *_verdict(ctx),
         "## What was checked",
         *_checked(ctx, made),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _origin(ctx: RunContext, arm: Arm) -> str:
+    asked = f"trained elsewhere and asked by iikata in the experiment {ctx.experiment.name}"
+    return asked if ctx.recipe(arm).adapters else f"trained by iikata in the experiment {ctx.experiment.name}"
+
+
+def _trained_by(ctx: RunContext, arm: Arm) -> list[str]:
+    if ctx.recipe(arm).adapters:
+        return ["It was trained elsewhere: on which rows, and with which settings and template, is not known here."]
+    settings = ctx.experiment.resolved()["train"] | {"seeds": [arm.seed]}
+    return [_data(ctx), fenced(json.dumps(settings, indent=1))]
 
 
 def _place(made: Export) -> str:

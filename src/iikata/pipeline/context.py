@@ -15,9 +15,9 @@ from iikata.core.records import Arm, Cell, Probe, Score
 from iikata.core.rng import stream_seed
 from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
-from iikata.pipeline.elsewhere import stored_of
 from iikata.pipeline.events import OnEvent, Warned
 from iikata.pipeline.machine import Machine, machine_of
+from iikata.pipeline.merged import Copies, make_ready, merged_arms
 from iikata.pipeline.opening import devices_of, open_base
 from iikata.pipeline.prompts import Prompts
 from iikata.run_folder import RunFolder, read_json, write_json
@@ -26,7 +26,6 @@ from iikata.templates import Template, load
 if TYPE_CHECKING:
     from torch import device
 
-    from iikata.model.adapters.flat import LoraShape
     from iikata.model.adapters.lora import Adapters
     from iikata.model.base import Base
     from iikata.pipeline.executor.crew import Crew
@@ -74,22 +73,25 @@ class RunContext:
     @cached_property
     def base(self) -> "Base":
         """The frozen model with empty adapter slots."""
-        lora, signed = self.experiment.train.lora, self.weights
-        loaded = open_base(self.experiment, self.model_folder, self.trusted, signed, self.devices, self.emit)
-        shapes = {arm.name: self._shape(loaded, arm) for arm in self.experiment.arms()}
-        adapters = loaded.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
-        adapters.shapes = shapes
+        loaded = open_base(self.experiment, self.model_folder, self.trusted, self.weights, self.devices, self.emit)
+        make_ready(self.experiment, self.store, loaded, self.merged)
         return loaded
 
-    def _shape(self, base: "Base", arm: Arm) -> "LoraShape":
-        """Return an arm's shape. Raises IikataError where an adapter from elsewhere does not fit the base."""
-        from iikata.model.adapters.lora import linears_of
+    @cached_property
+    def merged(self) -> dict[Arm, str]:
+        """The arms that are models of their own, since the engine cannot hold them, and why."""
+        return merged_arms(self.experiment, self.store)
 
-        if not self.recipe(arm).adapters:
-            return base.lora_shape(**dict(self.recipe(arm).train.lora))
-        stored = stored_of(self.experiment, self.store, arm)
-        stored.refuse_misfit(name for name, _ in linears_of(base.model))
-        return stored.same_shape()[1]
+    @cached_property
+    def copies(self) -> Copies:
+        return Copies(self.experiment, self.model_folder, self.weights, lambda: self.base)
+
+    def speaker(self, arm: Arm) -> "tuple[Base, str | None]":
+        """Return the model that answers as an arm, and which of its adapters does; None where it is as it is."""
+        return self.copies.of(self.store.arm(arm)) if arm in self.merged else self.base, self.adapter_of(arm)
+
+    def adapter_of(self, arm: Arm) -> str | None:
+        return arm.name if arm.variant and arm not in self.merged else None
 
     @cached_property
     def machine(self) -> Machine:
@@ -250,7 +252,7 @@ class RunContext:
     @cached_property
     def longest_prompt(self) -> int:
         """Tokens of the longest probe under any template, examples included."""
-        cells = [cell for arm in (Arm(), *self.experiment.bases()) for cell in self.cells_of(arm)]
+        cells = [cell for arm in self.experiment.bases() for cell in self.cells_of(arm)]
         return max((len(self.prompts.ids(cell, probe)) for cell in cells for probe in self.sampled), default=0)
 
     def told(self, scores: Iterable[Score]) -> Iterator[Score]:

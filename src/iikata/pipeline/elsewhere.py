@@ -13,6 +13,8 @@ from iikata.core.records import Arm, Finding
 from iikata.pipeline.signature import digest, model_fingerprint
 from iikata.run_folder import RunFolder, read_object
 
+BESIDE = "Its copy of the base, in float32, needs memory beside the base (iikata plan says how much), one at a time."
+
 if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
     from iikata.tokenize import Tokenizer
@@ -33,7 +35,7 @@ def stored_of(experiment: Experiment, store: RunFolder, arm: Arm) -> "Stored":
     from iikata.model.adapters.adapter_file import read_stored
 
     own = folder_of(experiment, arm)
-    return read_stored(own if own.is_dir() or not (store.arm(arm) / "DONE").is_file() else store.arm(arm))
+    return read_stored(own if own.is_dir() or not (store.arm(arm) / "DONE").is_file() else store.arm(arm), whole=True)
 
 
 def content_of(experiment: Experiment, store: RunFolder, arm: Arm) -> str:
@@ -71,6 +73,10 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
         first = contents.setdefault(content_of(experiment, store, arm), folder)
         if first != folder:
             raise IikataError(f"{folder}: the same adapter as in {first}; it counts once. Take one of them out.")
+        if stored.beyond:
+            stored.refuse_inexact()
+            refuse_unmergeable(experiment)
+            yield Finding("design", "info", None, f"{arm.name} ({folder}): {told_of(stored)}", cure=BESIDE)
         template = experiment.recipes[str(arm.variant)].variant.templates[0]
         for message, cure in _remarks(stored, experiment.model.base, place, tokenizer, template):
             yield Finding("design", "warning", None, f"{arm.name} ({folder}): {message}", cure=cure)
@@ -78,6 +84,26 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
         if recipe.adapters:
             message = f"{name}: the rows that it was trained on are not known; held-out rows may be among them"
             yield Finding("design", "warning", None, message, cure="Measure on rows that nobody trained on.")
+
+
+def told_of(stored: "Stored") -> str:
+    """Return why and how an adapter is asked that the engine cannot hold."""
+    said = "; ".join(one.said for one in stored.beyond)
+    return (
+        f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of its own"
+    )
+
+
+def refuse_unmergeable(experiment: Experiment) -> None:
+    """Raise IikataError where nothing is merged exactly: into rounded weights, or by code of the model's own."""
+    model = experiment.model
+    seen = f"model.quantize: {model.quantize}" if model.quantize != "none" else ""
+    seen = seen or (f"model.stages: {model.stages}" if model.stages not in ("auto", 1) else "")
+    if seen := seen or ("model.trust_remote_code" if model.trust_remote_code is not None else ""):
+        raise IikataError(
+            f"{experiment.at('model')}{seen}: an adapter that is more than plain LoRA is merged into the base's own "
+            "weights: in float32, in transformers' own model and on one device. Leave the setting or the adapter out."
+        )
 
 
 def _remarks(

@@ -49,8 +49,7 @@ def likelihoods(
 
     template, shared = ctx.prompts.of(cell), ctx.prompts.prefixes_of(cell)
     found = nll.held_out_nll(
-        ctx.base,
-        cell.arm.name if cell.arm.variant else None,
+        *ctx.speaker(cell.arm),
         [row for row in rows if row.output],  # a chat template may refuse an empty answer
         template,
         ctx.tokenizer,

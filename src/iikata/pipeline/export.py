@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iikata import tokenize
 from iikata.core.errors import IikataError
@@ -16,8 +16,10 @@ from iikata.core.lock import refuse_links
 from iikata.core.records import Arm, Before, Example
 from iikata.core.registry import lookup
 from iikata.core.system import replace as rename
+from iikata.pipeline.bringing import copy
 from iikata.pipeline.card import Export, card
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.elsewhere import refuse_unmergeable
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.gguf_family import writable
 from iikata.pipeline.gguf_file import FILE
@@ -28,6 +30,9 @@ from iikata.pipeline.stages.train import stopped, trained
 from iikata.run_folder import write_json
 from iikata.templates import Template, messages, read_saved, saved
 from iikata.tokenize.settings import read_object
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.adapter_file import Stored
 
 MERGE_PROMPTS = 3
 
@@ -50,11 +55,7 @@ def export(
         raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten.")
-    if folders := ctx.recipe(arm).adapters:
-        raise IikataError(
-            f"{arm.name} was trained elsewhere, and {folders[int(arm.seed or 0)]} is its own folder: hand that on."
-        )
-    whole_adapter(source, ctx.recipe(arm).train.lora)
+    stored = whole_adapter(source, ctx.lora_of(arm.name))
     size = writable(ctx.model_folder)["vocab_size"] if gguf else 0  # refused before anything is merged
     merge = merge or gguf
     made = _named(
@@ -68,9 +69,9 @@ def export(
         made.remarks.extend(check_tokens(folder, made.template, ctx.tokenizer, rows_of(ctx)))
         words = vocabulary(ctx.tokenizer, made.template, folder, rows_of(ctx), size) if gguf else {}
         if merge:
-            _write_merged(ctx, made, source, folder)
+            _write_merged(ctx, made, stored, folder)
         else:
-            _write_adapter(made, source, folder)
+            _write_adapter(made, stored, folder)
         _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
         if gguf:
@@ -85,7 +86,7 @@ def export(
 def export_command(ctx: RunContext, verdict: Mapping[str, Any]) -> str | None:
     """Return what to type to export the arm that the verdict recommends; None where it recommends none."""
     found = verdict.get("recommended")
-    if not found or ctx.experiment.recipes[found["trained_on"]].adapters:  # one from elsewhere is where it was
+    if not found:
         return None
     arm = Arm(found["trained_on"], found["seed"]).name
     return shlex.join(["iikata", "export", str(ctx.store.path), arm, arm, *_base_flags(ctx)])
@@ -119,11 +120,12 @@ def _named(ctx: RunContext, made: Export) -> Export:
             "find it. Give the base's hub id with --base OWNER/NAME, or a path that is right where the adapter will be "
             "used (--base ./folder works); or merge the adapter with --merge."
         )
+    done = "Asked" if ctx.recipe(made.arm).adapters else "Trained"
     if model.base == "smollm2":
         over = "Merged into it." if made.merged else "Over the hub's own weights the logits are near, not the same."
-        made.remarks.append(f"Trained over a 4-bit file (Q4_1) of {base}. {over}")
+        made.remarks.append(f"{done} over a 4-bit file (Q4_1) of {base}. {over}")
     if model.quantize != "none":
-        made.remarks.append(f"Trained over the base in {model.quantize}; over unquantized weights the logits differ.")
+        made.remarks.append(f"{done} over the base in {model.quantize}; over unquantized weights the logits differ.")
     return replace(made, base=base, revision=revision)
 
 
@@ -199,11 +201,13 @@ def _write_ends(model_folder: Path, tokenizer: tokenize.Tokenizer, template: Tem
     write_json(folder / "generation_config.json", {**settings, "eos_token_id": [end, *others]})
 
 
-def _write_adapter(made: Export, source: Path, folder: Path) -> None:
+def _write_adapter(made: Export, stored: "Stored", folder: Path) -> None:
     from iikata.model.adapters import adapter_file
 
-    weights, shape = adapter_file.read(source)
-    adapter_file.save(folder, weights, shape, base=str(made.base), revision=made.revision)
+    if stored.beyond:
+        copy(stored, folder, str(made.base), made.revision)
+    else:
+        adapter_file.save(folder, *stored.same_shape(), base=str(made.base), revision=made.revision)
 
 
 def _write_gguf(ctx: RunContext, made: Export, folder: Path, words: Mapping[str, Any], ollama: bool) -> None:
@@ -217,10 +221,14 @@ def _write_gguf(ctx: RunContext, made: Export, folder: Path, words: Mapping[str,
     made.remarks.append(f"{FILE} holds weights, tokenizer and chat template for llama.cpp and Ollama.")
 
 
-def _write_merged(ctx: RunContext, made: Export, source: Path, folder: Path) -> None:
-    from iikata.model.adapters.merge import merge
+def _write_merged(ctx: RunContext, made: Export, stored: "Stored", folder: Path) -> None:
+    from iikata.model.adapters.merge import merge, merge_whole
 
     rows = rows_of(ctx)[:MERGE_PROMPTS]
     prompts = [tokenize.encode_prompt(made.template, ctx.tokenizer, *row.asked) for row in rows]
-    moved = merge(ctx.model_folder, source, folder, prompts, ctx.trusted)
+    if stored.beyond:
+        refuse_unmergeable(ctx.experiment)
+        moved = merge_whole(ctx.model_folder, stored.folder, folder, prompts)
+    else:
+        moved = merge(ctx.model_folder, stored.folder, folder, prompts, ctx.trusted)
     made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")

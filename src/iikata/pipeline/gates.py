@@ -8,14 +8,14 @@ from iikata.config import LoraSettings
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
-from iikata.pipeline.bringing import PROOF_PROMPTS, prompts
+from iikata.pipeline.bringing import prompts
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.stages.train import stopped
 from iikata.run_folder import read_object
 from iikata.tokenize import encode
 
 if TYPE_CHECKING:
-    from iikata.model.adapters.flat import LoraShape, Weights
+    from iikata.model.adapters.adapter_file import Stored
 
 
 def check_arms(ctx: RunContext) -> list[Gate]:
@@ -32,12 +32,6 @@ def check_arms(ctx: RunContext) -> list[Gate]:
     return gates
 
 
-def prove(ctx: RunContext, arm: Arm) -> Gate:
-    """Open the arm's adapter from disk and prove it live."""
-    asked = prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
-    return doctor.live_adapter(ctx.base, arm.name, ctx.store.arm(arm), asked)
-
-
 def reopen(ctx: RunContext, arm: Arm) -> bool:
     """Open from disk an arm that has been proved live; return False for one that has not."""
     from iikata.model.adapters import adapter_file
@@ -45,11 +39,12 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
     proved = [gate for gate in ctx.store.read_gates() if (gate.name, gate.subject) == ("live_adapter", arm.name)]
     if not (proved and proved[-1].passed):
         return False
-    ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])
+    if arm not in ctx.merged:
+        ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])
     return True
 
 
-def whole_adapter(folder: Path, lora: LoraSettings | None) -> "tuple[Weights, LoraShape]":
+def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
     """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or any part of it is dead.
 
     `lora` is how the arm was trained; None where that is not known.
@@ -58,13 +53,14 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "tuple[Weights, Lo
     from iikata.model.adapters.liveness import faults, liveness
 
     path = folder / adapter_file.WEIGHTS
-    stored = adapter_file.read_stored(folder)
-    weights, shape = stored.same_shape()
+    stored = adapter_file.read_stored(folder, whole=True)
+    stored.refuse_inexact()
     files = read_object(folder / "DONE").get("files")
     trained = files.get(adapter_file.WEIGHTS) if isinstance(files, dict) else None  # an adapter from elsewhere has none
     if trained and sha256_of(path) != str(trained):
         raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it again.")
-    if lora and (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
+    shape = None if stored.beyond else stored.same_shape()[1]
+    if lora and shape and (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
         raise IikataError(
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
             f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."
@@ -72,7 +68,7 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "tuple[Weights, Lo
     # Of an arm that was trained here the base has said which modules it calls; whose bytes these are, is checked.
     if (dead := faults(found := liveness(stored))) and (not trained or all(one.dead for one in found)):
         raise IikataError(f"{path}: {'; '.join(dead)}. {adapter_file.AGAIN}")
-    return weights, shape
+    return stored
 
 
 def _rows(ctx: RunContext, template: str) -> list[tuple[int, ...]]:

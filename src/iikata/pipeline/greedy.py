@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from iikata import tokenize
 from iikata.core.records import Arm
@@ -30,8 +30,10 @@ class Speakers:
 
     def __init__(self, ctx: RunContext, arm: Arm, template: Template) -> None:
         self.ctx, self.arm, self.template = ctx, arm.name, template
-        weights, _ = whole_adapter(ctx.store.arm(arm), ctx.lora_of(arm.name))
-        ctx.adapters.load(arm.name, weights)
+        stored = whole_adapter(ctx.store.arm(arm), ctx.lora_of(arm.name))
+        if arm not in ctx.merged:
+            ctx.adapters.load(arm.name, stored.same_shape()[0])
+        self._speakers = {arm.name: ctx.speaker(arm), None: (ctx.base, None)}
 
     def answers(self, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[str | None, list[Greedy]]:
         """Return the arm's answer to each prompt, and under None the base's; all of at most `tokens` tokens."""
@@ -40,14 +42,15 @@ class Speakers:
         tokenizer, stop = self.ctx.tokenizer, self.template.stop
         ends = tokenize.stop_ids(self.template, tokenizer)
         stopped = (lambda ids: any(text in tokenizer.text(ids) for text in stop)) if stop else None
-        requests = [
-            Request(keys=((who, i),), prompt_ids=ids, seeds=(0,), end_ids=ends, arm=who, stopped=stopped)
-            for who in (self.arm, None)
-            for i, ids in enumerate(prompts)
-        ]
-        shapes = Shapes(min(ROWS, len(requests)), max(map(len, prompts)) + tokens, PREFILL_TOKENS)
-        replies = generate(self.ctx.base, [self.arm], requests, Sampling(temperature=0), tokens, shapes)
-        found = {reply.key: Greedy(reply.ids, reply.finish) for reply in replies}
+        shapes = Shapes(min(ROWS, len(prompts)), max(map(len, prompts)) + tokens, PREFILL_TOKENS)
+        found: dict[Any, Greedy] = {}
+        for who, (base, adapter) in self._speakers.items():
+            requests = [
+                Request(keys=((who, i),), prompt_ids=ids, seeds=(0,), end_ids=ends, arm=adapter, stopped=stopped)
+                for i, ids in enumerate(prompts)
+            ]
+            replies = generate(base, [adapter] if adapter else [], requests, Sampling(temperature=0), tokens, shapes)
+            found |= {reply.key: Greedy(reply.ids, reply.finish) for reply in replies}
         return {who: [found[who, i] for i in range(len(prompts))] for who in (self.arm, None)}
 
     def logprobs(self, who: str | None, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:
@@ -62,8 +65,8 @@ class Speakers:
     def _logits(self, who: str | None, ids: Sequence[int]) -> "Tensor":
         import torch
 
-        base = self.ctx.base
-        base.set_adapter(who)
+        base, adapter = self._speakers[who]
+        base.set_adapter(adapter)
         with torch.inference_mode():
             tokens = torch.tensor([list(ids)], device=base.device)
             hidden = base.hidden(tokens, torch.arange(tokens.shape[1], device=base.device)[None])

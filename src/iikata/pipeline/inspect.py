@@ -27,12 +27,11 @@ def inspect(folder: Path, base: str | None = None) -> dict[str, Any]:
     from iikata.model.adapters import adapter_file
     from iikata.model.adapters.liveness import faults, liveness
 
-    more: list[str] = []
-    stored = adapter_file.read_stored(folder, more)
+    stored = adapter_file.read_stored(folder, whole=True)
     found = liveness(stored)
     told = {
         "folder": str(folder),
-        **_kind(stored, more),
+        **_kind(stored),
         "modules": [asdict(one) | {"dead": one.dead, "torn": one.torn} for one in found],
         "base": named_base(stored),
         "template": _template(folder),
@@ -40,16 +39,17 @@ def inspect(folder: Path, base: str | None = None) -> dict[str, Any]:
         "asked": None,
     }
     if base is not None:
-        told |= _ask(stored, base, bool(more))
+        told |= _ask(stored, base)
     return told | {"live": not told["faults"]}
 
 
-def _kind(stored: "Stored", more: list[str]) -> dict[str, Any]:
-    config = stored.config
+def _kind(stored: "Stored") -> dict[str, Any]:
+    config, more = stored.config, [one.said for one in stored.beyond]
     ranks = Counter(config.rank_of(module) for module in stored.modules)
     return {
         "kind": "DoRA" if any("use_dora" in one for one in more) else "rsLoRA" if config.use_rslora else "LoRA",
         "beyond_plain_lora": more,
+        "held": "refused" if not all(one.exact for one in stored.beyond) else "merged" if more else "engine",
         "r": config.r,
         "ranks": {str(rank): count for rank, count in sorted(ranks.items())},
         "alpha": config.lora_alpha,
@@ -73,22 +73,29 @@ def _template(folder: Path) -> dict[str, Any] | None:
     }
 
 
-def _ask(stored: "Stored", base: str, more: bool) -> dict[str, Any]:
-    """Hold the base with the adapter against the base without; more than plain LoRA is not asked, only looked at."""
+def _ask(stored: "Stored", base: str) -> dict[str, Any]:
+    """Hold the base with the adapter against the base without; what cannot be held exactly is not asked."""
     from iikata.model.adapters.liveness import effects, faults, liveness
     from iikata.model.adapters.lora import linears_of
+    from iikata.model.adapters.merged import merged_base
     from iikata.model.files.locate import locate
     from iikata.model.load import load
 
-    if more:
-        return {"asked": {"base": base, "why_not": "what is more than plain LoRA is not held exactly"}}
+    if odd := [one.said for one in stored.beyond if not one.exact]:
+        return {"asked": {"base": base, "why_not": f"{odd[0]}, which cannot be held exactly"}}
     name = stored.folder.absolute().name
     place = locate(base, stored.config.revision)
     loaded, tokenizer = load(place), tokenize.load_tokenizer(place)
     about: dict[str, Any] = {"base": base, "same_base": same_base(stored, base, place)}
     about["same_template"] = same_template(stored.folder, tokenizer.chat_template)
     about["more_tokens"] = more_tokens(stored.folder, tokenizer)
+    prompts = [tokenizer.ids(text) for text in TEXTS]
     try:
+        if stored.beyond:
+            copy = merged_base(place, stored.folder, loaded.device)
+            gate = doctor.live_copy(loaded, copy, name, stored.folder, prompts)
+            told = {**about, "fits": True, "detail": f"merged by peft in float32, {gate.detail}"}
+            return {"asked": told, "faults": faults(liveness(stored)) or ([] if gate.passed else [gate.detail])}
         stored.refuse_misfit(name for name, _ in linears_of(loaded.model))
         weights, shape = stored.same_shape()
         adapters = loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
@@ -96,7 +103,6 @@ def _ask(stored: "Stored", base: str, more: bool) -> dict[str, Any]:
         adapters.load(name, weights)
     except IikataError as error:
         return {"asked": {**about, "fits": False}, "faults": [str(error)]}
-    prompts = [tokenizer.ids(text) for text in TEXTS]
     gate = doctor.live_adapter(loaded, name, stored.folder, prompts)
     moved, found = effects(loaded, name, prompts), liveness(stored)
     idle = sorted({one.module for one in found} - moved.keys())

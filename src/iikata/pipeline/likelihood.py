@@ -142,6 +142,7 @@ def score_cells(ctx: RunContext, asked: Asked, cells: Sequence[Cell]) -> Iterato
         if _speaks(ctx, arm):
             for cell in own:
                 yield cell, _scores(ctx, cell, asked, buffers.fitted(partial(read, ctx, cell, asked)))
+    ctx.copies.drop()
 
 
 def _scored_away(
@@ -198,8 +199,7 @@ def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Cho
     cutoff = ctx.experiment.train.cutoff_len + max(map(len, examples), default=0)
     if template.hash not in asked.encoded:  # every cell of a template reads the same tokens
         asked.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
-    arm = cell.arm.name if cell.arm.variant else None
-    return list(choice.chosen(ctx.base, arm, asked.encoded[template.hash], tokens, examples))
+    return list(choice.chosen(*ctx.speaker(cell.arm), asked.encoded[template.hash], tokens, examples))
 
 
 def _scores(ctx: RunContext, cell: Cell, asked: Asked, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:

@@ -1,6 +1,7 @@
-"""What adapter_config.json says of an adapter, as PEFT writes it; only what plain LoRA and rsLoRA know is allowed."""
+"""What adapter_config.json says of an adapter, as PEFT writes it: plain LoRA and rsLoRA, and what is beyond them."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -32,20 +33,32 @@ KINDS = {
     "init_lora_weights": "a start that changes the base's weights too",
 }
 """What the settings are called that no other reader of plain LoRA could hold exactly either."""
+MERGED = ("use_dora", "modules_to_save", "trainable_token_indices", "bias")
+"""Those that peft merges into the base's weights exactly. Not among them: layers used more than once, which it would
+merge into twice, and a bias in the adapter, for which most layers have no place."""
 DEFAULTS = {"peft_type": "LORA", "bias": "none"}
 """Those of peft that every file holds; to ask peft itself takes seconds."""
 PLAIN_STARTS = (True, False, None, "gaussian", "orthogonal", "eva")
 """Values of init_lora_weights that leave the base's weights as they are."""
 AGAIN = "Copy the file again from where the adapter comes, or train the arm again."
 MERGE = (
-    "iikata reads plain LoRA only. Merge it where you trust it (in peft: PeftModel.from_pretrained(model, FOLDER)"
-    ".merge_and_unload().save_pretrained(DEST)) and give DEST as the model."
+    "iikata holds plain LoRA, and what peft merges exactly; not this. Merge it where you trust it (in peft: "
+    "PeftModel.from_pretrained(model, FOLDER).merge_and_unload().save_pretrained(DEST)) and give DEST as the model."
 )
 SLOWEST = 1.0
 """Seconds that a pattern from elsewhere may search one module's name."""
 Count = Annotated[int, Field(ge=1)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str | None, Field(default=None, description="a text or null is allowed")]
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """Something that an adapter has and plain LoRA has not."""
+
+    said: str
+    exact: bool = True
+    """Whether peft merges it exactly."""
 
 
 class PatternError(IikataError):
@@ -148,10 +161,10 @@ def _match(pattern: str, module: str, how: str = "match") -> Any:
         raise PatternError(f"the pattern {pattern[:80]!r} cannot be used: {why}. {MERGE}") from None
 
 
-def read_config(folder: Path, tolerated: list[str] | None = None) -> AdapterConfig:
+def read_config(folder: Path, beyond: list[Beyond] | None = None) -> AdapterConfig:
     """Return what the folder's adapter_config.json says. Raises IikataError with the file and the key.
 
-    What plain LoRA does not know is added to `tolerated`, where that is given: enough to look at an adapter.
+    What plain LoRA does not know is added to `beyond`, where that is given, and an error where it is not.
     """
     path = folder / CONFIG
     if not path.is_file():
@@ -160,9 +173,9 @@ def read_config(folder: Path, tolerated: list[str] | None = None) -> AdapterConf
     values = read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
     for key in [key for key, value in values.items() if not _is_plain(key, value)]:
         said = f'"{key}" is {shown(values[key])}' + (f" ({KINDS[key]})" if key in KINDS else "")
-        if tolerated is None or key == "peft_type":
+        if beyond is None or key == "peft_type":
             raise IikataError(f"{path}: {said}. {MERGE}")
-        tolerated.append(said)
+        beyond.append(Beyond(said, key in MERGED))
     try:
         return AdapterConfig.model_validate(values)
     except ValidationError as error:

@@ -22,6 +22,7 @@ from iikata.model.adapters.adapter_config import (
     CONFIG,
     MERGE,
     AdapterConfig,
+    Beyond,
     PatternError,
     named,
     read_config,
@@ -43,6 +44,8 @@ OTHERS = {
     "": "tensors of another kind",
 }
 """What other tensors are, by a part of their name."""
+HEADS = ("lm_head", "embed_out")
+"""What output layers are called, which are not adapted here."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -78,6 +81,8 @@ class Stored:
     config: AdapterConfig
     weights: Weights
     """Finite pairs in float32, each of the rank that its module has."""
+    beyond: tuple[Beyond, ...] = ()
+    """What is more than plain LoRA, so that only peft can say what the adapter does."""
 
     @property
     def modules(self) -> list[str]:
@@ -109,6 +114,11 @@ class Stored:
         """Return whether the names in the list say which modules there are in any model."""
         return bool(self.config.names) and not (self.config.layers() or self.config.exclude_modules)
 
+    def refuse_inexact(self) -> None:
+        """Raise IikataError for what peft could not merge exactly either."""
+        if odd := [one.said for one in self.beyond if not one.exact]:
+            raise IikataError(f"{self.folder / CONFIG}: {odd[0]}. {MERGE}")
+
     def refuse_misfit(self, linears: Iterable[str]) -> None:
         """Raise IikataError where a module is no linear layer of the base's decoder, or one that is a target lacks."""
         there = list(linears)
@@ -130,19 +140,21 @@ def read(folder: Path) -> tuple[Weights, LoraShape]:
     return read_stored(folder).same_shape()
 
 
-def read_stored(folder: Path, tolerated: list[str] | None = None) -> Stored:
+def read_stored(folder: Path, whole: bool = False) -> Stored:
     """Return the adapter in `folder`: pairs of finite matrices of the rank that its configuration says.
 
-    Raises IikataError naming the file, and the tensor, where that does not hold. What is more than plain LoRA is
-    added to `tolerated`, where that is given, and its tensors are passed over.
+    Raises IikataError naming the file, and the tensor, where that does not hold. What is more than plain LoRA is an
+    error too, unless the `whole` adapter is asked for: then it stands in `beyond`, and its tensors are passed over.
     """
-    config, path = read_config(folder, tolerated), folder / WEIGHTS
+    beyond: list[Beyond] | None = [] if whole else None
+    config, path = read_config(folder, beyond), folder / WEIGHTS
     tensors = _tensors(path)
-    others = {name: kind for name in tensors if (kind := _other(name))} if tolerated is not None else {}
+    others = {name: kind for name in tensors if (kind := _other(name))} if beyond is not None else {}
     tensors = {name: tensor for name, tensor in tensors.items() if name not in others}
-    if tolerated is not None:
+    if beyond is not None:
         counts = Counter(others.values()).items()
-        tolerated += [f"{WEIGHTS} holds {kind} ({count} tensors beside the pairs)" for kind, count in counts]
+        beyond += [Beyond(f"{WEIGHTS} holds {kind} ({count} tensors beside the pairs)") for kind, count in counts]
+        beyond += [Beyond(f"{name} has an adapter, which is the head") for name in HEADS if _adapts(name, tensors)]
     try:
         weights = {_own_name(name): _checked(path, name, tensor, config) for name, tensor in tensors.items()}
         modules = {name.rpartition(".")[0] for name in weights}
@@ -151,7 +163,11 @@ def read_stored(folder: Path, tolerated: list[str] | None = None) -> Stored:
         _check_targets(folder / CONFIG, config, modules, others)
     except PatternError as error:
         raise IikataError(f"{folder / CONFIG}: {error}") from None
-    return Stored(folder, config, weights)
+    return Stored(folder, config, weights, tuple(beyond or ()))
+
+
+def _adapts(module: str, tensors: Iterable[str]) -> bool:
+    return any(named(_own_name(name), f"{module}.lora_A") for name in tensors)
 
 
 def _tensors(path: Path) -> dict[str, Tensor]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from iikata.core.errors import IikataError
 from iikata.core.io import read_json, write_text
+from iikata.model.adapters.merged import merge_in
 from iikata.model.files.locate import INDEX
 
 NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
@@ -51,6 +52,33 @@ def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]
     before = _logits(tuned, prompts)
     _write(base, dest, _changes(tuned))
     del model, tuned
+    return _moved(adapter, dest, prompts, before, kind, trusted)
+
+
+def merge_whole(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]]) -> float:
+    """Do the same with an adapter that is more than plain LoRA: transformers writes the whole model, in its format."""
+    model = _open(base, False)
+    kind = model.dtype
+    made = merge_in(_in_float32(model), adapter)
+    before = _logits(made, prompts)
+    for parameter in made.parameters():
+        parameter.data = parameter.data.to(kind)
+    made.save_pretrained(dest)
+    config = named_for_both(read_json(dest / "config.json", dict[str, Any], "Copy the model again."))
+    write_text(dest / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
+    del model, made
+    return _moved(adapter, dest, prompts, before, kind)
+
+
+def _moved(
+    adapter: Path,
+    dest: Path,
+    prompts: Sequence[Sequence[int]],
+    before: Tensor,
+    kind: torch.dtype,
+    trusted: bool = False,
+) -> float:
+    """Return how far the logits of what was written are from those before. Raises IikataError beyond TOLERANCE."""
     moved = float((_logits(_in_float32(_open(dest, trusted)), prompts) - before).norm() / before.norm())
     if not moved <= TOLERANCE[kind]:
         raise IikataError(

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 from iikata.core.io import Appender
 from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, Probe, plain
 from iikata.core.rng import stream_seed
+from iikata.pipeline.bringing import prove
 from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Key, Order
-from iikata.pipeline.gates import check_arms, prove
+from iikata.pipeline.gates import check_arms
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
 from iikata.run_folder import write_json, write_lines
@@ -22,6 +23,7 @@ from iikata.tokenize import stop_ids
 
 if TYPE_CHECKING:
     from iikata.generate import Completion, Request
+    from iikata.model.base import Base
     from iikata.pipeline.executor.crew import Crew
 
 COMPILE_FROM = 4_000_000
@@ -44,17 +46,24 @@ def generate(ctx: RunContext) -> dict[str, int]:
 
 def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", told: "Tally") -> list[Gate]:
     """Prove these arms live and let them give what is missing, here; return the gates."""
-    gates, work = [], _Answering(ctx, told)
+    gates: list[Gate] = []
+    work = _Answering(ctx, told)
     for group in _groups(ctx, list(cells)):
-        gates += [_reopen(ctx, arm) for arm in group if arm.variant]
-        speaking = [arm for arm in group if not arm.variant or arm.name in ctx.adapters]
+        proved = {arm: _reopen(ctx, arm) for arm in group if arm.variant}
+        gates += proved.values()
+        speaking = [arm for arm in group if not arm.variant or _opened(ctx, proved[arm], arm)]
         work.answer([cell for arm in speaking for cell in cells[arm]])
         for arm in speaking:
             for cell in cells[arm]:
                 cell.settle()
-            if arm.variant:
+            if arm.name in ctx.adapters:
                 ctx.adapters.drop(arm.name)
+    ctx.copies.drop()
     return gates
+
+
+def _opened(ctx: RunContext, gate: Gate, arm: Arm) -> bool:
+    return gate.passed if arm in ctx.merged else arm.name in ctx.adapters
 
 
 def _answer_away(
@@ -101,16 +110,17 @@ def _order(ctx: RunContext, cells: "Mapping[Cell, CellAnswers]", share: Mapping[
 
 
 def _groups(ctx: RunContext, arms: Sequence[Arm]) -> list[list[Arm]]:
-    """Return the arms that answer together; the base joins the first of them."""
-    size = joined_arms(ctx.base.device.type, max(shape.r for shape in ctx.adapters.shapes.values()))
-    tuned = [arm for arm in arms if arm.variant]
+    """Return the arms that answer together; the base joins the first of them. One that is merged answers alone."""
+    r = max((shape.r for shape in ctx.adapters.shapes.values()), default=ctx.adapters.shape.r)
+    size = joined_arms(ctx.base.device.type, r)
+    tuned = [arm for arm in arms if arm.variant and arm not in ctx.merged]
     groups = [tuned[start : start + size] for start in range(0, len(tuned), size)] or [[]]
     groups[0] += [arm for arm in arms if not arm.variant]
-    return groups
+    return groups + [[arm] for arm in arms if arm in ctx.merged]
 
 
 def _reopen(ctx: RunContext, arm: Arm) -> Gate:
-    gate = prove(ctx, arm)
+    gate = prove(ctx, arm, ctx.store.arm(arm))
     if not gate.passed:
         ctx.emit(Warned(f"arm {arm.name}: {gate.detail}; nothing is concluded from it"))
     return gate
@@ -196,16 +206,16 @@ class _Answering:
         ctx, by_cell = self.ctx, {one.cell: one for one in cells}
         if not (missing := [key for one in cells for key in one.missing()]):
             return
-        self.fit()
+        base = ctx.speaker(cells[0].cell.arm)[0]
+        self.fit(base)
         with ExitStack() as stack:
             files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in cells if one.missing()}
-            for reply in _completions(ctx, missing, self.rows):
+            for reply in _completions(ctx, base, missing, self.rows):
                 cell = by_cell[reply.key[0]]
                 self.told.add(cell, _read(ctx, reply, cell.signatures[reply.key[1]]), files[cell.cell])
 
-    def fit(self) -> None:
+    def fit(self, base: "Base") -> None:
         """On a GPU, where rounding is not promised, have no more rows than fit what is free now."""
-        base = self.ctx.base
         if base.device.type != "cpu" and (fit := rows_that_fit(base, self.ctx.buffer_plan)) < self.rows:
             self.ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {self.rows} were planned"))
             self.rows = whole_rows(fit)
@@ -218,16 +228,16 @@ class _Answering:
         return True
 
 
-def _completions(ctx: RunContext, missing: Sequence[Key], rows: int) -> "Iterator[Completion]":
+def _completions(ctx: RunContext, base: "Base", missing: Sequence[Key], rows: int) -> "Iterator[Completion]":
     from iikata.generate import Sampling, Shapes
     from iikata.generate import generate as completions
 
     settings = ctx.experiment.generate
     sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
     shapes = Shapes(rows, ctx.buffer_plan["kv_length"], ctx.buffer_plan["prefill_tokens"])
-    names = list(dict.fromkeys(cell.arm.name for cell, _, _ in missing if cell.arm.variant))
-    ctx.base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
-    return completions(ctx.base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)
+    names = list(dict.fromkeys(name for cell, _, _ in missing if (name := ctx.adapter_of(cell.arm))))
+    base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
+    return completions(base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)
 
 
 def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
@@ -256,7 +266,7 @@ def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
                     stream_seed("answer", ctx.experiment.generate.seed, cell.name, probe, sample) for sample in samples
                 ),
                 end_ids=stop_ids(template, ctx.tokenizer),
-                arm=cell.arm.name if cell.arm.variant else None,
+                arm=ctx.adapter_of(cell.arm),
                 prefixes=ctx.prompts.prefixes_of(cell),
                 stopped=_stop_strings(ctx, template),
             )

@@ -1,0 +1,68 @@
+"""The adapters that the engine cannot hold: each is a model of its own, made when it speaks, one at a time."""
+
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from iikata.config import Experiment
+from iikata.core.errors import IikataError
+from iikata.core.records import Arm
+from iikata.pipeline.elsewhere import arms_from_elsewhere, refuse_unmergeable, stored_of
+from iikata.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from iikata.model.adapters.flat import LoraShape
+    from iikata.model.base import Base
+
+
+class Copies:
+    """The base with one such adapter merged in, beside the base itself: the last that was asked for is kept."""
+
+    def __init__(self, experiment: Experiment, place: Path, weights: str, base: "Callable[[], Base]") -> None:
+        self._experiment, self._place, self._weights, self._base = experiment, place, weights, base
+        self._held: tuple[Path, Base] | None = None
+
+    def of(self, adapter: Path) -> "Base":
+        """Return the base with the adapter in this folder merged in. Raises IikataError where that is not exact."""
+        from iikata.model.adapters.merged import merged_base
+
+        if self._held is None or self._held[0] != adapter:
+            self._held = None  # before the next is made, so that there is one at a time
+            refuse_unmergeable(self._experiment)
+            base = self._base()
+            if base.laid_over is not None:
+                raise IikataError(
+                    f"{adapter}: an adapter that is more than plain LoRA is merged into a copy of the base on one "
+                    "device, and this base is laid over several. Take the adapter out."
+                )
+            self._held = adapter, merged_base(self._place, adapter, base.device, self._weights)
+        return self._held[1]
+
+    def drop(self) -> None:
+        """Give the memory back."""
+        self._held = None
+
+
+def merged_arms(experiment: Experiment, store: RunFolder) -> dict[Arm, str]:
+    """Return the arms that are merged, and what each is beyond plain LoRA."""
+    found = ((arm, stored_of(experiment, store, arm)) for arm in arms_from_elsewhere(experiment))
+    return {arm: "; ".join(one.said for one in stored.beyond) for arm, stored in found if stored.beyond}
+
+
+def make_ready(experiment: Experiment, store: RunFolder, base: "Base", apart: Collection[Arm]) -> None:
+    """Put slots on the base for all arms but those `apart`. Raises IikataError for an adapter that does not fit."""
+    lora = experiment.train.lora
+    shapes = {arm.name: _shape(experiment, store, base, arm) for arm in experiment.arms() if arm not in apart}
+    adapters = base.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
+    adapters.shapes = shapes
+
+
+def _shape(experiment: Experiment, store: RunFolder, base: "Base", arm: Arm) -> "LoraShape":
+    from iikata.model.adapters.lora import linears_of
+
+    recipe = experiment.recipes[str(arm.variant)]
+    if not recipe.adapters:
+        return base.lora_shape(**dict(recipe.train.lora))
+    stored = stored_of(experiment, store, arm)
+    stored.refuse_misfit(name for name, _ in linears_of(base.model))
+    return stored.same_shape()[1]
