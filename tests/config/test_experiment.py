@@ -126,5 +126,5 @@ def test_schema_describes_every_setting_and_refuses_unknown_ones():
     assert properties["additionalProperties"] is False
     assert properties["properties"]["learning_rate"]["default"] == 0.0003
     assert all("description" in setting for setting in properties["properties"].values())
-    assert set(schema()["required"]) == {"data"}
+    assert "required" not in schema()
     assert set(schema()["properties"]) == set(Experiment.model_fields)

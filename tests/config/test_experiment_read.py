@@ -66,7 +66,6 @@ def test_all_errors_come_at_once_with_line_and_column(file):
         """)
     starts = [
         ("exp.yaml:2:1: modle: unknown setting", '(did you mean "model"?)'),
-        ("exp.yaml:3:1: data.train is missing", "Hub id"),
         ("exp.yaml:3:8: data.trian: unknown setting", '(did you mean "train"?)'),
         ("exp.yaml:3:35: data.validation: 1.5 was seen", "a share between 0 and 1"),
         ("exp.yaml:4:12: templates:", "dolly_ja is there twice"),

@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from iikata.core.records import Arm, TrainStep
 from iikata.doctor import distinct_templates, sound_training
 from iikata.pipeline import Pipeline
-from iikata.pipeline.gates import check_arms, prove
+from iikata.pipeline.bringing import prove
+from iikata.pipeline.gates import check_arms
 from iikata.templates import TEMPLATES, saved
 from tiny_experiment import experiment, values
 
@@ -43,7 +44,7 @@ def kept(context):
 
 def test_a_trained_adapter_is_live_and_the_evidence_is_printed(pipeline):
     context, _ = pipeline
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert gate.passed
     assert "||B|| = " in gate.detail
     assert "KL to the base" in gate.detail
@@ -54,7 +55,7 @@ def test_an_emptied_adapter_is_caught_by_name(pipeline):
     """The post's script saved no tensors, and nothing complained."""
     context, folder = pipeline
     save_file({}, folder / "adapter_model.safetensors")
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert (gate.name, gate.subject, gate.passed) == ("live_adapter", "plain.s0", False)
     assert "adapter_model.safetensors" in gate.detail
     assert "empty" in gate.detail
@@ -65,7 +66,7 @@ def test_an_adapter_whose_b_is_zero_is_caught(pipeline):
     path = folder / "adapter_model.safetensors"
     dead = {name: torch.zeros_like(w) if "lora_B" in name else w for name, w in load_file(path).items()}
     save_file(dead, path)
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert not gate.passed
     assert "||B|| = 0" in gate.detail
 
@@ -76,7 +77,7 @@ def test_an_adapter_of_which_one_layer_is_dead_is_caught_with_its_share(pipeline
     path = folder / "adapter_model.safetensors"
     half = {n: torch.zeros_like(w) if "layers.1." in n and "lora_B" in n else w for n, w in load_file(path).items()}
     save_file(half, path)
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert not gate.passed
     assert "7 of 14 modules (50%) are dead (B or A is zero): model.layers.1." in gate.detail
 
@@ -89,7 +90,7 @@ def test_an_adapter_of_which_a_shard_is_missing_is_caught_with_its_share(pipelin
         if "lora_B" in name:
             tensor[len(tensor) // 2 :] = 0
     save_file(weights, path)
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert not gate.passed
     assert "14 of 14 modules (100%) are dead in part" in gate.detail
     assert "50.0% of B's rows are zero" in gate.detail
@@ -101,14 +102,14 @@ def test_an_adapter_that_lacks_a_module_is_caught(pipeline):
     weights = load_file(path)
     gone = next(name for name in weights if "lora_B" in name)
     save_file({name: w for name, w in weights.items() if name != gone}, path)
-    assert not prove(context, ARM).passed
+    assert not prove(context, ARM, context.store.arm(ARM)).passed
 
 
 def test_a_truncated_file_is_caught_by_name(pipeline):
     context, folder = pipeline
     path = folder / "adapter_model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])
-    gate = prove(context, ARM)
+    gate = prove(context, ARM, context.store.arm(ARM))
     assert not gate.passed
     assert "adapter_model.safetensors: truncated" in gate.detail
 

@@ -155,7 +155,7 @@ WRONG = {
     "metric_function": ("score: {metrics: [nll, 'json:dumps']}", "score.metrics", "is no metric"),
     "metric_needs_more": ("score: {metrics: [nll, 'subprocess:Popen']}", "score.metrics", "must need no argument"),
     "held_out_list": ("data: {train: x, validation: [1]}", "exp.yaml:1:30: data.validation", "a number of rows"),
-    "no_train": ("data: {}", "exp.yaml:1:1: data.train is missing", "Hub id"),
+    "no_train": ("data: {}", "exp.yaml:1:7: data.train is missing", "Hub id"),
     "no_template": ("templates: []", "exp.yaml:1:12: ", "nothing to train"),
     "column_twice": (
         "data: {train: x, columns: {output: input}}",

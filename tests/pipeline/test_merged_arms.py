@@ -122,6 +122,18 @@ def test_why_an_adapter_is_merged_is_told_before_anything_is_loaded(llama_folder
     assert "DoRA" in told[0]
 
 
+def test_plan_says_how_many_are_merged_and_what_a_copy_takes(finished, llama_folder, capsys):
+    path = finished.store.path / "experiment.yaml"
+    assert main(["plan", str(path), "--json"]) == 0
+    guess = json.loads(capsys.readouterr().out)["estimate"]
+    weights = sum(one.numel() for one in oracle.plain(llama_folder).parameters())
+    assert (guess["merged_arms"], guess["copy_bytes"]) == (3, 4 * weights)
+    assert main(["plan", str(path)]) == 0
+    assert (
+        "3 arms are more than plain LoRA: each is merged into a copy of the base in float32" in capsys.readouterr().out
+    )
+
+
 def test_a_second_run_does_nothing_and_a_lost_answer_is_given_again_the_same(finished, adapters, llama_folder):
     before, folder = contents(finished.store.path), finished.experiment.folder
     (finished.store.path / "generate" / "copies.s1@plain.jsonl").unlink()

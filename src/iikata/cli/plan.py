@@ -39,13 +39,10 @@ def lines(made: dict[str, Any]) -> list[str]:
         total = sum(made["seconds"].values())
         parts = ", ".join(f"{stage} {clock(seconds)}" for stage, seconds in made["seconds"].items())
         told.append(f"about {clock(total)} at the pilot's speed ({parts})")
+    told += _training(made) if made["steps"] else []
+    told += _told_of_copies(made) if made["estimate"]["merged_arms"] else []
     guess = made["estimate"]
-    times = guess["train_seconds_on"]
     told += [
-        f"training on this machine ({guess['device']}): about {clock(guess['train_seconds'])} and "
-        f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
-        + (", layers computed twice to save memory" if guess["checkpointed"] else ""),
-        f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start",
         f"answers at most {clock(guess['generate_seconds'])}, scoring held-out rows {clock(guess['score_seconds'])}; "
         f"in all {made['hours']:.3g} {'GPU ' if guess['device'] == 'cuda' else ''}hours on one"
         + ("" if made["cost"] is None else f", which cost {made['cost']:.2f}")
@@ -83,6 +80,25 @@ def lines(made: dict[str, Any]) -> list[str]:
             + ", ".join(f"{names[name]} -> {value:.3g}" for name, value in power["more"].items())
         )
     return told
+
+
+def _training(made: dict[str, Any]) -> list[str]:
+    guess = made["estimate"]
+    times = guess["train_seconds_on"]
+    return [
+        f"training on this machine ({guess['device']}): about {clock(guess['train_seconds'])} and "
+        f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
+        + (", layers computed twice to save memory" if guess["checkpointed"] else ""),
+        f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start",
+    ]
+
+
+def _told_of_copies(made: dict[str, Any]) -> list[str]:
+    count, size = made["estimate"]["merged_arms"], made["estimate"]["copy_bytes"] / 1e9
+    return [
+        f"{count} arms are more than plain LoRA: each is merged into a copy of the base in float32, one "
+        f"at a time, which takes {size:.1f} GB beside the base"
+    ]
 
 
 OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}

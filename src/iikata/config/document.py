@@ -109,7 +109,7 @@ def position(values: Any, key: Key, of_name: bool = False) -> str:
     """Return `line:column` of the value at `key`, or of its name; of what holds it where it has none of its own."""
     line, column = 0, 0
     for part in key:
-        found = getattr(getattr(values, "lc", None), "data", {}).get(part)
+        found = (getattr(getattr(values, "lc", None), "data", None) or {}).get(part)
         if found is None:
             break
         values = values[part]

@@ -94,8 +94,8 @@ class Columns(Settings):
 class DataSettings(Settings):
     """The rows to train on and the rows held out."""
 
-    train: Texts
-    """Hub id, or json / jsonl / csv / parquet file, or a list of them."""
+    train: AnyTexts = ()
+    """Hub id, or json / jsonl / csv / parquet file, or a list of them; not needed where nothing is trained."""
     validation: HeldOut = None
     """Rows held out by a hash of their content: how many (0 for none), a share below 1, or a file; where this is not
     given 500, or a tenth where that is less."""

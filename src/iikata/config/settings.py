@@ -40,8 +40,8 @@ class Experiment(Settings):
     """Name of the run; a file's own name where it gives none."""
     model: ModelSettings = ModelSettings()
     """The base model."""
-    data: DataSettings
-    """The rows; `train` at least."""
+    data: DataSettings = DataSettings()
+    """The rows; `train` where anything is trained."""
     templates: AnyTexts = ()
     """Templates to train: built-in names, Alpaca JSON or Jinja files; native is the model's own."""
     vary: Plain = Field(default={})
@@ -143,6 +143,17 @@ class Experiment(Settings):
         elsewhere = {name: range(len(one.adapters)) for name, one in self.recipes.items() if one.adapters}
         trained = [Arm(name, seed) for seed in self.train.seeds for name in self.recipes if name not in elsewhere]
         return trained + [Arm(name, number) for name, numbers in elsewhere.items() for number in numbers]
+
+    @property
+    def trains(self) -> bool:
+        """Whether anything is trained here: not where every variant is an adapter from elsewhere."""
+        return not all(recipe.adapters for recipe in self.recipes.values())
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether there are rows to measure by: those of a file, or some of those to train on."""
+        trained = any(recipe.data for recipe in self.recipes.values())
+        return isinstance(self.data.validation, str) or (trained and self.data.validation != 0)
 
     def seeds_of(self, variant: str) -> Sequence[int]:
         """Return a variant's seeds; of one from elsewhere the numbers of its folders."""

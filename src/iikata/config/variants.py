@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from iikata.config.kinds import Name, Texts
 from iikata.config.places import absolute_path, template_name
-from iikata.config.sections import DataSettings, TrainSettings, VariantSettings
+from iikata.config.sections import DataSettings, TrainSettings, UntunedSettings, VariantSettings
 from iikata.core.errors import IikataError
 from iikata.core.records import ELSEWHERE, Variant
 from iikata.core.registry import did_you_mean
@@ -46,6 +46,7 @@ class Declared(Protocol):
     variants: tuple[VariantSettings, ...]
     train: TrainSettings
     data: DataSettings
+    untuned: UntunedSettings
 
     @property
     def folder(self) -> Path: ...
@@ -86,6 +87,7 @@ def recipes(experiment: Declared) -> dict[str, Recipe]:
         else:
             made[name] = recipe
     _refuse_one_folder_twice(made.values(), faults)
+    _refuse_no_rows(experiment, made.values(), faults)
     if faults:
         raise IikataError("\n".join(dict.fromkeys(faults)))
     if not made:
@@ -143,6 +145,21 @@ def _refuse_one_folder_twice(made: Iterable[Recipe], faults: list[str]) -> None:
             faults.append(
                 f"{recipe.place}{folder}: the same folder as {first}; an adapter counts once. Take one of them out."
             )
+
+
+def _refuse_no_rows(experiment: Declared, made: Iterable[Recipe], faults: list[str]) -> None:
+    """Note what needs rows to train on where there are none."""
+    rows, data = "Hub id, or json / jsonl / csv / parquet file, or a list of them.", experiment.data
+    if untrained := [one.variant.name for one in made if not (one.adapters or one.data)]:
+        faults.append(f"{experiment.at('data')}data.train is missing, and {untrained[0]} is trained on it: {rows}")
+    elif any(experiment.untuned.shots) and not data.train:
+        place = experiment.at("untuned", "shots")
+        faults.append(f"{place}untuned.shots: examples are rows of data.train, which is missing: {rows}")
+    elif data.validation and not isinstance(data.validation, str) and not any(one.data for one in made):
+        place = experiment.at("data", "validation")
+        faults.append(
+            f"{place}data.validation: {data.validation} rows can be held out of data.train alone; give a file."
+        )
 
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:

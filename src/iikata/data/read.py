@@ -32,7 +32,8 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
 
     `levels` are the sets of files that variants are trained on, in place of settings.train: what is held out is held
     out of all of them together, so that every variant is measured by the same rows, and trained on none of these.
-    Raises IikataError where a file or a column is missing or broken, or no row is left on a side.
+    Where neither is given nothing is trained. Raises IikataError where a file or a column is missing or broken, or no
+    row is left on a side that there should be.
     """
     left_out: dict[str, list[str]] = {reason: [] for reason in LEFT_OUT}
     every = {spec: _rows(spec, folder, settings) for specs in (levels or [settings.train]) for spec in specs}
@@ -53,13 +54,15 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         validation = _hold_out(train, fitting if settings.validation is None else settings.validation)
         held_ids = {held.id for held in validation}
     train = [row for row in train if row.id not in held_ids]
-    if not train or (not validation and settings.validation != 0):
+    needed = bool(levels or settings.train)
+    measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
+    if (needed and not train) or (measured and not validation):
         reasons = ", ".join(
             f"{reason}: {len(sources)}" + (f", first {sources[0]}" if sources else "")
             for reason, sources in left_out.items()
         )
         left = f"{len(train)} are left to train on and {len(validation)} to measure by ({reasons})"
-        specs = ", ".join(settings.train)
+        specs = ", ".join(every)
         raise IikataError(
             f"data: {len(rows)} rows were read from {specs:.300}; {left}. Give more rows, or another data.validation."
         )

@@ -20,7 +20,7 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
     rows = case.turns[:: max(1, len(case.turns) // ROWS_LOOKED_AT)]
     lengths = sorted(_tokens(case, row.output) for row in rows)
     over = sum(length >= limit for length in lengths)  # the end is a token too
-    if over >= SOME * len(lengths):
+    if lengths and over >= SOME * len(lengths):
         most = lengths[int(0.95 * (len(lengths) - 1))]
         message = (
             f"{share(over, len(lengths))} training answers looked at are longer than generate.max_new_tokens {limit}: "

@@ -92,7 +92,7 @@ def _example(column: Unused) -> str:
 
 def held_out(case: DoctorInput) -> Iterator[Finding]:
     """How many rows are held out where the experiment leaves it open, and whether one input ties many together."""
-    if case.experiment.data.validation is None:
+    if case.experiment.data.validation is None and case.experiment.holds_out:
         counts = case.data.counts
         message = f"{share(counts.validation, counts.train + counts.validation)} rows are held out to measure by"
         yield Finding("held_out", "info", None, message, cure="data: {validation: N} chooses; 0 for none.")

@@ -141,14 +141,15 @@ def native_differs(case: DoctorInput) -> Iterator[Finding]:
 
 def same_tokens(case: DoctorInput) -> Iterator[Finding]:
     """Two templates that become the same tokens are one: comparing them compares nothing."""
-    texts = [*(p.asked for p in case.probes), *(r.asked for r in case.data.train)][:PROMPTS_COMPARED]
+    own = case.data.train or case.data.validation
+    texts = [*(p.asked for p in case.probes), *(r.asked for r in own)][:PROMPTS_COMPARED]
     seen = {}
     for name, found in case.templates.items():
         asked = [encode_prompt(found, case.tokenizer, *text) for text in texts]
-        rows = [found.render(*row.texts) for row in case.data.train[:PROMPTS_COMPARED]]
+        rows = [found.render(*row.texts) for row in own[:PROMPTS_COMPARED]]
         answers = [case.tokenizer.ids(row.completion) for row in rows]
         seen[name] = (asked, answers, end_id(found, case.tokenizer))
-    for first, second in combinations(seen, 2):
+    for first, second in combinations(seen if texts else (), 2):
         if seen[first] == seen[second]:
             tokens = [case.tokenizer.token(id) for id in seen[first][0][0][:12]]
             message = f"{first} and {second} become the same tokens in {len(texts)} prompts: they are one template"

@@ -85,7 +85,7 @@ def _card(ctx: RunContext, arm: Arm, base: str) -> str:
 
 
 def prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
-    """Return the first probes, or training rows, as prompts."""
-    texts = [one.asked for one in ctx.probes or ctx.data.train]
+    """Return the first probes, or rows, as prompts."""
+    texts = [one.asked for one in ctx.probes or ctx.data.train or ctx.data.validation]
     one = ctx.templates[template]
     return [tuple(encode_prompt(one, ctx.tokenizer, *text)) for text in texts[:24]]

@@ -133,8 +133,8 @@ class RunContext:
 
     @cached_property
     def data(self) -> data.Dataset:
-        levels = list(dict.fromkeys(recipe.data for recipe in self.experiment.recipes.values()))
-        several = levels != [self.experiment.data.train]
+        levels = list(dict.fromkeys(recipe.data for recipe in self.experiment.recipes.values() if recipe.data))
+        several = levels not in ([], [self.experiment.data.train])
         return data.read(self.experiment.data, self.experiment.folder, levels if several else ())
 
     @cached_property

@@ -36,7 +36,7 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     need = memory.need(config, dtype, arms, lora.r, lora.target_modules)
     count = memory.parameters(config)
     weights = weight_bytes(ctx.model_folder, dtype)
-    step = math.ceil(max(map(ctx.step_tokens, ctx.encoded), default=0))
+    step = math.ceil(max(map(ctx.step_tokens, ctx.encoded), default=0)) or CPU_BUFFER_TOKENS  # where nothing is trained
     tokens, checkpointed = min(CPU_BUFFER_TOKENS, step), False
     if device.type == "cuda":
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
@@ -49,6 +49,8 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
         "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
+        "merged_arms": len(ctx.merged),
+        "copy_bytes": weight_bytes(ctx.model_folder, torch.float32) if ctx.merged else 0,
         "token_seconds": a_token,
         "train_seconds": round(sum(works) * a_token, 1),
         "train_seconds_on": {str(count): round(longest_share(works, count) * a_token, 1) for count in DEVICES},

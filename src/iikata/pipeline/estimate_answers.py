@@ -25,7 +25,8 @@ def answering(ctx: RunContext, a_token: float, device: torch.device) -> dict[str
     prompts = sum(len(ctx.prompts.ids(cell, probe)) for cell in cells for probe in ctx.sampled)
     rows, a_step = _step(ctx, answers, device)
     steps = math.ceil(answers / rows) * settings.max_new_tokens
-    kept = [len(row.input_ids) for _, own, _ in ctx.rows_of_arms() for row in own]
+    trained = [len(row.input_ids) for _, own, _ in ctx.rows_of_arms() for row in own]
+    kept = trained or [len(ctx.tokenizer.ids("\n".join(row.texts[:3]))) for row in ctx.data.validation]
     held_out = len(cells) * len(ctx.data.validation) * sum(kept) / max(1, len(kept))
     return {
         "generate_seconds": round(steps * a_step + prompts * a_token * FORWARD, 3),

@@ -171,8 +171,10 @@ def _unmeasured(ctx: RunContext) -> Finding | None:
     key: tuple[str, ...]
     if primary in HELD_OUT:
         key = ("data", "validation")
-        missing = "data.validation is 0" if not ctx.data.validation else ""
+        held_out = settings.data.validation
+        missing = "" if ctx.data.validation else f"data.validation is {'not given' if held_out is None else held_out}"
         cure = "Hold rows out (data.validation: 500, or 0.1), or name a primary metric that is measured on probes."
+        cure = cure if ctx.data.train else cure.replace("500, or 0.1", "a file")
         on = "held-out rows"
     else:
         key, on = ("probes",), "probes"

@@ -66,7 +66,7 @@ def missing_scores(ctx: RunContext, there: Sequence[str]) -> str:
 
 def nothing_to_score(ctx: RunContext, metric: str) -> bool:
     if metric in HELD_OUT:
-        return ctx.experiment.data.validation == 0
+        return not ctx.experiment.holds_out
     return ctx.experiment.probes is None
 
 

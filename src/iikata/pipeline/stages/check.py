@@ -88,7 +88,7 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
                 template.render(probe.instruction, probe.input, before=probe.before)
             for row in data.validation:
                 template.render(*row.texts)
-            if spec in trained and not list(template.faults()):
+            if data.train and spec in trained and not list(template.faults()):
                 encoded[name] = ctx.encoded_with(template)
             templates[name] = template
         except IikataError as error:
@@ -114,7 +114,9 @@ def summary(ctx: RunContext) -> str:
     held = f"{counts.validation:,} held out" + f" (of {documents:,} documents)" * (documents < counts.validation)
     lines = [
         *ctx.data.read_as,
-        f"{counts.train:,} rows to train on, {held}" + f", {left:,} left out" * bool(left),
+        (f"{counts.train:,} rows to train on, " if experiment.trains else "nothing to train, ")
+        + held
+        + f", {left:,} left out" * bool(left),
     ]
     specs = (*experiment.trained_templates, *experiment.prompt_only)
     found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}

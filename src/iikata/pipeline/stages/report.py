@@ -159,7 +159,8 @@ def _cards(ctx: RunContext) -> dict[str, TemplateCard]:
         card = stored[name]
         if not {"prompt", "hash", "newline", "markers", "stops"} <= card.keys():
             raise IikataError(f"{ctx.store.templates}: template {name} is not whole. Delete the file; {AGAIN}")
-        painted = _painted(ctx, name) if name in trained else []
+        shown = ctx.experiment.trains or ctx.experiment.holds_out
+        painted = _painted(ctx, name) if shown and name in trained else []
         known = [card[key] for key in ("newline", "markers", "stops")]
         cards[name] = TemplateCard(card["prompt"], card["hash"], painted, *known)
     return cards
