@@ -1,8 +1,11 @@
 """A run whose base lies on several devices ends with the bytes of one on one device, also after a kill."""
 
+import json
+
 import pytest
 import torch
 
+from iikata.cli import main
 from iikata.config import declare
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Told, opening
@@ -82,6 +85,16 @@ def test_a_stage_that_is_never_trained_is_caught_by_its_modules_names(tmp_path, 
 )
 def test_as_few_gpus_as_hold_the_weights(gigabytes, free, found):
     assert opening.fewest(gigabytes * 10**9, [one * 10**9 for one in free]) == found
+
+
+def test_the_plan_says_over_how_many_devices(tmp_path, deep_folder, capsys):
+    write_files(tmp_path)
+    (tmp_path / "tiny.yaml").write_text(json.dumps(values(deep_folder)), encoding="utf-8")
+    for stages, said in ((2, "(cpu, the base laid over 2 devices)"), (1, "(cpu)")):
+        assert main(["plan", str(tmp_path / "tiny.yaml"), "--set", f"model.stages={stages}"]) == 0
+        out = capsys.readouterr().out
+        assert f"training on this machine {said}: about" in out
+        assert ("devices like this one" in out) == (stages == 1)
 
 
 def test_weights_that_all_gpus_together_do_not_hold_are_refused():

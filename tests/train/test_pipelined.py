@@ -126,6 +126,7 @@ def test_weights_lie_still_where_hold_is_asked_and_a_state_goes_on_over_other_st
     asking.append(True)
     while any(run.asked > run.step for run in runs):
         told.append(next(steps))
+    assert not any(run.done for run in runs), "they lie still in the middle"
     saved = [run.state() for run in runs]
     asking.clear()
     again = runs_over(opened(deep_folder, 2))

@@ -84,13 +84,17 @@ def lines(made: dict[str, Any]) -> list[str]:
 
 def _training(made: dict[str, Any]) -> list[str]:
     guess = made["estimate"]
-    times = guess["train_seconds_on"]
-    return [
-        f"training on this machine ({guess['device']}): about {clock(guess['train_seconds'])} and "
+    times, over = guess["train_seconds_on"], OVER.format(**guess) if guess["stages"] > 1 else ""
+    told = [
+        f"training on this machine ({guess['device']}{over}): about {clock(guess['train_seconds'])} and "
         f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
-        + (", layers computed twice to save memory" if guess["checkpointed"] else ""),
-        f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start",
+        + (", layers computed twice to save memory" if guess["checkpointed"] else "")
     ]
+    if not over:
+        told.append(
+            f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start"
+        )
+    return told
 
 
 def _told_of_copies(made: dict[str, Any]) -> list[str]:
@@ -101,6 +105,7 @@ def _told_of_copies(made: dict[str, Any]) -> list[str]:
     ]
 
 
+OVER = ", the base laid over {stages} devices"
 OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}
 
 

@@ -66,6 +66,10 @@ class Need:
                 return tokens, checkpointed
         return max(ROUND, tokens), True
 
+    def stage_tokens(self, free: int, share: float, held: int) -> int:
+        """Return the tokens of a buffer of which a stage with this share of the layers can keep `held`."""
+        return int((SPARE * free - share * self.arms - self.head) / (share * self.kept * held))
+
 
 @dataclass(frozen=True)
 class DecodingNeed:
@@ -187,8 +191,7 @@ def fit_stages(base: Base, need: Need, most: int) -> int:
     found = most
     for stage in base.laid_over.stages:
         share = (stage.stop - stage.start) / stage.count
-        room = SPARE * free_bytes(stage.device) - share * need.arms - need.head
-        found = min(found, int(room / (share * need.kept * (1 if stage.last else 2))))
+        found = min(found, need.stage_tokens(free_bytes(stage.device), share, 1 if stage.last else 2))
     return max(ROUND, found // ROUND * ROUND)
 
 

@@ -22,6 +22,9 @@ docs/performance.md, where CPU layers are not compiled."""
 LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
 """Seconds that asking for one layer's kernels takes, forward and backward; a GPU waits for it in small buffers."""
 
+PIPELINED = 0.7
+"""Share of its stages' rate that a base on several GPUs is trained at (docs/scaling.md)."""
+
 DEVICES = (1, 2, 4, 8)
 """How many devices a plan speaks of."""
 
@@ -38,17 +41,26 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     weights = weight_bytes(ctx.model_folder, dtype)
     step = math.ceil(max(map(ctx.step_tokens, ctx.encoded), default=0)) or CPU_BUFFER_TOKENS  # where nothing is trained
     tokens, checkpointed = min(CPU_BUFFER_TOKENS, step), False
-    if device.type == "cuda":
+    stages = len(ctx.devices)
+    if device.type == "cuda" and stages > 1:
+        free = memory.free_bytes(ctx.devices[0]) - weights // stages
+        tokens = max(1, min(need.stage_tokens(free, 1 / stages, 2), most_buffer_tokens(count), step))
+    elif device.type == "cuda":
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
         tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
     a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
     works = [one.train.epochs * ctx.computed(rows, one) for one, rows, arms in ctx.rows_of_arms() for _ in range(arms)]
     a_token *= 4 / 3 if checkpointed else 1
+    a_token /= stages * PIPELINED if device.type == "cuda" and stages > 1 else 1
     return {
         "device": device.type,
+        "stages": stages,
         "buffer_tokens": tokens,
         "checkpointed": checkpointed,
-        "train_bytes": weights + need.peak(tokens, checkpointed) + (PROCESS_BYTES if device.type == "cpu" else 0),
+        # Of n stages the first holds n buffers, the last one.
+        "train_bytes": weights
+        + need.peak(tokens * (stages + 1) // 2, checkpointed)
+        + (PROCESS_BYTES if device.type == "cpu" else 0),
         "merged_arms": len(ctx.merged),
         "copy_bytes": weight_bytes(ctx.model_folder, torch.float32) if ctx.merged else 0,
         "token_seconds": a_token,
