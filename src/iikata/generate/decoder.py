@@ -106,7 +106,7 @@ class Decoder:
         if self.seen.shape[1]:
             self.seen.scatter_(1, tokens[:, None], True)
         self.ids.copy_(tokens)
-        self.slots.advance(self.base.device)
+        self.slots.advance(self.slots.used.device)
         self.drawn.add_(1).clamp_(max=self.new)
 
     def _record(self) -> None:

@@ -210,6 +210,7 @@ def _view(module: nn.Module, path: Sequence[str], layers: nn.ModuleList, device:
         else:
             own[name] = copy.deepcopy(child).to(device)
     view.__dict__["_modules"] = own
+    view.__dict__.pop("forward", None)  # one of the whole's own, as accelerate's hooks leave behind
     for kind in ("_parameters", "_buffers"):
         held = module.__dict__[kind]
         view.__dict__[kind] = {name: x if x is None else x.to(device) for name, x in held.items()}

@@ -50,7 +50,7 @@ class StaticKVCache:
 
     def __post_init__(self) -> None:
         self.used = torch.zeros(self.rows, dtype=torch.long, device=self.device)
-        self.counters = {self.device: self.used}
+        self.counters = {self.used.device: self.used}  # by its index too, which `device` may leave open
         """The same on every device that has layers."""
 
     def advance(self, device: torch.device) -> None:
