@@ -6,8 +6,10 @@ from transformers.integrations.accelerate import expand_device_map
 
 import architectures
 from iikata.core.errors import IikataError
+from iikata.model.attention.registry import NAME, register
+from iikata.model.base import Base
 from iikata.model.links import Links
-from iikata.model.load import load
+from iikata.model.load import load, ready
 from iikata.model.memory import without_weights
 from iikata.model.stages import cuts, device_map
 
@@ -23,6 +25,28 @@ def test_two_stages_give_the_bits_of_the_whole(family, tmp_path):
     assert [(one.start, one.stop) for one in cut.laid_over.stages] == [(0, 1), (1, 2)]
     assert torch.equal(cut.hidden(IDS, IDS), whole.hidden(IDS, IDS))
     assert torch.equal(cut.logits(cut.hidden(IDS, IDS)), whole.logits(whole.hidden(IDS, IDS)))
+
+
+def test_accelerates_way_from_device_to_device_is_taken_off(deep_folder):
+    """transformers puts it on where weights are loaded onto several devices."""
+    from accelerate.hooks import ModelHook, add_hook_to_module
+    from transformers import AutoModelForCausalLM
+
+    passed = []
+
+    class Hook(ModelHook):
+        def pre_forward(self, module, *args, **kwargs):
+            passed.append(module)
+            return args, kwargs
+
+    register()
+    model = AutoModelForCausalLM.from_pretrained(deep_folder, dtype=torch.float32, attn_implementation=NAME)
+    for module in model.modules():
+        add_hook_to_module(module, Hook())
+    model.hf_device_map = {"": CPU}
+    cut = ready(Base(model.eval().requires_grad_(False), deep_folder, CPU, torch.float32), devices=[CPU] * 2)
+    assert torch.equal(cut.hidden(IDS, IDS), load(deep_folder, "float32").hidden(IDS, IDS))
+    assert not passed
 
 
 def test_a_model_whose_layers_hand_on_more_than_hidden_states_is_refused_by_name(tmp_path):
