@@ -13,12 +13,20 @@ from hypothesis import settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the oracles run on CPU, where the same bytes are promised
 
+import both_languages
 from tokenizer_folders import FAMILIES, byte_bpe, sp_bytes, sp_nfkc
 
 # The same examples every time: a suite that fails one day in ten tells nobody what changed. To look for new ones:
 # pytest --hypothesis-profile=default.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def said_in_both_languages():
+    with pytest.MonkeyPatch.context() as patch:
+        both_languages.watch(patch)
+        yield
 
 
 @pytest.fixture(scope="session")

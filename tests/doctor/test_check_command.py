@@ -34,12 +34,34 @@ def test_json_findings_have_the_six_keys_and_an_error_exits_1(tmp_path, sp_nfkc_
     assert findings[0]["severity"] == "error"
 
 
+def test_findings_are_said_in_japanese_where_that_is_asked_for(tmp_path, sp_nfkc_folder, capsys, monkeypatch):
+    path = experiment_file(tmp_path, sp_nfkc_folder, ["dolly_ja_rinna"])
+    monkeypatch.delenv("LC_ALL", raising=False)
+    monkeypatch.setenv("LANG", "ja_JP.UTF-8")
+    main(["check", path, "--json"])
+    english = json.loads(capsys.readouterr().out)
+    main(["check", path, "--json", "--lang", "ja"])
+    japanese = json.loads(capsys.readouterr().out)
+    assert [list(one) for one in japanese] == [list(one) for one in english]
+    for en, ja in zip(english, japanese, strict=True):
+        assert {key: en[key] for key in ("rule", "severity", "evidence")} == {
+            key: ja[key] for key in ("rule", "severity", "evidence")
+        }
+    assert "the vocabulary lacks some of the template's letters" in english[0]["message"]
+    assert "テンプレートの文字の一部が語彙にありません" in japanese[0]["message"]
+    main(["check", path])
+    out = capsys.readouterr().out
+    assert "error unknown_token\n  テンプレート dolly_ja_rinna: テンプレートの文字の一部が語彙にありません" in out
+    assert "  対処: templates: [" in out
+
+
 def test_without_an_error_it_exits_0(tmp_path, byte_bpe_folder, capsys):
     assert main(["check", experiment_file(tmp_path, byte_bpe_folder), "--json"]) == 0
     assert {finding["severity"] for finding in json.loads(capsys.readouterr().out)} == {"info"}
 
 
-def test_a_person_is_told_rule_template_evidence_and_cure(tmp_path, sp_nfkc_folder, capsys):
+def test_a_person_is_told_rule_template_evidence_and_cure(tmp_path, sp_nfkc_folder, capsys, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
     main(["check", experiment_file(tmp_path, sp_nfkc_folder, ["dolly_ja_rinna"])])
     out = capsys.readouterr().out
     assert "error unknown_token\n  template dolly_ja_rinna:" in out

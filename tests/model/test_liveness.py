@@ -26,7 +26,7 @@ def harmed(folder, change):
     found = load_file(folder / WEIGHTS)
     change(found)
     save_file({name: tensor.contiguous() for name, tensor in found.items()}, folder / WEIGHTS)
-    return faults(liveness(adapter_file.read_stored(folder)))
+    return [fault.en for fault in faults(liveness(adapter_file.read_stored(folder)))]
 
 
 def zero(side, layer, rows=slice(None), columns=slice(None)):
@@ -140,7 +140,7 @@ def test_effects_are_the_shares_by_which_each_layer_moves(llama_folder):
     ids = models.samples(1, longest=20)[0].input_ids
     untouched = effects(loaded, "arm", [ids])
     assert untouched == dict.fromkeys(adapters.layers, 0.0)
-    assert "2 of 2 modules change nothing" in still(untouched)[0]
+    assert "2 of 2 modules change nothing" in still(untouched)[0].en
     models.stir(adapters.weights("arm"))
     moved = effects(loaded, "arm", [ids])
     assert still(moved) == []

@@ -2,6 +2,7 @@
 
 import random
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,9 @@ import oracle
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.model.load import load
+from iikata.pipeline.evaluating import Evaluator
 from iikata.train import ArmRun, Recipe, train
+from iikata.train.step import mean_loss
 
 CPU = torch.device("cpu")
 PREFIX = (5, 9, 4, 7)
@@ -178,3 +181,30 @@ def test_where_memory_runs_out_buffers_are_halved_and_every_step_is_done_once(de
     calls = iter([40])
     with pytest.raises(IikataError, match="memory ran out in training"):
         list(train(small))
+
+
+def test_arms_are_evaluated_at_their_own_step_though_more_are_under_way(deep_folder):
+    """What `Evaluator` asks for: weights that lie still at the steps at which an arm is due."""
+    evaluator = Evaluator.__new__(Evaluator)
+    evaluator._every, evaluator.on = 2, True
+
+    def curves(stages):
+        loaded = opened(deep_folder, stages)
+        sizes = (11, 1, 4)
+        runs = [
+            ArmRun(arm, ROWS, (PREFIX,), replace(RECIPE, batch_size=size), loaded)
+            for arm, size in zip(ARMS, sizes, strict=True)
+        ]
+        by_name, found, ahead = {run.arm.name: run for run in runs}, [], 0
+        for step in train(runs, hold=lambda run: evaluator.due(run, run.asked)):
+            run = by_name[step.arm]
+            ahead += run.asked > run.step
+            if evaluator.due(run):
+                assert run.asked == run.step
+                found.append((step.arm, step.step, mean_loss(loaded, step.arm, ROWS[:4], 40)))
+        assert ahead or stages == 1, "nothing was under way beside"
+        return sorted(found)
+
+    wanted = curves(1)
+    assert [one[1] for one in wanted] == [2, 2, 4, 6, *range(2, 23, 2)]
+    assert curves(2) == curves(3) == wanted

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from iikata.cli.terminal import bare, dumped, inert, language, painted, uncoloured
 from iikata.core.errors import IikataError
-from iikata.core.records import plain
 
 if TYPE_CHECKING:
     from iikata.pipeline import Pipeline
@@ -87,13 +86,16 @@ def check(given: argparse.Namespace) -> int:
     context = open_pipeline(given).context
     findings = examine(context)
     if given.json:
-        print(dumped([plain(finding) for finding in findings], indent=1))
+        print(dumped([finding.told(given.lang or "en") for finding in findings], indent=1))
     else:
         counts = Counter(finding.severity for finding in findings)
         words = {"error": "error", "warning": "warning", "info": "note"}
         told = [f"{n} {word}{'s' * (n > 1)}" for key, word in words.items() if (n := counts[key])]
         print(f"{summary(context)}\n")
-        print("".join(f"{shown(finding)}\n\n" for finding in findings) + (", ".join(told) or "no findings"))
+        print(
+            "".join(f"{shown(finding, language(given.lang))}\n\n" for finding in findings)
+            + (", ".join(told) or "no findings")
+        )
     return int(any(finding.severity == "error" for finding in findings))
 
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from iikata.core.records import EXACT, Measured
+from iikata.core.measured import EXACT, Measured
 
 
 @dataclass(frozen=True)

@@ -1,24 +1,11 @@
 """The nouns: what moves from room to room, as frozen records."""
 
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Annotated, Any
+from typing import Any
 
-
-class NullIsNaN:
-    """JSON has no NaN: a null in a file is one."""
-
-    @staticmethod
-    def __get_pydantic_core_schema__(source: Any, handler: Callable[[Any], Any]) -> Any:
-        from pydantic_core.core_schema import no_info_before_validator_function
-
-        return no_info_before_validator_function(lambda seen: math.nan if seen is None else seen, handler(source))
-
-
-Measured = Annotated[float, NullIsNaN]
-EXACT = {"extra": "forbid"}
-"""A record that is read from a file has these fields and no others."""
+from iikata.core.bilingual import NOT_SAID, Both
+from iikata.core.measured import EXACT, Measured
 
 
 @dataclass(frozen=True)
@@ -239,6 +226,21 @@ class Finding:
     message: str
     evidence: str = ""
     cure: str = ""
+    message_ja: str = ""
+    cure_ja: str = ""
+
+    @classmethod
+    def of(
+        cls, rule: str, severity: str, template: str | None, message: Both, evidence: str = "", cure: Both = NOT_SAID
+    ) -> "Finding":
+        return cls(rule, severity, template, message.en, evidence, cure.en, message.ja, cure.ja)
+
+    def told(self, language: str) -> dict[str, Any]:
+        """Return rule, severity, template, message, evidence and cure in "en" or "ja"; English where that is all."""
+        told = {key: getattr(self, key) for key in ("rule", "severity", "template", "message", "evidence", "cure")}
+        if language == "ja":
+            told |= {"message": self.message_ja or self.message, "cure": self.cure_ja or self.cure}
+        return told
 
 
 @dataclass(frozen=True)
@@ -251,6 +253,11 @@ class Gate:
     """An arm (`dolly_ja.s0`), a cell (`dolly_ja.s0@native`), a template, or a pair `a|b` of templates."""
     passed: bool
     detail: str = ""
+    detail_ja: str = ""
+
+    @classmethod
+    def of(cls, name: str, subject: str, passed: bool, detail: Both) -> "Gate":
+        return cls(name, subject, passed, detail.en, detail.ja)
 
 
 @dataclass(frozen=True)

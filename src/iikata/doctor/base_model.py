@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.doctor.doctor_input import DoctorInput
@@ -19,7 +20,7 @@ def architecture(case: DoctorInput) -> Iterator[Finding]:
     try:
         memory.refuse_unfit(code.configuration(case.folder))
     except IikataError as error:
-        yield Finding("architecture", "error", None, str(error))
+        yield Finding.of("architecture", "error", None, Both(str(error), f"このモデルは学習できません: {error}"))
 
 
 def lora_targets(case: DoctorInput) -> Iterator[Finding]:
@@ -43,7 +44,8 @@ def lora_targets(case: DoctorInput) -> Iterator[Finding]:
     try:
         lora.refuse_unmatched(model, lora.resolve_targets(asked, config.model_type, model))
     except IikataError as error:
-        yield Finding("lora_targets", "error", None, f"{at}{error}")
+        message = Both(f"{at}{error}", f"{at}アダプタを付ける層が、このモデルにありません: {error}")
+        yield Finding.of("lora_targets", "error", None, message)
 
 
 def export(case: DoctorInput) -> Iterator[Finding]:
@@ -51,6 +53,15 @@ def export(case: DoctorInput) -> Iterator[Finding]:
     stored = case.settings("config.json").get("quantization_config")
     method = stored.get("quant_method", "unknown") if isinstance(stored, dict) else None
     if method:
-        message = f"the base's weights are stored quantised ({method}): adapters can be exported, not merged into it"
-        fix = "To merge later, name the unquantised model as model.base, with model.quantize where memory is short."
-        yield Finding("export", "warning", None, message, f"quantization_config in {case.folder.name}/config.json", fix)
+        message = Both(
+            f"the base's weights are stored quantised ({method}): adapters can be exported, not merged into it",
+            f"ベースモデルの重みが量子化されています（{method}）。アダプタは書き出せますが、統合はできません",
+        )
+        fix = Both(
+            "To merge later, name the unquantised model as model.base, with model.quantize where memory is short.",
+            "あとで統合するなら、量子化前のモデルを model.base に指定します。"
+            "メモリが足りなければ model.quantize を使います。",
+        )
+        yield Finding.of(
+            "export", "warning", None, message, f"quantization_config in {case.folder.name}/config.json", fix
+        )

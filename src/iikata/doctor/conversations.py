@@ -2,15 +2,28 @@
 
 from collections.abc import Iterator
 
+from iikata.core.bilingual import Both, same
 from iikata.core.records import Finding
 from iikata.data import TRANSCRIPT
-from iikata.doctor.doctor_input import DoctorInput, share, short
+from iikata.doctor.doctor_input import DoctorInput, counted, share, share_ja, short
 
 SHOWN = 3
-CHOICES = (
+CHOICES = Both(
     "Write {system} into the template where it belongs; or choose data.system: data: {system: keep} leaves system "
-    "messages out under this template alone, data: {system: drop} under all of them."
+    "messages out under this template alone, data: {system: drop} under all of them.",
+    "テンプレートのふさわしい位置に {system} を書くか、data.system を選びます。data: {system: keep} はこのテンプレート"
+    "だけで、data: {system: drop} はすべてのテンプレートで、システムメッセージを使いません。",
 )
+WHY_JA = {
+    "nobody answers": "回答する人がいない",
+    "a system message stands in the middle": "途中にシステムメッセージがある",
+    "the assistant speaks first": "アシスタントが先に話している",
+    "one side speaks twice in a row": "同じ側が続けて話している",
+    "it does not end with a question": "質問で終わっていない",
+    "every answer is marked as not to be trained": "すべての回答に「学習しない」印がある",
+    "tool calls": "ツールの呼び出しがある",
+}
+"""Why a row is no conversation to train on, as `data` says it."""
 
 
 def system_place(case: DoctorInput) -> Iterator[Finding]:
@@ -28,40 +41,62 @@ def system_place(case: DoctorInput) -> Iterator[Finding]:
     for name, template in case.templates.items():
         if template.takes_system:
             continue
-        counts = [f"{share(len(held), len(rows))} rows"] if held else []
-        counts += [f"{share(len(asked), len(case.probes))} probes"] if asked else []
-        message = f"{' and '.join(counts)} have a system message, and the template has no place for it"
+        counts = counted(len(held), len(rows), len(asked), len(case.probes))
+        message = counts + Both(
+            " have a system message, and the template has no place for it",
+            "にシステムメッセージがありますが、テンプレートにその位置がありません",
+        )
         evidence = f"{held[0].source}: {short(held[0].before.system)}" if held else short(asked[0].before.system)
-        yield Finding("system_place", severity, name, message, evidence, CHOICES)
+        yield Finding.of("system_place", severity, name, message, evidence, CHOICES)
 
 
 def _several(case: DoctorInput) -> Iterator[Finding]:
     counts = case.data.counts
     if counts.systems.rows:
-        message = (
+        message = Both(
             f"{share(counts.systems.rows, counts.rows)} rows have several system messages; they are joined into one, "
-            "an empty line between them"
+            "an empty line between them",
+            f"{share_ja(counts.systems.rows, counts.rows)}にシステムメッセージが複数あり、"
+            "空行をはさんで一つにつなぎます",
         )
-        fix = "Where only one of them is meant, take the others out."
-        yield Finding("system_place", "warning", None, message, ", ".join(counts.systems.examples), fix)
+        fix = Both("Where only one of them is meant, take the others out.", "一つだけでよければ、ほかを取り除きます。")
+        yield Finding.of("system_place", "warning", None, message, ", ".join(counts.systems.examples), fix)
 
 
 def out_of_turn(case: DoctorInput) -> Iterator[Finding]:
     """Conversations in which nobody answers in turn are left out, and questions at their end."""
     counts = case.data.counts
     for why, left in case.data.irregular.items():
-        message = f"{share(left.rows, counts.rows)} rows are left out: {why}"
-        fix = "A conversation is a system message or none, then user and assistant in turn, the user first."
-        yield Finding("out_of_turn", "warning", None, message, ", ".join(left.examples), fix)
+        message = Both(
+            f"{share(left.rows, counts.rows)} rows are left out: {why}",
+            f"{share_ja(left.rows, counts.rows)}を除きました。理由: {WHY_JA.get(why, why)}",
+        )
+        fix = Both(
+            "A conversation is a system message or none, then user and assistant in turn, the user first.",
+            "会話は、システムメッセージ（なくてもよい）のあと、ユーザーから始めて、ユーザーとアシスタントが交互に話します。",
+        )
+        yield Finding.of("out_of_turn", "warning", None, message, ", ".join(left.examples), fix)
     if counts.unanswered.rows:
-        ended = share(counts.unanswered.rows, counts.rows)
-        message = f"{ended} rows end with a question that is not answered; it is left out"
-        yield Finding("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
+        ended, all_rows = counts.unanswered.rows, counts.rows
+        message = Both(
+            f"{share(ended, all_rows)} rows end with a question that is not answered; it is left out",
+            f"{share_ja(ended, all_rows)}は答えのない質問で終わり、その質問を除きました",
+        )
+        yield Finding.of("out_of_turn", "info", None, message, ", ".join(counts.unanswered.examples))
     rows = [*case.data.train, *case.data.validation]
     if told := [row for row in rows if len(TRANSCRIPT.findall(row.instruction)) > 1]:
-        message = f"{share(len(told), len(rows))} rows seem to hold a whole conversation as their question"
-        fix = "Every template would be written around it. Give its turns: messages, or history."
-        yield Finding("out_of_turn", "warning", None, message, f"{told[0].source}: {short(told[0].instruction)}", fix)
+        message = Both(
+            f"{share(len(told), len(rows))} rows seem to hold a whole conversation as their question",
+            f"{share_ja(len(told), len(rows))}は、質問の中に会話全体が入っているようです",
+        )
+        fix = Both(
+            "Every template would be written around it. Give its turns: messages, or history.",
+            "このままでは会話全体がテンプレートの一つの質問になります。発言ごとに分け、"
+            "messages か history で渡します。",
+        )
+        yield Finding.of(
+            "out_of_turn", "warning", None, message, f"{told[0].source}: {short(told[0].instruction)}", fix
+        )
 
 
 def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
@@ -73,13 +108,19 @@ def untrained_answers(case: DoctorInput) -> Iterator[Finding]:
             continue
         answers = sum(row.apart for _, row in apart)
         every = sum(len(row.before.turns) - len(row.marked) for row in trained)
-        message = (
+        message = Both(
             f"{share(answers, every)} earlier answers, in {len(apart)} rows, are not in the loss: in the whole "
-            "conversation they stand otherwise than when they were the last (thoughts dropped, a token over an end)"
+            "conversation they stand otherwise than when they were the last (thoughts dropped, a token over an end)",
+            f"途中の回答 {share_ja(answers, every, '件')}（{len(apart)} 行）は損失の対象外です。"
+            "会話全体の中では、最後の回答"
+            "だったときと書かれ方が違います（思考が消える、終端の前後でトークンがつながる、など）",
         )
-        fix = "To train on every answer: write each turn as a row of its own, with its history."
+        fix = Both(
+            "To train on every answer: write each turn as a row of its own, with its history.",
+            "すべての回答を学習するには、発言ごとに履歴つきの行に分けます。",
+        )
         places = ", ".join(of.source or of.id for of, _ in apart[:SHOWN])
-        yield Finding("untrained_answers", "warning", name, message, places, fix)
+        yield Finding.of("untrained_answers", "warning", name, message, places, fix)
     yield from _marked(case)
 
 
@@ -88,12 +129,14 @@ def _marked(case: DoctorInput) -> Iterator[Finding]:
     marked = case.data.counts.marked
     if not marked.rows:
         return
-    message = (
-        f"{share(marked.rows, case.data.counts.rows)} rows mark answers as not to be trained (weight 0, train false)"
+    message = Both(
+        f"{share(marked.rows, case.data.counts.rows)} rows mark answers as not to be trained (weight 0, train false)",
+        f"{share_ja(marked.rows, case.data.counts.rows)}に「学習しない」印（weight 0、train false）の回答があり",
     )
     places = ", ".join(marked.examples)
     if all(row.train.loss_on != "all" for row in case.experiment.recipes.values()):
-        yield Finding("untrained_answers", "info", None, f"{message}: these are not in the loss", places)
+        message += Both(": these are not in the loss", "、損失の対象外です")
+        yield Finding.of("untrained_answers", "info", None, message, places)
         return
-    message += ", and loss_on: all counts them all the same"
-    yield Finding("untrained_answers", "warning", None, message, places, "train: {loss_on: completion}")
+    message += Both(", and loss_on: all counts them all the same", "ますが、loss_on: all では損失に数えます")
+    yield Finding.of("untrained_answers", "warning", None, message, places, same("train: {loss_on: completion}"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.config import Experiment
+from iikata.core.bilingual import Both
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Probe
 from iikata.core.registry import did_you_mean
@@ -130,6 +131,19 @@ def as_file(template: Template) -> str:
 
 def share(part: int, whole: int) -> str:
     return f"{part} of {whole} ({part / whole:.1%})"
+
+
+def share_ja(part: int, whole: int, what: str = "行") -> str:
+    return f"{whole} {what}中 {part} {what}（{part / whole:.1%}）"
+
+
+def counted(rows: int, of_rows: int, probes: int, of_probes: int) -> Both:
+    """Return how many rows and probes, as far as there are any."""
+    en = [f"{share(rows, of_rows)} rows"] if rows else []
+    ja = [share_ja(rows, of_rows)] if rows else []
+    en += [f"{share(probes, of_probes)} probes"] if probes else []
+    ja += [share_ja(probes, of_probes, "問")] if probes else []
+    return Both(" and ".join(en), "と".join(ja))
 
 
 def short(text: str, characters: int = 60) -> str:

@@ -6,6 +6,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.records import Gate, TrainStep
 from iikata.templates import Template, read_saved
@@ -43,7 +44,7 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
             raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {wanted.alpha:g}, or another scaling.")
         base.adapters.load(arm, weights)
     except IikataError as error:
-        return Gate("live_adapter", arm, False, str(error))
+        return Gate.of("live_adapter", arm, False, _unread(error))
     found, moved = liveness(stored), effects(base, arm, prompts)
     dead = faults(found, {one.module for one in found} - moved.keys()) or still(
         {name: share for name, share in moved.items() if f"{name}.lora_A" in weights}
@@ -60,11 +61,20 @@ def live_copy(base: "Base", copy: "Base", arm: str, folder: Path, prompts: Seque
     return _live(arm, found, faults(found), _mean_kl((copy, None), base, prompts))
 
 
-def _live(arm: str, found: Sequence["Liveness"], dead: Sequence[str], kl: float) -> Gate:
+def _live(arm: str, found: Sequence["Liveness"], dead: Sequence[Both], kl: float) -> Gate:
     norm = math.sqrt(sum(one.norm_b**2 for one in found))
     passed = not dead and math.isfinite(norm) and kl > LIVE_KL
-    told = [f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats", *dead]
-    return Gate("live_adapter", arm, passed, "; ".join(told))
+    told = Both(
+        f"||B|| = {norm:.4g}, mean KL to the base = {kl:.4g} nats",
+        f"||B|| = {norm:.4g}、ベースモデルとの平均 KL = {kl:.4g} nats",
+    )
+    for fault in dead:
+        told += Both(f"; {fault.en}", f"。{fault.ja}")
+    return Gate.of("live_adapter", arm, passed, told)
+
+
+def _unread(error: IikataError) -> Both:
+    return Both(str(error), f"読み込めません: {error}")
 
 
 def _mean_kl(speaker: "tuple[Base, str | None]", base: "Base", prompts: Sequence[Sequence[int]]) -> float:
@@ -96,14 +106,23 @@ def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> G
     Of a few steps nothing is told: their batches differ more than training does, the last may hold a single row.
     """
     if stopped or not steps:
-        return Gate("sound_training", arm, False, stopped or "no step was made")
+        return Gate.of("sound_training", arm, False, _stopped(stopped))
     losses = [step.loss for step in steps]
     if not all(map(math.isfinite, losses)):
-        return Gate("sound_training", arm, False, "a loss is not finite")
+        return Gate.of("sound_training", arm, False, Both("a loss is not finite", "有限でない損失があります"))
     quarter = max(1, len(losses) // 4)
     first, last = sum(losses[:quarter]) / quarter, sum(losses[-quarter:]) / quarter
     passed = len(losses) < FEW_STEPS or last <= GROWN * first
-    return Gate("sound_training", arm, passed, f"loss {first:.4g} at the start, {last:.4g} at the end")
+    detail = Both(
+        f"loss {first:.4g} at the start, {last:.4g} at the end", f"損失は最初 {first:.4g}、最後 {last:.4g} です"
+    )
+    return Gate.of("sound_training", arm, passed, detail)
+
+
+def _stopped(why: str) -> Both:
+    if not why:
+        return Both("no step was made", "一度も学習していません")
+    return Both(why, f"学習を打ち切りました（{why}）")
 
 
 def template_kept(arm: str, folder: Path, template: Template) -> Gate:
@@ -111,13 +130,16 @@ def template_kept(arm: str, folder: Path, template: Template) -> Gate:
     try:
         stored = read_saved(folder / "template.json")
     except IikataError as error:
-        return Gate("template_kept", arm, False, str(error))
+        return Gate.of("template_kept", arm, False, _unread(error))
     same = stored.hash == template.hash
-    return Gate("template_kept", arm, same, f"trained with {stored.hash[:12]}, prompted with {template.hash[:12]}")
+    trained, prompted = stored.hash[:12], template.hash[:12]
+    detail = Both(f"trained with {trained}, prompted with {prompted}", f"学習は {trained}、質問は {prompted} です")
+    return Gate.of("template_kept", arm, same, detail)
 
 
 def distinct_templates(tokens: Mapping[str, Sequence[Sequence[int]]]) -> Iterator[Gate]:
     """Two templates that give the same tokens for every prompt and answer are one template under two names."""
     for first, second in combinations(tokens, 2):
         same = list(map(list, tokens[first])) == list(map(list, tokens[second]))
-        yield Gate("distinct_templates", f"{first}|{second}", not same, "same tokens" if same else "tokens differ")
+        detail = Both("same tokens", "同じトークン列です") if same else Both("tokens differ", "トークン列が違います")
+        yield Gate.of("distinct_templates", f"{first}|{second}", not same, detail)

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator
 
+from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Example, Finding
-from iikata.doctor.doctor_input import DoctorInput, share, short
+from iikata.doctor.doctor_input import DoctorInput, share, share_ja, short
 from iikata.doctor.whitespace import answer_start
 from iikata.templates import native
 from iikata.tokenize import encode_prompt, end_id
@@ -19,13 +20,19 @@ def prefix(case: DoctorInput) -> Iterator[Finding]:
             continue
         row = differ[0]
         prompt, joint = case.tokens(row.prompt), case.tokens(row.prompt + row.completion)
-        message = (
+        message = Both(
             f"in {share(len(differ), len(rows))} rows looked at, the prompt's tokens do not begin those of prompt and "
-            "answer; iikata tokenizes such answers apart, as at inference; a mask made by length would be wrong"
+            "answer; iikata tokenizes such answers apart, as at inference; a mask made by length would be wrong",
+            f"調べた {share_ja(len(differ), len(rows))}で、プロンプトのトークン列が、"
+            "回答までつなげたトークン列の先頭と一致"
+            "しません。iikata は推論時と同じく回答を別にトークン化しますが、長さで作ったマスクはずれます",
         )
         evidence = f"{row.id}: prompt {prompt[-3:]}, with the answer {joint[max(0, len(prompt) - 3) : len(prompt) + 2]}"
-        fix = "End the prompt with a line break, or with a letter and no blank after it."
-        yield Finding("prefix", "warning", name, message, evidence, fix)
+        fix = Both(
+            "End the prompt with a line break, or with a letter and no blank after it.",
+            "プロンプトを改行か、後ろに空白のない文字で終えます。",
+        )
+        yield Finding.of("prefix", "warning", name, message, evidence, fix)
 
 
 def end_token(case: DoctorInput) -> Iterator[Finding]:
@@ -35,10 +42,16 @@ def end_token(case: DoctorInput) -> Iterator[Finding]:
         whole = [row for row in encoded if not row.truncated]
         bare = [row for row in whole if row.input_ids[-1:] != (end,) or not row.completion_mask[-1]]
         if bare:
-            message = f"{share(len(bare), len(whole))} rows do not train the end token {case.tokenizer.token(end)!r}"
+            message = Both(
+                f"{share(len(bare), len(whole))} rows do not train the end token {case.tokenizer.token(end)!r}",
+                f"{share_ja(len(bare), len(whole))}で終端トークン {case.tokenizer.token(end)!r} が学習されません",
+            )
             last = [case.tokenizer.token(id) for id in bare[0].input_ids[-4:]]
-            fix = "This is a fault of iikata: please report it with your template."
-            yield Finding("end_token", "error", name, message, f"{bare[0].id}: … {last}", fix)
+            fix = Both(
+                "This is a fault of iikata: please report it with your template.",
+                "iikata の不具合です。テンプレートを添えて報告してください。",
+            )
+            yield Finding.of("end_token", "error", name, message, f"{bare[0].id}: … {last}", fix)
 
 
 def trimmed(case: DoctorInput) -> Iterator[Finding]:
@@ -52,12 +65,21 @@ def trimmed(case: DoctorInput) -> Iterator[Finding]:
         )
         if not (changed or lost):
             continue
-        message = f"white space at the ends of answers is taken away in {share(len(changed), len(train))} training rows"
+        message = Both(
+            f"white space at the ends of answers is taken away in {share(len(changed), len(train))} training rows",
+            f"学習データ {share_ja(len(changed), len(train))}で、回答の両端の空白が取り除かれます",
+        )
         if lost:
-            message += f"; nll leaves out {share(len(lost), len(held))} held-out rows for it, under all templates"
+            message += Both(
+                f"; nll leaves out {share(len(lost), len(held))} held-out rows for it, under all templates",
+                f"。そのため検証データ {share_ja(len(lost), len(held))}は、どのテンプレートでも nll から除きます",
+            )
         shown = (changed or lost)[0]
-        fix = "Take it from the data's answers too, or choose a template that keeps it."
-        yield Finding("trimmed", "warning", name, message, f"{shown.source}: {short(shown.output)}", fix)
+        fix = Both(
+            "Take it from the data's answers too, or choose a template that keeps it.",
+            "データの回答からも空白を取り除くか、空白を残すテンプレートを選びます。",
+        )
+        yield Finding.of("trimmed", "warning", name, message, f"{shown.source}: {short(shown.output)}", fix)
 
 
 def _is_trimmed(answer: str, row: Example) -> bool:
@@ -75,13 +97,21 @@ def bos(case: DoctorInput) -> Iterator[Finding]:
         ids = encode_prompt(template, case.tokenizer, "a")
         shown = f"{[case.tokenizer.token(token) for token in ids[:4]]} …"
         if ids[:2] == [id, id]:
-            fix = f"Take {text} from the beginning of the template."
-            yield Finding("bos", "warning", name, f"prompts begin with {text} twice", shown, fix)
+            message = Both(f"prompts begin with {text} twice", f"プロンプトの先頭に {text} が二つあります")
+            fix = Both(
+                f"Take {text} from the beginning of the template.", f"テンプレートの先頭から {text} を取り除きます。"
+            )
+            yield Finding.of("bos", "warning", name, message, shown, fix)
         if wanted and ids[:1] != [id]:
             fast = (case.folder / "tokenizer.json").is_file()  # whose post_processor alone says so
             where = "a post_processor in tokenizer.json" if fast else '"add_bos_token": true in tokenizer_config.json'
-            fix = f"{where}, or templates: [native]"
-            yield Finding("bos", "warning", name, f"prompts do not begin with {text}, the model's own do", shown, fix)
+            where_ja = "tokenizer.json に post_processor" if fast else 'tokenizer_config.json に "add_bos_token": true'
+            fix = Both(f"{where}, or templates: [native]", f"{where_ja} を加えるか、templates: [native] を使います。")
+            message = Both(
+                f"prompts do not begin with {text}, the model's own do",
+                f"プロンプトが {text} で始まりません。モデル自身のプロンプトは {text} で始まります",
+            )
+            yield Finding.of("bos", "warning", name, message, shown, fix)
 
 
 def _native_begins(case: DoctorInput, id: int) -> bool:
@@ -106,23 +136,33 @@ def cutoff(case: DoctorInput) -> Iterator[Finding]:
         over = [row for _, row in cut]
         limit = len(over[0].input_ids)
         needed = 2 + max(len(case.tokenizer.ids(row.prompt + row.completion)) for row in over)
-        message = (
-            f"{share(len(over), len(encoded))} rows are longer than train.cutoff_len {limit} and are not trained on"
+        message = Both(
+            f"{share(len(over), len(encoded))} rows are longer than train.cutoff_len {limit} and are not trained on",
+            f"{share_ja(len(over), len(encoded))}が train.cutoff_len {limit} より長く、学習に使われません",
         )
         evidence = (
             f"the longest has about {needed} tokens; first: {cut[0][0].source or over[0].id} {short(over[0].prompt)}"
         )
         severity = "error" if len(over) == len(encoded) else "warning"
-        fix = f"--set train.cutoff_len={needed}"
+        fix = same(f"--set train.cutoff_len={needed}")
         if any(list(of.turns())[1:] for of, _ in cut) and case.experiment.train.too_long == "leave_out":
-            fix += "; or train: {too_long: cut_at_turn} to keep of a conversation the turns that fit"
-        yield Finding("cutoff", severity, name, message, evidence, fix)
+            fix += Both(
+                "; or train: {too_long: cut_at_turn} to keep of a conversation the turns that fit",
+                "。または train: {too_long: cut_at_turn} で、会話のうち収まる発言だけを残します",
+            )
+        yield Finding.of("cutoff", severity, name, message, evidence, fix)
 
 
 def _cut_at_turn(case: DoctorInput, name: str) -> Iterator[Finding]:
     rows = [(of, row) for of, row in zip(case.data.train, case.encoded[name], strict=True) if row.cut]
     if rows:
-        answers = f"{sum(row.cut for _, row in rows)} answers at their ends, with their questions, are not trained on"
-        message = f"{share(len(rows), len(case.data.train))} conversations are cut at a turn to fit: {answers}"
+        answers, count, every = sum(row.cut for _, row in rows), len(rows), len(case.data.train)
+        message = Both(
+            f"{share(count, every)} conversations are cut at a turn to fit: {answers} answers at their ends, with "
+            "their questions, are not trained on",
+            f"会話 {share_ja(count, every, '件')}を、収まるように発言の切れ目で切りました。"
+            f"末尾の回答 {answers} 件とその質問は学習に使いません",
+        )
         places = ", ".join(of.source or of.id for of, _ in rows[:3])
-        yield Finding("cutoff", "warning", name, message, places, "Raise train.cutoff_len to train on them.")
+        fix = Both("Raise train.cutoff_len to train on them.", "学習に使うには train.cutoff_len を上げます。")
+        yield Finding.of("cutoff", "warning", name, message, places, fix)

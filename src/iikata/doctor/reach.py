@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from statistics import median
 
+from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
-from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share
+from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share, share_ja
 
 MANY, SOME = 0.5, 0.1
 """Shares of answers that are longer than allowed: a warning, and worth a note."""
@@ -22,30 +23,37 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
     over = sum(length >= limit for length in lengths)  # the end is a token too
     if lengths and over >= SOME * len(lengths):
         most = lengths[int(0.95 * (len(lengths) - 1))]
-        message = (
+        message = Both(
             f"{share(over, len(lengths))} training answers looked at are longer than generate.max_new_tokens {limit}: "
-            "an arm that learnt to answer so is cut there, and does not finish"
+            "an arm that learnt to answer so is cut there, and does not finish",
+            f"調べた学習用の回答 {share_ja(over, len(lengths), '件')}が generate.max_new_tokens {limit} "
+            "より長く、同じ長さで"
+            "答えるアームはそこで切られ、自分で終わりません",
         )
         evidence = (
             f"answers have {median(lengths):.0f} tokens in the middle, 95% at most {most}, the longest {lengths[-1]}"
         )
         severity = "warning" if over > MANY * len(lengths) else "info"
-        yield Finding("answer_length", severity, None, message, evidence, _longer(most))
+        yield Finding.of("answer_length", severity, None, message, evidence, _longer(most))
     for probe in case.probes:
         shortest = min((_tokens(case, reference) for reference in probe.references), default=0)
         if shortest > limit:
-            message = (
-                f"probe {probe.id}: no reference fits into generate.max_new_tokens {limit}, so none can be contained"
+            message = Both(
+                f"probe {probe.id}: no reference fits into generate.max_new_tokens {limit}, so none can be contained",
+                f"質問 {probe.id}: どの正答も generate.max_new_tokens {limit} に収まらず、"
+                "回答に含まれることがありません",
             )
-            yield Finding("answer_length", "warning", None, message, f"the shortest has {shortest}", _longer(shortest))
+            yield Finding.of(
+                "answer_length", "warning", None, message, f"the shortest has {shortest}", _longer(shortest)
+            )
 
 
 def _tokens(case: DoctorInput, text: str) -> int:
     return len(case.tokenizer.ids(text, special=False, start=False))
 
 
-def _longer(tokens: int) -> str:
-    return f"--set generate.max_new_tokens={round(SPARE * tokens) + 1}"
+def _longer(tokens: int) -> Both:
+    return same(f"--set generate.max_new_tokens={round(SPARE * tokens) + 1}")
 
 
 def device(case: DoctorInput) -> Iterator[Finding]:
@@ -56,9 +64,17 @@ def device(case: DoctorInput) -> Iterator[Finding]:
     try:
         refuse_unmet(here, choose_dtype(model.dtype, here), model.quantize, model.compute)
     except IikataError as error:
-        yield Finding("device", "error", None, str(error))
+        message = Both(str(error), f"この機械では計算できない設定です: {error}")
+        yield Finding.of("device", "error", None, message)
     slow = [f"dtype: {model.dtype}"] * (model.dtype == "float16")
     slow += [f"quantize: {model.quantize}"] * (model.quantize != "none")
     if slow and here.type == "cpu":
-        message = f"model.{' and '.join(slow)}: made for GPUs, and there is none here; a CPU computes it slowly"
-        yield Finding("device", "warning", None, message, cure="Leave it out: auto takes what this machine is fast in.")
+        message = Both(
+            f"model.{' and '.join(slow)}: made for GPUs, and there is none here; a CPU computes it slowly",
+            f"model.{'、'.join(slow)}: GPU 用の設定ですが、ここには GPU がなく、CPU では遅くなります",
+        )
+        fix = Both(
+            "Leave it out: auto takes what this machine is fast in.",
+            "指定を外せば、auto がこの機械で速いものを選びます。",
+        )
+        yield Finding.of("device", "warning", None, message, cure=fix)

@@ -4,9 +4,10 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
+from iikata.core.bilingual import Both, same
 from iikata.core.records import Example, Finding, Probe
 from iikata.data import ALSO_CALLED, NULLS, LeftOut, Unused
-from iikata.doctor.doctor_input import DoctorInput, share
+from iikata.doctor.doctor_input import DoctorInput, share, share_ja
 
 SHOWN = 3
 MANY = 20
@@ -20,16 +21,22 @@ BESIDE = ("input", *ALSO_CALLED["input"])
 def empty_rows(case: DoctorInput) -> Iterator[Finding]:
     """Rows without an answer, or without anything asked, are left out."""
     counts = case.data.counts
-    yield from _left_out("empty_rows", counts.empty, counts.rows, "have no answer, or nothing asked")
-    yield from _left_out(
-        "empty_rows", counts.unencodable, counts.rows, "hold text that UTF-8 cannot (a lone surrogate)"
+    nothing = Both("have no answer, or nothing asked", "に回答か質問がありません")
+    yield from _left_out("empty_rows", counts.empty, counts.rows, nothing)
+    unencodable = Both(
+        "hold text that UTF-8 cannot (a lone surrogate)", "に UTF-8 で表せない文字（片方だけのサロゲート）があります"
     )
+    yield from _left_out("empty_rows", counts.unencodable, counts.rows, unencodable)
 
     rows = [*case.data.train, *case.data.validation]
     bare = [row.source or row.id for row in rows if not row.instruction.strip()]
     if bare:
-        message = f"{share(len(bare), len(rows))} rows have an input and no instruction"
-        yield Finding("empty_rows", "info", None, message, ", ".join(bare[:SHOWN]), "They are trained as they are.")
+        message = Both(
+            f"{share(len(bare), len(rows))} rows have an input and no instruction",
+            f"{share_ja(len(bare), len(rows))}に入力だけがあり、指示がありません",
+        )
+        fix = Both("They are trained as they are.", "そのまま学習します。")
+        yield Finding.of("empty_rows", "info", None, message, ", ".join(bare[:SHOWN]), fix)
 
 
 def null_words(case: DoctorInput) -> Iterator[Finding]:
@@ -39,11 +46,13 @@ def null_words(case: DoctorInput) -> Iterator[Finding]:
         found = [row for row in rows if getattr(row, name).strip().lower() in NULLS]
         if found:
             words = ", ".join(sorted({repr(getattr(row, name).strip()) for row in found}))
-            message = (
-                f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is"
+            message = Both(
+                f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is",
+                f"{share_ja(len(found), len(rows))}の {name} が {words} という文字で、そのまま学習します",
             )
             sources = ", ".join(row.source or row.id for row in found[:SHOWN])
-            yield Finding("null_words", "warning", None, message, sources, 'Where nothing is meant, write "".')
+            fix = Both('Where nothing is meant, write "".', '空のつもりなら "" と書きます。')
+            yield Finding.of("null_words", "warning", None, message, sources, fix)
     yield from _unfilled(rows)
 
 
@@ -52,10 +61,16 @@ def _unfilled(rows: list[Example]) -> Iterator[Finding]:
     found = [(row, words) for row in rows if (words := UNFILLED.findall("\n".join(_texts(row))))]
     if found:
         shown = ", ".join(sorted({word for _, held in found for word in held})[:SHOWN])
-        message = f"{share(len(found), len(rows))} rows hold places that look like still to be filled: {shown}"
+        message = Both(
+            f"{share(len(found), len(rows))} rows hold places that look like still to be filled: {shown}",
+            f"{share_ja(len(found), len(rows))}に、まだ埋めていないと思われる箇所があります: {shown}",
+        )
         places = ", ".join(row.source or row.id for row, _ in found[:SHOWN])
-        fix = "Put the names in their place in the file. Where the braces are meant, nothing is to be done."
-        yield Finding("null_words", "warning", None, message, places, fix)
+        fix = Both(
+            "Put the names in their place in the file. Where the braces are meant, nothing is to be done.",
+            "ファイルのその箇所に名前などを入れます。波かっこのままでよければ、何もしなくてかまいません。",
+        )
+        yield Finding.of("null_words", "warning", None, message, places, fix)
 
 
 def _texts(row: Example) -> list[str]:
@@ -71,18 +86,24 @@ def unused_columns(case: DoctorInput) -> Iterator[Finding]:
         if not (beside or column.turns or column.column in TURNS):
             others.append(column)
             continue
-        message = f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: {read}'
-        fix = f"data: {{columns: {{input: {column.column}}}}}" if beside else _TURNS_FIX
-        yield Finding("unused_columns", "warning", None, message, _example(column), fix)
+        message = Both(
+            f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: {read}',
+            f"{share_ja(column.rows, rows)}の列 {column.column} の文は学習に使いません: {read}",
+        )
+        fix = same(f"data: {{columns: {{input: {column.column}}}}}") if beside else _TURNS_FIX
+        yield Finding.of("unused_columns", "warning", None, message, _example(column), fix)
     if others:
         names = ", ".join(f"{column.column} ({column.rows:,} rows)" for column in others)
-        message = f"text in columns that nothing uses: {names}"
-        yield Finding("unused_columns", "info", None, message, "; ".join(map(_example, others[:SHOWN])))
+        names_ja = "、".join(f"{column.column}（{column.rows:,} 行）" for column in others)
+        message = Both(f"text in columns that nothing uses: {names}", f"使われない列に文があります: {names_ja}")
+        yield Finding.of("unused_columns", "info", None, message, "; ".join(map(_example, others[:SHOWN])))
 
 
-_TURNS_FIX = (
+_TURNS_FIX = Both(
     "Where it belongs to the conversation, name the column: data: {columns: {system: NAME}}, history or messages. "
-    "Calls of tools are not read."
+    "Calls of tools are not read.",
+    "会話の一部なら、data: {columns: {system: NAME}} や history、messages で列の名前を指定します。"
+    "ツールの呼び出しは読みません。",
 )
 
 
@@ -94,17 +115,29 @@ def held_out(case: DoctorInput) -> Iterator[Finding]:
     """How many rows are held out where the experiment leaves it open, and whether one input ties many together."""
     if case.experiment.data.validation is None and case.experiment.holds_out:
         counts = case.data.counts
-        message = f"{share(counts.validation, counts.train + counts.validation)} rows are held out to measure by"
-        yield Finding("held_out", "info", None, message, cure="data: {validation: N} chooses; 0 for none.")
+        all_rows = counts.train + counts.validation
+        message = Both(
+            f"{share(counts.validation, all_rows)} rows are held out to measure by",
+            f"{share_ja(counts.validation, all_rows)}を学習に使わず、検証行とします",
+        )
+        fix = Both(
+            "data: {validation: N} chooses; 0 for none.", "行数は data: {validation: N} で選びます。0 ならなしです。"
+        )
+        yield Finding.of("held_out", "info", None, message, cure=fix)
     rows = [*case.data.train, *case.data.validation]
     together = [row for row in rows if row.cluster == _largest(rows)]
     if case.experiment.data.columns.cluster is None and len(together) > max(MANY, len(rows) // MANY):
-        message = (
+        message = Both(
             f"{share(len(together), len(rows))} rows have the same input and count as one document: they are held out "
-            "together or not at all"
+            "together or not at all",
+            f"{share_ja(len(together), len(rows))}の入力が同じで、一つの文書とみなします。"
+            "検証に回すときはまとめて回します",
         )
-        fix = "If it is no document: data: {columns: {cluster: none}}, or the column that names the document."
-        yield Finding("held_out", "warning", None, message, f"{together[0].source}: {together[0].input:.60}", fix)
+        fix = Both(
+            "If it is no document: data: {columns: {cluster: none}}, or the column that names the document.",
+            "一つの文書でなければ、data: {columns: {cluster: none}} か、文書を表す列を指定します。",
+        )
+        yield Finding.of("held_out", "warning", None, message, f"{together[0].source}: {together[0].input:.60}", fix)
 
 
 def _largest(rows: list[Example]) -> str | None:
@@ -115,28 +148,38 @@ def _largest(rows: list[Example]) -> str | None:
 def duplicate_rows(case: DoctorInput) -> Iterator[Finding]:
     """A row that is there twice counts once."""
     counts = case.data.counts
-    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, "are there already, word for word")
+    again = Both("are there already, word for word", "は、ほかの行とまったく同じです")
+    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, again)
 
 
-def _left_out(rule: str, left: LeftOut, rows: int, why: str) -> Iterator[Finding]:
+def _left_out(rule: str, left: LeftOut, rows: int, why: Both) -> Iterator[Finding]:
     if left.rows:
-        message = f"{share(left.rows, rows)} rows {why}; they are left out"
-        yield Finding(rule, "warning", None, message, ", ".join(left.examples), "Take these rows from the data.")
+        message = Both(
+            f"{share(left.rows, rows)} rows {why.en}; they are left out",
+            f"{share_ja(left.rows, rows)}{why.ja}。学習にも検証にも使いません",
+        )
+        fix = Both("Take these rows from the data.", "データからこれらの行を取り除きます。")
+        yield Finding.of(rule, "warning", None, message, ", ".join(left.examples), fix)
 
 
 def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
     """Held-out loss must not be measured on what was trained."""
     counts = case.data.counts
     if counts.overlap.rows:
-        message = f"{counts.overlap.rows} training rows are in the validation file too; they are kept there only"
-        sources = ", ".join(counts.overlap.examples)
-        yield Finding(
-            "validation_in_train", "warning", None, message, sources, "Take these rows from the training file."
+        message = Both(
+            f"{counts.overlap.rows} training rows are in the validation file too; they are kept there only",
+            f"学習データのうち {counts.overlap.rows} 行は検証用のファイルにもあり、検証だけに使います",
         )
+        sources = ", ".join(counts.overlap.examples)
+        fix = Both("Take these rows from the training file.", "学習用のファイルからこれらの行を取り除きます。")
+        yield Finding.of("validation_in_train", "warning", None, message, sources, fix)
     asked = _asked(case.data.train)
     again = [row for row in case.data.validation if _key(row) in asked]
     if again:
-        message = f"{share(len(again), len(case.data.validation))} validation rows ask what a training row asks"
+        message = Both(
+            f"{share(len(again), len(case.data.validation))} validation rows ask what a training row asks",
+            f"検証データ {share_ja(len(again), len(case.data.validation))}が、学習データと同じことを尋ねています",
+        )
         yield _held_out("validation_in_train", message, again, asked, len(case.data.validation))
 
 
@@ -145,17 +188,21 @@ def probe_in_train(case: DoctorInput) -> Iterator[Finding]:
     asked = _asked(case.data.train)
     again = [probe for probe in case.probes if _key(probe) in asked]
     if again:
-        message = f"{share(len(again), len(case.probes))} probes are among the training rows: their answers are memory"
+        message = Both(
+            f"{share(len(again), len(case.probes))} probes are among the training rows: their answers are memory",
+            f"質問 {share_ja(len(again), len(case.probes), '問')}が学習データにあり、回答は記憶の再現になります",
+        )
         yield _held_out("probe_in_train", message, again, asked, len(case.probes))
 
 
 def _held_out(
-    rule: str, message: str, again: Iterable[Example | Probe], asked: dict[tuple[str, str], Example], all: int
+    rule: str, message: Both, again: Iterable[Example | Probe], asked: dict[tuple[str, str], Example], all: int
 ) -> Finding:
     pairs = [(item, asked[_key(item)]) for item in again]
     sources = "; ".join(f"{item.id} is {row.source or row.id}: {row.instruction[:40]!r}" for item, row in pairs[:SHOWN])
-    fix = "Take from the training data: " + ", ".join(row.source or row.id for _, row in pairs)
-    return Finding(rule, "error" if len(pairs) == all else "warning", None, message, sources, fix)
+    fix = Both("Take from the training data: ", "学習データから取り除く行: ")
+    fix += same(", ".join(row.source or row.id for _, row in pairs))
+    return Finding.of(rule, "error" if len(pairs) == all else "warning", None, message, sources, fix)
 
 
 def _asked(rows: Iterable[Example]) -> dict[tuple[str, str], Example]:

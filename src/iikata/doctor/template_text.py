@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from difflib import unified_diff
 from itertools import combinations
 
+from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.core.registry import did_you_mean
@@ -18,6 +19,7 @@ from iikata.doctor.doctor_input import (
     placeholders,
     prompts,
     share,
+    share_ja,
     short,
 )
 from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template, native
@@ -31,11 +33,20 @@ PROMPTS_COMPARED = 24
 def template(case: DoctorInput) -> Iterator[Finding]:
     """A template must be there, be readable, and accept every row."""
     for name, why in case.broken.items():
-        yield Finding("template", "error", name, why, cure="See the message; iikata templates list has others.")
+        message = Both(why, f"テンプレートを使えません: {why}")
+        fix = Both(
+            "See the message; iikata templates list has others.",
+            "メッセージに従って直します。ほかのテンプレートは iikata templates list で見られます。",
+        )
+        yield Finding.of("template", "error", name, message, cure=fix)
     for name, found in case.templates.items():
         if name in case.experiment.templates and name in TEMPLATES and found != TEMPLATES[name]:
-            message = f"templates/{name} beside the experiment is taken, and it is not the built-in {name}"
-            yield Finding("template", "warning", name, message, cure="Give the file another name, or delete it.")
+            message = Both(
+                f"templates/{name} beside the experiment is taken, and it is not the built-in {name}",
+                f"実験ファイルの隣の templates/{name} を使います。組み込みの {name} とは内容が違います",
+            )
+            fix = Both("Give the file another name, or delete it.", "ファイルの名前を変えるか、削除します。")
+            yield Finding.of("template", "warning", name, message, cure=fix)
 
 
 def placeholder(case: DoctorInput) -> Iterator[Finding]:
@@ -46,18 +57,23 @@ def placeholder(case: DoctorInput) -> Iterator[Finding]:
         words = placeholders(found)
         for key, fault in faults:
             misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, PLACEHOLDERS)))
-            yield Finding("placeholder", "error", name, f'"{key}" {fault}{misspelt}', short(_shown(texts[key])), _FILL)
+            message = Both(f'"{key}" {fault}{misspelt}', f"{key} に必要な差し込み位置がありません: {fault}{misspelt}")
+            yield Finding.of("placeholder", "error", name, message, short(_shown(texts[key])), _FILL)
         for word in dict.fromkeys(words if not faults else ()):
-            message = f"{{{word}}} is no placeholder and is written as it is{did_you_mean(word, PLACEHOLDERS)}"
-            yield Finding(
-                "placeholder", "warning", name, message, f"{{{word}}}", "Placeholders: {instruction}, {input}"
+            near = did_you_mean(word, PLACEHOLDERS)
+            message = Both(
+                f"{{{word}}} is no placeholder and is written as it is{near}",
+                f"{{{word}}} は差し込み位置ではなく、そのまま書かれます{near}",
             )
+            fix = Both("Placeholders: {instruction}, {input}", "差し込み位置: {instruction}、{input}")
+            yield Finding.of("placeholder", "warning", name, message, f"{{{word}}}", fix)
         braces = [part for part in literals(found) if re.search(r"[{}]", re.sub(r"\{\s*\w+\s*\}", "", part))]
         if braces:
-            yield Finding("placeholder", "info", name, "braces are written as they are", short(braces[0]))
+            message = Both("braces are written as they are", "波かっこはそのまま書かれます")
+            yield Finding.of("placeholder", "info", name, message, short(braces[0]))
 
 
-_FILL = '"prompt_input": "… {instruction} … {input} …", "prompt_no_input": "… {instruction} …"'
+_FILL = same('"prompt_input": "… {instruction} … {input} …", "prompt_no_input": "… {instruction} …"')
 
 
 def _missing(found: Template) -> Iterator[tuple[str, str]]:
@@ -85,8 +101,9 @@ def variants(case: DoctorInput) -> Iterator[Finding]:
             ends = [f"{tail!r} {case.tokens(tail, start=False)}" for tail in tails]
             evidence = f"prompt_no_input ends {ends[0]}, prompt_input {ends[1]}"
             fixed = _shown(without[: len(without) - len(tails[0])] + tails[1])
-            fix = f'"prompt_no_input": {json.dumps(fixed, ensure_ascii=False)}'
-            yield Finding("variants", "warning", name, "the two prompts end differently", evidence, fix)
+            message = Both("the two prompts end differently", "入力ありとなしで、プロンプトの終わり方が違います")
+            fix = same(f'"prompt_no_input": {json.dumps(fixed, ensure_ascii=False)}')
+            yield Finding.of("variants", "warning", name, message, evidence, fix)
 
 
 def response_split(case: DoctorInput) -> Iterator[Finding]:
@@ -97,28 +114,44 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
             continue
         lacking = [key for key, text in prompts(found) if marker not in text]
         if lacking:
-            message = f"response_split {marker!r} is not in {' and '.join(lacking)}; scripts that cut there would fail"
+            message = Both(
+                f"response_split {marker!r} is not in {' and '.join(lacking)}; scripts that cut there would fail",
+                f"response_split {marker!r} が {'と '.join(lacking)} になく、そこで回答を切り出すスクリプトは"
+                "失敗します",
+            )
             last = [line for line in _shown(dict(prompts(found))[lacking[0]]).splitlines() if line.strip()][-1:]
-            fix = f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else ""
-            yield Finding("response_split", "warning", name, message, f"{lacking[0]} ends {last}", fix)
+            fix = same(f'"response_split": {json.dumps(last[0].strip(), ensure_ascii=False)}' if last else "")
+            yield Finding.of("response_split", "warning", name, message, f"{lacking[0]} ends {last}", fix)
         rows = [row for row in case.data.train if marker in "\n".join((row.instruction, row.input, *row.outputs))]
         if rows:
-            message = (
+            message = Both(
                 f"response_split {marker!r} is in {share(len(rows), len(case.data.train))} training rows; scripts "
-                "that cut there would return the user's text (iikata cuts by tokens)"
+                "that cut there would return the user's text (iikata cuts by tokens)",
+                f"response_split {marker!r} が学習データ {share_ja(len(rows), len(case.data.train))}にあり、"
+                "そこで切り出すスクリプトは利用者の文を返します（iikata はトークンで切ります）",
             )
             sources = ", ".join(row.source or row.id for row in rows[:3])
-            fix = "Choose a marker that no row has, or take these rows out."
-            yield Finding("response_split", "warning", name, message, sources, fix)
+            fix = Both(
+                "Choose a marker that no row has, or take these rows out.",
+                "どの行にもない目印を選ぶか、これらの行を取り除きます。",
+            )
+            yield Finding.of("response_split", "warning", name, message, sources, fix)
 
 
 def dated(case: DoctorInput) -> Iterator[Finding]:
     """A template that asks for today is told one fixed day, or prompts would change overnight: information."""
     for name, found in case.templates.items():
         if isinstance(found, JinjaTemplate) and found.date:
-            message = "the template asks for today's date and is always told the same day"
-            fix = f'Another day: a template file with "kind": "jinja" and "date": "{found.date}"'
-            yield Finding("dated", "info", name, message, found.date, fix)
+            message = Both(
+                "the template asks for today's date and is always told the same day",
+                "テンプレートが今日の日付を求めますが、いつも同じ日付を渡します",
+            )
+            kept = f'"kind": "jinja" and "date": "{found.date}"'
+            fix = Both(
+                f"Another day: a template file with {kept}",
+                f"別の日付にするには、テンプレートのファイルに {kept.replace(' and ', '、')} と書きます。",
+            )
+            yield Finding.of("dated", "info", name, message, found.date, fix)
 
 
 def native_differs(case: DoctorInput) -> Iterator[Finding]:
@@ -135,8 +168,12 @@ def native_differs(case: DoctorInput) -> Iterator[Finding]:
             continue
         lines = list(unified_diff(own.split("\n"), shown.split("\n"), "native", name, lineterm="", n=0))
         diff = "\n".join(line for line in lines[:DIFF_LINES] if not line.startswith("@@"))
-        message = "the template is not the model's own chat template"
-        yield Finding("native_differs", "info", name, message, diff, "templates: [native]  # to compare with it")
+        message = Both(
+            "the template is not the model's own chat template",
+            "モデル自身のチャットテンプレートとは違うテンプレートです",
+        )
+        fix = Both("templates: [native]  # to compare with it", "templates: [native]  # 比較するには")
+        yield Finding.of("native_differs", "info", name, message, diff, fix)
 
 
 def same_tokens(case: DoctorInput) -> Iterator[Finding]:
@@ -152,5 +189,9 @@ def same_tokens(case: DoctorInput) -> Iterator[Finding]:
     for first, second in combinations(seen if texts else (), 2):
         if seen[first] == seen[second]:
             tokens = [case.tokenizer.token(id) for id in seen[first][0][0][:12]]
-            message = f"{first} and {second} become the same tokens in {len(texts)} prompts: they are one template"
-            yield Finding("same_tokens", "error", second, message, f"{tokens} …", f"Leave {second} out of templates.")
+            message = Both(
+                f"{first} and {second} become the same tokens in {len(texts)} prompts: they are one template",
+                f"{first} と {second} は {len(texts)} 個のプロンプトで同じトークン列になり、同じテンプレートです",
+            )
+            fix = Both(f"Leave {second} out of templates.", f"templates から {second} を外します。")
+            yield Finding.of("same_tokens", "error", second, message, f"{tokens} …", fix)

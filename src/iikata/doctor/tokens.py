@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from iikata.core.bilingual import Both
 from iikata.core.records import Example, Finding, Probe
-from iikata.doctor.doctor_input import DoctorInput, literals, share, short
+from iikata.doctor.doctor_input import DoctorInput, counted, literals, short
 from iikata.tokenize import encode_prompt, end_id
 from iikata.tokenize.declared import declared_ends
 from iikata.tokenize.load import piece_file
@@ -26,19 +27,26 @@ def untrained_stop(case: DoctorInput) -> Iterator[Finding]:
             text = tokenizer.token(id)
             if id < rows and (not base or text in base or text in (tokenizer.chat_template or "")):
                 continue
-            message = (
+            message = Both(
                 f"answers end with {text!r}, which this model was never trained on, judged by: it was added after the "
                 f"{len(base)} tokens of the base vocabulary, and neither eos_token_id in config.json and "
-                "generation_config.json nor the chat template has it"
+                "generation_config.json nor the chat template has it",
+                f"回答の終わりの {text!r} を、このモデルは学習していないようです。元の語彙 {len(base)} トークンのあとに"
+                "追加されたもので、config.json と generation_config.json の eos_token_id にも、"
+                "チャットテンプレートにもありません",
             )
             if id >= rows:
-                message = f"answers end with {text!r}, for which the model has no embedding row (config: {rows})"
+                message = Both(
+                    f"answers end with {text!r}, for which the model has no embedding row (config: {rows})",
+                    f"回答の終わりの {text!r} に、モデルの埋め込みの行がありません（config: {rows}）",
+                )
             severity, evidence = (
                 "error" if id >= rows else "warning",
                 f"{text!r} -> id {id}; trained ends: {sorted(known)}",
             )
-            fix = f"End the answer with {tokenizer.token(tokenizer.eos_id)} instead."
-            yield Finding("untrained_stop", severity, name, message, evidence, fix)
+            eos = tokenizer.token(tokenizer.eos_id)
+            fix = Both(f"End the answer with {eos} instead.", f"回答を {eos} で終えます。")
+            yield Finding.of("untrained_stop", severity, name, message, evidence, fix)
 
 
 def no_row(case: DoctorInput) -> Iterator[Finding]:
@@ -53,9 +61,15 @@ def no_row(case: DoctorInput) -> Iterator[Finding]:
         )
         if beyond := sorted(id for id in ids - {end_id(template, case.tokenizer)} if id >= rows):
             text = case.tokenizer.token(beyond[0])
-            message = f"{text!r} has no row in the model's embedding of {rows} (config.json), so this would fail"
-            fix = f"Take {text} from the template and the rows, or give the model that has a row for it."
-            yield Finding("no_row", "error", name, message, f"{text!r} -> id {beyond[0]}", fix)
+            message = Both(
+                f"{text!r} has no row in the model's embedding of {rows} (config.json), so this would fail",
+                f"{text!r} は、モデルの埋め込み {rows} 行（config.json）の中になく、実行すると失敗します",
+            )
+            fix = Both(
+                f"Take {text} from the template and the rows, or give the model that has a row for it.",
+                f"テンプレートと行から {text} を取り除くか、その行を持つモデルを指定します。",
+            )
+            yield Finding.of("no_row", "error", name, message, f"{text!r} -> id {beyond[0]}", fix)
 
 
 def odd_end(case: DoctorInput) -> Iterator[Finding]:
@@ -64,9 +78,15 @@ def odd_end(case: DoctorInput) -> Iterator[Finding]:
     ids = [id for id in declared_ends(case.folder, case.tokenizer.vocab_size) if id < case.tokenizer.vocab_size]
     for id in sorted({id for id in ids if id not in whole}):
         text = case.tokenizer.token(id)
-        message = f"the model declares that {text!r} ends an answer, which is no special token: every cell stops there"
-        fix = "Where that is not meant, take it from eos_token_id in config.json or generation_config.json."
-        yield Finding("odd_end", "warning", None, message, f"id {id}: {text!r}", fix)
+        message = Both(
+            f"the model declares that {text!r} ends an answer, which is no special token: every cell stops there",
+            f"モデルは {text!r} を回答の終わりとしていますが、特殊トークンではありません。どのセルもそこで止まります",
+        )
+        fix = Both(
+            "Where that is not meant, take it from eos_token_id in config.json or generation_config.json.",
+            "意図しないものなら、config.json か generation_config.json の eos_token_id から外します。",
+        )
+        yield Finding.of("odd_end", "warning", None, message, f"id {id}: {text!r}", fix)
 
 
 def plain_marker(case: DoctorInput) -> Iterator[Finding]:
@@ -78,11 +98,21 @@ def plain_marker(case: DoctorInput) -> Iterator[Finding]:
         for mark in dict.fromkeys([*convention, *found]):
             tokens = case.tokens(mark, start=False)
             if len(tokens) > 1:
-                what = "what this template writes for a line break" if mark in (*convention, "<NL>") else "a marker"
-                message = f"{mark!r}, {what}, is no token of this vocabulary: it is read and written as plain letters"
-                fix = "Nothing to paste where that is meant. Else a template in this model's own markers: native."
-                yield Finding("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", fix)
+                what = _LINE_BREAK if mark in (*convention, "<NL>") else _MARKER
+                message = Both(
+                    f"{mark!r}, {what.en}, is no token of this vocabulary: it is read and written as plain letters",
+                    f"{what.ja}の {mark!r} は、この語彙では一つのトークンでなく、ただの文字として読み書きされます",
+                )
+                fix = Both(
+                    "Nothing to paste where that is meant. Else a template in this model's own markers: native.",
+                    "それでよければ何もしません。よくなければ、モデル自身の目印を使うテンプレート（native）にします。",
+                )
+                yield Finding.of("plain_marker", "warning", name, message, f"{mark!r} -> {tokens}", fix)
     yield from _quoted(case)
+
+
+_LINE_BREAK = Both("what this template writes for a line break", "このテンプレートの改行")
+_MARKER = Both("a marker", "目印")
 
 
 def _quoted(case: DoctorInput) -> Iterator[Finding]:
@@ -92,15 +122,18 @@ def _quoted(case: DoctorInput) -> Iterator[Finding]:
     asked = [(probe.id, text) for probe in case.probes if (text := _quoting(case, probe))]
     if not found and not asked:
         return
-    counts = [f"{share(len(found), len(rows))} rows"] if found else []
-    counts += [f"{share(len(asked), len(case.probes))} probes"] if asked else []
-    message = (
-        f"{' and '.join(counts)} hold the text of a special token in what is asked or was said before: in a "
-        "prompt it is that token, and may end a message or begin another"
+    message = counted(len(found), len(rows), len(asked), len(case.probes)) + Both(
+        " hold the text of a special token in what is asked or was said before: in a prompt it is that token, and may "
+        "end a message or begin another",
+        "で、質問やそれまでの発言に特殊トークンの文字列があります。プロンプトではそのトークンになり、"
+        "発言を終わらせたり始めたりすることがあります",
     )
     shown = "; ".join(f"{source}: {short(text)}" for source, text in [*found, *asked][:3])
-    fix = "Take it out, or write a blank into it. In a row's last answer it is plain text."
-    yield Finding("plain_marker", "warning", None, message, shown, fix)
+    fix = Both(
+        "Take it out, or write a blank into it. In a row's last answer it is plain text.",
+        "取り除くか、間に空白を入れます。行の最後の回答の中では、ただの文字として扱います。",
+    )
+    yield Finding.of("plain_marker", "warning", None, message, shown, fix)
 
 
 def _quoting(case: DoctorInput, one: Example | Probe) -> str:
@@ -114,13 +147,16 @@ def bos_flag(case: DoctorInput) -> Iterator[Finding]:
     flag, path = case.settings("tokenizer_config.json").get("add_bos_token"), case.folder / "tokenizer.json"
     begins = case.tokenizer.bos_id is not None
     if path.is_file() and isinstance(flag, bool) and flag != begins and "bos_token" in case.tokenizer.named_tokens:
-        message = (
+        message = Both(
             f"tokenizer_config.json says add_bos_token: {str(flag).lower()}, but tokenizer.json's post_processor "
             f"{'puts a BOS' if begins else 'puts no BOS'} before a text. The latter is taken, as transformers 5 does; "
-            "transformers 4 may have trained with the other"
+            "transformers 4 may have trained with the other",
+            f"tokenizer_config.json は add_bos_token: {str(flag).lower()} ですが、tokenizer.json の post_processor は"
+            f"先頭に BOS を{'置きます' if begins else '置きません'}。transformers 5 と同じく後者に従います。"
+            "transformers 4 では前者で学習したかもしれません",
         )
-        fix = "Make both say what the model was trained with."
-        yield Finding("bos_flag", "warning", None, message, case.tokenizer.named_tokens["bos_token"], fix)
+        fix = Both("Make both say what the model was trained with.", "両方を、モデルの学習時の設定に合わせます。")
+        yield Finding.of("bos_flag", "warning", None, message, case.tokenizer.named_tokens["bos_token"], fix)
 
 
 def _base_vocabulary(folder: Path) -> set[str]:

@@ -2,9 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
+from iikata.core.bilingual import NOT_SAID, Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
-from iikata.doctor.doctor_input import DoctorInput, literals, share, short
+from iikata.doctor.doctor_input import DoctorInput, literals, share, share_ja, short
 from iikata.tokenize import disagreement, other_tokens
 from iikata.tokenize.load import piece_file
 
@@ -19,16 +20,26 @@ def unknown_token(case: DoctorInput) -> Iterator[Finding]:
     for name, template in case.templates.items():
         parts = [part for part in (*literals(template), template.newline or "") if case.unknown(part)]
         if parts:
-            message = f"the vocabulary lacks some of the template's letters: {_around_unknown(case, parts)}"
+            around = _around_unknown(case, parts)
+            message = Both(
+                f"the vocabulary lacks some of the template's letters: {around}",
+                f"テンプレートの文字の一部が語彙にありません: {around}",
+            )
             evidence = f"{parts[0]!r} -> {case.tokens(parts[0])}"
-            yield Finding("unknown_token", "error", name, message, evidence, _writable(case))
+            yield Finding.of("unknown_token", "error", name, message, evidence, _writable(case))
     rows = [row for row in case.turns[:ROWS_COMPARED] if case.unknown(row.output)]
     if rows:
         looked_at = len(case.turns[:ROWS_COMPARED])
-        message = f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks"
+        message = Both(
+            f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks",
+            f"調べた回答 {share_ja(len(rows), looked_at, '件')}に、語彙にない文字があります",
+        )
         evidence = f"{rows[0].source}: {_around_unknown(case, [rows[0].output])}"
-        fix = "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter."
-        yield Finding("unknown_token", "warning", None, message, evidence, fix)
+        fix = Both(
+            "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter.",
+            "直し方はありません。モデルはこの文字を読み書きできません。困るなら、これらの行を取り除きます。",
+        )
+        yield Finding.of("unknown_token", "warning", None, message, evidence, fix)
 
 
 def _around_unknown(case: DoctorInput, texts: Sequence[str]) -> str:
@@ -38,10 +49,13 @@ def _around_unknown(case: DoctorInput, texts: Sequence[str]) -> str:
     return " ".join(case.tokenizer.token(id) for id in ids[max(0, first - 1) : first + 2])
 
 
-def _writable(case: DoctorInput) -> str:
+def _writable(case: DoctorInput) -> Both:
     if not case.writable:
-        return "Write the template in letters of this vocabulary."
-    return f"templates: [{', '.join(case.writable)}]  # whose letters this vocabulary has"
+        return Both(
+            "Write the template in letters of this vocabulary.", "テンプレートを、この語彙にある文字だけで書きます。"
+        )
+    named = f"templates: [{', '.join(case.writable)}]"
+    return Both(f"{named}  # whose letters this vocabulary has", f"{named}  # この語彙で書けるもの")
 
 
 def sentencepiece(case: DoctorInput) -> Iterator[Finding]:
@@ -53,10 +67,13 @@ def sentencepiece(case: DoctorInput) -> Iterator[Finding]:
     if differ and own_file:
         text, ids, own = min(differ, key=lambda found: len(found[0]))
         severity = "error" if len(differ) > MANY * len(texts) else "warning"
-        message = f"tokenizer.json and {own_file.name} differ in the tokens of {share(len(differ), len(texts))} texts"
+        message = Both(
+            f"tokenizer.json and {own_file.name} differ in the tokens of {share(len(differ), len(texts))} texts",
+            f"{share_ja(len(differ), len(texts), '件')}の文で、tokenizer.json と {own_file.name} のトークンが違います",
+        )
         evidence = f"{text[:40]!r} -> {ids[:12]}, SentencePiece {own[:12]}"
         path = case.folder / "tokenizer.json"
-        yield Finding("sentencepiece", severity, None, message, evidence, f"mv {path} {path}.off")
+        yield Finding.of("sentencepiece", severity, None, message, evidence, same(f"mv {path} {path}.off"))
 
 
 def ids_coincide(case: DoctorInput) -> Iterator[Finding]:
@@ -68,16 +85,34 @@ def ids_coincide(case: DoctorInput) -> Iterator[Finding]:
         if id is None or id != named[second]:
             continue
         ends = (first, second) == ("unknown", "end") and id in tokenizer.ids("\ue000")
-        why = "any letter that the vocabulary lacks would end the answer" if ends else HARMLESS[first]
-        message = f"the {first} and the {second} token are one and the same: {why}"
-        fix = f"Name another unk_token or eos_token in {case.folder / 'tokenizer_config.json'}." if ends else ""
+        why = ENDS if ends else HARMLESS[first]
+        message = Both(
+            f"the {first} and the {second} token are one and the same: {why.en}",
+            f"{NAMED_JA[first]}と{NAMED_JA[second]}が同じです。{why.ja}",
+        )
+        path = case.folder / "tokenizer_config.json"
+        fix = Both(
+            f"Name another unk_token or eos_token in {path}.", f"{path} の unk_token か eos_token を別のものにします。"
+        )
+        fix = fix if ends else NOT_SAID
         severity, evidence = "error" if ends else "info", f"id {id}: {tokenizer.token(id)!r}"
-        yield Finding("ids_coincide", severity, None, message, evidence, fix)
+        yield Finding.of("ids_coincide", severity, None, message, evidence, fix)
 
 
+NAMED_JA = {"unknown": "未知語トークン", "end": "終端トークン", "pad": "パディングトークン"}
+ENDS = Both(
+    "any letter that the vocabulary lacks would end the answer",
+    "語彙にない文字があると、そこで回答が終わってしまいます",
+)
 HARMLESS = {
-    "unknown": "harmless, for nothing is padded and this vocabulary can write every letter or has another end",
-    "pad": "harmless, for masks are explicit and nothing is padded",
+    "unknown": Both(
+        "harmless, for nothing is padded and this vocabulary can write every letter or has another end",
+        "パディングを使わず、どの文字も書けるか別の終端があるので、問題はありません",
+    ),
+    "pad": Both(
+        "harmless, for masks are explicit and nothing is padded",
+        "マスクを明示し、パディングも使わないので、問題はありません",
+    ),
 }
 
 
@@ -88,14 +123,20 @@ def exported_tokens(case: DoctorInput) -> Iterator[Finding]:
     try:
         differ = other_tokens(case.tokenizer, texts)
     except IikataError as error:
-        yield Finding("exported_tokens", "warning", None, f"no arm could be exported: {error}", "", _OWN_FILE)
+        message = Both(f"no arm could be exported: {error}", f"どのアームも書き出せません: {error}")
+        yield Finding.of("exported_tokens", "warning", None, message, "", _OWN_FILE)
         return
     if differ:
-        message = (
+        message = Both(
             f"no arm could be exported: the tokenizer.json made from this SentencePiece model gives "
-            f"{share(len(differ), len(texts))} texts other tokens"
+            f"{share(len(differ), len(texts))} texts other tokens",
+            f"どのアームも書き出せません。この SentencePiece モデルから作った tokenizer.json では、"
+            f"{share_ja(len(differ), len(texts), '件')}の文のトークンが変わります",
         )
-        yield Finding("exported_tokens", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
+        yield Finding.of("exported_tokens", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
 
 
-_OWN_FILE = "Put the model's own tokenizer.json into its folder, or go on where only the comparison matters."
+_OWN_FILE = Both(
+    "Put the model's own tokenizer.json into its folder, or go on where only the comparison matters.",
+    "モデル自身の tokenizer.json をフォルダに置きます。比較だけが目的なら、このまま進めます。",
+)

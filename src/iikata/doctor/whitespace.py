@@ -5,9 +5,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 
+from iikata.core.bilingual import Both, same
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Finding
-from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
+from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share, share_ja
 from iikata.templates import TEMPLATES, AlpacaTemplate, Template
 
 BLANK = re.compile(r"[^\S\n]+")
@@ -25,18 +26,23 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
         breaks = sum(part.count("\n") for part in lost)
         fields = [(row.instruction, row.input, row.output) for row in case.turns]
         rows = [next(text for text in row if "\n" in text) for row in fields if any("\n" in text for text in row)]
-        message = (
+        message = Both(
             f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
-            f"{breaks} in the template, and those in {share(len(rows), len(fields))} training rows"
+            f"{breaks} in the template, and those in {share(len(rows), len(fields))} training rows",
+            f"トークナイザは {convention!r} と書いた改行を {case.back(convention)!r} に変えます。"
+            f"テンプレートの改行 {breaks} 個と、学習データ {share_ja(len(rows), len(fields))}の改行が変わります",
         )
         if lost or rows:
             shown = _around((lost or rows)[0]).replace("\n", convention)
             evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
             fix = _newline_fix(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_FIX
-            yield Finding("newline", "warning", name, message, evidence, fix)
+            yield Finding.of("newline", "warning", name, message, evidence, fix)
 
 
-_ROWS_FIX = "Nothing to paste: this vocabulary has no line break; their answers are trained on one line."
+_ROWS_FIX = Both(
+    "Nothing to paste: this vocabulary has no line break; their answers are trained on one line.",
+    "直し方はありません。この語彙には改行がなく、回答は 一行として学習します。",
+)
 
 
 def whitespace(case: DoctorInput) -> Iterator[Finding]:
@@ -45,21 +51,31 @@ def whitespace(case: DoctorInput) -> Iterator[Finding]:
         parts = [(part, lost) for part in literals(template) if (lost := _lost_blanks(case, part))]
         if parts:
             part, lost = parts[0]
-            message = f"the tokenizer changes white space of the template: {', '.join(map(repr, sorted(lost)))}"
+            changed = ", ".join(map(repr, sorted(lost)))
+            message = Both(
+                f"the tokenizer changes white space of the template: {changed}",
+                f"トークナイザがテンプレートの空白を変えます: {changed}",
+            )
             evidence = f"{part!r} -> {case.tokens(part, start=False)} -> {case.back(part)!r}"
-            fix = "Write the template with single blanks only."
-            yield Finding("whitespace", "warning", name, message, evidence, fix)
+            fix = Both("Write the template with single blanks only.", "テンプレートの空白は半角一つずつにします。")
+            yield Finding.of("whitespace", "warning", name, message, evidence, fix)
     rows = [(row, lost) for row in case.turns if (lost := _lost_blanks(case, row.output))]
     if rows:
-        message = f"in {share(len(rows), len(case.turns))} answers the tokenizer changes white space"
-        yield Finding("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_FIX)
+        message = Both(
+            f"in {share(len(rows), len(case.turns))} answers the tokenizer changes white space",
+            f"回答 {share_ja(len(rows), len(case.turns), '件')}で、トークナイザが空白を変えます",
+        )
+        yield Finding.of("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_FIX)
 
 
 def _lost_blanks(case: DoctorInput, text: str) -> set[str]:
     return {run for run in set(BLANK.findall(text)) if run != " " and case.back(run) != run}
 
 
-_BLANKS_FIX = "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out."
+_BLANKS_FIX = Both(
+    "Nothing to paste: a model of this tokenizer cannot write them. Held-out loss leaves these rows out.",
+    "直し方はありません。このトークナイザのモデルはその空白を書けません。検証行の損失では、これらの行を除きます。",
+)
 
 
 def _blank_evidence(case: DoctorInput, row: Example, lost: set[str]) -> str:
@@ -77,15 +93,17 @@ def trailing_space(case: DoctorInput) -> Iterator[Finding]:
             continue
         row = changed[0]
         (first, _), (bare, _) = answer_start(case, row.prompt, row.completion), _without_blank(case, row)
-        message = (
+        message = Both(
             "the prompt ends in a blank, which changes the answer's first token, or how the answer is tokenized "
-            f"behind it, in {share(len(changed), len(ending))} rows"
+            f"behind it, in {share(len(changed), len(ending))} rows",
+            "プロンプトが空白で終わり、回答の最初のトークンや、そのあとの回答の区切り方が変わります: "
+            f"{share_ja(len(changed), len(ending))}",
         )
         evidence = (
             f"{row.prompt[-8:]!r} + {row.completion[:8]!r}: answer begins {first!r}, without the blank {bare!r}, "
             f"as one text {case.tokens(row.prompt[-8:] + row.completion[:8], start=False)}"
         )
-        yield Finding("trailing_space", "warning", name, message, evidence, _stripped(case.templates[name]))
+        yield Finding.of("trailing_space", "warning", name, message, evidence, _stripped(case.templates[name]))
 
 
 def answer_start(case: DoctorInput, prompt: str, answer: str) -> tuple[str, bool]:
@@ -115,25 +133,36 @@ def _around(text: str) -> str:
     return text[max(0, first - 6) : first + 10]
 
 
-def _newline_fix(case: DoctorInput, template: Template) -> str:
+def _newline_fix(case: DoctorInput, template: Template) -> Both:
     if template.newline is None and case.whole("<NL>"):
-        line = 'newline: "<NL>"; in the template\'s file: "newline": "<NL>"'
+        line = Both(
+            'newline: "<NL>"; in the template\'s file: "newline": "<NL>"',
+            'newline: "<NL>"（テンプレートのファイルでは "newline": "<NL>"）',
+        )
         if TEMPLATES.get(template.name) != template:
             return line
-        return f"{line}. As its own file: {as_file(replace(template, newline='<NL>'))}"
+        return (
+            line
+            + Both(". As its own file: ", "。ファイルにするなら: ")
+            + same(as_file(replace(template, newline="<NL>")))
+        )
     if case.tokenizer.chat_template:
-        return "templates: [native]"
+        return same("templates: [native]")
     if not isinstance(template, AlpacaTemplate) or garbled(template):
-        return "A template without line breaks."
+        return Both("A template without line breaks.", "改行のないテンプレートを使います。")
     breaks = rf"(?:\n|{re.escape(template.newline or chr(10))})+"
     first, second = (re.sub(breaks, " ", text) for text in (template.prompt_input, template.prompt_no_input))
     flat = replace(template, newline=None, prompt_input=first, prompt_no_input=second)
-    return f"A template without line breaks; this one: {as_file(flat)}"
+    return Both("A template without line breaks; this one: ", "改行のないテンプレートを使います。例: ") + same(
+        as_file(flat)
+    )
 
 
-def _stripped(template: Template) -> str:
+def _stripped(template: Template) -> Both:
     if not isinstance(template, AlpacaTemplate):
-        return "Take the blank from the end of the generation prompt."
+        return Both(
+            "Take the blank from the end of the generation prompt.", "生成用プロンプトの末尾の空白を取り除きます。"
+        )
     both = {key: getattr(template, key) for key, text in prompts(template) if text != text.rstrip(BLANKS)}
     lines = {key: json.dumps(text.rstrip(BLANKS), ensure_ascii=False) for key, text in both.items()}
-    return ", ".join(f'"{key}": {text}' for key, text in lines.items())
+    return same(", ".join(f'"{key}": {text}' for key, text in lines.items()))

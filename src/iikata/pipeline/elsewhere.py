@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from iikata import tokenize
 from iikata.config import Experiment
+from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Finding
 from iikata.pipeline.signature import digest, model_fingerprint
 from iikata.run_folder import RunFolder, read_object
 
-BESIDE = "Its copy of the base, in float32, needs memory beside the base (iikata plan says how much), one at a time."
+BESIDE = Both(
+    "Its copy of the base, in float32, needs memory beside the base (iikata plan says how much), one at a time.",
+    "float32 の複製のため、ベースモデルのほかに一つ分ずつメモリが要ります（量は iikata plan で分かります）。",
+)
 
 if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
@@ -76,21 +80,28 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
         if stored.beyond:
             stored.refuse_inexact()
             refuse_unmergeable(experiment)
-            yield Finding("design", "info", None, f"{arm.name} ({folder}): {told_of(stored)}", cure=BESIDE)
+            told = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ") + told_of(stored)
+            yield Finding.of("design", "info", None, told, cure=BESIDE)
         template = experiment.recipes[str(arm.variant)].variant.templates[0]
         for message, cure in _remarks(stored, experiment.model.base, place, tokenizer, template):
-            yield Finding("design", "warning", None, f"{arm.name} ({folder}): {message}", cure=cure)
+            told = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ") + message
+            yield Finding.of("design", "warning", None, told, cure=cure)
     for name, recipe in experiment.recipes.items():
         if recipe.adapters:
-            message = f"{name}: the rows that it was trained on are not known; held-out rows may be among them"
-            yield Finding("design", "warning", None, message, cure="Measure on rows that nobody trained on.")
+            message = Both(
+                f"{name}: the rows that it was trained on are not known; held-out rows may be among them",
+                f"{name}: 何で学習したか分からないため、検証行も学習に使われたかもしれません",
+            )
+            fix = Both("Measure on rows that nobody trained on.", "だれも学習に使っていない行で測ります。")
+            yield Finding.of("design", "warning", None, message, cure=fix)
 
 
-def told_of(stored: "Stored") -> str:
+def told_of(stored: "Stored") -> Both:
     """Return why and how an adapter is asked that the engine cannot hold."""
     said = "; ".join(one.said for one in stored.beyond)
-    return (
-        f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of its own"
+    return Both(
+        f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of its own",
+        f"ただの LoRA ではないため（{said}）、ベースモデルの複製に float32 で統合し、別のモデルとして扱います",
     )
 
 
@@ -108,24 +119,48 @@ def refuse_unmergeable(experiment: Experiment) -> None:
 
 def _remarks(
     stored: "Stored", base: str, place: Path, tokenizer: "Tokenizer", template: str
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[tuple[Both, Both]]:
     """Yield (what differs between the adapter's own word and this experiment, what to do)."""
     same = same_base(stored, base, place)
     if same["same"] is False:
         yield (
-            f"it names another base, by {same['by']}: {same['named']}, and {same['seen']} is loaded",
-            "Give its own base as model.base; over another its answers are nobody's.",
+            Both(
+                f"it names another base, by {same['by']}: {same['named']}, and {same['seen']} is loaded",
+                f"別のベースモデルで学習したものです（{BY_JA[same['by']]}: {same['named']}）。"
+                f"ここでは {same['seen']} を使います",
+            ),
+            Both(
+                "Give its own base as model.base; over another its answers are nobody's.",
+                "model.base に学習時のベースモデルを指定します。別のモデルの上では、意味のある回答になりません。",
+            ),
         )
     if template == "native" and same_template(stored.folder, tokenizer.chat_template) is False:
         yield (
-            "the chat template in its tokenizer differs from the base's, which it will be prompted with",
-            "Write its template to a file (iikata inspect shows where it lies) and give that as the template.",
+            Both(
+                "the chat template in its tokenizer differs from the base's, which it will be prompted with",
+                "付属のトークナイザのチャットテンプレートが、質問に使うベースモデルのものと違います",
+            ),
+            Both(
+                "Write its template to a file (iikata inspect shows where it lies) and give that as the template.",
+                "そのテンプレートをファイルに書き（場所は iikata inspect で分かります）、"
+                "テンプレートとして指定します。",
+            ),
         )
     if more := more_tokens(stored.folder, tokenizer):
         yield (
-            f"its tokenizer has {more:+} tokens to the base's, which alone is used",
-            "Tokens that were added for training are cut to pieces here; give the base that has them.",
+            Both(
+                f"its tokenizer has {more:+} tokens to the base's, which alone is used",
+                f"付属のトークナイザはベースモデルのものと比べて {more:+} トークンです。"
+                "ここではベースモデルのものだけを使います",
+            ),
+            Both(
+                "Tokens that were added for training are cut to pieces here; give the base that has them.",
+                "学習用に加えたトークンは、ここでは細かく分かれます。それを持つベースモデルを指定します。",
+            ),
         )
+
+
+BY_JA = {"fingerprint": "指紋", "folder": "フォルダ", "hub id": "hub id"}
 
 
 def named_base(stored: "Stored") -> dict[str, Any]:

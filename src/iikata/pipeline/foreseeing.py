@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from iikata.core.bilingual import NOT_SAID, Both
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
 from iikata.metrics import CHOICE, HELD_OUT, get
@@ -14,6 +15,11 @@ from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 from iikata.stats.phrases import FACTOR, LEVELS
 from iikata.stats.table import Variant
 
+THINGS_JA = {
+    "held-out rows": "検証行",
+    "documents of held-out rows": "検証文書",
+    "probe clusters": "質問クラスタ",
+}
 NEED_REFERENCES = ("contains", "exact", "numeric", "chrf", "rouge_l", "nll_reference")
 FINDINGS = ("primary", "design")
 """The names of the findings made here; docs/templates.md lists them beside the doctor's rules."""
@@ -34,6 +40,21 @@ class QuestionDesign:
     """What the clusters are: "held-out rows", "documents of held-out rows" or "probe clusters"."""
     asked: str
     """The question in words: "whether the template matters"."""
+    asked_ja: str = ""
+
+    @property
+    def said_ja(self) -> str:
+        """The question and what it can be answered for, as a Japanese sentence."""
+        things = THINGS_JA[self.things]
+        spent = f"。ほかに {self.choosing} は、選択や許容差の測定に使います" if self.choosing else ""
+        counts = f"{self.seeds} シード、{self.clusters} {things}{spent}"
+        if not self.clusters:
+            return f"{self.asked_ja}は答えられません: {self.choosing} {things}は選択に使い、検定に使うものが残りません"
+        if self.scope is None:
+            least = f"少なくとも {MIN_SEEDS} シードか {MIN_CLUSTERS} {things}が必要です"
+            return f"{self.asked_ja}は答えられません: {counts}。{least}"
+        limit = {"these_adapters": "今回のアダプタについてだけ", "these_probes": f"今回の{things}についてだけ"}
+        return f"{self.asked_ja}は、{limit.get(self.scope, '学習のしかたについて')}答えられます: {counts}"
 
     @property
     def said(self) -> str:
@@ -60,18 +81,20 @@ def designs(ctx: RunContext) -> list[QuestionDesign]:
     rows = "held-out rows" if every == len(ctx.data.validation) else "documents of held-out rows"
     things = rows if primary in HELD_OUT else "probe clusters"
     seeds, matched, levels = tested(ctx)
-    about_factor = ("matched", f"whether {factor_named(ctx)} matters", matched)
-    about_lora = ("tuned_vs_best_base", "whether LoRA was needed", tested_clusters(every) if every else 0)
+    factor = Both(f"whether {factor_named(ctx)} matters", f"{factor_named(ctx, 'ja')}が影響するか")
+    lora = Both("whether LoRA was needed", "LoRA が必要だったか")
+    about_factor = ("matched", factor, matched)
+    about_lora = ("tuned_vs_best_base", lora, tested_clusters(every) if every else 0)
     return [
-        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things, asked)
+        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things, asked.en, asked.ja)
         for question, asked, count in ([about_factor] if levels > 1 else []) + [about_lora]
     ]
 
 
-def factor_named(ctx: RunContext) -> str:
+def factor_named(ctx: RunContext, language: str = "en") -> str:
     """Return the factor as a sentence names it."""
     factor = factor_design(ctx).factor
-    return FACTOR["en"].get(factor, (factor,))[0]
+    return FACTOR[language].get(factor, (factor,))[0]
 
 
 def levels_named(ctx: RunContext) -> str:
@@ -130,22 +153,30 @@ def examples_too_long(ctx: RunContext) -> Iterator[Finding]:
                 longest[cell.prompted_with] = max(tokens, longest.get(cell.prompted_with, 0))
     for name, tokens in longest.items():
         if tokens > most:
-            message = f"{name}: a question with its examples and answer has {tokens:,} tokens, and the model {most:,}"
-            yield Finding("design", "error", None, message, cure="Fewer or shorter examples: untuned: {shots: [0, 2]}.")
+            message = Both(
+                f"{name}: a question with its examples and answer has {tokens:,} tokens, and the model {most:,}",
+                f"{name}: 例と回答を合わせた質問が {tokens:,} トークンになり、モデルの上限は {most:,} です",
+            )
+            fix = Both(
+                "Fewer or shorter examples: untuned: {shots: [0, 2]}.",
+                "例を減らすか短くします: untuned: {shots: [0, 2]}。",
+            )
+            yield Finding.of("design", "error", None, message, cure=fix)
 
 
 def scaled_by_rank(ctx: RunContext) -> Iterator[Finding]:
     """Yield a warning where the rank varies and the update's scale, alpha / r, with it."""
     loras = {one.train.lora for one in ctx.experiment.recipes.values()}
     if len({lora.r for lora in loras}) > 1 and len({(lora.alpha, lora.use_rslora) for lora in loras}) == 1:
-        yield Finding(
-            "design",
-            "warning",
-            None,
+        message = Both(
             "the rank varies and alpha does not, so the update's scale alpha / r varies too: a difference may be the "
             "scale's",
-            cure="Let both vary together: vary: {train.lora: {r8: {r: 8, alpha: 16}, r64: {r: 64, alpha: 128}}}.",
+            "ランクだけを変えて alpha を変えないので、更新の倍率 alpha / r も変わります。"
+            "差は倍率によるものかもしれません",
         )
+        together = "vary: {train.lora: {r8: {r: 8, alpha: 16}, r64: {r: 64, alpha: 128}}}"
+        fix = Both(f"Let both vary together: {together}.", f"両方を一緒に変えます: {together}。")
+        yield Finding.of("design", "warning", None, message, cure=fix)
 
 
 def foresee(ctx: RunContext) -> Iterator[Finding]:
@@ -158,11 +189,16 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
     for one in designs(ctx):
         if one.scope != "recipe":
             severity = "info" if one.scope else "warning"
-            cure = (
-                f"For the recipe: {MIN_SEEDS} seeds or more (train.seeds) and {MIN_CLUSTERS} {one.things} or more"
-                + (", besides the third of them that chooses." if one.choosing else ".")
+            cure = Both(
+                f"For the recipe: {MIN_SEEDS} seeds or more (train.seeds) and {MIN_CLUSTERS} {one.things} or more",
+                f"学習のしかたについて答えるには、{MIN_SEEDS} シード以上（train.seeds）と "
+                f"{MIN_CLUSTERS} {THINGS_JA[one.things]}以上",
             )
-            yield Finding("design", severity, None, f"{one.asked} {one.said}", cure=cure)
+            cure += CHOOSES if one.choosing else Both(".", "が必要です。")
+            yield Finding.of("design", severity, None, Both(f"{one.asked} {one.said}", one.said_ja), cure=cure)
+
+
+CHOOSES = Both(", besides the third of them that chooses.", "と、選択に使う三分の一が必要です。")
 
 
 def _unmeasured(ctx: RunContext) -> Finding | None:
@@ -171,28 +207,40 @@ def _unmeasured(ctx: RunContext) -> Finding | None:
     key: tuple[str, ...]
     if primary in HELD_OUT:
         key = ("data", "validation")
-        held_out = settings.data.validation
-        missing = "" if ctx.data.validation else f"data.validation is {'not given' if held_out is None else held_out}"
-        cure = "Hold rows out (data.validation: 500, or 0.1), or name a primary metric that is measured on probes."
-        cure = cure if ctx.data.train else cure.replace("500, or 0.1", "a file")
-        on = "held-out rows"
+        given, so_much = settings.data.validation, ("500, or 0.1", "500 や 0.1")
+        so_much = so_much if ctx.data.train else ("a file", "ファイル名")
+        is_said = Both("not given", "指定されていません") if given is None else Both(f"{given}", f"{given} です")
+        missing = Both(f"data.validation is {is_said.en}", f"data.validation が{is_said.ja}")
+        missing = NOT_SAID if ctx.data.validation else missing
+        cure = Both(
+            f"Hold rows out (data.validation: {so_much[0]}), or name a primary metric that is measured on probes.",
+            f"検証に行を回すか（data.validation: {so_much[1]}）、質問で測る指標を主な指標にします。",
+        )
+        on = Both("held-out rows", "検証行")
     else:
-        key, on = ("probes",), "probes"
-        cure = "Give probes what it needs, or name another primary metric: score.primary: nll needs held-out rows only."
+        key, on = ("probes",), Both("probes", "質問")
+        cure = Both(
+            "Give probes what it needs, or name another primary metric: score.primary: nll needs held-out rows only.",
+            "質問に必要なものを加えるか、主な指標を変えます。score.primary: nll なら検証行だけで測れます。",
+        )
         missing = _missing_in_probes(ctx, primary)
     if not missing:
         return None
-    message = (
-        f"{settings.at(*key)}the primary metric {primary} is measured on {on}, and {missing}: nothing would decide"
+    place = settings.at(*key)
+    message = Both(
+        f"{place}the primary metric {primary} is measured on {on.en}, and {missing.en}: nothing would decide",
+        f"{place}主な指標 {primary} は{on.ja}で測りますが、{missing.ja}。判定に使うものがありません",
     )
-    return Finding("primary", "error", None, message, cure=cure)
+    return Finding.of("primary", "error", None, message, cure=cure)
 
 
-def _missing_in_probes(ctx: RunContext, primary: str) -> str:
+def _missing_in_probes(ctx: RunContext, primary: str) -> Both:
     if not ctx.probes:
-        return "there are none"
+        return Both("there are none", "質問がありません")
     if primary in NEED_REFERENCES and not any(probe.references for probe in ctx.probes):
-        return "none of them has references"
+        return Both("none of them has references", "正答（references）のある質問がありません")
     if primary in CHOICE and not any(probe.choices for probe in ctx.probes):
-        return "none of them has choices"
-    return "none of them has a pattern" if primary == "pattern" and not any(p.pattern for p in ctx.probes) else ""
+        return Both("none of them has choices", "選択肢（choices）のある質問がありません")
+    if primary == "pattern" and not any(probe.pattern for probe in ctx.probes):
+        return Both("none of them has a pattern", "pattern のある質問がありません")
+    return NOT_SAID

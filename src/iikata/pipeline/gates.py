@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from iikata import doctor
 from iikata.config import LoraSettings
+from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
@@ -24,7 +25,8 @@ def check_arms(ctx: RunContext) -> list[Gate]:
     for arm in ctx.experiment.arms():
         folder = ctx.store.arm(arm)
         if ctx.recipe(arm).adapters:
-            gates.append(Gate("sound_training", arm.name, True, "trained elsewhere: its losses are not known"))
+            unknown = Both("trained elsewhere: its losses are not known", "ほかで学習したもので、損失は分かりません")
+            gates.append(Gate.of("sound_training", arm.name, True, unknown))
         else:
             gates.append(doctor.sound_training(arm.name, ctx.store.read_steps(arm), stopped(ctx, arm)))
         template = ctx.templates[ctx.recipe(arm).variant.templates[0]]
@@ -67,7 +69,7 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
         )
     # Of an arm that was trained here the base has said which modules it calls; whose bytes these are, is checked.
     if (dead := faults(found := liveness(stored))) and (not trained or all(one.dead for one in found)):
-        raise IikataError(f"{path}: {'; '.join(dead)}. {adapter_file.AGAIN}")
+        raise IikataError(f"{path}: {'; '.join(fault.en for fault in dead)}. {adapter_file.AGAIN}")
     return stored
 
 

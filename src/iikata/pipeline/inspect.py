@@ -35,7 +35,7 @@ def inspect(folder: Path, base: str | None = None) -> dict[str, Any]:
         "modules": [asdict(one) | {"dead": one.dead, "torn": one.torn} for one in found],
         "base": named_base(stored),
         "template": _template(folder),
-        "faults": faults(found),
+        "faults": [fault.en for fault in faults(found)],
         "asked": None,
     }
     if base is not None:
@@ -95,7 +95,8 @@ def _ask(stored: "Stored", base: str) -> dict[str, Any]:
             copy = merged_base(place, stored.folder, loaded.device)
             gate = doctor.live_copy(loaded, copy, name, stored.folder, prompts)
             told = {**about, "fits": True, "detail": f"merged by peft in float32, {gate.detail}"}
-            return {"asked": told, "faults": faults(liveness(stored)) or ([] if gate.passed else [gate.detail])}
+            dead = [fault.en for fault in faults(liveness(stored))]
+            return {"asked": told, "faults": dead or ([] if gate.passed else [gate.detail])}
         stored.refuse_misfit(name for name, _ in linears_of(loaded.model))
         weights, shape = stored.same_shape()
         adapters = loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
@@ -106,7 +107,7 @@ def _ask(stored: "Stored", base: str) -> dict[str, Any]:
     gate = doctor.live_adapter(loaded, name, stored.folder, prompts)
     moved, found = effects(loaded, name, prompts), liveness(stored)
     idle = sorted({one.module for one in found} - moved.keys())
-    dead = faults(found, idle) or ([] if gate.passed else [gate.detail])
+    dead = [fault.en for fault in faults(found, idle)] or ([] if gate.passed else [gate.detail])
     moves = {one.module: moved[one.module] for one in found if one.module in moved}
     return {"asked": {**about, "fits": True, "detail": gate.detail, "moves": moves, "idle": idle}, "faults": dead}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from iikata.core.bilingual import Both
 from iikata.core.records import Comparison, Gate
 from iikata.metrics import Metric
 from iikata.metrics.choice import chance_of
@@ -77,7 +78,7 @@ def draft(
         if contrast.question == "matched":
             made.gates.append(failed("finish_rate", fault))
         else:
-            made.warnings.append(fault)
+            made.warnings.append(fault.en)
     if found is not None:
         _cross_check(made, found, alpha)
     return made
@@ -101,7 +102,10 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
         return
     made.p_permutation = float(sign_flip_p(pair.means))
     if found.p < alpha <= made.p_permutation:
-        detail = f"the interval excludes 0 (p = {found.p:.3g}), the sign flips do not (p = {made.p_permutation:.3g})"
+        detail = Both(
+            f"the interval excludes 0 (p = {found.p:.3g}), the sign flips do not (p = {made.p_permutation:.3g})",
+            f"信頼区間は 0 を含まず（p = {found.p:.3g}）、符号反転検定では差が出ません（p = {made.p_permutation:.3g}）",
+        )
         made.gates.append(failed("permutation_disagrees", detail))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from iikata.core.bilingual import NOT_SAID, Both
 from iikata.core.records import Gate
 from iikata.metrics import Metric
 from iikata.stats.interval import estimate
@@ -19,9 +20,9 @@ MOST_ROWS_LEFT_OUT = 0.2
 LEAST_FINISH = 0.5
 
 
-def failed(name: str, detail: str, subject: str = "") -> dict[str, Any]:
+def failed(name: str, detail: Both, subject: str = "") -> dict[str, Any]:
     """Return a failed gate as it stands in comparisons.json."""
-    return {"name": name, "subject": subject, "passed": False, "detail": detail}
+    return {"name": name, "subject": subject, "passed": False, "detail": detail.en, "detail_ja": detail.ja}
 
 
 def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> list[dict[str, Any]]:
@@ -38,7 +39,8 @@ def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> li
     if question in ("matched", "mismatch"):
         for one, two in product(*({prompt for _, prompt in side.cells} for side in sides)):
             subjects |= {f"{one}|{two}", f"{two}|{one}"}
-    return [failed(g.name, g.detail, g.subject) for g in gates if not g.passed and _any_seed(g.subject) in subjects]
+    mine = (gate for gate in gates if not gate.passed and _any_seed(gate.subject) in subjects)
+    return [failed(gate.name, Both(gate.detail, gate.detail_ja or gate.detail), gate.subject) for gate in mine]
 
 
 def _any_seed(subject: str) -> str:
@@ -56,22 +58,37 @@ def score_gates(
     gates = []
     one, two = pair.missing
     if info.category == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
-        gates.append(failed("rows_left_out", f"{rows_left_out:.0%} of the rows are not scored in every cell"))
-    if info.category != "likelihood" and abs(one - two) > MOST_MISSING_APART:
-        gates.append(
-            failed("missing_scores", f"without a score are {one:.1%} of the treatment, {two:.1%} of the control")
+        detail = Both(
+            f"{rows_left_out:.0%} of the rows are not scored in every cell",
+            f"行の {rows_left_out:.0%} は、採点できないセルがあります",
         )
+        gates.append(failed("rows_left_out", detail))
+    if info.category != "likelihood" and abs(one - two) > MOST_MISSING_APART:
+        detail = Both(
+            f"without a score are {one:.1%} of the treatment, {two:.1%} of the control",
+            f"採点できなかった割合は、処置側が {one:.1%}、対照側が {two:.1%} です",
+        )
+        gates.append(failed("missing_scores", detail))
     if not all(pair.shape):
-        gates.append(failed("nothing_to_pair", "the cells share no seed or no complete cluster"))
+        detail = Both(
+            "the cells share no seed or no complete cluster", "共通のシード、または両セルとも揃ったクラスタがありません"
+        )
+        gates.append(failed("nothing_to_pair", detail))
     elif info.is_rate:
         low, high = sorted((pair.treatment.mean(), pair.control.mean()))
         if high <= FLOOR or low >= 1 - FLOOR:
             name = "floor" if high <= FLOOR else "ceiling"
-            gates.append(failed(name, f"rates of {low:.1%} and {high:.1%} leave no room for a difference"))
-        if chance is not None and all(_may_guess(side, chance, alpha) for side in (pair.treatment, pair.control)):
-            gates.append(
-                failed("chance", f"{low:.1%} and {high:.1%} may both be guessing, which comes to {chance:.1%}")
+            detail = Both(
+                f"rates of {low:.1%} and {high:.1%} leave no room for a difference",
+                f"率が {low:.1%} と {high:.1%} で、差が現れる余地がありません",
             )
+            gates.append(failed(name, detail))
+        if chance is not None and all(_may_guess(side, chance, alpha) for side in (pair.treatment, pair.control)):
+            detail = Both(
+                f"{low:.1%} and {high:.1%} may both be guessing, which comes to {chance:.1%}",
+                f"{low:.1%} と {high:.1%} は、どちらも当てずっぽう（{chance:.1%}）と区別できません",
+            )
+            gates.append(failed("chance", detail))
     return gates
 
 
@@ -81,7 +98,7 @@ def _may_guess(side: np.ndarray, chance: float, alpha: float) -> bool:
     return not abs(found.difference) > found.half
 
 
-def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> str:
+def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> Both:
     """Return which cell ends fewer than half of its answers, or nothing."""
     for cell in (cell for side in sides for cell in side.cells):
         rows = finish.rows(*cell) if finish else {}
@@ -91,8 +108,11 @@ def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[An
         rate = means[np.isfinite(means)].mean() if np.isfinite(means).any() else 1.0
         if rate < LEAST_FINISH:
             name = f"{cell[0] or 'base'}@{cell[1]}"
-            return f"only {rate:.1%} of the answers of {name} end by themselves: content scores are truncated"
-    return ""
+            return Both(
+                f"only {rate:.1%} of the answers of {name} end by themselves: content scores are truncated",
+                f"{name} の回答のうち自分で終わるのは {rate:.1%} だけで、内容は途中までの回答で採点しています",
+            )
+    return NOT_SAID
 
 
 def shapes(d: np.ndarray) -> list[str]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from iikata.core.bilingual import NOT_SAID, Both, same
+
 if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
     from iikata.model.base import Base
@@ -21,7 +23,8 @@ BLOCKS, LEAST = 64, 8
 fires; a shard of up to 64 that is missing leaves a whole block."""
 ROUNDING = 1e-13
 """Of a sum of squares in float64; below it the products of rows and columns cancel."""
-CAUSE = "as where a sharded trainer saves a part alone"
+CAUSE = Both("as where a sharded trainer saves a part alone", "分散学習が一部だけを保存したときなど")
+PARTS_JA = {"B's rows": "B の行", "A's columns": "A の列", "A's rows": "A の行"}
 
 
 @dataclass(frozen=True)
@@ -82,16 +85,23 @@ def _dead_blocks(live: Tensor) -> float:
     return sum(not bool(block.any()) for block in blocks) / len(blocks)
 
 
-def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[str]:
+def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[Both]:
     """Return what is dead, with its share, a sentence each; `idle` are modules that the base never calls."""
     counted = [one for one in found if one.module not in idle]
     dead = [one for one in counted if one.dead]
     if counted and len(dead) == len(counted):
         what = "lora_A" if any(one.norm_b for one in counted) else "lora_B"
-        return [f"every {what} is zero, so the adapter would answer exactly as the untuned base does"]
+        return [
+            Both(
+                f"every {what} is zero, so the adapter would answer exactly as the untuned base does",
+                f"{what} がすべてゼロで、アダプタの回答はベースモデルとまったく同じになります",
+            )
+        ]
     said = []
     if dead:
-        said.append(f"{_share(dead, counted)} are dead (B or A is zero): {_first(one.module for one in dead)}")
+        first = _first(one.module for one in dead)
+        share = _share(dead, counted)
+        said.append(share + Both(f" are dead (B or A is zero): {first.en}", f"がゼロのままです（B か A）: {first.ja}"))
     if torn := [one for one in counted if one.torn]:
         worst = max(torn, key=lambda one: max(one.zero_blocks, one.zero_inputs, one.lost_ranks / one.r))
         parts = {
@@ -100,23 +110,37 @@ def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[str]:
             "A's rows": worst.lost_ranks / worst.r,
         }
         what = " and ".join(f"{share:.1%} of {part}" for part, share in parts.items() if share)
-        said.append(f"{_share(torn, counted)} are dead in part, {CAUSE}: {what} are zero in {worst.module}")
+        what_ja = "、".join(f"{PARTS_JA[part]}の {share:.1%}" for part, share in parts.items() if share)
+        said.append(
+            _share(torn, counted)
+            + Both(
+                f" are dead in part, {CAUSE.en}: {what} are zero in {worst.module}",
+                f"の一部がゼロです（{CAUSE.ja}）: {worst.module} では {what_ja}",
+            )
+        )
     return said
 
 
-def still(moved: Mapping[str, float]) -> list[str]:
+def still(moved: Mapping[str, float]) -> list[Both]:
     """Return what `effects` says of modules that leave their layer's output as it is."""
     none = [module for module, share in moved.items() if not share]
-    return [f"{len(none)} of {len(moved)} modules change nothing in their layer: {_first(none)}"] if none else []
+    first = _first(none)
+    said = Both(
+        f"{len(none)} of {len(moved)} modules change nothing in their layer: {first.en}",
+        f"{len(moved)} モジュール中 {len(none)} は、層の出力をまったく変えません: {first.ja}",
+    )
+    return [said] if none else []
 
 
-def _share(some: Sequence[Liveness], all_of: Sequence[Liveness]) -> str:
-    return f"{len(some)} of {len(all_of)} modules ({len(some) / len(all_of):.0%})"
+def _share(some: Sequence[Liveness], all_of: Sequence[Liveness]) -> Both:
+    part, whole = len(some), len(all_of)
+    return Both(f"{part} of {whole} modules ({part / whole:.0%})", f"{whole} モジュール中 {part}（{part / whole:.0%}）")
 
 
-def _first(modules: Iterable[str], most: int = 3) -> str:
+def _first(modules: Iterable[str], most: int = 3) -> Both:
     names = list(modules)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    more = len(names) - most
+    return same(", ".join(names[:most])) + (Both(f" and {more} more", f" ほか {more}") if more > 0 else NOT_SAID)
 
 
 def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> dict[str, float]:

@@ -129,10 +129,15 @@ def summary(ctx: RunContext) -> str:
     return "\n".join(lines)
 
 
-def shown(finding: Finding) -> str:
+LABELS = {"en": ("template {}: ", "evidence", "cure"), "ja": ("テンプレート {}: ", "根拠", "対処")}
+
+
+def shown(finding: Finding, language: str = "en") -> str:
     """Return a finding as lines for a terminal."""
-    lines = [f"{finding.severity} {finding.rule}", f"  {_of(finding)}{finding.message}"]
-    parts = {"evidence": finding.evidence, "cure": finding.cure}
+    told, (of, evidence, cure) = finding.told(language), LABELS[language]
+    about = of.format(finding.template) if finding.template else ""
+    lines = [f"{finding.severity} {finding.rule}", f"  {about}{told['message']}"]
+    parts = {evidence: told["evidence"], cure: told["cure"]}
     lines += [f"  {name}: {text}".replace("\n", "\n    ") for name, text in parts.items() if text]
     return "\n".join(lines)
 
