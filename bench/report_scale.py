@@ -1,6 +1,6 @@
 """Measure the report of a large run: 10 arms x 3 templates x 300 probes x 20 samples = 180,000 answers.
 
-    python bench/report_scale.py [FOLDER]
+    python bench/report_scale.py [FOLDER [PROBES SAMPLES]]
 
 The answers are strings of words drawn with Zipf's weights, 5 to 60 words in English or 10 to 90 characters in
 Japanese, of which a third repeats: harder to compress than what a model writes. Prints sizes and seconds, and
@@ -32,20 +32,20 @@ def text(dice: random.Random, japanese: bool, words: list[str], weights: list[fl
     return " ".join(dice.choices(words, cum_weights=weights, k=dice.randint(5, 60)))
 
 
-def material():
+def material(probes_asked: int, samples: int):
     dice = random.Random(0)
     words = ["".join(dice.choices("etaoinshrdlucm", k=dice.randint(2, 9))) for _ in range(8000)]
     weights, total = [], 0.0
     for rank in range(1, len(words) + 1):
         total += 1 / rank
         weights.append(total)
-    probes = [Probe(f"q{i:03d}", f"question {i}", cluster=f"c{i // 3:03d}") for i in range(PROBES)]
+    probes = [Probe(f"q{i:05d}", f"question {i}", cluster=f"c{i // 3:03d}") for i in range(probes_asked)]
     answers, scores = [], {name: [] for name in METRICS if name != "nll"}
     for place, probe in enumerate(probes):
         common = [text(dice, bool(place % 2), words, weights) for _ in range(5)]
         for arm in range(ARMS):
             for prompt in range(PROMPTS):
-                for sample in range(SAMPLES):
+                for sample in range(samples):
                     again = dice.random() < 1 / 3
                     said = dice.choice(common) if again else text(dice, bool(place % 2), words, weights)
                     where = (f"t{arm}", 0, f"t{prompt}", probe.id)
@@ -67,14 +67,18 @@ def opened(page: Path) -> str:
         window.goto(page.as_uri())
         window.locator(".status", has_text=" / ").wait_for()
         took = time.perf_counter() - start
+        asked = window.context.new_cdp_session(window)
+        asked.send("Performance.enable")
+        spent = {one["name"]: one["value"] for one in asked.send("Performance.getMetrics")["metrics"]}
         painted = window.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime") / 1000
         browser.close()
-    return f"first paint after {painted:.1f} s, first answers after {took:.1f} s"
+    memory = f"{spent['JSHeapUsedSize'] / 1e6:.0f} MB of JavaScript"
+    return f"first paint after {painted:.1f} s, first answers after {took:.1f} s; {memory}"
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp())
-    made = material()
+    made = material(*(map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (PROBES, SAMPLES)))
     start = time.perf_counter()
     paths = write(made, folder)
     print(f"{len(made.answers):,} answers, {sum(len(a.text.encode()) for a in made.answers) / 1e6:.1f} MB of text")

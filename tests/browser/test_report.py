@@ -96,13 +96,23 @@ def test_a_cluster_a_seed_and_a_difference_can_be_asked_for(page):
     settled(page, lambda: page.locator("[name=cluster]").select_option(""))
     settled(page, lambda: page.locator("[name=metric]").select_option("finish"))
     settled(page, lambda: page.locator("[name=differ]").check())
-    assert 0 < int(page.locator(".status").inner_text().split()[0]) < 12
+    assert 0 < int(page.locator(".status").inner_text().split(" ")[0].split("–")[-1]) < 12
 
 
-def test_the_list_goes_on_when_asked(page):
-    assert len(shown(page)) == 8
-    settled(page, page.locator(".more button").click)
-    assert len(shown(page)) == 12
+def test_the_list_goes_on_and_back_a_page_at_a_time(page):
+    previous, following = (page.locator(f".more [name={name}]") for name in ("previous", "next"))
+    assert (len(shown(page)), page.locator(".status").inner_text()) == (8, "1–8 / 12 probes shown")
+    assert previous.is_disabled()
+    settled(page, following.click)
+    assert shown(page) == ["p08", "p09", "p10", "p11"], "what was shown before is gone"
+    assert page.locator(".status").inner_text() == "9–12 / 12 probes shown · That is all."
+    assert page.evaluate("document.activeElement.className").startswith("status")
+    assert following.is_disabled()
+    settled(page, previous.click)
+    assert shown(page) == [f"p{i:02d}" for i in range(8)]
+    settled(page, following.click)
+    settled(page, lambda: page.locator("[name=cluster]").select_option("c02"))
+    assert shown(page) == ["p04", "p05"], "a filter begins at the first page"
     assert not page.locator(".more").is_visible()
 
 

@@ -150,24 +150,35 @@
   };
   let turn = 0;
   const status = (...parts) => $(".status").replaceChildren(...parts);
-  const show = async (more) => {
-    const mine = ++turn, wanted = state.shown + PAGE;
-    if (!more) { state.next = 0; state.shown = 0; $(".probes").replaceChildren(); }
-    const goal = more ? wanted : PAGE;
-    while (state.next < index.probes.length && state.shown < goal) {
-      const place = state.next, probe = index.probes[place], chosen = state.cluster === "" || probe[1] === state.cluster;
+  // The list shows PAGE probes at a time, so that it stays light however long it is.
+  const show = async () => {
+    const mine = ++turn, before = PAGE * (state.starts.length - 1);
+    let place = state.starts.at(-1), found = 0;
+    $(".more [name=next]").disabled = true; // Where its page begins is not known yet.
+    $(".probes").replaceChildren();
+    while (place < index.probes.length && found < PAGE) {
+      const probe = index.probes[place], chosen = state.cluster === "" || probe[1] === state.cluster;
       if (place % 16 === 0) status(word("looking"));
       const chunk = chosen && await unpack(chunks[place]);
-      if (mine !== turn) return; // A newer filter or a second click has taken over, from this probe on.
-      state.next = place + 1;
+      if (mine !== turn) return; // A newer filter or another page has taken over.
+      place += 1;
       if (!chosen) continue;
       if (!holds(probe, chunk) || (state.differ && state.cells.length > 1 && !differs(chunk))) continue;
       $(".probes").append(article(probe, chunk));
-      state.shown += 1;
+      found += 1;
     }
-    const rest = state.next < index.probes.length;
-    $(".more").hidden = !rest;
-    status(`${state.shown} / ${index.probes.length} `, word("found"), ...(rest ? [] : [" · ", word("end")]));
+    const rest = place < index.probes.length, range = found ? `${before + 1}–${before + found}` : "0";
+    state.next = place;
+    $(".more [name=next]").disabled = !rest;
+    $(".more [name=previous]").disabled = !before;
+    $(".more").hidden = !rest && !before;
+    status(`${range} / ${index.probes.length} `, word("found"), ...(rest ? [] : [" · ", word("end")]));
+  };
+  const turnTo = (starts) => {
+    state.starts = starts;
+    $(".status").scrollIntoView();
+    $(".status").focus({ preventScroll: true });
+    show();
   };
 
   // ---- tools ----------------------------------------------------------------------------------------------
@@ -182,12 +193,12 @@
     const form = $(".tools").elements;
     state = {
       search: form.search.value.trim().toLowerCase(), cluster: form.cluster.value, seed: form.seed.value,
-      metric: form.metric.value, differ: form.differ.checked, marks: form.marks.checked, next: 0, shown: 0,
+      metric: form.metric.value, differ: form.differ.checked, marks: form.marks.checked, starts: [0],
       cells: boxes().filter((box) => box.checked).map((box) => Number(box.value)),
     };
     controls(form.control);
     state.control = Number(form.control.value);
-    show(false);
+    show();
   };
   const called = (cell) => cell.map((name) => name || "base").join("@");
   // Any chosen cell may be the control; the one that was stays where it can.
@@ -272,7 +283,8 @@
     form.elements.search.addEventListener("input", () => { clearTimeout(waiting); waiting = setTimeout(read, 250); });
     form.elements.matched.addEventListener("click", () => { pick(index.own); read(); });
     form.elements.all.addEventListener("click", () => { pick(index.cells.map((_, i) => i)); read(); });
-    $(".more button").addEventListener("click", () => show(true));
+    $(".more [name=next]").addEventListener("click", () => turnTo([...state.starts, state.next]));
+    $(".more [name=previous]").addEventListener("click", () => turnTo(state.starts.slice(0, -1)));
     addEventListener("hashchange", follow);
     pick(index.first);
     if (!follow()) read();
