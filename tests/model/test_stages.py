@@ -8,7 +8,7 @@ import architectures
 from iikata.core.errors import IikataError
 from iikata.model.attention.registry import NAME, register
 from iikata.model.base import Base
-from iikata.model.links import Links
+from iikata.model.links import AHEAD, Links, Pace
 from iikata.model.load import load, ready
 from iikata.model.memory import without_weights
 from iikata.model.stages import cuts, device_map
@@ -107,3 +107,32 @@ def test_a_layout_is_carried_with_all_that_lies_on_the_device_and_nothing_else()
     assert {x.device for x in moved.tensors} == {meta}
     assert moved.limits == layout.limits
     assert Links().carry(layout, CPU, CPU) is layout
+
+
+def test_a_gpu_is_asked_for_a_few_layers_ahead_and_no_more(monkeypatch):
+    """Without a GPU: what is asked for is counted, forward and backward, and the oldest is waited for."""
+    waiting, most, done = [], [], []
+
+    class Event:
+        def synchronize(self):
+            waiting.remove(self)
+            done.append(self)
+
+    class Stream:
+        def record_event(self):
+            waiting.append(Event())
+            most.append(len(waiting))
+            return waiting[-1]
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: False)
+    pace, layers = Pace(CPU), torch.nn.Sequential(*(torch.nn.Linear(2, 2) for _ in range(20)))
+    for layer in layers:
+        layer.register_forward_pre_hook(pace.keep)
+    layers(torch.ones(1, 2, requires_grad=True)).sum().backward()
+    assert len(most) == 40, "each layer, forward and backward"
+    assert max(most) == AHEAD + 1
+    assert len(done) == 40 - AHEAD
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    layers(torch.ones(1, 2))
+    assert len(most) == 40, "a graph that is recorded is not waited for"

@@ -4,6 +4,7 @@ A plain `.to()` between two GPUs makes both wait for all that either has been as
 for the tensor alone, and the receiver waits for the copy where it takes it.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
@@ -34,6 +35,34 @@ class Sent:
         if self.arrived is not None:
             self.arrived.synchronize()
         return self.tensor
+
+
+AHEAD = 8
+"""Layers that a GPU is asked for ahead, some hundred kernels each way."""
+
+
+class Pace:
+    """Keeps a processor from asking a GPU for more than its queue of about a thousand kernels takes.
+
+    Where that is full, asking stops until there is room, with Python's lock held, and every other GPU gets nothing.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.asked: deque[torch.cuda.Event] = deque()
+
+    def keep(self, layer: torch.nn.Module, args: tuple[Any, ...]) -> None:
+        """Wait, before a layer is run forward or backward, until the GPU is near; a hook of the layer."""
+        if torch.cuda.is_current_stream_capturing():
+            return
+        self._wait()
+        if args and args[0].requires_grad:
+            args[0].register_hook(lambda gradient: self._wait())
+
+    def _wait(self) -> None:
+        self.asked.append(torch.cuda.current_stream(self.device).record_event())
+        while len(self.asked) > AHEAD:
+            self.asked.popleft().synchronize()
 
 
 class Links:

@@ -18,7 +18,7 @@ from iikata.model.attention.registry import Layout, current_layout, laid_out
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.attention.varlen import Varlen
 from iikata.model.layers import decoder_layers, decoder_of, vary_layout
-from iikata.model.links import Links
+from iikata.model.links import Links, Pace
 
 
 class _Departed(Exception):  # noqa: N818 - no error: it ends the decoder's loop over its layers
@@ -115,6 +115,10 @@ class LaidOver:
                 for i, layer in enumerate(layers)
             ]
             stage.decoder = _view(decoder, path, nn.ModuleList(own), stage.device)
+            if stage.device.type == "cuda":
+                pace = Pace(stage.device)
+                for layer in layers[stage.start : stage.stop]:
+                    layer.register_forward_pre_hook(pace.keep)
         self.layers = layers
         head = model.get_output_embeddings()
         if (

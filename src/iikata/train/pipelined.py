@@ -2,8 +2,8 @@
 
 A GPU does what it was asked for in order, while it is asked for more, and waits for what comes from another by itself;
 so the schedule is an order of asking, made in turns, and no number depends on when anything happens. In a turn each
-stage has a thread that asks its device, since asking for a layer takes the processor about as long as a GPU takes for
-it. An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with the gradient that came.
+stage has a thread that asks its device, since who asks a GPU for more than its queue takes is stopped until there is
+room. An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with what came.
 """
 
 from collections import deque
