@@ -138,11 +138,11 @@ def test_effects_are_the_shares_by_which_each_layer_moves(llama_folder):
     adapters = loaded.adapt(4, 8, 0.0, ["q_proj"])
     adapters.initialise("arm", 0)
     ids = models.samples(1, longest=20)[0].input_ids
-    untouched = effects(loaded, "arm", [ids])
+    untouched, _ = effects(loaded, "arm", [ids])
     assert untouched == dict.fromkeys(adapters.layers, 0.0)
     assert "2 of 2 modules change nothing" in still(untouched)[0].en
     models.stir(adapters.weights("arm"))
-    moved = effects(loaded, "arm", [ids])
+    moved, _ = effects(loaded, "arm", [ids])
     assert still(moved) == []
     name, layer = next(iter(adapters.layers.items()))
     weights = adapters.weights("arm")

@@ -45,20 +45,24 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
         base.adapters.load(arm, weights)
     except IikataError as error:
         return Gate.of("live_adapter", arm, False, _unread(error))
-    found, moved = liveness(stored), effects(base, arm, prompts)
+    found, (moved, last) = liveness(stored), effects(base, arm, prompts)
     dead = faults(found, {one.module for one in found} - moved.keys()) or still(
         {name: share for name, share in moved.items() if f"{name}.lora_A" in weights}
     )
-    return _live(arm, found, dead, _mean_kl((base, arm), base, prompts))
+    return _live(arm, found, dead, _mean_kl(base, base, last, prompts))
 
 
 def live_copy(base: "Base", copy: "Base", arm: str, folder: Path, prompts: Sequence[Sequence[int]]) -> Gate:
     """The same of an adapter that was merged into a copy of the base: its pairs are live, and it answers otherwise."""
+    import torch
+
     from iikata.model.adapters import adapter_file
     from iikata.model.adapters.liveness import faults, liveness
 
     found = liveness(adapter_file.read_stored(folder, whole=True))
-    return _live(arm, found, faults(found), _mean_kl((copy, None), base, prompts))
+    with torch.inference_mode():
+        last = [copy.last_hidden(ids) for ids in prompts]
+    return _live(arm, found, faults(found), _mean_kl(base, copy, last, prompts))
 
 
 def _live(arm: str, found: Sequence["Liveness"], dead: Sequence[Both], kl: float) -> Gate:
@@ -77,27 +81,18 @@ def _unread(error: IikataError) -> Both:
     return Both(str(error), f"読み込めません: {error}")
 
 
-def _mean_kl(speaker: "tuple[Base, str | None]", base: "Base", prompts: Sequence[Sequence[int]]) -> float:
+def _mean_kl(base: "Base", speaker: "Base", last: "Sequence[torch.Tensor]", prompts: Sequence[Sequence[int]]) -> float:
+    """Return the mean divergence from the base of the speaker whose last hidden states [D] these are."""
     import torch
 
     with torch.inference_mode():
         divergences = []
-        for ids in prompts:
-            tuned, untuned = _next_token(*speaker, ids), _next_token(base, None, ids)
+        for hidden, ids in zip(last, prompts, strict=True):
+            tuned, untuned = speaker.logits(hidden), base.untuned_next(ids)
             both = min(len(tuned), len(untuned))  # tokens that were added have no probability without the adapter
             tuned, untuned = (one[:both].log_softmax(-1) for one in (tuned, untuned))
-            divergences.append(float((untuned.exp() * (untuned - tuned)).sum()))
-    return sum(divergences) / len(divergences)
-
-
-def _next_token(base: "Base", speaker: str | None, ids: Sequence[int]) -> "torch.Tensor":
-    import torch
-
-    base.set_adapter(speaker)
-    tokens = torch.tensor([list(ids)], device=base.device)
-    positions = torch.arange(len(ids), device=base.device)[None]
-    hidden = base.hidden(tokens, positions)
-    return base.logits(hidden[0, -1])
+            divergences.append((untuned.exp() * (untuned - tuned)).sum())
+        return float(torch.stack(divergences).mean())
 
 
 def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> Gate:

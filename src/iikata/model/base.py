@@ -39,6 +39,7 @@ class Base:
     """The stages of a base that lies on several devices."""
     longest: int | None = None
     """Tokens of the longest sample whose logits are transformers'; None for no end."""
+    _untuned: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def decoder(self) -> Any:
@@ -68,6 +69,18 @@ class Base:
         with laid_out(layout):
             out = self.decoder(input_ids=input_ids, position_ids=positions, use_cache=False, **given)
         return out.last_hidden_state
+
+    def last_hidden(self, ids: Sequence[int]) -> Tensor:
+        """Return the last token's hidden state [D], of the arm that is set."""
+        tokens = torch.tensor([list(ids)], device=self.device)
+        return self.hidden(tokens, torch.arange(len(ids), device=self.device)[None])[0, -1]
+
+    def untuned_next(self, ids: Sequence[int]) -> Tensor:
+        """Return the untuned model's logits of the next token, [V]; kept, since they never change."""
+        if (key := tuple(ids)) not in self._untuned:
+            self.set_adapter(None)
+            self._untuned[key] = self.logits(self.last_hidden(ids))
+        return self._untuned[key]
 
     def carry(self, x: Tensor, device: torch.device) -> Tensor:
         """Return `x` on another of the base's devices."""

@@ -105,7 +105,7 @@ def _ask(stored: "Stored", base: str) -> dict[str, Any]:
     except IikataError as error:
         return {"asked": {**about, "fits": False}, "faults": [str(error)]}
     gate = doctor.live_adapter(loaded, name, stored.folder, prompts)
-    moved, found = effects(loaded, name, prompts), liveness(stored)
+    (moved, _), found = effects(loaded, name, prompts), liveness(stored)
     idle = sorted({one.module for one in found} - moved.keys())
     dead = [fault.en for fault in faults(found, idle)] or ([] if gate.passed else [gate.detail])
     moves = {one.module: moved[one.module] for one in found if one.module in moved}

@@ -7,8 +7,10 @@ block of zero rows was never trained or was lost on its way to the disk; A begin
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import starmap
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -81,8 +83,9 @@ def _of(stored: "Stored", module: str) -> Liveness:
 
 def _dead_blocks(live: Tensor) -> float:
     """Return the share of blocks of live[n] in which nothing is."""
-    blocks = live.tensor_split(max(1, min(BLOCKS, len(live) // LEAST)))
-    return sum(not bool(block.any()) for block in blocks) / len(blocks)
+    count = max(1, min(BLOCKS, len(live) // LEAST))
+    starts = np.arange(count) * len(live) // count
+    return float(1 - np.logical_or.reduceat(live.cpu().numpy(), starts).mean())
 
 
 def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[Both]:
@@ -143,31 +146,35 @@ def _first(modules: Iterable[str], most: int = 3) -> Both:
     return same(", ".join(names[:most])) + (Both(f" and {more} more", f" ほか {more}") if more > 0 else NOT_SAID)
 
 
-def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> dict[str, float]:
-    """Return how far each module that the base calls moves its layer's output: ||with - without|| / ||without||."""
+def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> tuple[dict[str, float], list[Tensor]]:
+    """Let the arm read prompts; return what each module that the base calls does, and the last hidden states.
+
+    A module moves its layer's output by ||with - without|| / ||without||; hidden states are [D], one a prompt.
+    """
     assert base.adapters is not None
-    moved: dict[str, list[tuple[float, float]]] = {}
+    moved: dict[str, list[Tensor]] = {}
     base.set_adapter(arm)
     handles = []
     for name, layer in base.adapters.layers.items():
 
         def look(layer, args, out, name=name):  # type: ignore[no-untyped-def]
             without = layer.base(args[0])
-            norms = (out - without).double().square().sum(), without.double().square().sum()
-            moved.setdefault(name, []).append((float(norms[0]), float(norms[1])))
+            norms = torch.stack([(out - without).double().square().sum(), without.double().square().sum()])
+            moved.setdefault(name, []).append(norms)
 
         handles.append(layer.register_forward_hook(look))
     try:
         with torch.inference_mode():
-            for ids in prompts:
-                tokens = torch.tensor([list(ids)], device=base.device)
-                base.hidden(tokens, torch.arange(len(ids), device=base.device)[None])
+            last = [base.last_hidden(ids) for ids in prompts]
     finally:
         for handle in handles:
             handle.remove()
-    return {name: _ratio(seen) for name, seen in moved.items()}
+    if not moved:
+        return {}, last
+    # Read at once: a GPU would be waited for a thousand times. Layers may lie on several devices.
+    sums = torch.stack([torch.stack(seen).sum(0).to(base.device) for seen in moved.values()]).tolist()
+    return dict(zip(moved, starmap(_ratio, sums), strict=True)), last
 
 
-def _ratio(seen: Sequence[tuple[float, float]]) -> float:
-    change, whole = (sum(column) for column in zip(*seen, strict=True))
+def _ratio(change: float, whole: float) -> float:
     return math.sqrt(change / whole) if whole else float(change > 0)
