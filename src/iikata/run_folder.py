@@ -30,6 +30,7 @@ class RunFolder:
         """Which device made what, where there were several; outside the promise of equal bytes, as times are."""
         self.findings = path / "check" / "findings.json"
         self.gates = path / "check" / "gates.json"
+        self.proofs = path / "check" / "proofs.json"
         self.counts = path / "encode" / "counts.json"
         self.scored_from = path / "score" / "held_out_from.json"
         """What each cell's held-out scores follow from."""

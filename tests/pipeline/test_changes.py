@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from iikata import doctor
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
@@ -146,3 +147,24 @@ def test_a_setting_that_came_later_is_signed_only_where_it_is_chosen():
     train = {"seeds": [0], "checkpoint_seconds": 60, "cutoff_len": 9, "too_long": "leave_out"}
     assert settled("train", train) == {"cutoff_len": 9}
     assert settled("train", {**train, "too_long": "cut_at_turn"}) == {"cutoff_len": 9, "too_long": "cut_at_turn"}
+
+
+def test_a_finished_run_proves_no_adapter_again_until_its_file_or_the_questions_change(own, llama_folder, monkeypatch):
+    proved, prove = [], doctor.live_adapter
+    monkeypatch.setattr(doctor, "live_adapter", lambda *of: proved.append(of[1]) or prove(*of))
+
+    def again() -> list[str]:
+        proved.clear()
+        Pipeline(experiment(own, llama_folder), own / "run").run("generate")
+        return sorted(proved)
+
+    before = (own / "run" / "check" / "gates.json").read_bytes()
+    assert again() == []
+    assert (own / "run" / "check" / "gates.json").read_bytes() == before
+    without_first(own)
+    every = again()
+    assert len(every) == 4
+    assert again() == []
+    done = json.loads((own / "run" / "check" / "proofs.json").read_text(encoding="utf-8"))
+    (own / "run" / "check" / "proofs.json").write_text(json.dumps(done | {every[0]: "of another file"}))
+    assert again() == every[:1]

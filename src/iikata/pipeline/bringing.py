@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
 
 PROOF_PROMPTS = 3
-"""Prompts after which an adapter must differ from the base."""
 
 
 def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
@@ -55,10 +54,15 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
 
 def prove(ctx: RunContext, arm: Arm, folder: Path) -> Gate:
     """Prove live the adapter in `folder`, from disk: on the base, or as a model of its own."""
-    asked = prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
+    asked = proof_prompts(ctx, arm)
     if arm in ctx.merged:
         return doctor.live_copy(ctx.base, ctx.copies.of(folder), arm.name, folder, asked)
     return doctor.live_adapter(ctx.base, arm.name, folder, asked)
+
+
+def proof_prompts(ctx: RunContext, arm: Arm) -> list[tuple[int, ...]]:
+    """Return the prompts after which an arm must differ from the base."""
+    return prompts(ctx, ctx.recipe(arm).variant.templates[0])[:PROOF_PROMPTS]
 
 
 def copy(stored: "Stored", folder: Path, base: str, revision: str | None = None) -> None:

@@ -9,8 +9,9 @@ from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Gate
-from iikata.pipeline.bringing import prompts
+from iikata.pipeline.bringing import prompts, proof_prompts
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import stopped
 from iikata.run_folder import read_object
 from iikata.tokenize import encode
@@ -34,12 +35,25 @@ def check_arms(ctx: RunContext) -> list[Gate]:
     return gates
 
 
+def proved(ctx: RunContext, arm: Arm) -> Gate | None:
+    """Return the gate by which an arm was proved live, if it was."""
+    found = [gate for gate in ctx.store.read_gates() if (gate.name, gate.subject) == ("live_adapter", arm.name)]
+    return found[-1] if found and found[-1].passed else None
+
+
+def proof(ctx: RunContext, arm: Arm) -> str:
+    """Return a hash of what a proof follows from: the adapter's file and the prompts."""
+    from iikata.model.adapters.adapter_file import WEIGHTS
+
+    path = ctx.store.arm(arm) / WEIGHTS
+    return digest([sha256_of(path) if path.is_file() else "", proof_prompts(ctx, arm)])
+
+
 def reopen(ctx: RunContext, arm: Arm) -> bool:
     """Open from disk an arm that has been proved live; return False for one that has not."""
     from iikata.model.adapters import adapter_file
 
-    proved = [gate for gate in ctx.store.read_gates() if (gate.name, gate.subject) == ("live_adapter", arm.name)]
-    if not (proved and proved[-1].passed):
+    if not proved(ctx, arm):
         return False
     if arm not in ctx.merged:
         ctx.adapters.load(arm.name, adapter_file.read(ctx.store.arm(arm))[0])

@@ -14,10 +14,10 @@ from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, who
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Key, Order
-from iikata.pipeline.gates import check_arms
+from iikata.pipeline.gates import check_arms, proof, proved
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
-from iikata.run_folder import write_json, write_lines
+from iikata.run_folder import read_object, write_json, write_lines
 from iikata.templates import Template
 from iikata.tokenize import stop_ids
 
@@ -41,17 +41,24 @@ def generate(ctx: RunContext) -> dict[str, int]:
     ctx.emit(Stage("generate", told.todo, "answers"))
     gates += _answer_away(ctx, ctx.crew, cells, told) if ctx.crew else answer_arms(ctx, cells, told)
     write_json(ctx.store.gates, [plain(gate) for gate in gates])
+    write_json(ctx.store.proofs, {arm.name: proof(ctx, arm) for arm in arms if arm.variant})
     return {"tokens": told.tokens, "answers": told.done}
 
 
 def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", told: "Tally") -> list[Gate]:
-    """Prove these arms live and let them give what is missing, here; return the gates."""
-    gates: list[Gate] = []
-    work = _Answering(ctx, told)
-    for group in _groups(ctx, list(cells)):
-        proved = {arm: _reopen(ctx, arm) for arm in group if arm.variant}
-        gates += proved.values()
-        speaking = [arm for arm in group if not arm.variant or _opened(ctx, proved[arm], arm)]
+    """Prove these arms live and let them give what is missing, here; return the gates.
+
+    An arm that misses nothing and has been proved from the same file is not proved again.
+    """
+    work, proofs = _Answering(ctx, told), read_object(ctx.store.proofs)
+    waiting = [arm for arm, own in cells.items() if any(cell.missing() for cell in own)]
+    gates = {arm: gate for arm in cells if arm not in waiting and (gate := _still_proved(ctx, arm, proofs))}
+    for arm in gates:
+        for cell in cells[arm]:
+            cell.settle()
+    for group in _groups(ctx, [arm for arm in cells if arm not in gates]):
+        gates |= {arm: _reopen(ctx, arm) for arm in group if arm.variant}
+        speaking = [arm for arm in group if not arm.variant or _opened(ctx, gates[arm], arm)]
         work.answer([cell for arm in speaking for cell in cells[arm]])
         for arm in speaking:
             for cell in cells[arm]:
@@ -59,7 +66,12 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
             if arm.name in ctx.adapters:
                 ctx.adapters.drop(arm.name)
     ctx.copies.drop()
-    return gates
+    return [gates[arm] for arm in cells if arm.variant]
+
+
+def _still_proved(ctx: RunContext, arm: Arm, proofs: Mapping[str, Any]) -> Gate | None:
+    gate = proved(ctx, arm) if arm.variant else None
+    return gate if gate and proofs.get(arm.name) == proof(ctx, arm) else None
 
 
 def _opened(ctx: RunContext, gate: Gate, arm: Arm) -> bool:
