@@ -5,11 +5,11 @@ PYTHON ?= python3
 PIPFLAGS ?= -c constraints.txt
 VENV ?= .venv
 BIN := $(VENV)/bin
-SOURCES := src tests bench
+SOURCES := src tests bench study
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all faults check fuzz test-oldest test-old-readers test-server test-track test-lm-eval test-llama-cpp size docs release
+.PHONY: setup demo test test-all faults study study-run check fuzz test-oldest test-old-readers test-server test-track test-lm-eval test-llama-cpp size docs release
 
 setup: $(VENV)/.installed
 
@@ -35,6 +35,16 @@ test-all: setup
 # Every fault, not a seeded part of them: kills, power cuts, full disks, memory that runs out, broken inputs.
 faults: setup
 	IIKATA_FAULTS=long $(BIN)/python -m pytest $(PROCESSES) -m faults
+
+# The study: every number, table and figure again from its published scores, without torch; fails where one differs.
+study: setup
+	$(BIN)/python study/results.py
+	$(BIN)/python study/reanalysis.py
+
+# One of its models again, inputs and all (study/prepare.py, study/models.py): make study-run MODEL=smollm2
+study-run: setup
+	$(BIN)/python study/run.py $(MODEL) --stage choose --out runs/study/$(MODEL)/out --work runs/study/$(MODEL)
+	$(BIN)/python study/run.py $(MODEL) --stage test --out runs/study/$(MODEL)/out --work runs/study/$(MODEL)
 
 # Other versions of what models are read with, laid over the environment: tests/overlays/NAME.txt lists them.
 $(VENV)/overlays/%/.installed: tests/overlays/%.txt $(VENV)/.installed

@@ -1,17 +1,15 @@
 """The study's rules of choice, on score lines whose best rates, margin and planted effects are known."""
 
 import json
-import sys
 from pathlib import Path
 
+import declare
 import pytest
+import rates
 
 from iikata.config import read
 
 STUDY = Path(__file__).parents[2] / "study"
-sys.path.insert(0, str(STUDY))
-declare = pytest.importorskip("declare")
-rates = pytest.importorskip("rates")
 
 ROWS = [f"r{n}" for n in range(4)]
 

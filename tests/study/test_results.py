@@ -1,0 +1,172 @@
+"""The study's analysis on synthetic scores whose effects are known: it finds them, and notices what was changed."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import controls
+import pytest
+import results
+import scores
+from statsmodels.stats.multitest import multipletests
+from synthetic_study import FOREIGN, PLANTED, TEMPLATES, write
+
+STUDY = Path(__file__).parents[2] / "study"
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A model's folder with scores and the results written."""
+    folder = write(tmp_path_factory.mktemp("study") / "smollm2")
+    for name, text in results.made("smollm2", folder).items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def found(made):
+    return json.loads((made / "results.json").read_text())
+
+
+@pytest.fixture
+def own(made, tmp_path):
+    return Path(shutil.copytree(made, tmp_path / "smollm2"))
+
+
+def test_the_planted_template_is_found_and_equal_ones_are_not_told_apart(found):
+    verdicts = {(one["treatment"], one["control"]): one["verdict"] for one in found["pairs"] if one["metric"] == "nll"}
+    worse = {pair for pair in verdicts if any(side.startswith("dolly_en_rinna") for side in pair)}
+    assert {pair for pair, word in verdicts.items() if word == "MATTERS"} == worse
+    assert {word for pair, word in verdicts.items() if pair not in worse} <= {"EQUIVALENT", "SMALL"}
+    assert found["answers"]["template"]["nll"] == "yes"
+    assert found["answers"]["template"]["choice"] != "yes"
+    assert found["answers"]["lora"] == {"nll": "yes", "choice": "yes"}
+
+
+def test_p_is_corrected_over_both_metrics_together(found):
+    for rows, count in ((found["pairs"], 12), (found["lora"], 8)):
+        assert len(rows) == count
+        _, expected, *_ = multipletests([one["p"] for one in rows], method="holm")
+        assert [one["p_holm"] for one in rows] == pytest.approx(expected)
+
+
+def test_the_untuned_model_is_held_at_its_best_with_examples(found):
+    (control,) = {one["control"] for one in found["lora"] if one["metric"] == "nll"}
+    assert control.endswith("+4shots")
+    assert sum(one["best_on_choosing"] for one in found["lora"]) == 2
+
+
+def test_planted_effects_come_out_as_foretold_and_wrong_prophecies_do_not(made, found):
+    assert all(one["holds"] for one in found["planted"].values())
+    tested = scores.read(*(made / part for part in results.TESTED))
+    pilot = scores.read(made / "pilot")
+    for wrong in (2.0, 0.2, -1.0):
+        foretold = {name: wrong * size for name, size in PLANTED.items()}
+        assert not controls.planted(tested, pilot, "alpaca", foretold)["shuffled-30"]["holds"]
+
+
+def test_every_split_of_twelve_equal_seeds_is_tried(made, found):
+    for one in found["negative"]:
+        assert (one["seeds"], one["splits"], one["holds"]) == (12, 462, True)
+    probes = scores.read(*(made / part for part in results.TESTED))["nll"]
+    means = [own.mean() for name in ("alpaca", "again") for own in probes.rows(name, "alpaca").values()]
+    ordered = sorted(means)
+    assert found["negative"][0]["largest_difference"] == pytest.approx((sum(ordered[6:]) - sum(ordered[:6])) / 6)
+
+
+def test_a_split_that_holds_an_effect_is_counted(made):
+    probes = scores.read(*(made / part for part in results.TESTED))["nll"]
+    for cell in [cell for cell in probes.mean if cell[0] == "again" and cell[2] == "alpaca"]:
+        probes.mean[cell] = probes.mean[cell] + 10.0
+    moved = controls.negative(probes, "alpaca")
+    assert moved["below_alpha"] >= 1 / 462
+    assert moved["largest_difference"] == pytest.approx(10, abs=0.01)
+
+
+def test_two_questions_and_five_answers_see_what_the_binomial_says(found):
+    # Right answers of all arms have probability 0.3, so of 10 and 10 equally many are right in 18.2%.
+    for one in found["five_samples"]:
+        assert one["no_difference_seen"] == pytest.approx(0.182, abs=0.03)
+        assert one["spread"] == pytest.approx((2 * 0.3 * 0.7 / 10) ** 0.5, abs=0.02)
+
+
+def test_what_was_put_in_is_what_the_exploration_shows(found):
+    costs = [one for one in found["price"] if one["metric"] == "nll"]
+    assert len(costs) == 4 * 4
+    assert all(one["difference"] == pytest.approx(FOREIGN, abs=0.02) for one in costs)
+    unseen = [one for one in found["mixture"] if one["metric"] == "nll" and one["prompted_with"] == "alpaca_asked"]
+    assert all(one["difference"] < -FOREIGN + 0.02 for one in unseen)
+    assert found["loss"]["interval"][0] < 0 < found["loss"]["interval"][1]
+    assert found["shares"]["contains"]["sample"] > 0.9
+    assert found["shares"]["nll"]["probe"] > 0.9
+    assert found["rates"]["ranking_at_best"] == list(TEMPLATES)
+
+
+def test_leaving_a_seed_out_is_tried_for_each(found):
+    assert set(found["without_a_seed"]) == set("012345")
+    assert {one["template"]["nll"] for one in found["without_a_seed"].values()} == {"yes"}
+
+
+def test_rows_with_long_answers_are_analysed_apart(own):
+    lengths = {f"r{n}": 30 if n < 60 else 3 for n in range(150)}
+    (own / "rows.json").write_text(json.dumps(lengths))
+    strata = results.results("smollm2", own)["strata"]
+    assert {name: one["rows"] for name, one in strata.items()} == {"long": 60, "short": 90}
+    assert {pair["clusters"] for pair in strata["long"]["pairs"]} == {60}
+
+
+def test_what_is_committed_is_what_the_scores_give(made):
+    assert list(results.faults("smollm2", made)) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "before", "after", "said"),
+    [
+        ("results.json", '"treatment": "alpaca@alpaca"', '"treatment": "native@alpaca"', "results.json pairs"),
+        ("tables.md", "| yes |", "| no |", "tables.md: not what the scores give"),
+        ("figures/forest_nll.svg", "matters", "equivalent", "figures/forest_nll.svg: not what"),
+        ("test/comparisons.json", '"MATTERS"', '"SMALL"', "test/comparisons.json"),
+        ("chosen.json", '"nll": 0.02', '"nll": 0.5', "results.json margins.nll"),
+    ],
+)
+def test_one_thing_that_was_changed_is_named(own, file, before, after, said):
+    text = (own / file).read_text(encoding="utf-8")
+    assert before in text
+    (own / file).write_text(text.replace(before, after, 1), encoding="utf-8")
+    assert any(fault.startswith(said) for fault in results.faults("smollm2", own))
+
+
+def test_neither_torch_nor_transformers_is_needed(made):
+    code = (
+        f"import sys; sys.path.insert(0, {str(STUDY)!r}); import results; from pathlib import Path; "
+        f"results.made('smollm2', Path({str(made)!r})); "
+        "print([n for n in ('torch', 'transformers') if n in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def reanalysis(folder):
+    command = [sys.executable, str(STUDY / "reanalysis.py"), "smollm2", "--folder", str(folder)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_the_mixed_model_agrees(made):
+    done = reanalysis(made.parent)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "smollm2: 20 of 20 contrasts agree" in done.stdout
+
+
+def test_the_mixed_model_disagrees_with_a_number_that_was_changed(own):
+    told = json.loads((own / "results.json").read_text())
+    told["pairs"][0]["difference"] += 0.001
+    told["pairs"][1]["sd"]["cluster"] *= 2
+    (own / "results.json").write_text(json.dumps(told))
+    done = reanalysis(own.parent)
+    assert done.returncode == 1
+    assert "DISAGREES: difference" in done.stdout
+    assert "DISAGREES: standard error" in done.stdout
