@@ -34,13 +34,15 @@ class Study:
     """The template of the planted effects and of the negative control."""
     tokens: int
     """Longest answer."""
+    draws: int = 16
+    """Sets of examples that the untuned model is shown."""
     loss: bool = False
     """Whether what the loss counts is tested too."""
 
 
 ENGLISH = ("alpaca", "../templates/dolly_en_rinna.json", "native", "plain"), "../templates/alpaca_asked.json", "alpaca"
 STUDIES = {
-    "smollm2": Study("en", *ENGLISH, 48, loss=True),
+    "smollm2": Study("en", *ENGLISH, 48, draws=6, loss=True),
     "gemma": Study(
         "ja",
         ("dolly_ja", "dolly_ja_rinna", "../templates/gemma_chat.jinja", "plain"),
@@ -130,7 +132,7 @@ def choose(model: str) -> str:
         + f"templates: {_list(study.templates)}\n"
         + f"vary: {{train.learning_rate: {_list(tuple(map(written, GRID)))}}}\n"
         + _train(CHOOSING)
-        + "untuned: {shots: [0, 4], draws: 6}\n"
+        + f"untuned: {{shots: [0, 4], draws: {study.draws}}}\n"
         + "score: {metrics: [nll]}\ncompare: {factor: template, others: each}\n"
     )
 
@@ -166,7 +168,7 @@ def test(model: str) -> str:
         + f"variants:\n{''.join(lines)}"
         + f"prompt_only: [{study.asked}]\n"
         + _train(TESTING)
-        + "untuned: {shots: [0, 4], draws: 6}\n"
+        + f"untuned: {{shots: [0, 4], draws: {study.draws}}}\n"
         + _asked(model)
     )
 

@@ -23,6 +23,7 @@ import tables
 from scores import read
 
 from iikata.pipeline.publishing import differences, redone
+from iikata.run_folder import write_json
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("choose", "pilot", "test", "planted", "again", "loss")
@@ -137,6 +138,8 @@ def main() -> None:
             print(f"{model}: not run yet, nothing is published")
             continue
         if given.write:
+            for part in (one for one in PARTS if (folder / one).is_dir()):
+                write_json(folder / part / "comparisons.json", redone(folder / part))
             for name, text in made(model, folder).items():
                 (folder / name).parent.mkdir(exist_ok=True)
                 (folder / name).write_text(text, encoding="utf-8")

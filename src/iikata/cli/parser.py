@@ -92,6 +92,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         (
             _arg("folder", metavar="DIR", help="scores.parquet, published.json, comparisons.json"),
             _arg("--of", nargs="+", metavar="RUN", help="write them first, from finished runs (blocks of seeds)"),
+            _arg("--write", action="store_true", help="write comparisons.json anew, as another version tells more"),
             LANG,
         ),
     ),

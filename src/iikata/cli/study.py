@@ -12,13 +12,16 @@ SHOWN = 20
 def study(given: argparse.Namespace) -> None:
     """Publish runs into a folder, or hold what it holds against its scores; IikataError where they disagree."""
     from iikata.pipeline.publishing import RESULT, differences, publish, redone
-    from iikata.run_folder import read_json
+    from iikata.run_folder import read_json, write_json
     from iikata.stats.short import first_lines
 
     folder = Path(given.folder)
     if given.of:
         publish(folder, [Path(run) for run in given.of])
-    now, then = redone(folder), read_json(folder / RESULT)
+    now = redone(folder)
+    if given.write:
+        write_json(folder / RESULT, now)
+    then = read_json(folder / RESULT)
     if found := list(differences(now, then)):
         told = "\n".join(found[:SHOWN])
         raise IikataError(

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
-from iikata.model.files.code import configuration
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,6 +30,8 @@ SETTINGS = {
 
 def writable(model_folder: Path) -> dict[str, Any]:
     """Return the model's configuration. Raises IikataError where it is none that a .gguf file is written of."""
+    from iikata.model.files.code import configuration  # it imports torch, which compare and study do without
+
     config: dict[str, Any] = configuration(model_folder).to_dict()
     kind = config["model_type"]
     if kind not in ARCHITECTURES:
