@@ -70,8 +70,8 @@ def test_a_price_turns_all_stages_hours_into_cost(asked, capsys):
     assert main([*asked, "--json", "--price", "1000000"]) == 0
     made = json.loads(capsys.readouterr().out)
     guess = made["estimate"]
-    seconds = sum(guess[f"{stage}_seconds"] for stage in ("train", "generate", "score"))
-    assert guess["score_seconds"] > 0
+    seconds = sum(guess[f"{stage}_seconds"] for stage in ("train", "generate", "score", "other"))
+    assert min(guess["score_seconds"], guess["other_seconds"]) > 0
     assert made["hours"] == pytest.approx(seconds / 3600)
     assert made["cost"] == round(1e6 * made["hours"], 2)
     assert main([*asked, "--price", "2.5"]) == 0

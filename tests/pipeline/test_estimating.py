@@ -1,5 +1,6 @@
 """What training takes is estimated from counts of tokens and bytes and from speeds that are measured on the spot."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -37,7 +38,9 @@ def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     found = estimate.estimate(pipeline)
     need = memory.need(pipeline.base.config, torch.float32, 4, 4, "all-linear")
     a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + estimate.PASSES["cpu"] * need.kept / 1e8
-    tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * 2  # seeds, epochs
+    a_token += 2 * estimate.LAUNCH["cpu"] / found["buffer_tokens"]  # two layers
+    # Two seeds of two epochs; held-out rows, as many and as long as trained ones, are read at the start and after each.
+    tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * (2 + 3 * estimate.FORWARD)
     assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
     shares = found["train_seconds_on"]
     assert shares["1"] == found["train_seconds"]
@@ -52,16 +55,35 @@ def test_answers_and_scores_take_their_products_and_every_weight_a_step(tmp_path
     monkeypatch.setattr(estimate_answers, "bandwidth", lambda *_: 1e8)
     pipeline = context(tmp_path, llama_folder, generate={"samples": 20, "max_new_tokens": 6})
     count, cells = memory.parameters(pipeline.base.config), pipeline.experiment.cells()
-    found = estimate_answers.answering(pipeline, 0.01, torch.device("cpu"))
-    rows = [len(row.input_ids) for own in pipeline.encoded.values() for row in own]
-    assert found["score_seconds"] == pytest.approx(10 * 12 * sum(rows) / 24 * 0.005, abs=0.06)
+    guess = {"device": "cpu", "token_seconds": 0.01}
+    found = estimate_answers.answering(pipeline, guess)
+    rows = sum(pipeline.computed_tokens(name) for name in pipeline.encoded)
+    assert found["score_seconds"] == pytest.approx(10 * 12 * rows / 24 * 0.005, abs=0.06)
     prompts = sum(len(pipeline.prompts.ids(cell, probe)) for cell in cells for probe in pipeline.probes)
     steps = 4 * 6  # 10 cells x 3 probes x 20 samples are 4 times 160 rows
-    decoding = steps * 2 * count * 160 / 1e9
-    assert found["generate_seconds"] == pytest.approx(decoding + prompts * 0.005, abs=0.06)
+    asking = estimate.LAUNCH["cpu"]  # half of two layers'
+    decoding = steps * (2 * count * 160 / 1e9 + asking)
+    proofs = 4 * estimate_answers.GATE_READS * (pipeline.longest_prompt * 0.005 + asking)
+    assert found["generate_seconds"] == pytest.approx(decoding + prompts * 0.005 + proofs, abs=0.06)
     monkeypatch.setattr(estimate_answers, "bandwidth", lambda *_: 1e4)  # now reading the weights takes longest
-    slow = estimate_answers.answering(pipeline, 0.01, torch.device("cpu"))
-    assert slow["generate_seconds"] == pytest.approx(steps * 4 * count / 1e4 + prompts * 0.005, abs=0.06)
+    slow = estimate_answers.answering(pipeline, guess)
+    reading = steps * (4 * count / 1e4 + asking)
+    assert slow["generate_seconds"] == pytest.approx(reading + prompts * 0.005 + proofs, abs=0.06)
+
+
+def test_choices_and_references_are_read_behind_their_prompts_in_every_cell(tmp_path, llama_folder):
+    pipeline = context(tmp_path, llama_folder)
+    guess = {"device": "cpu", "token_seconds": 0.01}
+    without = estimate_answers.answering(pipeline, guess)["score_seconds"]
+    score = {"primary": "nll", "metrics": ["nll", "nll_reference", "choice"]}
+    pipeline = context(tmp_path, llama_folder, score=score)
+    pipeline.probes[0] = replace(pipeline.probes[0], choices=("red", "dark blue"), answer=0)
+    cells, ids = pipeline.experiment.cells(), pipeline.tokenizer.ids
+    prompts = sum(len(pipeline.prompts.ids(cell, probe)) for cell in cells for probe in pipeline.probes)
+    texts = [*(probe.references[0] for probe in pipeline.probes), "red", "dark blue"]
+    tokens = prompts + len(cells) * sum(len(ids(text)) for text in texts)
+    found = estimate_answers.answering(pipeline, guess)["score_seconds"]
+    assert found - without == pytest.approx(tokens * 0.005, abs=0.01)
 
 
 def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from itertools import product
+from itertools import chain, product
 from math import isnan
 
 import pytest
@@ -11,7 +11,8 @@ from iikata.cli.plan import lines
 from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
-from iikata.pipeline.plan import ASSUMED, plan
+from iikata.pipeline.pipeline import STAGES
+from iikata.pipeline.plan import ASSUMED, PARTS, plan
 from iikata.pipeline.stages.check import examine
 from iikata.stats import power, variance_components
 from tiny_experiment import experiment, values, write_files
@@ -139,6 +140,17 @@ def test_a_negative_standard_deviation_is_refused(pilot, llama_folder):
 def test_a_pilot_without_scores_is_refused_by_its_name(pilot, llama_folder, tmp_path):
     with pytest.raises(IikataError, match="cannot be the pilot"):
         planned(pilot, llama_folder, taken=tmp_path)
+
+
+def test_every_stages_time_is_in_the_total(pilot, llama_folder):
+    timed = {line["stage"] for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())}
+    assert timed == set(STAGES) == set(chain.from_iterable(PARTS.values()))
+    assert sum(map(len, PARTS.values())) == len(STAGES)  # and none twice
+    for taken in (None, pilot):
+        made = planned(pilot, llama_folder, taken=taken)
+        spent = {part: made["seconds"].get(part, made["estimate"][f"{part}_seconds"]) for part in PARTS}
+        assert made["hours"] * 3600 == pytest.approx(sum(spent.values()))
+        assert all(seconds > 0 for part, seconds in spent.items() if part not in made["seconds"])
 
 
 def test_the_keys_of_the_json_stay(pilot, llama_folder):

@@ -43,7 +43,8 @@ def lines(made: dict[str, Any]) -> list[str]:
     told += _told_of_copies(made) if made["estimate"]["merged_arms"] else []
     guess = made["estimate"]
     told += [
-        f"answers at most {clock(guess['generate_seconds'])}, scoring held-out rows {clock(guess['score_seconds'])}; "
+        f"answers at most {clock(guess['generate_seconds'])}, scoring {clock(guess['score_seconds'])}, "
+        f"start, check and report {clock(guess['other_seconds'])}",
         f"in all {made['hours']:.3g} {'GPU ' if guess['device'] == 'cuda' else ''}hours on one"
         + ("" if made["cost"] is None else f", which cost {made['cost']:.2f}")
         + (" (at the pilot's speed)" if made["seconds"] else ""),

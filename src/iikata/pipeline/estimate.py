@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 
+from iikata.config import Recipe
+from iikata.core.encoded import Encoded
 from iikata.model import memory
 from iikata.model.files import code
 from iikata.model.load import choose_device, choose_dtype
@@ -19,8 +21,11 @@ PROCESS_BYTES = 600_000_000
 PASSES = {"cpu": 40.0, "cuda": 14.0}
 """How often what a token keeps is read or written in a step beside its products: fitted to the runs in
 docs/performance.md, where CPU layers are not compiled."""
-LAUNCH = {"cpu": 0.0, "cuda": 5e-3}
-"""Seconds that asking for one layer's kernels takes, forward and backward; a GPU waits for it in small buffers."""
+LAUNCH = {"cpu": 3e-3, "cuda": 5e-3}
+"""Seconds that asking for one layer's kernels takes, forward and backward: a CPU's own time (SmolLM2's on one core);
+a GPU waits for it in small buffers only."""
+FORWARD = 0.5
+"""Of a training token's time, what one takes that is only read: two products a weight of four."""
 
 PIPELINED = 0.7
 """Share of its stages' rate that a base on several GPUs is trained at (docs/scaling.md)."""
@@ -49,7 +54,11 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
         tokens, checkpointed = need.fit(memory.free_bytes(device) - weights, most_buffer_tokens(count))
         tokens = min(tokens, step * min(arms, mixed_arms(step, tokens)))
     a_token = seconds_a_token(config.get_text_config(), count, need.kept, tokens, dtype, device)
-    works = [one.train.epochs * ctx.computed(rows, one) for one, rows, arms in ctx.rows_of_arms() for _ in range(arms)]
+    works = [
+        one.train.epochs * ctx.computed(rows, one) + FORWARD * evaluated_tokens(ctx, one, rows)
+        for one, rows, arms in ctx.rows_of_arms()
+        for _ in range(arms)
+    ]
     a_token *= 4 / 3 if checkpointed else 1
     a_token /= stages * PIPELINED if device.type == "cuda" and stages > 1 else 1
     return {
@@ -69,6 +78,20 @@ def estimate(ctx: RunContext) -> dict[str, Any]:
     }
 
 
+def evaluated_tokens(ctx: RunContext, recipe: Recipe, rows: Sequence[Encoded]) -> float:
+    """Return the held-out tokens that an arm reads while it is trained, rows there being as long as those here."""
+    train, held_out = recipe.train, len(ctx.data.validation)
+    steps = train.epochs * math.ceil(len(rows) / train.batch_size)
+    every = steps / train.epochs if train.eval_steps == "epoch" else int(train.eval_steps)
+    times = 1 + math.ceil(steps / every) if every else 0
+    return times * min(train.eval_rows or held_out, held_out) * row_tokens(ctx, recipe, rows)
+
+
+def row_tokens(ctx: RunContext, recipe: Recipe, rows: Sequence[Encoded]) -> float:
+    """Return the tokens of a mean row less those that rows share."""
+    return ctx.computed(rows, recipe) / max(1, len(rows))
+
+
 def longest_share(works: Sequence[float], devices: int) -> float:
     """Return the work of the device that has most, where each takes the next arm when it is free."""
     shares = [0.0] * devices
@@ -86,7 +109,8 @@ def seconds_a_token(
     """
     rate = products(min(tokens, 8192), config.hidden_size, config.intermediate_size, dtype, device)
     busy = 4 * parameters / rate + PASSES[device.type] * kept / bandwidth(device)
-    return max(busy, LAUNCH[device.type] * config.num_hidden_layers / tokens)
+    launched = LAUNCH[device.type] * config.num_hidden_layers / tokens
+    return busy + launched if device.type == "cpu" else max(busy, launched)
 
 
 def products(tokens: int, width: int, inner: int, dtype: torch.dtype, device: torch.device) -> float:

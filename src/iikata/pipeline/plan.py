@@ -6,8 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from iikata.core.errors import IikataError
 from iikata.metrics import get
 from iikata.pipeline.context import RunContext
@@ -61,9 +59,9 @@ def plan(
         train_share=_train_share(work, rate),
     )
     guess = estimate(ctx)
-    guess |= answering(ctx, guess["token_seconds"], torch.device(guess["device"]))
+    guess |= answering(ctx, guess)
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
-    hours = sum(seconds.values() if len(seconds) == len(_COUNTED) else (guess[f"{s}_seconds"] for s in _COUNTED)) / 3600
+    hours = sum(seconds.get(part, guess[f"{part}_seconds"]) for part in PARTS) / 3600
     return {
         **work,
         "primary": primary,
@@ -88,6 +86,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+OTHER = ("check", "encode", "compare", "report")
+PARTS: dict[str, tuple[str, ...]] = {**{stage: (stage,) for stage in ("train", "generate", "score")}, "other": OTHER}
+"""What a plan tells the seconds of -> the stages that these are spent in."""
 _COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_rows"}
 """Stage -> the count that its time follows."""
 
