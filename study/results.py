@@ -3,7 +3,7 @@
     python study/results.py [MODEL ...]            hold what is committed against the scores
     python study/results.py [MODEL ...] --write    write it
 
-Needs neither torch nor a model. A model whose test is not published is named as not run.
+Needs neither torch nor a model. A model of which a part is not published is named as not run.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from iikata.run_folder import write_json
 
 HERE = Path(__file__).resolve().parent
 PARTS = ("choose", "pilot", "test", "planted", "again", "loss")
-TESTED = ("test", "planted", "again")
+CHOSEN, TESTED = ("choose", "pilot"), ("test", "planted", "again")
 LONG = 20
 """Characters from which on an answer counts as long."""
 
@@ -134,8 +134,9 @@ def main() -> None:
     given, found = parser.parse_args(), []
     for model in given.models:
         folder = HERE / model
-        if not (folder / "test" / "scores.parquet").is_file():
-            print(f"{model}: not run yet, nothing is published")
+        missing = [part for part in (*CHOSEN, *TESTED) if not (folder / part / "scores.parquet").is_file()]
+        if missing:
+            print(f"{model}: not run yet: {', '.join(missing)}")
             continue
         if given.write:
             for part in (one for one in PARTS if (folder / one).is_dir()):
