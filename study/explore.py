@@ -96,7 +96,7 @@ def powers(scores: Published, templates: Sequence[str], alpha: float) -> dict[st
         records = scores.records(metric, lambda cell: cell[0] in templates and cell[2] == cell[0])
         parts = variance_components(records, metric)
         seeds = len({one.seed for one in records})
-        clusters = len({one.cluster for one in records})
+        clusters = len({one.cluster for one in records if np.isfinite(one.value)})
         found = power(parts, seeds, clusters, 1, len(templates), alpha / 2)  # Holm's first step is over both metrics
         made[metric] = {
             "seeds": seeds,

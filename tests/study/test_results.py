@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import controls
+import explore
 import pytest
 import results
 import scores
@@ -104,6 +105,17 @@ def test_what_was_put_in_is_what_the_exploration_shows(found):
     assert found["shares"]["contains"]["sample"] > 0.9
     assert found["shares"]["nll"]["probe"] > 0.9
     assert found["rates"]["ranking_at_best"] == list(TEMPLATES)
+
+
+def test_power_counts_what_has_numbers(made, found):
+    assert {m: (one["seeds"], one["clusters"]) for m, one in found["power"].items()} == {
+        "nll": (6, 150),
+        "choice": (6, 300),
+    }
+    tested = scores.read(made / "test")
+    for cell in tested["choice"].mean:
+        tested["choice"].mean[cell][:50] = float("nan")  # as of probes that are answered and have no choices
+    assert explore.powers(tested, TEMPLATES, 0.05)["choice"]["clusters"] == 250
 
 
 def test_leaving_a_seed_out_is_tried_for_each(found):
