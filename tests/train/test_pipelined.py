@@ -153,6 +153,7 @@ def test_an_arm_that_is_not_finite_stops_and_leaves_the_others_as_they_are(deep_
     whole, wanted = trained(1, bad=True)
     assert [run.stopped for run in runs] == [run.stopped for run in whole]
     assert runs[1].stopped
+    assert [run.asked for run in runs] == [run.step for run in runs]
     for arm in ("alpaca.s0", "alpaca.s1"):
         assert [s for s in steps if s.arm == arm] == [s for s in wanted if s.arm == arm]
 

@@ -125,9 +125,10 @@ class Pipeline:
                 sent.append((self.backwards[stage - 1] if stage else deque(), item))
             if kind:
                 work = self._forward if kind == "forward" else self._backward
-                asked.append(self.threads[stage].submit(work, stage, item))
-                if not threaded:
-                    wait(asked)
+                if threaded:
+                    asked.append(self.threads[stage].submit(work, stage, item))
+                else:
+                    work(stage, item)
         wait(asked)
         for one in asked:
             one.result()
@@ -261,6 +262,7 @@ class Pipeline:
             self.unread.popleft()
             assert asked.numbers is not None
             if asked.run.stopped:
+                asked.run.asked = asked.run.step  # what was asked for beyond is nobody's
                 continue
             loss, norm = asked.numbers.read().tolist()
             yield asked.run.finish(loss, norm, asked.batch)
