@@ -83,3 +83,11 @@ def test_only_a_base_with_examples_has_a_number():
     lines = with_seed(made({("x", "A"): normal(2, C)}))
     with pytest.raises(IikataError, match="has no training seed"):
         compare([*lines, *scores()], {"m": LOSS}, "m")
+
+
+def test_draws_are_called_draws_in_both_languages():
+    found = compare(scores(), {"m": LOSS}, "m", {"m": 0.05})
+    shown = next(c for c in found.comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"])
+    assert shown.detail["replicates"] == {"seeds": 4, "draws": 3}
+    assert "4 seeds and 3 draws" in found.verdict["sentence_en"]
+    assert "4 シードと3 抽出" in found.verdict["sentence_ja"]

@@ -150,3 +150,17 @@ def test_variants_from_elsewhere_are_compared_as_variants_alone():
     for factor, others in (("template", None), ("train.lr", "best"), (None, "average")):
         with pytest.raises(IikataError, match="compared as variants"):
             design_of(variants, factor, others)
+
+
+def test_folders_are_called_adapters_in_both_languages_and_seeds_stay_seeds():
+    result = compare([one for one in scores() if one.trained_on != "plain"], NLL, "nll", {"nll": 0.02})
+    assert all(c.detail["replicates"] == {"adapters": 3} for c in result.comparisons if c.question == "tuned_vs_base")
+    assert "3 adapters" in result.verdict["sentence_en"]
+    assert "3 アダプタ" in result.verdict["sentence_ja"]
+    assert "seed" not in result.verdict["sentence_en"] + result.verdict["short_en"]
+    assert "シード" not in result.verdict["sentence_ja"] + result.verdict["short_ja"]
+    both = matched(compare(scores(adapters=4), NLL, "nll", {"nll": 0.02}))
+    assert both.detail["replicates"] == {"seeds": 3, "adapters": 4}
+    own = compare([one for one in scores() if one.trained_on != "theirs"], NLL, "nll", {"nll": 0.02})
+    assert not any("replicates" in c.detail for c in own.comparisons)
+    assert "3 seeds" in own.verdict["sentence_en"]

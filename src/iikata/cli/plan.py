@@ -49,11 +49,11 @@ def lines(made: dict[str, Any]) -> list[str]:
         + ("" if made["cost"] is None else f", which cost {made['cost']:.2f}")
         + (" (at the pilot's speed)" if made["seconds"] else ""),
     ]
-    things = made["questions"][0]["things"]
+    things, several = (made["questions"][0][key] for key in ("things", "several"))
     spread = ", ".join(f"{name} {value:.3g}" for name, value in made["components"].items() if name in STATED)
     told += [
         "",
-        f"primary metric {made['primary']} ({unit}), {power['seeds']} seeds x {power['probes']} {things} x "
+        f"primary metric {made['primary']} ({unit}), {power['seeds']} {several} x {power['probes']} {things} x "
         f"{power['samples']} samples",
         f"standard deviations: {spread}; {_source(made)}",
         *(one["said"] for one in made["questions"]),
@@ -75,7 +75,7 @@ def lines(made: dict[str, Any]) -> list[str]:
             f"(standard deviation of a mean over {power['seeds']}), which this does not count"
         )
     if power["buys_most"]:
-        names = {"seeds": "seeds", "probes": things, "samples": "samples"}
+        names = {"seeds": several, "probes": things, "samples": "samples"}
         told.append(
             f"one more seed's worth of compute buys most in {names[power['buys_most']]}: "
             + ", ".join(f"{names[name]} -> {value:.3g}" for name, value in power["more"].items())

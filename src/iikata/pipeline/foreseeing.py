@@ -13,6 +13,7 @@ from iikata.stats import answerable, tested_clusters
 from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 from iikata.stats.phrases import FACTOR, LEVELS
+from iikata.stats.replicates import NAMES
 from iikata.stats.table import Variant
 
 THINGS_JA = {
@@ -41,17 +42,19 @@ class QuestionDesign:
     asked: str
     """The question in words: "whether the template matters"."""
     asked_ja: str = ""
+    several: str = "seeds"
+    """What there are several of: "seeds", or "adapters" where these come from elsewhere."""
 
     @property
     def said_ja(self) -> str:
         """The question and what it can be answered for, as a Japanese sentence."""
-        things = THINGS_JA[self.things]
+        things, called = THINGS_JA[self.things], NAMES[self.several]["ja"]
         spent = f"。ほかに {self.choosing} は、選択や許容差の測定に使います" if self.choosing else ""
-        counts = f"{self.seeds} シード、{self.clusters} {things}{spent}"
+        counts = f"{self.seeds} {called}、{self.clusters} {things}{spent}"
         if not self.clusters:
             return f"{self.asked_ja}は答えられません: {self.choosing} {things}は選択に使い、検定に使うものが残りません"
         if self.scope is None:
-            least = f"少なくとも {MIN_SEEDS} シードか {MIN_CLUSTERS} {things}が必要です"
+            least = f"少なくとも {MIN_SEEDS} {called}か {MIN_CLUSTERS} {things}が必要です"
             return f"{self.asked_ja}は答えられません: {counts}。{least}"
         limit = {"these_adapters": "今回のアダプタについてだけ", "these_probes": f"今回の{things}についてだけ"}
         return f"{self.asked_ja}は、{limit.get(self.scope, '学習のしかたについて')}答えられます: {counts}"
@@ -60,13 +63,14 @@ class QuestionDesign:
     def said(self) -> str:
         """What the question can be answered for, as the end of a sentence."""
         spent = f" (and {self.choosing} set aside to choose or to measure the margin on)" if self.choosing else ""
-        counts = f"{self.seeds} seed{'s' * (self.seeds != 1)} and {self.clusters} {self.things}{spent}"
+        several = self.several if self.seeds != 1 else self.several.removesuffix("s")
+        counts = f"{self.seeds} {several} and {self.clusters} {self.things}{spent}"
         if not self.clusters:
             return f"cannot be answered: of {self.choosing} {self.things} none is left beside those set aside to choose"
         if self.scope is None:
             return (
                 f"cannot be answered: {counts} are too few for any claim; "
-                f"{MIN_SEEDS} seeds or {MIN_CLUSTERS} {self.things} are the least"
+                f"{MIN_SEEDS} {self.several} or {MIN_CLUSTERS} {self.things} are the least"
             )
         if self.scope == "these_adapters":
             return f"can be answered for these adapters only, not for training again: {counts}"
@@ -81,12 +85,15 @@ def designs(ctx: RunContext) -> list[QuestionDesign]:
     rows = "held-out rows" if every == len(ctx.data.validation) else "documents of held-out rows"
     things = rows if primary in HELD_OUT else "probe clusters"
     seeds, matched, levels = tested(ctx)
+    several = "seeds" if ctx.experiment.trains else "adapters"
     factor = Both(f"whether {factor_named(ctx)} matters", f"{factor_named(ctx, 'ja')}が影響するか")
     lora = Both("whether LoRA was needed", "LoRA が必要だったか")
     about_factor = ("matched", factor, matched)
     about_lora = ("tuned_vs_best_base", lora, tested_clusters(every) if every else 0)
     return [
-        QuestionDesign(question, seeds, count, every - count, answerable(seeds, count), things, asked.en, asked.ja)
+        QuestionDesign(
+            question, seeds, count, every - count, answerable(seeds, count), things, asked.en, asked.ja, several
+        )
         for question, asked, count in ([about_factor] if levels > 1 else []) + [about_lora]
     ]
 
@@ -189,9 +196,11 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
     for one in designs(ctx):
         if one.scope != "recipe":
             severity = "info" if one.scope else "warning"
+            where = "train.seeds" if ctx.experiment.trains else "variants: adapters"
+            called = NAMES[one.several]["ja"]
             cure = Both(
-                f"For the recipe: {MIN_SEEDS} seeds or more (train.seeds) and {MIN_CLUSTERS} {one.things} or more",
-                f"学習のしかたについて答えるには、{MIN_SEEDS} シード以上（train.seeds）と "
+                f"For the recipe: {MIN_SEEDS} {one.several} or more ({where}) and {MIN_CLUSTERS} {one.things} or more",
+                f"学習のしかたについて答えるには、{MIN_SEEDS} {called}以上（{where}）と "
                 f"{MIN_CLUSTERS} {THINGS_JA[one.things]}以上",
             )
             cure += CHOOSES if one.choosing else Both(".", "が必要です。")

@@ -17,6 +17,7 @@ from iikata.stats.pairing import Side
 from iikata.stats.permutation import sign_flip_p
 from iikata.stats.phrases import COUNTED, SHAPES
 from iikata.stats.questions import Contrast, NoiseFloor
+from iikata.stats.replicates import named, replicates
 from iikata.stats.table import Panel
 from iikata.stats.unpaired import estimate_unpaired
 from iikata.stats.verdict import needed, verdict
@@ -94,7 +95,8 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
     if made.info.on_rows and (made.contrast.treatment.elsewhere or made.contrast.control.elsewhere):
         made.shapes.append("unknown_rows")
     things = COUNTED["en"]["rows" if made.info.on_rows else "probes"][1]
-    made.warnings += [SHAPES["en"][shape].format(things=things) for shape in made.shapes]
+    several = named(replicates(made.contrast.treatment, made.contrast.control, pair), "en")
+    made.warnings += [SHAPES["en"][shape].format(things=things, **several) for shape in made.shapes]
     if found.identical:
         made.warnings.append("all clusters have the same difference; the interval follows the rule for that case")
     # Fewer clusters are taken as they are: flipping their signs would speak about others.
@@ -120,6 +122,7 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
     """Apply the verdict rules and write the comparison down."""
     contrast, pair, found = made.contrast, made.contrast.pair, made.found
     S, C = pair.shape
+    several = replicates(contrast.treatment, contrast.control, pair)
     both_few = S < MIN_SEEDS and C < MIN_CLUSTERS
     interval, interval_90 = (
         (_within(found, half, made.info.span) for half in (found.half, found.half_90)) if found else (None, None)
@@ -147,7 +150,8 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
         needed=_needed(made, found, margin, alpha) if word == "INCONCLUSIVE" and found else None,
         gates=tuple(made.gates),
         signature=made.signature,
-        detail={**_detail(made, exploratory), "margin": margin, "both_few": both_few, **contrast.detail},
+        detail={**_detail(made, exploratory), "margin": margin, "both_few": both_few, **contrast.detail}
+        | ({} if set(several) == {"seeds"} else {"replicates": several}),
     )
 
 

@@ -8,6 +8,7 @@ from iikata.core.records import Comparison
 from iikata.metrics import Metric
 from iikata.stats.margins import Gain
 from iikata.stats.phrases import COUNTED, FACTOR, GATES_JA, LEVELS, PHRASES, SHAPES, UNITS_JA
+from iikata.stats.replicates import named
 from iikata.stats.verdict import lora_needed, template_matters
 
 JAPANESE = "\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef"
@@ -192,7 +193,7 @@ class Speaker:
             "goal": self.number(abs(difference) if self.margin is None else self.margin),
             "mde": self.number(c.mde or 0.0),
             "noise": self.number(c.detail["noise_floor"] or 0.0),
-            "n_seeds": self._count(c.n_seeds, "seed", "seeds") if self.language == "en" else f"{c.n_seeds} シード",
+            **named(c.detail.get("replicates") or {"seeds": c.n_seeds}, self.language),
             "n_clusters": self._count(c.n_clusters, one, many),
             "things": many,
             "units": many if self.info.on_rows else counted["unit"],
