@@ -9,9 +9,9 @@ import pytest
 
 from iikata.core.errors import IikataError
 from iikata.core.evaluation import Evaluation
-from iikata.core.records import TrainStep
+from iikata.core.records import Arm, TrainStep
 from iikata.pipeline import Evaluated, Pipeline, Stepped, Warned, tracking
-from tiny_experiment import experiment
+from tiny_experiment import experiment, values
 
 NEEDED = os.environ.get("IIKATA_TRACK", "")
 STEP = Stepped(TrainStep("plain.s0", 3, 0.5, 1e-3, 0.1, 10, 2), 6, 1.0)
@@ -21,13 +21,13 @@ EVALUATED = Evaluated(Evaluation("plain.s0", 3, "plain", "nll", 0.75, 12), 6, No
 class Recorder:
     """Stands in for accelerate's tracker of one service."""
 
-    def __init__(self, full_at=None):
-        self.said, self.full_at = [], full_at
+    def __init__(self, full_at=None, error=None):
+        self.said, self.full_at, self.error = [], full_at, error or OSError(28, "No space left on device")
         self.tracker = self.writer = self
 
     def _say(self, what):
         if len(self.said) == self.full_at:
-            raise OSError(28, "No space left on device")
+            raise self.error
         self.said.append(what)
 
     def start(self):
@@ -72,7 +72,7 @@ def test_losses_scores_verdict_and_report_are_told(tracked, finished):
     for name in ("tensorboard", "mlflow"):
         assert kinds[name].said[:3] == ["start", (values, 3), (held_out, 3)]
     for name in ("wandb", "trackio"):  # arms do not share a step
-        assert kinds[name].said[1:3] == [({**values, "step": 3}, None), ({**held_out, "step": 3}, None)]
+        assert kinds[name].said[1:3] == [({**values, "train_step": 3}, None), ({**held_out, "train_step": 3}, None)]
     scores, _ = kinds["mlflow"].said[3]
     store = Pipeline(experiment(finished, finished), finished / "run").context.store
     own = [one.value for one in store.read_scores("nll") if (one.trained_on, one.seed) == ("plain", 1)]
@@ -94,6 +94,36 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_others_go_on(tracked):
     assert "report_to: mlflow is told nothing more ([Errno 28] No space left on device)" in warned.message
     assert len(kinds["mlflow"].said) == 2
     assert [type(one) for one in kinds["tensorboard"].said] == [str, tuple, tuple, tuple, str]
+
+
+@pytest.mark.parametrize(
+    ("at", "error"),
+    [
+        (0, ConnectionRefusedError(111, "Connection refused")),  # a server that is down
+        (3, OSError(28, "No space left on device")),
+        (-1, TimeoutError("no answer within 30 s")),  # at its very end
+    ],
+)
+def test_a_run_loses_nothing_with_a_tracker_that_is_down_full_or_silent(at, error, tmp_path, llama_folder, monkeypatch):
+    few = {"templates": ["plain"], "train": {**values(llama_folder)["train"], "seeds": [0]}}
+    recorder = Recorder()
+    monkeypatch.setattr(tracking, "find_spec", lambda name: name)
+    monkeypatch.setattr(tracking, "_made", lambda ctx, name: recorder)
+    kept = []
+    for folder in ("well", "ill"):
+        (tmp_path / folder).mkdir()
+        told = []
+        declared = experiment(tmp_path / folder, llama_folder, report_to=["mlflow"], **few)
+        run = Pipeline(declared, tmp_path / folder / "run", told.append)
+        run.run()
+        store = run.context.store
+        scores = {path.name: path.read_bytes() for path in (store.path / "score").glob("*.jsonl")}
+        kept.append((scores, (store.arm(Arm("plain", 0)) / "adapter_model.safetensors").read_bytes()))
+        assert (store.report / "index.html").is_file()
+        recorder = Recorder(at if at >= 0 else len(recorder.said) + at, error)
+    assert kept[0] == kept[1]
+    (warned,) = [one for one in told if isinstance(one, Warned) and "report_to" in one.message]
+    assert f"mlflow is told nothing more ({error}); the run itself goes on" in warned.message
 
 
 def test_a_missing_package_is_told_before_anything_is_done(tmp_path, llama_folder):

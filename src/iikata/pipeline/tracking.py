@@ -23,7 +23,8 @@ CLASSES = {
 }
 """A tracker's name, which is its package's, and the class of accelerate that speaks to it."""
 ONE_STEP = ("wandb", "trackio")
-"""These count one step for all curves and drop what comes out of order; arms have a step each."""
+"""These count one step for all curves and drop what comes out of order, and trackio keeps the name `step` for it; arms
+have a step each."""
 
 
 class Tracking:
@@ -61,7 +62,7 @@ class Tracking:
 
     def _log(self, values: dict[str, float], step: int | None = None) -> None:
         safe = {re.sub(r"[^\w./ -]", "_", key): value for key, value in values.items()}
-        stepless = {**safe, **({"step": step} if step is not None else {})}
+        stepless = {**safe, **({"train_step": step} if step is not None else {})}
         self._each(
             lambda name, tracker: tracker.log(stepless) if name in ONE_STEP else tracker.log(safe, step=step or 0)
         )
