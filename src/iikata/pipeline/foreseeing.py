@@ -49,7 +49,7 @@ class QuestionDesign:
     def said_ja(self) -> str:
         """The question and what it can be answered for, as a Japanese sentence."""
         things, called = THINGS_JA[self.things], NAMES[self.several]["ja"]
-        spent = f"。ほかに {self.choosing} は、選択や許容差の測定に使います" if self.choosing else ""
+        spent = f"。ほかに {self.choosing} {things}は、選択や許容差の測定に使います" if self.choosing else ""
         counts = f"{self.seeds} {called}、{self.clusters} {things}{spent}"
         if not self.clusters:
             return f"{self.asked_ja}は答えられません: {self.choosing} {things}は選択に使い、検定に使うものが残りません"
@@ -207,7 +207,7 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
             yield Finding.of("design", severity, None, Both(f"{one.asked} {one.said}", one.said_ja), cure=cure)
 
 
-CHOOSES = Both(", besides the third of them that chooses.", "と、選択に使う三分の一が必要です。")
+CHOOSES = Both(", besides the third of them that chooses.", "、加えて選択に使う三分の一が必要です。")
 
 
 def _unmeasured(ctx: RunContext) -> Finding | None:
