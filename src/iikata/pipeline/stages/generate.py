@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from iikata.core.errors import IikataError
 from iikata.core.io import Appender
 from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, Probe, plain
 from iikata.core.rng import stream_seed
@@ -70,8 +71,10 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
 
 
 def _still_proved(ctx: RunContext, arm: Arm, proofs: Mapping[str, Any]) -> Gate | None:
-    gate = proved(ctx, arm) if arm.variant else None
-    return gate if gate and proofs.get(arm.name) == proof(ctx, arm) else None
+    with suppress(IikataError):  # a damaged file of gates is made again
+        gate = proved(ctx, arm) if arm.variant else None
+        return gate if gate and proofs.get(arm.name) == proof(ctx, arm) else None
+    return None
 
 
 def _opened(ctx: RunContext, gate: Gate, arm: Arm) -> bool:
