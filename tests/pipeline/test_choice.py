@@ -17,7 +17,7 @@ from iikata.core.records import Arm
 from iikata.metrics.choice import chance_of
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
-from iikata.score.choice import chosen, encode_choices
+from iikata.score.choice import chosen, encode_choices, laid
 from tiny_experiment import experiment, values
 
 ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
@@ -107,8 +107,8 @@ def test_the_adapter_chooses_otherwise_than_the_base_and_what_has_no_choices_has
 
 def test_one_probe_at_a_time_chooses_as_packed_ones_do(run, llama_folder):
     asked = list(encode_choices(run.probes, run.templates["asked"], run.tokenizer, 200))
-    alone = [next(chosen(run.base, None, [one], 8)) for one in asked]
-    packed = list(chosen(run.base, None, asked, 2048))
+    alone = [next(chosen(run.base, None, [one], laid(run.base, [one], 8))) for one in asked]
+    packed = list(chosen(run.base, None, asked, laid(run.base, asked, 2048)))
     assert alone == packed
     assert {one.id: one.choice for one in packed} == {
         k: v for k, v in found(run, "choice", Arm()).items() if k != "none"

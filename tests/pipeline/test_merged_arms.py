@@ -17,6 +17,7 @@ from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.greedy import Speakers
 from iikata.pipeline.stages.check import examine
+from iikata.score import choice
 from iikata.templates import TEMPLATES
 from tiny_experiment import contents, experiment, values, write_files
 
@@ -152,10 +153,13 @@ def test_there_is_one_copy_at_a_time(tmp_path, llama_folder, adapters, monkeypat
         made.append(weakref.ref(base.model))
         return base
 
+    packs = []
+    monkeypatch.setattr(choice, "laid", lambda *given, real=choice.laid: packs.append(given) or real(*given))
     monkeypatch.setattr(merged, "merged_base", counted)
     Pipeline(declared(tmp_path, llama_folder, adapters), tmp_path / "run").run("score")
     assert len(made) >= 6
     assert set(most) == {0}
+    assert len(packs) == 4, "choices are packed once a template, for the base's arms and for the copies"
 
 
 def test_they_can_be_asked_in_a_run_and_by_their_folder(finished, adapters, capsys):

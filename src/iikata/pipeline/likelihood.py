@@ -59,6 +59,8 @@ class Asked:
     """Whether the texts are choices, of which the likeliest is asked for."""
     encoded: dict[str, Any] = field(default_factory=dict)
     """Template -> the choices as tokens, made when first asked for."""
+    packed: dict[tuple[str, int, bool], Any] = field(default_factory=dict)
+    """(template, tokens a buffer, whether for the base) -> the choices in buffers, which every arm reads."""
 
 
 def held_out(ctx: RunContext) -> Asked:
@@ -199,7 +201,13 @@ def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Cho
     cutoff = ctx.experiment.train.cutoff_len + max(map(len, examples), default=0)
     if template.hash not in asked.encoded:  # every cell of a template reads the same tokens
         asked.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
-    return list(choice.chosen(*ctx.speaker(cell.arm), asked.encoded[template.hash], tokens, examples))
+    base, arm = ctx.speaker(cell.arm)
+    rows, key = asked.encoded[template.hash], (template.hash, tokens, base is ctx.base)
+    if key not in asked.packed:
+        if isinstance(template, Shots) or any(size != tokens for _, size, _ in asked.packed):
+            asked.packed.clear()  # examples are one cell's alone; halved buffers are not read again
+        asked.packed[key] = choice.laid(base, rows, tokens, examples)
+    return list(choice.chosen(base, arm, rows, asked.packed[key]))
 
 
 def _scores(ctx: RunContext, cell: Cell, asked: Asked, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:

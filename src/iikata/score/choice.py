@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Probe
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, computed
-from iikata.score.nll import limits_of, nats_of, scoreable
+from iikata.model.buffers import Buffer, Ids, computed
+from iikata.score.nll import limits_of, nats_in, packed, scoreable
 from iikata.templates import Template
 from iikata.tokenize import Tokenizer, encode
 
@@ -50,10 +50,12 @@ def encode_choices(
             yield Asked(probe, tuple(rows) if fit else ())
 
 
-def chosen(
-    base: Base, arm: str | None, asked: Sequence[Asked], buffer_tokens: int, examples: Sequence[Ids] = ()
-) -> Iterator[Chosen]:
-    """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval.
+Laid = list[tuple[list[Encoded], Buffer]]
+"""The rows of consecutive probes, and the buffer that holds them: the same for every arm."""
+
+
+def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Sequence[Ids] = ()) -> Laid:
+    """Pack the choices, once for all arms that are asked under a template.
 
     `examples` begin every prompt and are longer than the rest of it: these are computed once a buffer, then, and not
     each probe's prompt once for its choices.
@@ -61,13 +63,16 @@ def chosen(
     whole = [one for one in asked if one.rows]
     shared = examples or [one.prompt for one in whole]
     limits = limits_of([row for one in whole for row in one.rows], shared, buffer_tokens)
-    sums = (
-        found["answer"]
-        for part in _parts(whole, buffer_tokens, examples)
-        for found in nats_of(
-            base, arm, [row for one in part for row in one.rows], examples or [one.prompt for one in part], limits
-        )
-    )
+    made = []
+    for part in _parts(whole, buffer_tokens, examples):
+        rows = [row for one in part for row in one.rows]
+        made.append((rows, packed(base, rows, examples or [one.prompt for one in part], limits)))
+    return made
+
+
+def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffers: Laid) -> Iterator[Chosen]:
+    """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval."""
+    sums = (found["answer"] for rows, buffer in buffers for found in nats_in(base, arm, rows, buffer))
     for one in asked:
         if not one.rows:
             yield Chosen(one.probe.id, math.nan, math.nan)

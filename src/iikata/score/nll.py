@@ -10,7 +10,7 @@ from iikata.core.encoded import Encoded, Role
 from iikata.core.records import Example
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
-from iikata.model.buffers import Ids, Part, split
+from iikata.model.buffers import Buffer, Ids, Part, split
 from iikata.templates import Template
 from iikata.tokenize import Tokenizer, encode, encode_turns
 
@@ -100,9 +100,19 @@ def nats_of(
     base: Base, arm: str | None, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits
 ) -> Iterator[dict[Role, float]]:
     """Yield the nats of each row's loss tokens, summed by their role, of rows that share one buffer."""
+    yield from nats_in(base, arm, part, packed(base, part, prefixes, limits))
+
+
+def packed(base: Base, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits) -> Buffer:
+    """Return rows in one buffer, which any arm may read."""
+    with torch.inference_mode():
+        return base.pack([Part(part, prefixes)], limits)
+
+
+def nats_in(base: Base, arm: str | None, part: Sequence[Encoded], buffer: Buffer) -> Iterator[dict[Role, float]]:
+    """Yield the nats of each row's loss tokens, summed by their role; `buffer` holds these rows."""
     with torch.inference_mode():
         base.set_adapter(arm)
-        buffer = base.pack([Part(part, prefixes)], limits)
         losses = base.losses(buffer).double().cpu()
     own: list[list[float]] = [[] for _ in part]
     for owner, loss in zip(buffer.sample_index.tolist(), losses.tolist(), strict=True):
