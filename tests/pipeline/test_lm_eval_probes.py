@@ -74,7 +74,7 @@ def test_documents_are_asked_with_the_tasks_own_prompt_and_choices(task, tmp_pat
     first, second, *_ = found = probes(tmp_path, llama_folder, task())
     assert len(found) == 24
     assert (first.id, first.instruction) == ("mine-0", "Answer.\n\nQ: Which is number 0?\nA:")
-    assert (first.choices, first.answer) == (("red", "dark blue"), 0)
+    assert (first.choices, first.answer, first.sampled) == (("red", "dark blue"), 0, False)
     assert (second.id, second.answer, second.references) == ("mine-1", 1, ())
     assert [one.id for one in probes(tmp_path, llama_folder, f"{task()}:3")] == ["mine-0", "mine-1", "mine-2"]
 

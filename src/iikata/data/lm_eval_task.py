@@ -78,7 +78,7 @@ def _asked(task: Any, doc: dict[str, Any]) -> dict[str, Any]:
     asked = {"instruction": task.fewshot_context(doc, num_fewshot=0, gen_prefix=task.doc_to_prefix(doc))}
     target = task.doc_to_target(doc)
     if task.OUTPUT_TYPE == "multiple_choice":
-        return asked | {"choices": list(task.doc_to_choice(doc)), "answer": target}
+        return asked | {"choices": list(task.doc_to_choice(doc)), "answer": target, "sampled": False}
     if isinstance(target, int) and task.config.doc_to_choice is not None:
         target = task.doc_to_choice(doc)[target]
     if not isinstance(target, str | int | float | list):
