@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import module_from_spec, spec_from_file_location
@@ -31,6 +32,8 @@ BETTER = {"nll": -1, "choice": 1}
 ALPHA, NORMAL = 0.05, 1.959964
 """And the normal quantile, as statsmodels gives its intervals."""
 DIFFERENCE, ERROR, ERROR_AT_BOUNDARY = 1e-6, 0.02, 0.05
+CROSSED = 250
+"""Clusters up to which seeds and clusters are fitted as crossed random effects."""
 
 
 def mixed_model() -> Any:
@@ -122,15 +125,40 @@ def contrasts(frame: pd.DataFrame, model: str) -> Iterator[Contrast]:
                 yield _unpaired(bench, metric, f"{one}@{one}", best, tuned, untuned)
 
 
+def fitted(bench: Any, d: pd.DataFrame) -> Any:
+    """Fit the mean of d[cluster, seed] by REML; of many clusters with the seeds fixed.
+
+    Crossed effects take statsmodels the cube of the clusters. With the seeds fixed each cluster is a group of its own;
+    the seeds' variance is then that of their estimated means, less what the residual makes of it. On complete tables
+    both give the same components as long as none is estimated at 0.
+    """
+    clusters, seeds = d.shape  # not C: the formula below would call it
+    if clusters <= CROSSED:
+        return bench.fitted(d)
+    from statsmodels.regression.mixed_linear_model import MixedLM
+
+    mean, scale = float(d.to_numpy().mean()), float(d.to_numpy().std())
+    long = d.rename_axis("cluster").reset_index().melt("cluster", var_name="seed", value_name="d")
+    long = long.assign(d=long["d"] / scale)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a cluster variance at 0, which is told as a boundary
+        fit = MixedLM.from_formula("d ~ 0 + C(seed)", groups="cluster", data=long).fit(reml=True)
+    cluster, rest = float(fit.cov_re.iloc[0, 0]), float(fit.scale)
+    seed = max(0.0, float(fit.fe_params.var(ddof=1)) - rest / clusters)
+    error = math.sqrt(seed / seeds + cluster / clusters + rest / (seeds * clusters)) * scale
+    boundary = seed == 0 or cluster < bench.AT_0 * rest
+    return bench.Fit(mean, error, mean - NORMAL * error, mean + NORMAL * error, boundary, "")
+
+
 def _paired(bench: Any, metric: str, treatment: str, control: str, d: pd.DataFrame) -> Contrast:
-    fit = bench.fitted(d)
+    fit = fitted(bench, d)
     return Contrast(metric, treatment, control, fit.difference, fit.error, fit.boundary, True)
 
 
 def _unpaired(bench: Any, metric: str, treatment: str, control: str, one: pd.DataFrame, two: pd.DataFrame) -> Contrast:
     """Return a contrast with draws of examples: each side's replicates have a variance of their own."""
     means = one.mean(axis=1) - two.mean(axis=1)
-    fits = [bench.fitted(side) for side in (one, two)]
+    fits = [fitted(bench, side) for side in (one, two)]
     of_seeds = 0.0
     for side, fit in zip((one, two), fits, strict=True):
         clusters = side.mean(axis=1).var(ddof=1) / len(side)
@@ -188,7 +216,7 @@ def why(one: Contrast, told: Mapping[str, Any]) -> str:
         return f"a gate: {', '.join(told['gates'])}"
     low, high = told["interval"]
     wider = (high - low) / (2 * one.half)
-    return f"few seeds: t and the widest form make the interval {wider:.2f} times as wide as the normal one"
+    return f"few seeds or draws: t and the widest form make the interval {wider:.2f} times as wide as the normal one"
 
 
 def analysed(model: str, folder: Path) -> tuple[list[tuple[str, ...]], int]:

@@ -75,14 +75,23 @@ class Published:
     def records(
         self, metric: str, wanted: Callable[[Cell], bool], rename: Mapping[str, str] | None = None
     ) -> list[Score]:
-        """Return the scores of the wanted cells, a mean each, of variants that are called and told as templates are."""
+        """Return the scores of the wanted cells, a mean each, of variants that are called and told as templates are.
+
+        A probe of which no cell has a number is none of the metric's, as a question without choices is none of
+        `choice`; of a likelihood it is a row that could not be scored, and counts as left out.
+        """
         probes, made = self.metrics[metric], []
+        known = np.isfinite(np.stack(list(probes.mean.values()))).any(axis=0)
+        known |= probes.info.category == "likelihood"
         for (trained_on, seed, prompt), means in probes.mean.items():
             if wanted((trained_on, seed, prompt)):
                 name = (rename or {}).get(str(trained_on), trained_on)
                 made += [
                     Score(name, seed, prompt, probe, cluster, 0, metric, value, probes.signature)
-                    for probe, cluster, value in zip(probes.names, probes.clusters, means.tolist(), strict=True)
+                    for probe, cluster, value, one in zip(
+                        probes.names, probes.clusters, means.tolist(), known.tolist(), strict=True
+                    )
+                    if one
                 ]
         return made
 

@@ -4,10 +4,13 @@ import json
 import shutil
 import subprocess
 import sys
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import controls
 import explore
+import numpy as np
+import pandas as pd
 import pytest
 import results
 import scores
@@ -160,6 +163,30 @@ def test_neither_torch_nor_transformers_is_needed(made):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_many_clusters_are_fitted_as_few_are(monkeypatch):
+    spec = spec_from_file_location("study_reanalysis", STUDY / "reanalysis.py")
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)
+    spec.loader.exec_module(module)
+    draw = np.random.default_rng(3).normal
+    table = 0.1 + draw(0, 0.05, (1, 6)) + draw(0, 0.2, (40, 1)) + draw(0, 0.3, (40, 6))
+    d, bench = pd.DataFrame(table, index=[f"c{n}" for n in range(40)]), module.mixed_model()
+    crossed = module.fitted(bench, d)
+    monkeypatch.setattr(module, "CROSSED", 10)
+    grouped = module.fitted(bench, d)
+    assert grouped.difference == pytest.approx(crossed.difference, abs=1e-9)
+    assert grouped.error == pytest.approx(crossed.error, rel=1e-3)
+
+
+def test_probes_without_a_number_are_none_of_a_metric_but_lost_rows_are(made):
+    tested = scores.read(made / "test")
+    for metric in ("choice", "nll"):
+        for cell in tested[metric].mean:
+            tested[metric].mean[cell][:7] = float("nan")
+    assert len({one.probe for one in tested.records("choice", lambda cell: True)}) == 300 - 7
+    assert len({one.probe for one in tested.records("nll", lambda cell: True)}) == 150
 
 
 def reanalysis(folder):
