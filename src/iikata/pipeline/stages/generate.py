@@ -52,12 +52,13 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
     An arm that misses nothing and has been proved from the same file is not proved again.
     """
     work, proofs = _Answering(ctx, told), read_object(ctx.store.proofs)
-    waiting = [arm for arm, own in cells.items() if any(cell.missing() for cell in own)]
-    gates = {arm: gate for arm in cells if arm not in waiting and (gate := _still_proved(ctx, arm, proofs))}
-    for arm in gates:
+    whole = [arm for arm, own in cells.items() if not any(cell.missing() for cell in own)]
+    gates = {arm: gate for arm in whole if arm.variant and (gate := _still_proved(ctx, arm, proofs))}
+    done = [arm for arm in whole if not arm.variant or arm in gates]
+    for arm in done:
         for cell in cells[arm]:
             cell.settle()
-    for group in _groups(ctx, [arm for arm in cells if arm not in gates]):
+    for group in _groups(ctx, [arm for arm in cells if arm not in done]):
         gates |= {arm: _reopen(ctx, arm) for arm in group if arm.variant}
         speaking = [arm for arm in group if not arm.variant or _opened(ctx, gates[arm], arm)]
         work.answer([cell for arm in speaking for cell in cells[arm]])
@@ -72,7 +73,7 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
 
 def _still_proved(ctx: RunContext, arm: Arm, proofs: Mapping[str, Any]) -> Gate | None:
     with suppress(IikataError):  # a damaged file of gates is made again
-        gate = proved(ctx, arm) if arm.variant else None
+        gate = proved(ctx, arm)
         return gate if gate and proofs.get(arm.name) == proof(ctx, arm) else None
     return None
 
