@@ -154,7 +154,7 @@ def test_there_is_one_copy_at_a_time(tmp_path, llama_folder, adapters, monkeypat
         return base
 
     packs = []
-    monkeypatch.setattr(choice, "laid", lambda *given, real=choice.laid: packs.append(given) or real(*given))
+    monkeypatch.setattr(choice, "laid", lambda *given, real=choice.laid: packs.append(1) or real(*given))
     monkeypatch.setattr(merged, "merged_base", counted)
     Pipeline(declared(tmp_path, llama_folder, adapters), tmp_path / "run").run("score")
     assert len(made) >= 6
