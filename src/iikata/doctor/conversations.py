@@ -27,10 +27,8 @@ WHY_JA = {
 
 
 def system_place(case: DoctorInput) -> Iterator[Finding]:
-    """A system message without a place in the template is never seen, and other templates would show it.
-
-    Templates know of one: where a row has several, they become one.
-    """
+    """A system message without a place in the template is never seen, and other templates would show it."""
+    # Templates know of one: where a row has several, they become one.
     yield from _several(case)
     rows = [*case.data.train, *case.data.validation]
     held = [row for row in rows if row.before.system]
