@@ -112,7 +112,7 @@ def test_what_no_flag_can_mean_is_wrong_usage(text, said, capsys):
         ("a model, model.quantize, train.cutoff_len or generate.max_new_tokens.", "a model, --cutoff_len."),
         ("data.columns: x.",
          "data.columns: x. finetune has no flag for data.columns; an experiment file does: iikata run."),
-        (CHOICES, f"{CHOICES} finetune has no flag for data.system; an experiment file does: iikata run."),
+        (CHOICES.en, f"{CHOICES.en} finetune has no flag for data.system; an experiment file does: iikata run."),
         ("a/data.train.json stays", "a/data.train.json stays"),
     ],
 )  # fmt: skip
