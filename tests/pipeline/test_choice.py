@@ -155,7 +155,7 @@ def test_without_choices_it_cannot_decide(tmp_path, llama_folder):
 
 def test_the_base_with_examples_chooses_as_one_sequence_at_a_time_does(tmp_path, llama_folder):
     probes, train = questions(12), {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
-    untuned = {"shots": [0, 2], "draws": 4}
+    untuned = {"shots": [0, 2], "draws": 6}
     made = declared(tmp_path, llama_folder, probes, templates=["plain"], train=train, untuned=untuned)
     pipeline = Pipeline(made, tmp_path / "run")
     pipeline.run("score")

@@ -11,13 +11,13 @@ from iikata.score.nll import held_out_nll
 from iikata.templates import drawn
 from tiny_experiment import experiment
 
-SHOWN = [Cell(Arm(None, draw), f"{name}+2shots") for draw in range(4) for name in ("alpaca_short", "plain")]
+SHOWN = [Cell(Arm(None, draw), f"{name}+2shots") for draw in range(6) for name in ("alpaca_short", "plain")]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("shots")
-    made = experiment(folder, llama_folder, untuned={"shots": [0, 2], "draws": 4})
+    made = experiment(folder, llama_folder, untuned={"shots": [0, 2], "draws": 6})
     pipeline = Pipeline(made, folder / "run")
     pipeline.run()
     return pipeline.context
@@ -70,7 +70,7 @@ def test_the_comparison_is_with_the_best_of_templates_and_examples(run):
 
 
 def test_examples_beyond_the_models_length_are_told_before_training(tmp_path, llama_folder):
-    made = experiment(tmp_path, llama_folder, untuned={"shots": [0, 10], "draws": 4}, generate={"max_new_tokens": 5000})
+    made = experiment(tmp_path, llama_folder, untuned={"shots": [0, 10], "draws": 6}, generate={"max_new_tokens": 5000})
     context = Pipeline(made, tmp_path / "run").context
     (told, *_) = (finding for finding in foresee(context) if "examples" in finding.message)
     assert (told.rule, told.severity) == ("design", "error")

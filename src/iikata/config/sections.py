@@ -236,8 +236,9 @@ class UntunedSettings(Settings):
 
     shots: Shots = (0,)
     """Training rows in its prompt as examples, as 0 (none) or 4: each number is tried under every template."""
-    draws: Annotated[int, Field(ge=4)] = 6
-    """Sets of such rows, drawn by chance. Half of them choose how the untuned model is at its best, the others are
+    draws: Annotated[int, Field(ge=6)] = 6
+    """Sets of such rows, drawn by chance, 6 or more: with fewer than three to test, what differs from draw to draw
+    would be left out of the interval. Half of them choose how the untuned model is at its best, the others are
     tested."""
 
 
