@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Before, Cell
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
@@ -75,3 +76,8 @@ def test_examples_beyond_the_models_length_are_told_before_training(tmp_path, ll
     (told, *_) = (finding for finding in foresee(context) if "examples" in finding.message)
     assert (told.rule, told.severity) == ("design", "error")
     assert "alpaca_short+10shots: a question with its examples and answer has 5," in told.message
+
+
+def test_fewer_draws_than_can_be_chosen_from_and_tested_are_refused(tmp_path, llama_folder):
+    with pytest.raises(IikataError, match=r"untuned\.draws: 5 was seen; .*(6|six)"):
+        experiment(tmp_path, llama_folder, untuned={"shots": [0, 2], "draws": 5})
