@@ -102,7 +102,7 @@ FAULTS = {
     "whoami": (401, "does not take the token"),
     "create": (403, "has not the right to write"),
     "commit": (403, "has not the right to write"),
-    "preupload": (400, "Check the network"),
+    "preupload": (400, "check the network"),
 }
 
 
@@ -120,8 +120,8 @@ def test_a_hub_that_is_away_is_told(whole_run, capsys, monkeypatch, tmp_path):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setenv("HF_TOKEN", hub_stub.TOKEN)
     assert pushed(whole_run, "--yes") == 1
-    assert "owner/colours: " in (said := capsys.readouterr().err)
-    assert "Check the network" in said
+    assert "http://127.0.0.1:9/owner/colours: " in (said := capsys.readouterr().err)
+    assert "check the network" in said
 
 
 def test_a_token_of_the_login_is_left_out_of_errors(monkeypatch):

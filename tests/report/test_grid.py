@@ -1,13 +1,13 @@
 """A report of factors: profile, choosing table, groups, a probe before and after, words that lead to a glossary."""
 
 import re
-from dataclasses import replace
+from dataclasses import asdict, replace
 from urllib.parse import unquote
 
 import pytest
 from grid_run import PROBES, RATES, VARIANTS, run
 from markdown_it import MarkdownIt
-from synthetic_run import comparison
+from synthetic_run import METRICS, comparison
 from test_pages import Page
 
 from iikata.core.records import Before, Variant
@@ -18,6 +18,7 @@ from iikata.report.glossary import explained, glossary
 from iikata.report.pages import pages
 from iikata.report.profile import EDGE, WIDTH, profile
 from iikata.report.variants import Variants
+from iikata.stats import compare
 
 LR = "train.learning_rate"
 
@@ -157,6 +158,28 @@ def test_one_probe_is_shown_untuned_and_tuned_the_first_and_not_a_picked_one(sho
     moved = replace(data, probes=PROBES[::-1])
     assert context(moved, words())["behaviour"].probe == PROBES[-1]
     assert "Hm p00" in Page(made["index.html"]).text
+
+
+def test_shares_are_those_of_the_two_cells_that_are_named_whatever_untuned_template_their_metric_prefers(data):
+    def ends(one):
+        return (
+            replace(one, value=float(one.prompted_with == "native" or one.probe == "p00"))
+            if not one.trained_on
+            else one
+        )
+
+    found = {**data.scores, "finish": [ends(one) for one in data.scores["finish"]]}
+    result = compare(
+        [*found["nll"], *found["finish"]], METRICS, "nll", {"nll": 0.02}, others="best", choosing_seeds=(0, 1)
+    )
+    untuned = {c.metric: c.control["prompted_with"] for c in result.comparisons if c.question == "tuned_vs_best_base"}
+    assert (untuned["nll"], untuned["finish"]) == ("alpaca", "native")
+    plain = {**result.to_json(), "comparisons": [asdict(one) for one in result.comparisons]}
+    shown = context(replace(data, scores=found, comparisons=plain), words())
+    name, before, after = shown["behaviour"].shares[0]
+    cells = shown["matrices"][1].entries
+    assert (name, before, after) == ("finish", pytest.approx(1 / 12), 1.0)
+    assert [cells[side].mean for side in (shown["behaviour"].untuned, shown["behaviour"].tuned)] == [before, after]
 
 
 def test_a_conversation_is_shown_message_by_message_in_both_languages(data):

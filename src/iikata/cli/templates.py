@@ -50,7 +50,7 @@ def show(template: Template) -> None:
 def convert(template: Template, dest: Path) -> None:
     """Write the template to `dest`: Alpaca JSON or a Jinja chat template, by its ending; refused where not exact."""
     if dest.exists():
-        raise IikataError(f"{dest} is there already and is not overwritten.")
+        raise IikataError(f"{dest} is there already and is not overwritten. Name another, or remove it first.")
     if dest.suffix == ".json":
         alpaca = template if isinstance(template, AlpacaTemplate) else None
         alpaca = alpaca or to_alpaca(template)  # type: ignore[arg-type]

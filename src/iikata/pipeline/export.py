@@ -54,7 +54,7 @@ def export(
     if not trained(ctx, arm) or stopped(ctx, arm):
         raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
     if dest.exists():
-        raise IikataError(f"{dest} is there already and is not overwritten.")
+        raise IikataError(f"{dest} is there already and is not overwritten. Name another, or remove it first.")
     stored = whole_adapter(source, ctx.lora_of(arm.name))
     size = writable(ctx.model_folder)["vocab_size"] if gguf else 0  # refused before anything is merged
     merge = merge or gguf

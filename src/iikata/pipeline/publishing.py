@@ -53,7 +53,9 @@ def redone(folder: Path) -> dict[str, Any]:
     """
     about = read_json(folder / ABOUT)
     if not isinstance(about, dict):
-        raise IikataError(f"{folder / ABOUT}: no such file, so nothing is published here. First: --of RUN")
+        raise IikataError(
+            f"{folder / ABOUT}: no such file, so nothing is published here. First: iikata study {folder} --of RUN"
+        )
     if (folder / SCORES).is_file() and (found := sha256_of(folder / SCORES)) != about["scores"]:
         raise IikataError(f"{folder / SCORES}: sha256 {found}, and {ABOUT} was written for {about['scores']}.")
     table = read_published(folder / SCORES)

@@ -90,5 +90,5 @@ def told(repo: str) -> Iterator[None]:
         response: Any = getattr(error, "response", None)
         status = getattr(response, "status_code", None)
         said = redact(str(error)).replace(get_token() or "\0", "⟨token⟩").strip().partition("\n")[0][:200]
-        why = FAULTS.get(status or 0, "Check the network; nothing is shown there before the upload is whole.")
-        raise IikataError(f"{repo}: {said or type(error).__name__}: {why}") from None
+        why = FAULTS.get(status or 0, "check the network; nothing is shown there before the upload is whole.")
+        raise IikataError(f"{redact(_api().endpoint)}/{repo}: {said or type(error).__name__}: {why}") from None

@@ -1,5 +1,6 @@
 """What the tuned model does that the untuned one does not: shares of answers, and one probe's answers from both."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,18 +34,33 @@ def behaviour(
     """Return what is shown beside the advice; None where tuned and untuned were not compared."""
     settings, verdict = comparisons["settings"], comparisons["verdict"]
     name = (verdict.get("recommended") or {}).get("trained_on") or verdict["lora_template"]
-    about = {
-        c["metric"]: c
-        for c in comparisons["comparisons"]
-        if c["question"] == "tuned_vs_best_base" and c["treatment"]["trained_on"] == name
-    }
-    if settings["primary"] not in about:
+    about = next(
+        (
+            c
+            for c in comparisons["comparisons"]
+            if (c["question"], c["metric"]) == ("tuned_vs_best_base", settings["primary"])
+            and c["treatment"]["trained_on"] == name
+        ),
+        None,
+    )
+    if about is None:
         return None
+    sides = [cell(about[side]) for side in ("control", "treatment")]
+    # Not the means of each metric's own comparison: its best untuned template may be another, on fewer probes.
     metrics = dict.fromkeys(("finish", settings.get("content") or "contains", "leakage"))
-    means = {m: (about[m]["control"]["mean"], about[m]["treatment"]["mean"]) for m in metrics if m in about}
-    shares = [(metric, *pair) for metric, pair in means.items() if None not in pair]
-    sides = [cell(about[settings["primary"]][side]) for side in ("control", "treatment")]
+    shares = []
+    for metric in metrics:
+        before, after = (_mean(comparisons["cells"], metric, variants.cells(side)) for side in sides)
+        if before is not None and after is not None:
+            shares.append((metric, before, after))
     return Behaviour(sides[0], sides[1], shares, *_first_probe(probes, answers, sides, variants))
+
+
+def _mean(cells: Sequence[Mapping[str, Any]], metric: str, among: Sequence[Key]) -> float | None:
+    """Return the mean score of a metric over some cells, as the matrix shows it; None where none was scored."""
+    own = [c for c in cells if c["metric"] == metric and (c["trained_on"], c["prompted_with"]) in among and c["scored"]]
+    scored = sum(c["scored"] for c in own)
+    return math.fsum(c["mean"] * c["scored"] for c in own) / scored if scored else None
 
 
 def _first_probe(
