@@ -14,6 +14,7 @@ from iikata.model.adapters import adapter_file
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
 from iikata.model.adapters.merge import merge_whole
 from iikata.model.adapters.merged import merged_base
+from tokenizer_folders import byte_bpe
 
 IDS = torch.tensor([[5, 4, 9, 33, 12, 70, 8, 4]])
 KINDS = {
@@ -72,24 +73,34 @@ def test_it_answers_as_pefts_unmerged_model(settings, family, model_folder, tmp_
     assert oracle.distance(untuned, theirs) > 1e-2
 
 
-def test_resized_embeddings_come_with_their_rows(model_folder, tmp_path):
-    for family in ("llama", "qwen2"):
-        folder, base = tmp_path / family, model_folder(family)
-        model = oracle.plain(base)
-        model.resize_token_embeddings(models.VOCAB + 3)
-        from peft import LoraConfig, get_peft_model
+RESIZED = {
+    "DoRA": {"use_dora": True},
+    "both ends trained whole": {"modules_to_save": ["embed_tokens", "lm_head"]},
+    "the new tokens trained": {"trainable_token_indices": [models.VOCAB, models.VOCAB + 1]},
+}
 
-        tuned = get_peft_model(
-            model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], use_dora=True)
-        ).eval()
-        tuned.save_pretrained(folder, save_embedding_layers=True)
-        ids = torch.tensor([[5, models.VOCAB + 1, 9]])
-        ours = merged(base, folder)
-        with torch.no_grad():
-            theirs = tuned(input_ids=ids).logits[0]
-            found = ours.logits(ours.hidden(ids, torch.arange(3)[None]))[0]
-        assert found.shape == (3, models.VOCAB + 3)
-        torch.testing.assert_close(found, theirs, rtol=1e-4, atol=1e-4)
+
+@pytest.mark.parametrize("family", ["llama", "qwen2"])
+@pytest.mark.parametrize("settings", RESIZED.values(), ids=RESIZED)
+def test_resized_embeddings_come_with_their_rows(settings, family, model_folder, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    base = model_folder(family)
+    model = oracle.plain(base)
+    model.resize_token_embeddings(models.VOCAB + 3)
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", target_modules=["q_proj"], **settings)).eval()
+    with torch.no_grad():
+        for parameter in tuned.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    tuned.save_pretrained(tmp_path, save_embedding_layers=True)
+    ids = torch.tensor([[5, models.VOCAB + 1, 9]])
+    ours = merged(base, tmp_path)
+    with torch.no_grad():
+        theirs = tuned(input_ids=ids).logits[0]
+        found = ours.logits(ours.hidden(ids, torch.arange(3)[None]))[0]
+    assert found.shape == (3, models.VOCAB + 3)
+    torch.testing.assert_close(found, theirs, rtol=1e-4, atol=1e-4)
 
 
 def change(folder, copy, **settings):
@@ -137,6 +148,16 @@ def test_rows_of_one_end_alone_are_refused(llama_folder, tmp_path):
     save_file({**tensors, name: torch.cat([tensors[name], torch.ones(2, 32)])}, tmp_path / WEIGHTS)
     with pytest.raises(IikataError, match=r"770 embeddings, where the base has 768, .* 770 going in, none coming out"):
         merged(llama_folder, tmp_path)
+
+
+def test_over_a_base_of_another_size_the_first_tensor_that_does_not_fit_is_named(llama_folder, tmp_path):
+    from transformers import LlamaConfig
+
+    saved(llama_folder, tmp_path / "adapter", use_dora=True)
+    other = LlamaConfig(**models.shape(num_key_value_heads=2) | {"hidden_size": 64})
+    wide = models.write(tmp_path / "wide", other, byte_bpe)
+    with pytest.raises(IikataError, match=r"cannot lay it over this base: .*q_proj.lora_A.*\[4, 32\]\).*own base"):
+        merged(wide, tmp_path / "adapter")
 
 
 def test_a_merge_that_moves_the_logits_is_refused(llama_folder, tmp_path, monkeypatch):

@@ -219,6 +219,18 @@ def test_another_base_and_another_template_are_told_before_training(tmp_path, ll
     assert any("the chat template in its tokenizer differs" in text for text in said)
 
 
+def test_a_base_whose_name_cannot_be_compared_is_told(tmp_path, llama_folder, adapters):
+    shutil.copytree(adapters / "a", tmp_path / "mine")
+    config = json.loads((tmp_path / "mine" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = "owner/other"
+    (tmp_path / "mine" / "adapter_config.json").write_text(json.dumps(config))
+    theirs = [{"name": "theirs", "template": "plain", "adapters": [str(tmp_path / "mine"), str(adapters / "b")]}]
+    context = Pipeline(experiment(tmp_path, llama_folder, templates=[], variants=theirs), tmp_path / "run").context
+    said = [one.message for one in examine(context) if "cannot be known" in one.message]
+    assert len(said) == 1
+    assert f"names owner/other as its base; whether {llama_folder} is that" in said[0]
+
+
 def test_an_adapter_that_does_not_fit_the_base_is_refused_by_module(tmp_path, llama_folder, model_folder, adapters):
     with pytest.raises(IikataError, match=r"14 of its 14 modules are no linear layers of this base's decoder"):
         run(tmp_path, model_folder("neox_parallel"), [adapters / "a"])

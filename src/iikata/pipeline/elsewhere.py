@@ -15,8 +15,10 @@ from iikata.pipeline.signature import digest, model_fingerprint
 from iikata.run_folder import RunFolder, read_object
 
 BESIDE = Both(
-    "Its copy of the base, in float32, needs memory beside the base (iikata plan says how much), one at a time.",
-    "float32 の複製のため、ベースモデルのほかに一つ分ずつメモリが要ります（量は iikata plan で分かります）。",
+    "Its copy of the base, in float32, needs memory beside the base (iikata plan says how much), one at a time. Give "
+    "model.dtype: float32, so that the others do not round where it does not.",
+    "float32 の複製のため、ベースモデルのほかに一つ分ずつメモリが要ります（量は iikata plan で分かります）。"
+    "ほかのアームと丸めをそろえるには model.dtype: float32 を指定します。",
 )
 
 if TYPE_CHECKING:
@@ -132,6 +134,17 @@ def _remarks(
             Both(
                 "Give its own base as model.base; over another its answers are nobody's.",
                 "model.base に学習時のベースモデルを指定します。別のモデルの上では、意味のある回答になりません。",
+            ),
+        )
+    if same["same"] is None and same["named"]:
+        yield (
+            Both(
+                f"it names {same['named']} as its base; whether {same['seen']} is that cannot be known",
+                f"学習時のベースモデルは {same['named']} とありますが、{same['seen']} と同じかは分かりません",
+            ),
+            Both(
+                "Make sure that they are the same model; over another its answers are nobody's.",
+                "同じモデルか確かめます。別のモデルの上では、意味のある回答になりません。",
             ),
         )
     if template == "native" and same_template(stored.folder, tokenizer.chat_template) is False:

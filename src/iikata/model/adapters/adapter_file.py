@@ -27,6 +27,7 @@ from iikata.model.adapters.adapter_config import (
     named,
     read_config,
 )
+from iikata.model.adapters.beside import refuse_dead
 from iikata.model.adapters.flat import LoraShape, Weights
 
 WEIGHTS = "adapter_model.safetensors"
@@ -150,6 +151,7 @@ def read_stored(folder: Path, whole: bool = False) -> Stored:
     config, path = read_config(folder, beyond), folder / WEIGHTS
     tensors = _tensors(path)
     others = {name: kind for name in tensors if (kind := _other(name))} if beyond is not None else {}
+    refuse_dead(path, {name: tensors[name] for name in others})
     tensors = {name: tensor for name, tensor in tensors.items() if name not in others}
     if beyond is not None:
         counts = Counter(others.values()).items()

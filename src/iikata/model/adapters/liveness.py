@@ -10,19 +10,16 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from iikata.core.bilingual import NOT_SAID, Both, same
+from iikata.model.adapters.beside import dead_blocks
 
 if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
     from iikata.model.base import Base
 
-BLOCKS, LEAST = 64, 8
-"""Blocks that a matrix is cut into, none smaller than LEAST: single rows may be zero, as behind a ReLU that never
-fires; a shard of up to 64 that is missing leaves a whole block."""
 ROUNDING = 1e-13
 """Of a sum of squares in float64; below it the products of rows and columns cancel."""
 CAUSE = Both("as where a sharded trainer saves a part alone", "分散学習が一部だけを保存したときなど")
@@ -75,17 +72,10 @@ def _of(stored: "Stored", module: str) -> Liveness:
         norm_b=float(b.norm()),
         norm_update=stored.config.scale_of(module) * math.sqrt(squares),
         zero_rows=float((~rows).double().mean()),
-        zero_blocks=_dead_blocks(rows),
-        zero_inputs=_dead_blocks(inputs),
+        zero_blocks=dead_blocks(rows),
+        zero_inputs=dead_blocks(inputs),
         lost_ranks=int((~a.any(dim=1) & b.any(dim=0)).sum()),
     )
-
-
-def _dead_blocks(live: Tensor) -> float:
-    """Return the share of blocks of live[n] in which nothing is."""
-    count = max(1, min(BLOCKS, len(live) // LEAST))
-    starts = np.arange(count) * len(live) // count
-    return float(1 - np.logical_or.reduceat(live.cpu().numpy(), starts).mean())
 
 
 def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[Both]:

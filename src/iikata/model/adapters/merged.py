@@ -20,6 +20,8 @@ from iikata.model.load import load, ready
 EXACT = 1e-4
 """||merged - unmerged|| / ||unmerged|| over a text's logits in float32."""
 TOKENS = 64
+INSIDE = (".base_layer", ".token_adapter.base_layer")
+"""Where peft keeps the weight of a module that it wraps."""
 
 
 def merged_base(place: Path, adapter: Path, device: torch.device, weights: str | None = None) -> Base:
@@ -38,7 +40,28 @@ def merge_in(model: Any, adapter: Path) -> Any:
     """Return a float32 model with the PEFT adapter merged in by peft; the model given is changed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # peft speaks of tied weights, which are untied before they are merged
-        return _merged(model, adapter, load_file(adapter / WEIGHTS))
+        return _merged(model, adapter, _read(model, load_file(adapter / WEIGHTS)))
+
+
+def _read(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors but those that peft saved beside the ones it reads, as of ends resized and trained."""
+    inside, head = _ends(model)
+    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+    def spare(name: str) -> bool:
+        read = name.replace(".modules_to_save.", ".").replace(".original_module.", ".")
+        if tied and ".token_adapter." in name:
+            read = name.replace(f"{PREFIX}{head}.", f"{PREFIX}{inside}.")
+        twice = read != name and read in tensors
+        return twice and (".original_module." in name or torch.equal(tensors[read], tensors[name]))
+
+    return {name: tensor for name, tensor in tensors.items() if not spare(name)}
+
+
+def _ends(model: Any) -> list[str]:
+    """Return the names of the embedding and the head."""
+    names = {id(module): name for name, module in model.named_modules()}
+    return [names[id(module)] for module in (model.get_input_embeddings(), model.get_output_embeddings())]
 
 
 def _merged(model: Any, adapter: Path, tensors: dict[str, Tensor]) -> Any:
@@ -64,9 +87,8 @@ def _merged(model: Any, adapter: Path, tensors: dict[str, Tensor]) -> Any:
 
 def _resize(model: Any, adapter: Path, tensors: Mapping[str, Tensor]) -> None:
     """Give the model as many embeddings as the adapter brings; of all tokens that are new it must bring the rows."""
-    names = {id(module): name for name, module in model.named_modules()}
     inside, head = model.get_input_embeddings(), model.get_output_embeddings()
-    brought = [_rows(names[id(module)], tensors) for module in (inside, head)]
+    brought = [_rows(name, tensors) for name in _ends(model)]
     rows = next((count for count in brought if count), 0)
     if not rows or rows == inside.weight.shape[0]:
         return
@@ -79,7 +101,7 @@ def _resize(model: Any, adapter: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def _rows(module: str, tensors: Mapping[str, Tensor]) -> int:
-    found = (tensors.get(f"{PREFIX}{module}{part}.weight") for part in ("", ".base_layer"))
+    found = (tensors.get(f"{PREFIX}{module}{part}.weight") for part in ("", *INSIDE))
     return next((len(tensor) for tensor in found if tensor is not None), 0)
 
 
@@ -93,7 +115,8 @@ def _with_adapter(model: Any, adapter: Path, tensors: dict[str, Tensor]) -> Any:
     except KeyError as error:
         raise _lacking(adapter, str(error.args[0])) from None
     except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # torch's first line says only that something is wrong, the second what.
+        said = " ".join(" ".join(str(error).splitlines()[:2]).split()).rstrip(".") or type(error).__name__
         raise IikataError(f"{adapter}: peft cannot lay it over this base: {said}. Give its own base.") from None
     held = tuned.state_dict(keep_vars=True)
     there = {id(tensor) for key, tensor in held.items() if key not in set(read.missing_keys)}
