@@ -81,6 +81,11 @@ def test_every_test_that_a_page_names_exists(page):
     assert set(named) <= there
 
 
+def test_no_two_files_of_tests_have_one_name():
+    names = [path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"]
+    assert {name for name in names if names.count(name) > 1} == set()  # pytest would collect one of them alone
+
+
 def test_every_room_of_the_map_exists():
     rooms = {room_of(path) for path in FILES}
     assert set(LEVEL) - rooms - {"demo"} == set()

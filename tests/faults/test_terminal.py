@@ -97,7 +97,7 @@ def test_streams_are_guarded_only_while_a_command_runs(capsys):
 def test_above_the_display_of_training_nothing_commands_the_terminal(monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_sentinel0123")
     monkeypatch.setattr(sys, "stderr", before := Screen())
-    display = ArmsDisplay(Rich(file=before, force_terminal=True, width=80, height=20))
+    display = ArmsDisplay(Rich(file=before, force_terminal=True, width=80, height=20), {})
     print(f"a library says {EVIL} hf_sentinel0123", file=sys.stderr)
     display.close()
     assert sys.stderr is before
@@ -221,7 +221,7 @@ GIVEN = {
     "finetune without rows": (["finetune", "--base_model=x", f"--data_path=no{EVIL}.json", "--output_dir={at}/f"], 1),
     "an unknown command": ([f"ru{EVIL}n"], 2),
     "an unknown flag": (["run", "x", f"--fl{EVIL}ag"], 2),
-    "too many words": (["report", "x", f"y{EVIL}"], 2),
+    "too many words": (["report", "x", "y", f"z{EVIL}"], 2),
     "a number that is none": (["encode", "x", "--limit", EVIL], 2),
     "a choice that is none": (["run", "x", "--to", EVIL], 2),
     "a truth that is none": (["finetune", f"--train_on_inputs={EVIL}"], 2),
