@@ -242,6 +242,45 @@ def test_a_conversation_without_a_turn_is_left_out_and_counted(dataset):
     assert (len(found.train), found.counts.irregular.examples) == (1, ("rows.jsonl:2", "rows.jsonl:3"))
 
 
+@pytest.mark.parametrize("name", ["utterances", "chat"])
+def test_one_of_a_column_with_another_name_is_counted_too(dataset, name):
+    found = dataset({name: turns()}, {name: []})
+    assert (len(found.train), found.counts.irregular.examples) == (1, ("rows.jsonl:2",))
+
+
+def test_one_of_a_table_is_counted_too(tmp_path):
+    cell = json.dumps(turns()).replace('"', '""')
+    (tmp_path / "rows.csv").write_text(f'messages,n\n"{cell}",1\n[],2\n', encoding="utf-8")
+    found = read(DataSettings(train="rows.csv", validation=0), tmp_path)
+    assert (len(found.train), found.counts.irregular.examples) == (1, ("rows.csv:3",))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ({"messages": "hello"}, "rows.jsonl:2: messages: text was seen; a list of turns is read"),
+        ({"messages": {"turn": 1}}, "rows.jsonl:2: messages: an object was seen; a list of turns is read"),
+        ({"messages": [{"role": "user"}]}, "rows.jsonl:2: messages, turn 1: an object was seen; a turn is"),
+        ({"talk": 1}, 'rows.jsonl:2: no column "messages" with a list of turns; found: talk'),
+    ],
+)
+def test_a_later_row_that_is_none_is_told_by_what_it_holds(dataset, row, told):
+    with pytest.raises(IikataError) as caught:
+        dataset({"messages": turns()}, row)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [{"weight": "0"}, {"weight": "0.0"}, {"train": "False"}])
+def test_a_mark_may_be_text(dataset, mark):
+    (row,) = dataset(
+        {"messages": [{**turn, **mark} if turn["content"] == "red, blue" else turn for turn in turns()]}
+    ).train
+    (plain,) = dataset(
+        {"messages": [{**turn, "weight": int(turn["content"] != "red, blue")} for turn in turns()]}
+    ).train
+    assert rows_hash([row]) == rows_hash([plain])
+
+
 def test_a_number_in_a_turn_is_its_text(dataset):
     assert dataset({"messages": turns(talk=[("user", 6), ("assistant", 42)])}).train[0].output == "42"
 
@@ -264,6 +303,7 @@ def test_a_table_may_hold_conversations(tmp_path):
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         ({"instruction": "q", "output": "a", "history": True}, "history: true or false was seen; history is a list"),
         ({"instruction": "q", "output": "a", "history": ["x"]}, "history: text was seen; history is a list of [q"),
+        ({"instruction": "q", "output": "a", "history": [["x"]]}, "history: a list of 1 was seen; history is a list"),
     ],
 )  # fmt: skip
 def test_what_is_no_conversation_is_told_with_its_place(dataset, row, told):
@@ -328,3 +368,8 @@ def test_a_format_that_is_named_tells_the_columns_it_read(dataset):
     found = dataset({"messages": turns()}, format="sharegpt")
     assert found.read_as[0].endswith("(columns messages)")
     assert found.unused == ()
+
+
+def test_a_column_alone_in_tsv_may_hold_commas(tmp_path):
+    (tmp_path / "rows.tsv").write_text(f"messages\n{turns()!r}\n", encoding="utf-8")
+    assert read(DataSettings(train="rows.tsv", validation=0), tmp_path).train[0].before == BEFORE

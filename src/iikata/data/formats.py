@@ -8,7 +8,7 @@ from iikata.config import Columns
 from iikata.core.errors import IikataError
 from iikata.core.records import Before
 from iikata.data.columns import missing, text
-from iikata.data.rows import Row
+from iikata.data.rows import Row, kind_of
 from iikata.data.turns import (
     COLUMNS,
     UnreadError,
@@ -110,6 +110,12 @@ def _conversation(fields: Mapping[str, Any], columns: Columns) -> str | None:
     return next(iter([*known, *empty]), None)
 
 
+def as_the_first(columns: Columns, first: Mapping[str, Any], fields: Mapping[str, Any]) -> Columns:
+    """Return the columns for a row whose own turns do not say in which they are, as empty ones: those of the first."""
+    name = None if _conversation(fields, columns) else _conversation(first, columns)
+    return columns.model_copy(update={"messages": name}) if name in fields else columns
+
+
 def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
     def found(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
         name = _conversation(fields, columns)
@@ -132,9 +138,12 @@ def _turns(row: Row, columns: Columns) -> Said:
             f'{source}: no column "{name or "messages"}" with a list of turns; found: {", ".join(fields):.300}. '
             "Say which it is: data: {columns: {messages: NAME}}."
         )
-    value = fields[name] or []
+    value = [] if fields[name] in (None, "", "[]") else fields[name]
     if not isinstance(value, list):
-        raise IikataError(f"{source}: {name}: a list of turns is read, and this is none.")
+        raise IikataError(
+            f'{source}: {name}: {kind_of(value)} was seen; a list of turns is read, as [{{"role": "user", "content": '
+            '"..."}, {"role": "assistant", ...}]. Write it so, or take the row out.'
+        )
     beside = next((other for other in ANSWERS if fields.get(other)), None)
     if beside and unanswered(read_turns(value, f"{source}: {name}")):
         raise IikataError(

@@ -16,7 +16,7 @@ from iikata.data.cells import unfold
 from iikata.data.columns import settle, unused
 from iikata.data.dataset import LEFT_OUT, Counts, Dataset, LeftOut
 from iikata.data.examples import example
-from iikata.data.formats import FORMATS, Format, Said, format_of, refuse_more
+from iikata.data.formats import FORMATS, Format, Said, as_the_first, format_of, refuse_more
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
 from iikata.data.turns import UnreadError, UntrainableError
@@ -120,7 +120,8 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
             refuse_more(row[1], columns)
             # A named format reads what its columns alone would not be taken for.
             used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
-            made.append(_Row(row, _said(format, row, columns), format, used))
+            own = as_the_first(columns, rows[0][1], row[1])
+            made.append(_Row(row, _said(format, row, own), format, used))
         except IikataError:
             other = format_of(settings.format, row[1], columns)
             if other is format or not other.columns(row[1], columns):

@@ -19,7 +19,8 @@ MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
-"""What separates columns: the one that is there most often in the line of names, outside quotes."""
+"""What separates columns: the one that is there most often in the line of names, outside quotes; of a single name
+a tab in .tsv, a comma elsewhere."""
 
 
 def read_rows(path: Path, shown: str) -> Iterator[Row]:
@@ -87,7 +88,8 @@ def _csv(path: Path, shown: str) -> Iterator[Row]:
         text, header = text.partition("\n")[2], text.split("\n", 2)[1] if "\n" in text else ""
         line = 2
     bare = re.sub('"[^"]*"', "", header)
-    delimiter = declared[1] if declared else max(DELIMITERS, key=bare.count)
+    known = sorted(DELIMITERS, key=lambda one: one == "\t", reverse=path.suffix.lower() == ".tsv")
+    delimiter = declared[1] if declared else max(known, key=bare.count)
     # Where names have a blank before them, so have quotes, which would otherwise be read as text.
     blank = f"{delimiter} " in bare and delimiter != "\t"
     csv.field_size_limit(2**31 - 1)

@@ -96,7 +96,12 @@ def marked(value: Sequence[Any]) -> tuple[int, ...]:
     """Return which answers, counted from 0, are marked as not to be trained: weight 0, train false."""
     turns = [turn for turn in value if isinstance(turn, Mapping)]
     answers = [turn for turn in turns if _pair(turn) or _role(turn) == "assistant"]
-    return tuple(n for n, turn in enumerate(answers) if any(turn.get(key) == 0 for key in ("weight", "train")))
+    return tuple(n for n, turn in enumerate(answers) if any(_is_off(turn.get(key)) for key in ("weight", "train")))
+
+
+def _is_off(mark: Any) -> bool:
+    """Return whether a mark says no; tables and some writers have it as text."""
+    return mark == 0 or (isinstance(mark, str) and mark.strip().lower() in ("0", "0.0", "false"))
 
 
 def _role(turn: Mapping[str, Any]) -> str | None:
@@ -199,5 +204,6 @@ def pairs(history: Any, what: str) -> Iterator[tuple[str, str]]:
         return
     for pair in history if isinstance(history, list | tuple) else [history] if history else ():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            raise IikataError(f"{what}: {kind_of(pair)} was seen; history is a list of [question, answer].")
+            of = f" of {len(pair)}" if isinstance(pair, list | tuple) else ""
+            raise IikataError(f"{what}: {kind_of(pair)}{of} was seen; history is a list of [question, answer].")
         yield _text(pair[0], what), _text(pair[1], what)
