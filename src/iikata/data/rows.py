@@ -19,8 +19,8 @@ MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
-"""What separates columns: the one that is there most often in the line of names, outside quotes; of a single name
-a tab in .tsv, a comma elsewhere."""
+"""What separates columns: the one that is there most often in the line of names, outside quotes; under a single
+name a tab in .tsv, a comma elsewhere."""
 
 
 def read_rows(path: Path, shown: str) -> Iterator[Row]:
