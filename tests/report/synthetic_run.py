@@ -224,6 +224,10 @@ def _comparisons() -> dict:
         "settings": {"primary": "nll", "margins": {"nll": 0.02, "contains": 0.1}, "alpha": 0.05},
         "warnings": ["1 probe of rinna has no score under contains."],
         "comparisons": found,
+        "cells": [
+            {"metric": name, "trained_on": made, "prompted_with": asked, "mean": _level(made, asked), "scored": 9}
+            for name in ("finish", "contains") for made in (None, *TEMPLATES) for asked in TEMPLATES
+        ],
         "verdict": {
             "template_matters": "INCONCLUSIVE", "factor_matters": "INCONCLUSIVE", "factor": "template",
             "prompt_must_match": "MATTERS",
