@@ -12,6 +12,8 @@ from iikata.pipeline.openai_server import Reply
 TIE = 0.3
 """Nats. Kernels and 16-bit rounding may turn the order of two tokens this near (a logit of 20 has steps of 0.125 in
 bfloat16); a departure from the likeliest token by more is another model's."""
+FOLLOWED = 48
+"""Tokens behind the first near tie that are looked at."""
 NEAR = 0.5
 """By its log-probabilities a server is nearer to one model where the distance is less than this share of the other."""
 
@@ -70,7 +72,7 @@ class Judge:
         return Told(by, counts, self._runs_on(one, reply), distances, one.asked, answers)
 
     def _is(self, who: str | None, one: Asked, reply: Reply) -> bool:
-        """Return whether the answer is this speaker's, or first leaves it at a near tie."""
+        """Return whether the answer is this speaker's, or leaves it at near ties alone."""
         own, text = one.own[who], self._text(one.own[who].ids)
         if self._plain(reply.text) == self._plain(text):
             return True
@@ -78,13 +80,38 @@ class Judge:
         same = max(n for n in range(len(own.ids) + 1) if said.startswith(self._text(own.ids[:n])))
         if same == len(own.ids) and own.finish == "length":
             return True
-        likely = self.speakers.next_token(who, one.prompt, own.ids[:same])
-        near = (likely > likely.max() - TIE).nonzero()[:, 0].tolist()
-        if said == (before := self._text(own.ids[:same])):
+        if said == self._text(own.ids[:same]):
+            near, _ = self._near(who, one.prompt, own.ids[:same])
             return bool(set(near) & tokenize.stop_ids(self.template, self.tokenizer))
-        # A server tells no tokens, and one text may be written in several: any likely one that the text goes on with.
-        following = (self._text([*own.ids[:same], token]) for token in near)
-        return any(said.startswith(found) and len(found) > len(before) for found in following)
+        return self._follows(who, one.prompt, own.ids[:same], said)
+
+    def _near(self, who: str | None, prompt: Sequence[int], ids: Sequence[int]) -> tuple[list[int], int]:
+        """Return the tokens that may follow for all that rounding can turn, and the likeliest."""
+        likely = self.speakers.next_token(who, prompt, ids)
+        return (likely > likely.max() - TIE).nonzero()[:, 0].tolist(), int(likely.argmax())
+
+    def _follows(self, who: str | None, prompt: Sequence[int], ids: Sequence[int], said: str) -> bool:
+        """Return whether each token that was said behind `ids` is near the likeliest, given those before it.
+
+        At one near tie alone any model might have turned off: what it then says tells whose words they are.
+        """
+        ways, seen, most = [tuple(ids)], {self._text(ids)}, len(ids) + FOLLOWED
+        while ways:
+            before = self._text(ids := ways.pop())
+            if said == before or len(ids) == most:
+                return True
+            near, likeliest = self._near(who, prompt, ids)
+            # A server tells no tokens, and one text may be written in several: any near one that the text goes on with.
+            for token in near:
+                found = self._text([*ids, token])
+                if said.startswith(found) and found not in seen:
+                    ways.append((*ids, token))
+                    seen.add(found)
+            if (
+                likeliest not in self._unwritten.values() and self._text([*ids, likeliest]) == before
+            ):  # half a character
+                ways.append((*ids, likeliest))
+        return False
 
     def _runs_on(self, one: Asked, reply: Reply) -> bool:
         own, said = self._plain(self._text(one.own[self.arm].ids)), self._plain(reply.text)
