@@ -349,6 +349,11 @@ def test_a_probe_ends_with_a_question(tmp_path, talk):
         probes(tmp_path, {"messages": talk})
 
 
+def test_a_probes_question_is_not_empty(tmp_path):
+    with pytest.raises(IikataError, match=r"probes.jsonl:1: messages: the last message is empty"):
+        probes(tmp_path, {"messages": [*turns()[:-2], {"role": "user", "content": " "}]})
+
+
 @pytest.mark.parametrize("beside", [{"instruction": "Three?"}, {"system": "Be long."}, {"history": [["a", "b"]]}])
 def test_a_probe_is_a_conversation_or_its_parts(tmp_path, beside):
     with pytest.raises(IikataError, match=r'jsonl:1: "messages" is the whole conversation, and "\w+" is there too'):

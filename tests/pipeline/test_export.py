@@ -70,7 +70,7 @@ def test_chat_template_gives_the_very_tokens_that_are_trained(any_tokenizer, nam
             assert tuple(whole[: len(trained.input_ids) - 1]) == trained.input_ids[:-1]
     remarks = " ".join(check_tokens(tmp_path, template, any_tokenizer, ROWS))
     assert (f"In {apart} of 4 rows" in remarks) == bool(apart)
-    assert ("trained to end with" in remarks) == (name == "native")
+    assert ("alone in the run" in remarks) == (name == "native")
 
 
 PIECES = ["富士山", "です。", "鯖", "の", "a", "The", "🐟", "か\u3099", "ﾃﾞｰﾀ", "ﾊﾟ", "①", "㍿"]
@@ -115,7 +115,7 @@ def test_first_text_with_other_tokens_is_named_and_nothing_is_believed(byte_bpe_
 
 QUOTES = Example("q", "x", "", "It ends with <|im_end|> always.")
 NEWLINE = replace(native("{% for m in messages %}{{ m.content }}\n{% endfor %}", {}), newline="<NL>")
-ENDS = "Answers were trained to end with {!r} alone; there the chat template writes {!r}."
+ENDS = "Answers end with {!r} alone in the run; there the chat template writes {!r}."
 
 
 @pytest.mark.parametrize(

@@ -89,6 +89,8 @@ def _probe(row: Row, default_id: str) -> Probe:
                 f'{source}: "{held}" is the whole conversation, and "{beside[0]}" is there too; take one of them out.'
             )
         before, words["instruction"] = open_conversation(fields[held], f"{source}: {held}")
+    if held and not words["instruction"].strip():
+        raise IikataError(f"{source}: {held}: the last message is empty; it is the question to answer.")
     if not words["instruction"].strip():
         raise IikataError(f'{source}: a probe needs an "instruction", the text to answer.')
     words["id"] = _name(words["id"], f"{source}: id") or default_id

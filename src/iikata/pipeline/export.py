@@ -164,8 +164,7 @@ def check_tokens(folder: Path, template: Template, tokenizer: tokenize.Tokenizer
 
 def _remarks(apart: list[str], ends: set[tuple[str, str]], rows: int) -> list[str]:
     said = [
-        f"Answers were trained to end with {end!r} alone; there the chat template writes {text!r}."
-        for end, text in ends
+        f"Answers end with {end!r} alone in the run; there the chat template writes {text!r}." for end, text in ends
     ]
     if apart:
         said.append(

@@ -31,8 +31,9 @@ from iikata.run_folder import read_json, read_lines
 
 def report(ctx: RunContext) -> dict[str, int]:
     """Write report/index.html and its Markdown twins."""
+    data = report_data(ctx)
     ctx.emit(Stage("report", 3, "pages"))
-    write(report_data(ctx), ctx.store.report, lambda text: ctx.emit(Told(text)))
+    write(data, ctx.store.report, lambda text: ctx.emit(Told(text)))
     return {}
 
 
