@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -231,6 +232,18 @@ def test_where_the_work_goes(tmp_path, llama_folder, monkeypatch, devices, gpus,
     monkeypatch.setattr(cluster, "find_spec", lambda name: object())
     monkeypatch.setattr(cluster, "gpus", lambda: gpus)
     assert cluster.address(declared(tmp_path, llama_folder, devices=devices), print) == where
+
+
+def test_without_ray_client_its_install_is_told_and_not_that_no_cluster_answers(monkeypatch):
+    def init(*_, **__):
+        raise ImportError("Ray Client requires pip package `ray[client]`.")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, shutdown=lambda: None))
+    with (
+        pytest.raises(IikataError, match=r"devices: ray://h:1 .*pip install 'ray\[client\]'"),
+        cluster.connected("ray://h:1"),
+    ):
+        pass
 
 
 def test_one_process_never_imports_ray(folder):

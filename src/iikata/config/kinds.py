@@ -148,7 +148,9 @@ AnyTexts = Annotated[
 Texts = Annotated[AnyTexts, Field(min_length=1)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 Devices = Annotated[str, BeforeValidator(_devices, json_schema_input_type=str | Literal[1])]
-Stages = Annotated[Annotated[int, Field(ge=1, le=64)] | Literal["auto"], _says("a number of GPUs, or auto,")]
+Stages = Annotated[
+    Annotated[int, Field(ge=1, le=64)] | Literal["auto"], _says("a number of GPUs from 1 to 64, or auto,")
+]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[
     tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_seeds), AfterValidator(_each_once)

@@ -118,4 +118,8 @@ def _refused(where: str, error: Exception) -> IikataError:
     said = (str(error).strip() or type(error).__name__).splitlines()[0][:300].rstrip(".")
     if where == "local":
         return IikataError(f"devices: Ray did not start on this machine: {said}. With one device: devices: 1")
+    if "ray[client]" in said:
+        return IikataError(
+            f"devices: {where} is reached through Ray Client, which is missing here: pip install 'ray[client]'"
+        )
     return IikataError(f"devices: no Ray cluster answers at {where}: {said}. {CLUSTER}.")
