@@ -8,6 +8,7 @@ import weakref
 import pytest
 import torch
 
+import models
 import oracle
 from iikata import tokenize
 from iikata.cli import main
@@ -27,7 +28,7 @@ SETTINGS = {
     "head": {"target_modules": ["v_proj"], "modules_to_save": ["lm_head"]},
     "tokens": {"target_modules": ["q_proj", "embed_tokens"]},
 }
-pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +184,34 @@ def test_exported_they_give_pefts_logits(merge, finished, adapters, llama_folder
     kept = json.loads((tmp_path / "dest" / ("config.json" if merge else "adapter_config.json")).read_text())
     assert merge or kept["base_model_name_or_path"] == "owner/name"
     assert str(llama_folder) not in json.dumps(kept)
+
+
+def test_a_reader_of_resized_embeddings_is_told_to_resize_the_base(tmp_path, llama_folder, finished):
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    bigger = oracle.plain(llama_folder)
+    bigger.resize_token_embeddings(models.VOCAB + 3)
+    config = LoraConfig(
+        task_type="CAUSAL_LM",
+        target_modules=["q_proj"],
+        init_lora_weights=False,
+        modules_to_save=["embed_tokens", "lm_head"],
+    )
+    get_peft_model(bigger, config).save_pretrained(tmp_path / "resized", save_embedding_layers=True)
+    theirs = [{"name": "theirs", "template": "plain", "adapters": [str(tmp_path / "resized")]}]
+    made = Pipeline(declared(tmp_path, llama_folder, tmp_path, variants=theirs), tmp_path / "run")
+    made.run("generate")
+    export(made.context, "theirs.s0", tmp_path / "dest", False, base="owner/name")
+    call = f"model.resize_token_embeddings({models.VOCAB + 3})"
+    assert call in (tmp_path / "dest" / "README.md").read_text().replace("\\", "")
+    other = oracle.plain(llama_folder)
+    with pytest.raises(RuntimeError):
+        PeftModel.from_pretrained(other, tmp_path / "dest")
+    resized = oracle.plain(llama_folder)
+    resized.resize_token_embeddings(models.VOCAB + 3)
+    PeftModel.from_pretrained(resized, tmp_path / "dest")
+    export(finished, "copies.s1", tmp_path / "head", False, base="owner/name")
+    assert "resize_token_embeddings" not in (tmp_path / "head" / "README.md").read_text().replace("\\", "")
 
 
 def test_beside_arms_that_are_trained_here(tmp_path, llama_folder, adapters):

@@ -72,6 +72,7 @@ def export(
             _write_merged(ctx, made, stored, folder)
         else:
             _write_adapter(made, stored, folder)
+            made.remarks.extend(_resizing(folder, ctx.model_folder))
         _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
         if gguf:
@@ -207,6 +208,19 @@ def _write_adapter(made: Export, stored: "Stored", folder: Path) -> None:
         copy(stored, folder, str(made.base), made.revision)
     else:
         adapter_file.save(folder, *stored.same_shape(), base=str(made.base), revision=made.revision)
+
+
+def _resizing(folder: Path, base: Path) -> list[str]:
+    """Return what a reader must do who loads an adapter with other embeddings than its base's."""
+    from iikata.model.adapters.adapter_file import WEIGHTS
+    from iikata.model.adapters.beside import end_rows
+
+    config = read_object(base / "config.json")
+    rows, own = end_rows(folder / WEIGHTS), config.get("vocab_size")
+    if not rows or own in (rows, None):
+        return []
+    call = f"model.resize_token_embeddings({rows})"
+    return [f"It brings {rows} embeddings, the base has {own}: call {call} before peft loads it, or export --merge."]
 
 
 def _write_gguf(ctx: RunContext, made: Export, folder: Path, words: Mapping[str, Any], ollama: bool) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from safetensors import safe_open
 from torch import Tensor
 
 from iikata.core.errors import IikataError
@@ -32,6 +33,14 @@ def refuse_dead(path: Path, tensors: Mapping[str, Tensor]) -> None:
                 f"{path}: {zero:.1%} of {name} is zero, as where a sharded trainer saves a part alone. Nothing could "
                 f"be concluded from such an adapter. {AGAIN}"
             )
+
+
+def end_rows(path: Path) -> int:
+    """Return how many tokens the ends that an adapter's file brings have; 0 where it brings none."""
+    with safe_open(path, "pt") as file:
+        shapes = {name: file.get_slice(name).get_shape() for name in file.keys()}  # noqa: SIM118
+    ends = (name for name in shapes if name.endswith(".weight") and "lora_" not in name)
+    return max((shapes[name][0] for name in ends if any(end in name for end in ENDS)), default=0)
 
 
 def dead_blocks(live: Tensor) -> float:
