@@ -236,7 +236,7 @@ def _comparisons() -> dict:
             "advice_en": "Prompt as you trained.", "advice_ja": "学習時と同じテンプレートで尋ねる。",
             "lora_needed": "YES",
             "sentence_en": "Trained and prompted alike, alpaca and native are equivalent within 0.02 bits per byte.",
-            "sentence_ja": "学習時と同じテンプレートなら、alpaca と native の差は 0.02 ビット／バイト以内で同等です。",
+            "sentence_ja": "学習時と同じテンプレートなら、alpaca と native の差は 0.02 ビット/バイト以内で同等です。",
             "metric": "nll", "margin": 0.02, "template_pair": ["rinna", "native"], "lora_template": "native",
             "base_template": "native",
         },

@@ -11,7 +11,7 @@ from iikata.metrics import get
 from iikata.pipeline import elsewhere
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Told, Warned
-from iikata.pipeline.foreseeing import foresee, refuse_undecided
+from iikata.pipeline.foreseeing import FINDINGS, foresee, refuse_undecided
 from iikata.pipeline.signing import sign
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_unchecked
@@ -27,7 +27,7 @@ def check(ctx: RunContext) -> dict[str, int]:
     """
     for line in ctx.data.read_as:
         ctx.emit(Told(line))
-    ctx.emit(Stage("check", len(doctor.RULES), "rules"))
+    ctx.emit(Stage("check", len({*doctor.RULES, *FINDINGS}), "rules"))
     findings = examine(ctx)
     errors = [finding for finding in findings if finding.severity == "error"]
     hopeless = any(finding.rule == "primary" for finding in errors)
