@@ -65,11 +65,11 @@ def _one_line(text: str) -> str:
 
 
 def fits_a_file_name(name: str) -> bool:
-    """Return whether a name can be part of a file name."""
     return bool(re.fullmatch(SAFE_NAME, name))
 
 
-def _name(name: str) -> str:
+def safe_name(name: str) -> str:
+    """Return the name; raises ValueError where it cannot be part of a file name."""
     if len(name) > MOST_NAME or len(name.encode()) > MOST_NAME_BYTES:
         raise ValueError(f"at most {MOST_NAME} characters and {MOST_NAME_BYTES} bytes in UTF-8 are allowed")
     if not fits_a_file_name(name):
@@ -110,7 +110,7 @@ def _seeds(value: Any) -> Any:
     return value
 
 
-def _each_once(values: tuple[int, ...]) -> tuple[int, ...]:
+def _each_once(values: tuple[Any, ...]) -> tuple[Any, ...]:
     refuse_repeats(values)
     return values
 
@@ -121,21 +121,23 @@ def _short_for(**names: str) -> Any:
     return BeforeValidator(lambda value: other.get(str(value).lower().removeprefix("torch."), value))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value without what YAML keeps of its place, so that it can be written again."""
     if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: plain(item) for key, item in value.items()}
+    return [plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
-Plain = Annotated[dict[str, Any], BeforeValidator(lambda value: _plain(value), json_schema_input_type=dict[str, Any])]
+Plain = Annotated[dict[str, Any], BeforeValidator(plain, json_schema_input_type=dict[str, Any])]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 CountOrNone = Annotated[int, Field(ge=0, lt=2**31)]
 """None is 0."""
 Above0 = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1, max_length=4096), AfterValidator(_one_line)]
-Name = Annotated[str, AfterValidator(_name), Field(json_schema_extra={"pattern": SAFE_NAME, "maxLength": MOST_NAME})]
+Name = Annotated[
+    str, AfterValidator(safe_name), Field(json_schema_extra={"pattern": SAFE_NAME, "maxLength": MOST_NAME})
+]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 AnyTexts = Annotated[
     tuple[Text, ...],
@@ -146,6 +148,7 @@ AnyTexts = Annotated[
 ]
 """One text is taken for a list of one."""
 Texts = Annotated[AnyTexts, Field(min_length=1)]
+EachOnce = Annotated[Texts, AfterValidator(_each_once)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "trackio"]
 Devices = Annotated[str, BeforeValidator(_devices, json_schema_input_type=str | Literal[1])]
 Stages = Annotated[

@@ -10,6 +10,7 @@ from iikata.config.kinds import (
     Count,
     CountOrNone,
     Dtype,
+    EachOnce,
     Endpoint,
     EvalSteps,
     HeldOut,
@@ -180,7 +181,7 @@ class ScoreSettings(Settings):
 
     primary: Text = "nll"
     """The metric that decides, named before the run."""
-    metrics: Texts = Field(
+    metrics: EachOnce = Field(
         default=("nll", "contains", "finish", "leakage", "script", "length", "repetition", "chrf"),
         validate_default=True,
     )
@@ -189,12 +190,6 @@ class ScoreSettings(Settings):
     """The metric of right answers, of which the advice speaks beside the primary."""
     judge: JudgeSettings | None = None
     """Model that compares each answer with the base's under the same template, as the metric judge."""
-
-    @field_validator("metrics")
-    @classmethod
-    def _name_each_once(cls, metrics: tuple[str, ...]) -> tuple[str, ...]:
-        refuse_repeats(metrics)
-        return metrics
 
     @model_validator(mode="after")
     def _hold_the_primary(self) -> "ScoreSettings":
@@ -260,10 +255,5 @@ class CompareSettings(Settings):
     others: Literal["best", "average", "each"] | None = None
     """What to do with the other settings that vary: the best of each level, chosen on seeds and rows of their own;
     their average; or each by itself, which explores and gives no verdict."""
-    choosing_seeds: tuple[Seed, ...] = ()
+    choosing_seeds: tuple[Seed, ...] = Field(default=(), strict=False)
     """Seeds that `others: best` chooses on, two or more; they are never tested."""
-
-    @field_validator("choosing_seeds", mode="before")
-    @classmethod
-    def _as_tuple(cls, seeds: Any) -> Any:
-        return tuple(seeds) if isinstance(seeds, list) else seeds

@@ -29,7 +29,7 @@ from iikata.config.sections import (
     UntunedSettings,
     VariantSettings,
 )
-from iikata.config.variants import Recipe, recipes, trained_templates
+from iikata.config.variants import DATA, Recipe, recipes
 from iikata.core.records import Arm, Cell
 
 
@@ -47,7 +47,7 @@ class Experiment(Settings):
     vary: Plain = Field(default={})
     """Further settings that vary, each with its levels: a list of values, or names with values; every combination
     with every template is a variant."""
-    variants: tuple[VariantSettings, ...] = ()
+    variants: tuple[VariantSettings, ...] = Field(default=(), strict=False)
     """Variants one by one, beside those."""
     prompt_only: AnyTexts = ()
     """Templates that arms and base are prompted with but never trained on."""
@@ -86,11 +86,6 @@ class Experiment(Settings):
             if not fits_a_file_name(name) or len(name.encode()) > 100:
                 raise ValueError(f'a name that can be part of a file name is allowed, and "{name}" cannot')
         return specs
-
-    @field_validator("variants", mode="before")
-    @classmethod
-    def _as_tuple(cls, variants: Any) -> Any:
-        return tuple(variants) if isinstance(variants, list) else variants
 
     @field_validator("compare")
     @classmethod
@@ -133,7 +128,8 @@ class Experiment(Settings):
     @property
     def trained_templates(self) -> tuple[str, ...]:
         """Every template that something is trained on, as it was written."""
-        return trained_templates(self)
+        named = [spec for variant in self.variants for spec in variant.template]
+        return tuple(dict.fromkeys((*self.templates, *named)))
 
     def arms(self) -> list[Arm]:
         """Return what is to be trained, seed by seed, so that a run cut short has all arms of its first seeds.
@@ -182,37 +178,32 @@ class Experiment(Settings):
         if not self.train.lora.use_rslora:  # so that runs signed before there was this setting stay valid
             del plain["train"]["lora"]["use_rslora"]
 
-        def absolute(spec: Any, kind: str) -> Any:
-            return str(local_path(spec, self.folder, kind) or spec) if isinstance(spec, str) else spec
+        def place(holder: dict[str, Any], key: str, kind: str) -> None:
+            holder[key] = _absolute(holder[key], self.folder, kind)
 
-        plain["model"]["base"] = absolute(self.model.base, "model")
+        place(plain["model"], "base", "model")
         plain["model"]["trust_remote_code"] = self.model.trust_remote_code and plain["model"]["base"]
-        plain["data"]["train"] = [absolute(spec, "data") for spec in self.data.train]
-        plain["data"]["validation"] = absolute(self.data.validation, "data")
-        for given, variant in zip(plain["variants"], self.variants, strict=True):
-            given["template"] = [absolute(spec, "template") for spec in variant.template]
-            given["data"] = [absolute(spec, "data") for spec in variant.data]
-            given["adapters"] = [str(absolute_path(spec, self.folder)) for spec in variant.adapters]
-        plain["vary"] = {key: _absolute_levels(key, levels, absolute) for key, levels in self.vary.items()}
-        for key in ("templates", "prompt_only"):
-            plain[key] = [absolute(spec, "template") for spec in plain[key]]
-        plain["probes"] = self.probes and _absolute_probes(self.probes, self.folder)
+        place(plain["data"], "train", "data")
+        place(plain["data"], "validation", "data")
+        for given in plain["variants"]:
+            place(given, "template", "template")
+            place(given, "data", "data")
+            given["adapters"] = [str(absolute_path(spec, self.folder)) for spec in given["adapters"]]
+        if DATA in plain["vary"]:
+            place(plain["vary"], DATA, "data")
+        place(plain, "templates", "template")
+        place(plain, "prompt_only", "template")
+        if self.probes:
+            task = lm_eval_task(self.probes, self.folder)
+            named = ":".join(["lm_eval", *(str(part) for part in task if part)]) if task else ""
+            plain["probes"] = named or str(absolute_path(self.probes, self.folder))
         return plain
 
 
-def _absolute_probes(spec: str, folder: Path) -> str:
-    if task := lm_eval_task(spec, folder):
-        return ":".join(["lm_eval", *(str(part) for part in task if part)])
-    return str(absolute_path(spec, folder))
-
-
-def _absolute_levels(key: str, levels: Any, absolute: Callable[[Any, str], Any]) -> Any:
-    if key != "data.train":
-        return levels
-
-    def files(level: Any) -> Any:
-        return [absolute(spec, "data") for spec in level] if isinstance(level, list) else absolute(level, "data")
-
-    return (
-        {name: files(level) for name, level in levels.items()} if isinstance(levels, dict) else list(map(files, levels))
-    )
+def _absolute(value: Any, folder: Path, kind: str) -> Any:
+    """Return a spec, or a list or dict of them, with local files by absolute path."""
+    if isinstance(value, str):
+        return str(local_path(value, folder, kind) or value)
+    if isinstance(value, dict):
+        return {name: _absolute(item, folder, kind) for name, item in value.items()}
+    return [_absolute(item, folder, kind) for item in value] if isinstance(value, list) else value

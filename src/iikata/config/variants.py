@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from pydantic import TypeAdapter, ValidationError
 
-from iikata.config.kinds import Name, Texts
+from iikata.config.kinds import Texts, safe_name
 from iikata.config.places import absolute_path, template_name
 from iikata.config.sections import DataSettings, TrainSettings, UntunedSettings, VariantSettings
 from iikata.core.errors import IikataError
@@ -98,22 +98,19 @@ def recipes(experiment: Declared) -> dict[str, Recipe]:
 def _combined(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
     """Yield each template with each combination of the levels."""
     factors = [list(_levels(experiment, key, levels, faults)) for key, levels in experiment.vary.items()]
-    for spec in experiment.templates:
+    for template in map(template_name, experiment.templates):
         for combination in product(*factors):
-            parts, levels = [template_name(spec)], []
-            recipe = Recipe(Variant("", (template_name(spec),)), experiment.train, experiment.data.train)
-            for key, name, part, value, place in combination:
-                parts.append(part)
-                levels.append((key, name))
-                recipe = _with(recipe, key, value, place, faults)
-            name = "+".join(parts)
+            name = "+".join([template, *(part for _, _, part, _, _ in combination)])
             place = combination[0][4] if combination else experiment.at("templates")
-            if fault := _name_fault(name):
-                faults.append(
-                    f'{place}the variant would be called "{name}": {fault}. Name its levels: {{short: value}}.'
-                )
-            variant = Variant(name, (template_name(spec),), tuple(levels))
-            yield Recipe(variant, recipe.train, recipe.data, place)
+            variant = Variant(name, (template,), tuple((key, level) for key, level, _, _, _ in combination))
+            recipe = Recipe(variant, experiment.train, experiment.data.train, place)
+            for key, _, _, value, where in combination:
+                recipe = _with(recipe, key, value, where, faults)
+            try:
+                safe_name(name)
+            except ValueError as why:
+                faults.append(f'{place}the variant would be called "{name}": {why}. Name its levels: {{short: value}}.')
+            yield recipe
 
 
 def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
@@ -122,7 +119,9 @@ def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
         place = experiment.at("variants", index)
         names = tuple(template_name(spec) for spec in given.template)
         if given.adapters:
-            yield _elsewhere(experiment, given, names, place)
+            folders = tuple(str(absolute_path(spec, experiment.folder)) for spec in given.adapters)
+            variant = Variant(given.name, names, (ELSEWHERE,))
+            yield Recipe(variant, experiment.train, experiment.data.train, place, folders)
             continue
         recipe = Recipe(Variant(given.name, names), experiment.train, given.data or experiment.data.train, place)
         for key, value in _flat(given.train):
@@ -130,12 +129,6 @@ def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
         levels = {f"train.{key}": level_text(value) for key, value in _flat(given.train)}
         levels |= {DATA: data_name(given.data)} if given.data else {}
         yield Recipe(Variant(given.name, names, tuple(levels.items())), recipe.train, recipe.data, place)
-
-
-def _elsewhere(experiment: Declared, given: VariantSettings, names: tuple[str, ...], place: str) -> Recipe:
-    folders = tuple(str(absolute_path(spec, experiment.folder)) for spec in given.adapters)
-    variant = Variant(given.name, names, (ELSEWHERE,))
-    return Recipe(variant, experiment.train, experiment.data.train, place, folders)
 
 
 def _refuse_one_folder_twice(made: Iterable[Recipe], faults: list[str]) -> None:
@@ -196,11 +189,9 @@ def _key_fault(experiment: Declared, key: str) -> str:
     if reason:
         return f"{key} cannot vary: {reason}."
     allowed = [name for name in known if name.removeprefix("train.") not in FIXED]
-    return (
-        ""
-        if key in allowed
-        else f"{key} is no setting that can vary{did_you_mean(key, allowed)}. Allowed: {', '.join(allowed)}."
-    )
+    if key in allowed:
+        return ""
+    return f"{key} is no setting that can vary{did_you_mean(key, allowed)}. Allowed: {', '.join(allowed)}."
 
 
 def _with(recipe: Recipe, key: str, value: Any, place: str, faults: list[str]) -> Recipe:
@@ -234,21 +225,3 @@ def level_text(value: Any) -> str:
 def data_name(specs: tuple[str, ...]) -> str:
     """Return what a level of the data is called: its files' names without their endings."""
     return ",".join(PurePath(spec).stem for spec in specs)
-
-
-def _name_fault(name: str) -> str:
-    try:
-        TypeAdapter(Name).validate_python(name)
-    except ValidationError as error:
-        return str(error.errors()[0]["msg"]).removeprefix("Value error, ")
-    return ""
-
-
-def trained_templates(experiment: Declared) -> tuple[str, ...]:
-    """Return every template that something is trained on, as the experiment writes it."""
-    return tuple(dict.fromkeys((*experiment.templates, *_specs(experiment.variants))))
-
-
-def _specs(variants: tuple[VariantSettings, ...]) -> Iterator[str]:
-    for variant in variants:
-        yield from variant.template
