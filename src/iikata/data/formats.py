@@ -24,7 +24,6 @@ from iikata.data.turns import (
     unanswered,
 )
 
-PROMPT_COMPLETION = (("prompt", "completion"), ("prompt", "response"))
 ANSWERS = ("chosen", "preferred_output", "completion", "response", "answer", "output")
 HALVES = (*ANSWERS, "prompt", "input", "rejected", "non_preferred_output")
 """Columns that hold a part of a conversation, or one of two to choose from."""
@@ -72,15 +71,12 @@ def _alpaca_columns(fields: Mapping[str, Any], columns: Columns) -> tuple[str, .
 
 def _alpaca(row: Row, columns: Columns) -> Said:
     source, fields = row
-    absent = [name for name in (columns.instruction, columns.output) if name not in fields]
-    if columns.input not in fields and columns.input != "input":
-        absent.append(columns.input)
-    if absent:
+    needed = (columns.instruction, columns.output, *([columns.input] if columns.input != "input" else []))
+    if absent := [name for name in needed if name not in fields]:
         raise IikataError(missing(source, absent, fields, columns))
-    if _in_turns(row, (columns.instruction, columns.output)) and not fields.get(columns.input):
-        return _joined(row, (columns.instruction, columns.output), columns)
-    names = (columns.instruction, columns.input, columns.output)
-    instruction, input, output = (text(fields.get(name), f"{source}: {name}") for name in names)
+    if _in_turns(row, needed[:2]) and not fields.get(columns.input):
+        return _joined(row, needed[:2], columns)
+    instruction, input, output = (text(fields.get(name), f"{source}: {name}") for _, name in columns.texts)
     return Said(_before(row, columns), instruction, input, output)
 
 
@@ -120,11 +116,9 @@ def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Column
     def found(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
         name = _conversation(fields, columns)
         turns = fields.get(name) if name else None
-        like = (
-            isinstance(turns, list)
-            and turns
-            and (not keys or (is_turn(turns[0]) and any(key in turns[0] for key in keys)))
-        )
+        if not (isinstance(turns, list) and turns):
+            return None
+        like = not keys or (is_turn(turns[0]) and any(key in turns[0] for key in keys))
         return (str(name), _system_column(fields, columns)) if like else None
 
     return found
@@ -155,8 +149,8 @@ def _turns(row: Row, columns: Columns) -> Said:
 
 def _said(value: list[Any], what: str, system: str) -> Said:
     turns, marks = read_turns(value, what), marked(value)
-    systems, said = split(turns)
-    systems = list(dict.fromkeys(text for text in (system, *systems) if text.strip()))
+    own, said = split(turns)
+    systems = list(dict.fromkeys(text for text in (system, *own) if text.strip()))
     while said and len(said) - 1 in marks:
         said.pop()
     if not said:
@@ -165,12 +159,12 @@ def _said(value: list[Any], what: str, system: str) -> Said:
     return Said(before, said[-1][0], "", said[-1][1], unanswered(turns), marks, len(systems))
 
 
-def _in_turns(row: Row, pair: tuple[str, str]) -> bool:
+def _in_turns(row: Row, pair: tuple[str, ...]) -> bool:
     """Return whether a question or its answer is not a text but messages."""
     return any(is_turn(one) or is_conversation(one) for one in map(row[1].get, pair))
 
 
-def _joined(row: Row, pair: tuple[str, str], columns: Columns) -> Said:
+def _joined(row: Row, pair: tuple[str, ...], columns: Columns) -> Said:
     source, fields = row
     turns: list[Any] = []
     for name, who in zip(pair, ("user", "assistant"), strict=True):
@@ -179,18 +173,19 @@ def _joined(row: Row, pair: tuple[str, str], columns: Columns) -> Said:
     return _said(turns, f"{source}: {pair[0]}", _system(row, columns))
 
 
-def _two_columns(*names: tuple[str, str]) -> Callable[[Mapping[str, Any], Columns], tuple[str, ...] | None]:
-    def found(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
-        pair = next((pair for pair in names if set(pair) <= fields.keys()), None)
+def _two(shown: str, *names: tuple[str, str]) -> Format:
+    """Return the shape of a question and its answer in two columns, which are called as one of `names`."""
+
+    def found(fields: Mapping[str, Any]) -> tuple[str, str] | None:
+        return next((pair for pair in names if set(pair) <= fields.keys()), None)
+
+    def used(fields: Mapping[str, Any], columns: Columns) -> tuple[str, ...] | None:
+        pair = found(fields)
         return (*pair, _system_column(fields, columns), columns.history) if pair else None
 
-    return found
-
-
-def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said]:
     def read(row: Row, columns: Columns) -> Said:
         source, fields = row
-        pair = next((pair for pair in names if set(pair) <= fields.keys()), None)
+        pair = found(fields)
         if pair is None:
             absent = [name for name in names[0] if name not in fields]
             raise IikataError(missing(source, absent, fields, columns))
@@ -199,7 +194,7 @@ def _two(*names: tuple[str, str]) -> Callable[[Row, Columns], Said]:
         question, answer = (text(fields[name], f"{source}: {name}") for name in pair)
         return Said(_before(row, columns), question, "", answer)
 
-    return read
+    return Format(shown, used, read)
 
 
 FORMATS: dict[str, Format] = {
@@ -207,8 +202,8 @@ FORMATS: dict[str, Format] = {
     "messages": Format("messages", _turns_columns(("role", "content")), _turns),
     "sharegpt": Format("ShareGPT conversations", _turns_columns(("from", "value")), _turns),
     "turns": Format("conversations", _turns_columns(()), _turns),
-    "prompt_completion": Format("prompts with completions", _two_columns(*PROMPT_COMPLETION), _two(*PROMPT_COMPLETION)),
-    "question_answer": Format("questions with answers", _two_columns(*QUESTION_ANSWER), _two(*QUESTION_ANSWER)),
+    "prompt_completion": _two("prompts with completions", ("prompt", "completion"), ("prompt", "response")),
+    "question_answer": _two("questions with answers", *QUESTION_ANSWER),
 }
 """In the order in which they are tried; `data.format` names one."""
 

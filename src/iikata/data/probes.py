@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from iikata.core.registry import did_you_mean
 from iikata.data.columns import ALSO_CALLED, text
 from iikata.data.lm_eval_task import read_task
 from iikata.data.rows import Row, read_rows
-from iikata.data.turns import open_conversation, pairs
+from iikata.data.turns import open_conversation, pairs, with_system
 
 FIELDS = (
     *("id", "instruction", "input", "references", "pattern", "cluster", "system", "history"),
@@ -55,7 +54,7 @@ def read_task_probes(name: str, most: int | None, system: str | None = None) -> 
 def _probes(rows: Iterable[Row], system: str | None, nothing: str) -> list[Probe]:
     probes: dict[str, Probe] = {}
     for number, row in enumerate(rows, start=1):
-        probe = _with_system(_probe(row, f"p{number:03d}"), system, row[0])
+        probe = _probe(row, f"p{number:03d}", system)
         if probe.id in probes:
             raise IikataError(
                 f'{row[0]}: the id "{probe.id}" is there twice; give each probe its own '
@@ -67,15 +66,7 @@ def _probes(rows: Iterable[Row], system: str | None, nothing: str) -> list[Probe
     return list(probes.values())
 
 
-def _with_system(probe: Probe, system: str | None, source: str) -> Probe:
-    if not probe.before.system or system not in ("drop", "refuse"):
-        return probe
-    if system == "refuse":
-        raise IikataError(f"{source}: a system message, and data.system is refuse. Take it out, or drop them.")
-    return replace(probe, before=replace(probe.before, system=""))
-
-
-def _probe(row: Row, default_id: str) -> Probe:
+def _probe(row: Row, default_id: str, system: str | None) -> Probe:
     source, fields = row
     unknown = ", ".join(f'"{name:.60}"{_meant(name)}' for name in fields if name not in (*FIELDS, *TURNS))
     if unknown:
@@ -101,7 +92,7 @@ def _probe(row: Row, default_id: str) -> Probe:
         **words,
         references=_references(fields.get("references"), source),
         pattern=pattern,
-        before=before,
+        before=with_system(before, system, source),
         choices=choices,
         answer=_answer(fields.get("answer"), choices, source),
         sampled=_sampled(fields.get("sampled", True), choices, source),
@@ -159,9 +150,8 @@ def _choices(given: Any, source: str) -> tuple[str, ...]:
         return ()
     texts = tuple(text(one, f"{source}: choices") for one in given) if isinstance(given, list) else ()
     if len(texts) < 2 or not all(one.strip() for one in texts) or len(set(texts)) < len(texts):
-        raise IikataError(
-            f"{source}: choices: a list of two or more different answers, none of them empty, is allowed."
-        )
+        allowed = "a list of two or more different answers, none of them empty, is allowed"
+        raise IikataError(f"{source}: choices: {allowed}.")
     return texts
 
 

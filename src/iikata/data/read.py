@@ -19,7 +19,7 @@ from iikata.data.examples import example
 from iikata.data.formats import FORMATS, Format, Said, as_the_first, format_of, refuse_more
 from iikata.data.rows import Row, read_rows
 from iikata.data.split import hold_out_count, hold_out_share
-from iikata.data.turns import UnreadError, UntrainableError
+from iikata.data.turns import UnreadError, UntrainableError, with_system
 
 MOST_HELD_OUT = 500
 """Rows that are held out where the experiment does not say how many; a tenth where that is less."""
@@ -41,18 +41,16 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     parts = {specs: list(_usable((r for s in specs for r in every[s]), settings, left_out)) for specs in levels}
     united = {row.id: row for part in parts.values() for row in part}
     train = list(united.values()) if levels else list(_usable(rows, settings, left_out))
-    validation: list[Example]
     if isinstance(settings.validation, str):
         held = _rows(settings.validation, folder, settings)
         every = {**every, settings.validation: held}
         rows += held
         validation = list(_usable(held, settings, left_out))
-        held_ids = {held.id for held in validation}
-        left_out["overlap"] = [row.source for row in train if row.id in held_ids]
     else:
-        fitting = min(MOST_HELD_OUT, max(1, len(train) // 10)) if len(train) > 1 else 0
-        validation = _hold_out(train, fitting if settings.validation is None else settings.validation)
-        held_ids = {held.id for held in validation}
+        validation = _hold_out(train, settings.validation)
+    held_ids = {row.id for row in validation}
+    if isinstance(settings.validation, str):
+        left_out["overlap"] = [row.source for row in train if row.id in held_ids]
     train = [row for row in train if row.id not in held_ids]
     needed = bool(levels or settings.train)
     measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
@@ -72,7 +70,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         train=len(train),
         validation=len(validation),
         without_input=sum(not row.input for row in [*train, *validation]),
-        **{reason: found[reason] for reason in LEFT_OUT},
+        **{reason: found.pop(reason) for reason in LEFT_OUT},
     )
     kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
     if empty := next((specs for specs, part in kept.items() if not part), None):
@@ -81,8 +79,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     others = tuple(
         unused([one.row for one in rows], {str(settings.columns.cluster), *(n for one in rows for n in one.used)})
     )
-    irregular = {reason: one for reason, one in found.items() if reason not in LEFT_OUT}
-    return Dataset(train, validation, counts, read_as, others, kept, irregular)
+    return Dataset(train, validation, counts, read_as, others, kept, irregular=found)
 
 
 @dataclass(frozen=True)
@@ -190,7 +187,8 @@ def _usable(rows: Iterable[_Row], settings: DataSettings, left_out: dict[str, li
             for reason in ("irregular", one.said):
                 left_out.setdefault(reason, []).append(one.row[0])
             continue
-        kept = example(one.row, _with_system(one.said, one.row[0], settings.system), settings.columns)
+        before = with_system(one.said.before, settings.system, one.row[0])
+        kept = example(one.row, replace(one.said, before=before), settings.columns)
         if reason := _unusable(kept, seen):
             left_out[reason].append(one.row[0])
         elif kept is not None:
@@ -209,25 +207,14 @@ def _unusable(row: Example | None, seen: Container[str]) -> str:
     if row is None:
         return "unencodable"
     asked = [question for question, _ in row.before.turns] + [row.instruction + row.input]
-    if any(map(_blank, (*row.outputs, *asked))):
+    if not all(HIDDEN.sub("", text).strip() for text in (*row.outputs, *asked)):
         return "empty"
     return "duplicates" if row.id in seen else ""
 
 
-def _with_system(said: Said, source: str, system: str | None) -> Said:
-    """Return what a row says with its system message, or without; raises IikataError where that is refused."""
-    if not said.before.system or system in (None, "keep"):
-        return said
-    if system == "refuse":
-        raise IikataError(f"{source}: a system message, and data.system is refuse. Take the row out, or drop them.")
-    return replace(said, before=replace(said.before, system=""))
-
-
-def _blank(text: str) -> bool:
-    return not HIDDEN.sub("", text).strip()
-
-
-def _hold_out(examples: list[Example], validation: int | float) -> list[Example]:
+def _hold_out(examples: list[Example], validation: int | float | None) -> list[Example]:
+    if validation is None:
+        validation = min(MOST_HELD_OUT, max(1, len(examples) // 10)) if len(examples) > 1 else 0
     if isinstance(validation, float):
         return hold_out_share(examples, validation)
     if validation >= len(examples) and validation:

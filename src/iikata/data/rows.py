@@ -38,7 +38,7 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
 
 
 def _jsonl(path: Path, shown: str) -> Iterator[Row]:
-    return _lines(_text(path, shown), shown)
+    return _lines(read_text(path, MOST_BYTES, shown), shown)
 
 
 def _lines(text: str, shown: str) -> Iterator[Row]:
@@ -49,7 +49,7 @@ def _lines(text: str, shown: str) -> Iterator[Row]:
 
 
 def _json(path: Path, shown: str) -> Iterator[Row]:
-    text = _text(path, shown)
+    text = read_text(path, MOST_BYTES, shown)
     try:
         whole = parse_user_json(text, shown, f"{A_ROW}, in a list or on a line of its own.")
     except IikataError as error:
@@ -80,7 +80,7 @@ def kind_of(value: Any) -> str:
 
 
 def _csv(path: Path, shown: str) -> Iterator[Row]:
-    text = _text(path, shown)
+    text = read_text(path, MOST_BYTES, shown)
     if text.lstrip().startswith(('{"', "[{")):
         raise IikataError(f"{shown}:1: this is JSON, not CSV. Rename the file: {path.stem}.json")
     header, line = text.partition("\n")[0], 1
@@ -95,17 +95,16 @@ def _csv(path: Path, shown: str) -> Iterator[Row]:
     csv.field_size_limit(2**31 - 1)
     stream = io.StringIO(text, newline="")
     reader = csv.reader(stream, strict=True, delimiter=delimiter, skipinitialspace=blank)
-    sources, rows = [], []
+    lines = []
     try:
         for fields in reader:
             # A quoted field may hold line breaks: the row starts after the end of the row before.
-            sources.append(f"{shown}:{line}")
-            rows.append(fields)
+            lines.append((f"{shown}:{line}", fields))
             line = reader.line_num + (2 if declared else 1)
     except csv.Error as error:
         fix = "Text in quotes ends with a quote, and a quote within it is written twice."
         raise IikataError(f"{shown}:{line}: not CSV: {error}. {fix}") from None
-    return _table([(source, fields) for source, fields in zip(sources, rows, strict=True) if fields], delimiter)
+    return _table([(source, fields) for source, fields in lines if fields], delimiter)
 
 
 def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
@@ -120,7 +119,7 @@ def _table(lines: list[tuple[str, list[str]]], delimiter: str) -> Iterator[Row]:
     columns = [(name.strip(), _whole([fields[i] for _, fields in rows])) for i, name in enumerate(names)]
     # A spreadsheet writes empty columns without a name.
     columns = [(name, column) for name, column in columns if name or any(column)]
-    _names([name for name, _ in columns], at)
+    _refuse_twins([name for name, _ in columns], at)
     for number, (source, _) in enumerate(rows):
         yield source, {name: column[number] for name, column in columns}
 
@@ -133,12 +132,9 @@ def _whole(column: list[str]) -> list[str]:
     return column
 
 
-def _names(names: list[str], source: str) -> list[str]:
-    """Return the names of a table's columns; raises IikataError where one is there twice."""
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+def _refuse_twins(names: list[str], source: str) -> None:
+    if twice := next((name for name in names if names.count(name) > 1), None):
         raise IikataError(f'{source}: the column "{twice:.60}" is there twice; rename one.')
-    return names
 
 
 def _parquet(path: Path, shown: str) -> Iterator[Row]:
@@ -148,7 +144,7 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            _names(file.schema_arrow.names, shown)
+            _refuse_twins(file.schema_arrow.names, shown)
             for batch in file.iter_batches(batch_size=1000):
                 for row in batch.to_pylist():
                     number += 1
@@ -162,19 +158,8 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
         ) from None
 
 
-def _text(path: Path, shown: str) -> str:
-    return read_text(path, MOST_BYTES, shown)
-
-
 READERS: Shelf[Callable[[Path, str], Iterator[Row]]] = Shelf(
     "reader",
-    {
-        ".json": _json,
-        ".jsonl": _jsonl,
-        ".ndjson": _jsonl,
-        ".csv": _csv,
-        ".tsv": _csv,
-        ".parquet": _parquet,
-    },
+    {".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet},
 )
 """By the ending of a file's name; a package adds to them under `iikata.readers`, as `.xlsx = package.module:name`."""

@@ -1,6 +1,7 @@
 """A conversation as files hold it, whatever its keys are called: who said what, and what of it can be trained on."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from iikata.core.errors import IikataError
@@ -131,16 +132,13 @@ def _text(content: Any, what: str) -> str:
 def _part(part: Any, what: str) -> str:
     if isinstance(part, str):
         return part
-    kind = str(part.get("type", "text")) if isinstance(part, Mapping) else ""
-    if (
-        isinstance(part, Mapping)
-        and kind in ("text", "input_text", "output_text")
-        and isinstance(part.get("text"), str)
-    ):
-        return str(part["text"])
+    keys: Mapping[str, Any] = part if isinstance(part, Mapping) else {}
+    kind = str(keys.get("type", "text")) if keys else ""
+    if kind in ("text", "input_text", "output_text") and isinstance(keys.get("text"), str):
+        return str(keys["text"])
     for medium in MEDIA:
-        if medium in kind or (isinstance(part, Mapping) and any(medium in str(key) for key in part)):
-            raise UnreadError(f"{medium}s" if medium not in ("audio",) else medium)
+        if medium in kind or any(medium in str(key) for key in keys):
+            raise UnreadError(f"{medium}s" if medium != "audio" else medium)
     if "tool" in kind:
         raise UnreadError("tool calls")
     raise IikataError(f'{what}: {kind_of(part)} was seen in its content; text, or parts {{"type": "text"}}, are read.')
@@ -167,6 +165,15 @@ def split(turns: Sequence[Turn]) -> tuple[list[str], list[tuple[str, str]]]:
         raise UntrainableError("one side speaks twice in a row")
     texts = [text for _, text in talk]
     return [text for _, text in turns[:start]], list(zip(texts[::2], texts[1::2], strict=True))
+
+
+def with_system(before: Before, system: str | None, source: str) -> Before:
+    """Return what was said as data.system wants it: "drop" leaves its system message out, "refuse" is an error."""
+    if not before.system or system not in ("drop", "refuse"):
+        return before
+    if system == "refuse":
+        raise IikataError(f"{source}: a system message, and data.system is refuse. Take it out, or drop them.")
+    return replace(before, system="")
 
 
 def joined(systems: Sequence[str]) -> str:
