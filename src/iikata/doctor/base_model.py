@@ -1,6 +1,7 @@
 """Rules on the model itself, from its config.json: what cannot be trained over it, or handed on afterwards."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
@@ -10,37 +11,38 @@ from iikata.doctor.doctor_input import DoctorInput
 
 def architecture(case: DoctorInput) -> Iterator[Finding]:
     """An architecture that cannot be computed exactly is told before its weights are loaded."""
-    from transformers import CONFIG_MAPPING
-
     from iikata.model import memory
-    from iikata.model.files import code
 
-    if case.settings("config.json").get("model_type") not in CONFIG_MAPPING:
-        return  # no model's file, or one with code of its own: loading tells
     try:
-        memory.refuse_unfit(code.configuration(case.folder))
+        if config := _config(case):
+            memory.refuse_unfit(config)
     except IikataError as error:
         yield Finding.of("architecture", "error", None, Both(str(error), f"このモデルは学習できません: {error}"))
 
 
-def lora_targets(case: DoctorInput) -> Iterator[Finding]:
-    """Adapters that would go on layers which the model does not have are told before its weights are loaded."""
+def _config(case: DoctorInput) -> Any:
+    """Return the model's configuration; None for no model's file, or one with code of its own: loading tells."""
     from transformers import CONFIG_MAPPING
 
-    from iikata.model import memory
-    from iikata.model.adapters import lora
     from iikata.model.files import code
 
-    if case.settings("config.json").get("model_type") not in CONFIG_MAPPING:
-        return
+    known = case.settings("config.json").get("model_type") in CONFIG_MAPPING
+    return code.configuration(case.folder) if known else None
+
+
+def lora_targets(case: DoctorInput) -> Iterator[Finding]:
+    """Adapters that would go on layers which the model does not have are told before its weights are loaded."""
+    from iikata.model import memory
+    from iikata.model.adapters import lora
+
     asked, at = case.experiment.train.lora.target_modules, case.experiment.at("train", "lora", "target_modules")
     try:
-        config = code.configuration(case.folder)
-        model = memory.without_weights(config)
-        if not lora.linear_names(model):
-            return  # the rule `architecture` tells
+        config = _config(case)
+        model = config and memory.without_weights(config)
+        if not model or not lora.linear_names(model):
+            return
     except IikataError:
-        return
+        return  # the rule `architecture` tells
     try:
         lora.refuse_unmatched(model, lora.resolve_targets(asked, config.model_type, model))
     except IikataError as error:

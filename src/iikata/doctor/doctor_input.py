@@ -2,25 +2,27 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from iikata.config import Experiment
-from iikata.core.bilingual import Both
+from iikata.core.bilingual import NOT_SAID, Both
 from iikata.core.encoded import Encoded
-from iikata.core.records import Example, Probe
+from iikata.core.records import Example, Finding, Probe
 from iikata.core.registry import did_you_mean
-from iikata.data import Dataset
-from iikata.templates import TEMPLATES, AlpacaTemplate, Template
+from iikata.data import Dataset, LeftOut
+from iikata.templates import TEMPLATES, AlpacaTemplate, Template, native
 from iikata.templates.template import SENTINELS
 from iikata.tokenize import Tokenizer
 from iikata.tokenize.settings import read_object
 
 ROWS_LOOKED_AT = 1000
 """Rows a template that are tokenized once more, from the first on."""
+SHOWN = 3
 FIELDS = ("instruction", "input")
 PLACEHOLDERS = (*FIELDS, "system")
 NEUTRAL = ("a", "色", "1")
@@ -66,6 +68,11 @@ class DoctorInput:
         """Return whether `text` holds no unknown token and comes back as it is."""
         return not self.unknown(text) and self.back(text) == text
 
+    @property
+    def rows_read(self) -> list[Example]:
+        """The rows to train on and those held out."""
+        return [*self.data.train, *self.data.validation]
+
     @cached_property
     def turns(self) -> list[Example]:
         """The training conversations up to each of their answers."""
@@ -84,6 +91,12 @@ class DoctorInput:
         """The templates of which the tokenizer knows every letter: native, where there is one, and built-in ones."""
         native = ["native"] if self.tokenizer.chat_template else []
         return native + [name for name, template in TEMPLATES.items() if not any(map(self.unknown, literals(template)))]
+
+    @property
+    def native(self) -> Template | None:
+        """The model's own chat template; raises IikataError where that cannot be read."""
+        own = self.tokenizer.chat_template
+        return None if own is None else native(own, self.tokenizer.named_tokens)
 
     @cached_property
     def _writes_unknown(self) -> bool:
@@ -129,21 +142,34 @@ def as_file(template: Template) -> str:
     return json.dumps({key: content[key] for key in (*keys, *more)}, ensure_ascii=False)
 
 
-def share(part: int, whole: int) -> str:
-    return f"{part} of {whole} ({part / whole:.1%})"
-
-
-def share_ja(part: int, whole: int, what: str = "行") -> str:
-    return f"{whole} {what}中 {part} {what}（{part / whole:.1%}）"
+def share(part: int, whole: int, what: str = "rows", what_ja: str = "行") -> Both:
+    """Return how many of how many, as a message counts them."""
+    return Both(
+        f"{part} of {whole} ({part / whole:.1%}) {what}",
+        f"{whole} {what_ja}中 {part} {what_ja}（{part / whole:.1%}）",
+    )
 
 
 def counted(rows: int, of_rows: int, probes: int, of_probes: int) -> Both:
     """Return how many rows and probes, as far as there are any."""
-    en = [f"{share(rows, of_rows)} rows"] if rows else []
-    ja = [share_ja(rows, of_rows)] if rows else []
-    en += [f"{share(probes, of_probes)} probes"] if probes else []
-    ja += [share_ja(probes, of_probes, "問")] if probes else []
-    return Both(" and ".join(en), "と".join(ja))
+    told = share(rows, of_rows) if rows else NOT_SAID
+    if probes:
+        told += (Both(" and ", "と") if rows else NOT_SAID) + share(probes, of_probes, "probes", "問")
+    return told
+
+
+def places(rows: Iterable[Example]) -> str:
+    """Return where the first of these rows stand."""
+    return ", ".join(row.source or row.id for row in islice(rows, SHOWN))
+
+
+def counted_rows(
+    case: "DoctorInput", rule: str, severity: str, left: LeftOut, message: Both, fix: Both = NOT_SAID
+) -> Iterator[Finding]:
+    """Yield what is to be told of rows that were counted while they were read, where there are any."""
+    if left.rows:
+        told = share(left.rows, case.data.counts.rows) + message
+        yield Finding.of(rule, severity, None, told, ", ".join(left.examples), fix)
 
 
 def short(text: str, characters: int = 60) -> str:

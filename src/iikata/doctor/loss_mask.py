@@ -5,9 +5,8 @@ from collections.abc import Iterator
 from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Example, Finding
-from iikata.doctor.doctor_input import DoctorInput, share, share_ja, short
+from iikata.doctor.doctor_input import DoctorInput, places, share, short
 from iikata.doctor.whitespace import answer_start
-from iikata.templates import native
 from iikata.tokenize import encode_prompt, end_id
 
 
@@ -20,12 +19,12 @@ def prefix(case: DoctorInput) -> Iterator[Finding]:
             continue
         row = differ[0]
         prompt, joint = case.tokens(row.prompt), case.tokens(row.prompt + row.completion)
-        message = Both(
-            f"in {share(len(differ), len(rows))} rows looked at, the prompt's tokens do not begin those of prompt and "
-            "answer; iikata tokenizes such answers apart, as at inference; a mask made by length would be wrong",
-            f"調べた {share_ja(len(differ), len(rows))}で、プロンプトのトークン列が、"
-            "回答までつなげたトークン列の先頭と一致"
-            "しません。iikata は推論時と同じく回答を別にトークン化しますが、長さで作ったマスクはずれます",
+        message = Both("in ", "調べた ") + share(len(differ), len(rows), "rows looked at")
+        message += Both(
+            ", the prompt's tokens do not begin those of prompt and answer; iikata tokenizes such answers apart, as at "
+            "inference; a mask made by length would be wrong",
+            "で、プロンプトのトークン列が、回答までつなげたトークン列の先頭と一致しません。"
+            "iikata は推論時と同じく回答を別にトークン化しますが、長さで作ったマスクはずれます",
         )
         evidence = f"{row.id}: prompt {prompt[-3:]}, with the answer {joint[max(0, len(prompt) - 3) : len(prompt) + 2]}"
         fix = Both(
@@ -42,10 +41,9 @@ def end_token(case: DoctorInput) -> Iterator[Finding]:
         whole = [row for row in encoded if not row.truncated]
         bare = [row for row in whole if row.input_ids[-1:] != (end,) or not row.completion_mask[-1]]
         if bare:
-            message = Both(
-                f"{share(len(bare), len(whole))} rows do not train the end token {case.tokenizer.token(end)!r}",
-                f"{share_ja(len(bare), len(whole))}で終端トークン {case.tokenizer.token(end)!r} が学習されません",
-            )
+            text = case.tokenizer.token(end)
+            message = share(len(bare), len(whole))
+            message += Both(f" do not train the end token {text!r}", f"で終端トークン {text!r} が学習されません")
             last = [case.tokenizer.token(id) for id in bare[0].input_ids[-4:]]
             fix = Both(
                 "This is a fault of iikata: please report it with your template.",
@@ -65,15 +63,11 @@ def trimmed(case: DoctorInput) -> Iterator[Finding]:
         )
         if not (changed or lost):
             continue
-        message = Both(
-            f"white space at the ends of answers is taken away in {share(len(changed), len(train))} training rows",
-            f"学習データ {share_ja(len(changed), len(train))}で、回答の両端の空白が取り除かれます",
-        )
+        message = Both("white space at the ends of answers is taken away in ", "学習データ ")
+        message += share(len(changed), len(train), "training rows") + Both("", "で、回答の両端の空白が取り除かれます")
         if lost:
-            message += Both(
-                f"; nll leaves out {share(len(lost), len(held))} held-out rows for it, under all templates",
-                f"。そのため検証データ {share_ja(len(lost), len(held))}は、どのテンプレートでも nll から除きます",
-            )
+            message += Both("; nll leaves out ", "。そのため検証データ ") + share(len(lost), len(held), "held-out rows")
+            message += Both(" for it, under all templates", "は、どのテンプレートでも nll から除きます")
         shown = (changed or lost)[0]
         fix = Both(
             "Take it from the data's answers too, or choose a template that keeps it.",
@@ -116,11 +110,8 @@ def bos(case: DoctorInput) -> Iterator[Finding]:
 
 def _native_begins(case: DoctorInput, id: int) -> bool:
     """Return whether the model's own prompts begin with `id` and hold it once (a turn marker stands there often)."""
-    if case.tokenizer.chat_template is None:
-        return False
     try:
-        own = native(case.tokenizer.chat_template, case.tokenizer.named_tokens)
-        ids = encode_prompt(own, case.tokenizer, "a")
+        ids = encode_prompt(case.native, case.tokenizer, "a") if case.native else []
     except IikataError:  # a chat template that wants what a row does not have
         return False
     return ids[:1] == [id] and ids.count(id) == 1
@@ -133,17 +124,14 @@ def cutoff(case: DoctorInput) -> Iterator[Finding]:
         cut = [(of, row) for of, row in zip(case.data.train, encoded, strict=True) if row.truncated]
         if not cut:
             continue
-        over = [row for _, row in cut]
-        limit = len(over[0].input_ids)
-        needed = 2 + max(len(case.tokenizer.ids(row.prompt + row.completion)) for row in over)
-        message = Both(
-            f"{share(len(over), len(encoded))} rows are longer than train.cutoff_len {limit} and are not trained on",
-            f"{share_ja(len(over), len(encoded))}が train.cutoff_len {limit} より長く、学習に使われません",
+        first, limit = cut[0][1], len(cut[0][1].input_ids)
+        needed = 2 + max(len(case.tokenizer.ids(row.prompt + row.completion)) for _, row in cut)
+        message = share(len(cut), len(encoded)) + Both(
+            f" are longer than train.cutoff_len {limit} and are not trained on",
+            f"が train.cutoff_len {limit} より長く、学習に使われません",
         )
-        evidence = (
-            f"the longest has about {needed} tokens; first: {cut[0][0].source or over[0].id} {short(over[0].prompt)}"
-        )
-        severity = "error" if len(over) == len(encoded) else "warning"
+        evidence = f"the longest has about {needed} tokens; first: {cut[0][0].source or first.id} {short(first.prompt)}"
+        severity = "error" if len(cut) == len(encoded) else "warning"
         fix = same(f"--set train.cutoff_len={needed}")
         if any(list(of.turns())[1:] for of, _ in cut) and case.experiment.train.too_long == "leave_out":
             fix += Both(
@@ -154,15 +142,13 @@ def cutoff(case: DoctorInput) -> Iterator[Finding]:
 
 
 def _cut_at_turn(case: DoctorInput, name: str) -> Iterator[Finding]:
-    rows = [(of, row) for of, row in zip(case.data.train, case.encoded[name], strict=True) if row.cut]
+    rows = {of: row.cut for of, row in zip(case.data.train, case.encoded[name], strict=True) if row.cut}
     if rows:
-        answers, count, every = sum(row.cut for _, row in rows), len(rows), len(case.data.train)
-        message = Both(
-            f"{share(count, every)} conversations are cut at a turn to fit: {answers} answers at their ends, with "
-            "their questions, are not trained on",
-            f"会話 {share_ja(count, every, '件')}を、収まるように発言の切れ目で切りました。"
-            f"末尾の回答 {answers} 件とその質問は学習に使いません",
+        answers = sum(rows.values())
+        message = Both("", "会話 ") + share(len(rows), len(case.data.train), "conversations", "件")
+        message += Both(
+            f" are cut at a turn to fit: {answers} answers at their ends, with their questions, are not trained on",
+            f"を、収まるように発言の切れ目で切りました。末尾の回答 {answers} 件とその質問は学習に使いません",
         )
-        places = ", ".join(of.source or of.id for of, _ in rows[:3])
         fix = Both("Raise train.cutoff_len to train on them.", "学習に使うには train.cutoff_len を上げます。")
-        yield Finding.of("cutoff", "warning", name, message, places, fix)
+        yield Finding.of("cutoff", "warning", name, message, places(rows), fix)

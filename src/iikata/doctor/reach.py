@@ -6,7 +6,7 @@ from statistics import median
 from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
-from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share, share_ja
+from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share
 
 MANY, SOME = 0.5, 0.1
 """Shares of answers that are longer than allowed: a warning, and worth a note."""
@@ -23,12 +23,11 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
     over = sum(length >= limit for length in lengths)  # the end is a token too
     if lengths and over >= SOME * len(lengths):
         most = lengths[int(0.95 * (len(lengths) - 1))]
-        message = Both(
-            f"{share(over, len(lengths))} training answers looked at are longer than generate.max_new_tokens {limit}: "
-            "an arm that learnt to answer so is cut there, and does not finish",
-            f"調べた学習用の回答 {share_ja(over, len(lengths), '件')}が generate.max_new_tokens {limit} "
-            "より長く、同じ長さで"
-            "答えるアームはそこで切られ、自分で終わりません",
+        message = Both("", "調べた学習用の回答 ") + share(over, len(lengths), "training answers looked at", "件")
+        message += Both(
+            f" are longer than generate.max_new_tokens {limit}: an arm that learnt to answer so is cut there, and does "
+            "not finish",
+            f"が generate.max_new_tokens {limit} より長く、同じ長さで答えるアームはそこで切られ、自分で終わりません",
         )
         evidence = (
             f"answers have {median(lengths):.0f} tokens in the middle, 95% at most {most}, the longest {lengths[-1]}"

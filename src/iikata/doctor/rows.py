@@ -6,75 +6,71 @@ from collections.abc import Iterable, Iterator
 
 from iikata.core.bilingual import Both, same
 from iikata.core.records import Example, Finding, Probe
-from iikata.data import ALSO_CALLED, NULLS, LeftOut, Unused
-from iikata.doctor.doctor_input import DoctorInput, share, share_ja
+from iikata.data import ALSO_CALLED, NULLS, Unused
+from iikata.doctor.doctor_input import SHOWN, DoctorInput, counted_rows, places, share
 
-SHOWN = 3
 MANY = 20
 """Rows with one input, and the part of all rows, from which on it is told."""
 TURNS = ("system", "system_prompt", "history", "tools")
 """Columns that say what an answer follows from."""
 UNFILLED = re.compile(r"\{\{\s*\w+\s*\}\}")
 BESIDE = ("input", *ALSO_CALLED["input"])
+TAKE_OUT = Both("Take these rows from the data.", "データからこれらの行を取り除きます。")
 
 
 def empty_rows(case: DoctorInput) -> Iterator[Finding]:
     """Rows without an answer, or without anything asked, are left out."""
-    counts = case.data.counts
-    nothing = Both("have no answer, or nothing asked", "に回答か質問がありません")
-    yield from _left_out("empty_rows", counts.empty, counts.rows, nothing)
-    unencodable = Both(
-        "hold text that UTF-8 cannot (a lone surrogate)", "に UTF-8 で表せない文字（片方だけのサロゲート）があります"
+    nothing = Both(
+        " have no answer, or nothing asked; they are left out",
+        "に回答か質問がありません。学習にも検証にも使いません",
     )
-    yield from _left_out("empty_rows", counts.unencodable, counts.rows, unencodable)
+    yield from counted_rows(case, "empty_rows", "warning", case.data.counts.empty, nothing, TAKE_OUT)
+    broken = Both(
+        " hold text that UTF-8 cannot (a lone surrogate); they are left out",
+        "に UTF-8 で表せない文字（片方だけのサロゲート）があります。学習にも検証にも使いません",
+    )
+    yield from counted_rows(case, "empty_rows", "warning", case.data.counts.unencodable, broken, TAKE_OUT)
 
-    rows = [*case.data.train, *case.data.validation]
-    bare = [row.source or row.id for row in rows if not row.instruction.strip()]
+    bare = [row for row in case.rows_read if not row.instruction.strip()]
     if bare:
-        message = Both(
-            f"{share(len(bare), len(rows))} rows have an input and no instruction",
-            f"{share_ja(len(bare), len(rows))}に入力だけがあり、指示がありません",
+        message = share(len(bare), len(case.rows_read)) + Both(
+            " have an input and no instruction", "に入力だけがあり、指示がありません"
         )
         fix = Both("They are trained as they are.", "そのまま学習します。")
-        yield Finding.of("empty_rows", "info", None, message, ", ".join(bare[:SHOWN]), fix)
+        yield Finding.of("empty_rows", "info", None, message, places(bare), fix)
 
 
 def null_words(case: DoctorInput) -> Iterator[Finding]:
     """Nothing that was written as a word ("nan") is trained as that word, a place still to be filled as it is."""
-    rows = [*case.data.train, *case.data.validation]
+    rows = case.rows_read
     for name in ("input", "output"):
         found = [row for row in rows if getattr(row, name).strip().lower() in NULLS]
         if found:
             words = ", ".join(sorted({repr(getattr(row, name).strip()) for row in found}))
-            message = Both(
-                f"in {share(len(found), len(rows))} rows the {name} is the word {words}, which is trained as it is",
-                f"{share_ja(len(found), len(rows))}の {name} が {words} という文字で、そのまま学習します",
+            message = Both("in ", "") + share(len(found), len(rows))
+            message += Both(
+                f" the {name} is the word {words}, which is trained as it is",
+                f"の {name} が {words} という文字で、そのまま学習します",
             )
-            sources = ", ".join(row.source or row.id for row in found[:SHOWN])
             fix = Both('Where nothing is meant, write "".', '空のつもりなら "" と書きます。')
-            yield Finding.of("null_words", "warning", None, message, sources, fix)
-    yield from _unfilled(rows)
-
-
-def _unfilled(rows: list[Example]) -> Iterator[Finding]:
-    """A place as in LLaMA-Factory's identity.json, {{name}}, is filled before training."""
-    found = [(row, words) for row in rows if (words := UNFILLED.findall("\n".join(_texts(row))))]
-    if found:
-        shown = ", ".join(sorted({word for _, held in found for word in held})[:SHOWN])
-        message = Both(
-            f"{share(len(found), len(rows))} rows hold places that look like still to be filled: {shown}",
-            f"{share_ja(len(found), len(rows))}に、まだ埋めていないと思われる箇所があります: {shown}",
+            yield Finding.of("null_words", "warning", None, message, places(found), fix)
+    # As in LLaMA-Factory's identity.json, {{name}}.
+    unfilled = {row: held for row in rows if (held := UNFILLED.findall("\n".join(_texts(row))))}
+    if unfilled:
+        shown = ", ".join(sorted({word for words in unfilled.values() for word in words})[:SHOWN])
+        message = share(len(unfilled), len(rows)) + Both(
+            f" hold places that look like still to be filled: {shown}",
+            f"に、まだ埋めていないと思われる箇所があります: {shown}",
         )
-        places = ", ".join(row.source or row.id for row, _ in found[:SHOWN])
         fix = Both(
             "Put the names in their place in the file. Where the braces are meant, nothing is to be done.",
             "ファイルのその箇所に名前などを入れます。波かっこのままでよければ、何もしなくてかまいません。",
         )
-        yield Finding.of("null_words", "warning", None, message, places, fix)
+        yield Finding.of("null_words", "warning", None, message, places(unfilled), fix)
 
 
 def _texts(row: Example) -> list[str]:
-    return [row.before.system, *(text for turn in row.before.turns for text in turn), *row.texts[:3]]
+    return [*(text for _, text in row.before.said), *row.texts[:3]]
 
 
 def unused_columns(case: DoctorInput) -> Iterator[Finding]:
@@ -86,10 +82,8 @@ def unused_columns(case: DoctorInput) -> Iterator[Finding]:
         if not (beside or column.turns or column.column in TURNS):
             others.append(column)
             continue
-        message = Both(
-            f'text in "{column.column}" in {share(column.rows, rows)} rows is not trained on: {read}',
-            f"{share_ja(column.rows, rows)}の列 {column.column} の文は学習に使いません: {read}",
-        )
+        message = Both(f'text in "{column.column}" in ', "") + share(column.rows, rows)
+        message += Both(f" is not trained on: {read}", f"の列 {column.column} の文は学習に使いません: {read}")
         fix = same(f"data: {{columns: {{input: {column.column}}}}}") if beside else _TURNS_FIX
         yield Finding.of("unused_columns", "warning", None, message, _example(column), fix)
     if others:
@@ -115,23 +109,20 @@ def held_out(case: DoctorInput) -> Iterator[Finding]:
     """How many rows are held out where the experiment leaves it open, and whether one input ties many together."""
     if case.experiment.data.validation is None and case.experiment.holds_out:
         counts = case.data.counts
-        all_rows = counts.train + counts.validation
-        message = Both(
-            f"{share(counts.validation, all_rows)} rows are held out to measure by",
-            f"{share_ja(counts.validation, all_rows)}を学習に使わず、検証行とします",
+        message = share(counts.validation, counts.train + counts.validation) + Both(
+            " are held out to measure by", "を学習に使わず、検証行とします"
         )
         fix = Both(
             "data: {validation: N} chooses; 0 for none.", "行数は data: {validation: N} で選びます。0 ならなしです。"
         )
         yield Finding.of("held_out", "info", None, message, cure=fix)
-    rows = [*case.data.train, *case.data.validation]
-    together = [row for row in rows if row.cluster == _largest(rows)]
+    rows = case.rows_read
+    largest = Counter(row.cluster for row in rows if row.cluster).most_common(1)
+    together = [row for row in rows if largest and row.cluster == largest[0][0]]
     if case.experiment.data.columns.cluster is None and len(together) > max(MANY, len(rows) // MANY):
-        message = Both(
-            f"{share(len(together), len(rows))} rows have the same input and count as one document: they are held out "
-            "together or not at all",
-            f"{share_ja(len(together), len(rows))}の入力が同じで、一つの文書とみなします。"
-            "検証に回すときはまとめて回します",
+        message = share(len(together), len(rows)) + Both(
+            " have the same input and count as one document: they are held out together or not at all",
+            "の入力が同じで、一つの文書とみなします。検証に回すときはまとめて回します",
         )
         fix = Both(
             "If it is no document: data: {columns: {cluster: none}}, or the column that names the document.",
@@ -140,26 +131,13 @@ def held_out(case: DoctorInput) -> Iterator[Finding]:
         yield Finding.of("held_out", "warning", None, message, f"{together[0].source}: {together[0].input:.60}", fix)
 
 
-def _largest(rows: list[Example]) -> str | None:
-    sizes = Counter(row.cluster for row in rows if row.cluster)
-    return max(sizes, key=sizes.__getitem__, default=None)
-
-
 def duplicate_rows(case: DoctorInput) -> Iterator[Finding]:
     """A row that is there twice counts once."""
-    counts = case.data.counts
-    again = Both("are there already, word for word", "は、ほかの行とまったく同じです")
-    yield from _left_out("duplicate_rows", counts.duplicates, counts.rows, again)
-
-
-def _left_out(rule: str, left: LeftOut, rows: int, why: Both) -> Iterator[Finding]:
-    if left.rows:
-        message = Both(
-            f"{share(left.rows, rows)} rows {why.en}; they are left out",
-            f"{share_ja(left.rows, rows)}{why.ja}。学習にも検証にも使いません",
-        )
-        fix = Both("Take these rows from the data.", "データからこれらの行を取り除きます。")
-        yield Finding.of(rule, "warning", None, message, ", ".join(left.examples), fix)
+    again = Both(
+        " are there already, word for word; they are left out",
+        "は、ほかの行とまったく同じです。学習にも検証にも使いません",
+    )
+    yield from counted_rows(case, "duplicate_rows", "warning", case.data.counts.duplicates, again, TAKE_OUT)
 
 
 def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
@@ -173,24 +151,22 @@ def validation_in_train(case: DoctorInput) -> Iterator[Finding]:
         sources = ", ".join(counts.overlap.examples)
         fix = Both("Take these rows from the training file.", "学習用のファイルからこれらの行を取り除きます。")
         yield Finding.of("validation_in_train", "warning", None, message, sources, fix)
-    asked = _asked(case.data.train)
+    asked = {_key(row): row for row in case.data.train}
     again = [row for row in case.data.validation if _key(row) in asked]
     if again:
-        message = Both(
-            f"{share(len(again), len(case.data.validation))} validation rows ask what a training row asks",
-            f"検証データ {share_ja(len(again), len(case.data.validation))}が、学習データと同じことを尋ねています",
-        )
+        message = Both("", "検証データ ") + share(len(again), len(case.data.validation), "validation rows")
+        message += Both(" ask what a training row asks", "が、学習データと同じことを尋ねています")
         yield _held_out("validation_in_train", message, again, asked, len(case.data.validation))
 
 
 def probe_in_train(case: DoctorInput) -> Iterator[Finding]:
     """A probe that is trained on measures memory."""
-    asked = _asked(case.data.train)
+    asked = {_key(row): row for row in case.data.train}
     again = [probe for probe in case.probes if _key(probe) in asked]
     if again:
-        message = Both(
-            f"{share(len(again), len(case.probes))} probes are among the training rows: their answers are memory",
-            f"質問 {share_ja(len(again), len(case.probes), '問')}が学習データにあり、回答は記憶の再現になります",
+        message = Both("", "質問 ") + share(len(again), len(case.probes), "probes", "問")
+        message += Both(
+            " are among the training rows: their answers are memory", "が学習データにあり、回答は記憶の再現になります"
         )
         yield _held_out("probe_in_train", message, again, asked, len(case.probes))
 
@@ -203,10 +179,6 @@ def _held_out(
     fix = Both("Take from the training data: ", "学習データから取り除く行: ")
     fix += same(", ".join(row.source or row.id for _, row in pairs))
     return Finding.of(rule, "error" if len(pairs) == all else "warning", None, message, sources, fix)
-
-
-def _asked(rows: Iterable[Example]) -> dict[tuple[str, str], Example]:
-    return {_key(row): row for row in rows}
 
 
 def _key(row: Example | Probe) -> tuple[str, str]:

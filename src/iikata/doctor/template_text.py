@@ -17,12 +17,12 @@ from iikata.doctor.doctor_input import (
     garbled,
     literals,
     placeholders,
+    places,
     prompts,
     share,
-    share_ja,
     short,
 )
-from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template, native
+from iikata.templates import TEMPLATES, AlpacaTemplate, JinjaTemplate, Template
 from iikata.templates.template import SENTINELS
 from iikata.tokenize import encode_prompt, end_id
 
@@ -124,18 +124,17 @@ def response_split(case: DoctorInput) -> Iterator[Finding]:
             yield Finding.of("response_split", "warning", name, message, f"{lacking[0]} ends {last}", fix)
         rows = [row for row in case.data.train if marker in "\n".join((row.instruction, row.input, *row.outputs))]
         if rows:
-            message = Both(
-                f"response_split {marker!r} is in {share(len(rows), len(case.data.train))} training rows; scripts "
-                "that cut there would return the user's text (iikata cuts by tokens)",
-                f"response_split {marker!r} が学習データ {share_ja(len(rows), len(case.data.train))}にあり、"
-                "そこで切り出すスクリプトは利用者の文を返します（iikata はトークンで切ります）",
+            message = Both(f"response_split {marker!r} is in ", f"response_split {marker!r} が学習データ ")
+            message += share(len(rows), len(case.data.train), "training rows")
+            message += Both(
+                "; scripts that cut there would return the user's text (iikata cuts by tokens)",
+                "にあり、そこで切り出すスクリプトは利用者の文を返します（iikata はトークンで切ります）",
             )
-            sources = ", ".join(row.source or row.id for row in rows[:3])
             fix = Both(
                 "Choose a marker that no row has, or take these rows out.",
                 "どの行にもない目印を選ぶか、これらの行を取り除きます。",
             )
-            yield Finding.of("response_split", "warning", name, message, sources, fix)
+            yield Finding.of("response_split", "warning", name, message, places(rows), fix)
 
 
 def dated(case: DoctorInput) -> Iterator[Finding]:
@@ -156,13 +155,11 @@ def dated(case: DoctorInput) -> Iterator[Finding]:
 
 def native_differs(case: DoctorInput) -> Iterator[Finding]:
     """How a template departs from the format the model was made with: information, for that is the question."""
-    if case.tokenizer.chat_template is None:
-        return
     try:
-        own = native(case.tokenizer.chat_template, case.tokenizer.named_tokens).render("{instruction}").prompt
+        own = case.native.render("{instruction}").prompt if case.native else ""
     except IikataError:
         return
-    for name, found in case.templates.items():
+    for name, found in case.templates.items() if own else ():
         shown = _shown(dict(prompts(found))["prompt_no_input"])
         if shown == own:
             continue

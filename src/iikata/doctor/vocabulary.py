@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from iikata.core.bilingual import NOT_SAID, Both, same
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding
-from iikata.doctor.doctor_input import DoctorInput, literals, share, share_ja, short
+from iikata.doctor.doctor_input import DoctorInput, literals, share, short
 from iikata.tokenize import disagreement, other_tokens
 from iikata.tokenize.load import piece_file
 
@@ -30,10 +30,8 @@ def unknown_token(case: DoctorInput) -> Iterator[Finding]:
     rows = [row for row in case.turns[:ROWS_COMPARED] if case.unknown(row.output)]
     if rows:
         looked_at = len(case.turns[:ROWS_COMPARED])
-        message = Both(
-            f"{share(len(rows), looked_at)} answers looked at hold letters that the vocabulary lacks",
-            f"調べた回答 {share_ja(len(rows), looked_at, '件')}に、語彙にない文字があります",
-        )
+        message = Both("", "調べた回答 ") + share(len(rows), looked_at, "answers looked at", "件")
+        message += Both(" hold letters that the vocabulary lacks", "に、語彙にない文字があります")
         evidence = f"{rows[0].source}: {_around_unknown(case, [rows[0].output])}"
         fix = Both(
             "Nothing to paste: the model can neither read nor write them. Take these rows out if they matter.",
@@ -67,10 +65,9 @@ def sentencepiece(case: DoctorInput) -> Iterator[Finding]:
     if differ and own_file:
         text, ids, own = min(differ, key=lambda found: len(found[0]))
         severity = "error" if len(differ) > MANY * len(texts) else "warning"
-        message = Both(
-            f"tokenizer.json and {own_file.name} differ in the tokens of {share(len(differ), len(texts))} texts",
-            f"{share_ja(len(differ), len(texts), '件')}の文で、tokenizer.json と {own_file.name} のトークンが違います",
-        )
+        message = Both(f"tokenizer.json and {own_file.name} differ in the tokens of ", "")
+        message += share(len(differ), len(texts), "texts", "件")
+        message += Both("", f"の文で、tokenizer.json と {own_file.name} のトークンが違います")
         evidence = f"{text[:40]!r} -> {ids[:12]}, SentencePiece {own[:12]}"
         path = case.folder / "tokenizer.json"
         yield Finding.of("sentencepiece", severity, None, message, evidence, same(f"mv {path} {path}.off"))
@@ -128,11 +125,10 @@ def exported_tokens(case: DoctorInput) -> Iterator[Finding]:
         return
     if differ:
         message = Both(
-            f"no arm could be exported: the tokenizer.json made from this SentencePiece model gives "
-            f"{share(len(differ), len(texts))} texts other tokens",
-            f"どのアームも書き出せません。この SentencePiece モデルから作った tokenizer.json では、"
-            f"{share_ja(len(differ), len(texts), '件')}の文のトークンが変わります",
+            "no arm could be exported: the tokenizer.json made from this SentencePiece model gives ",
+            "どのアームも書き出せません。この SentencePiece モデルから作った tokenizer.json では、",
         )
+        message += share(len(differ), len(texts), "texts", "件") + Both(" other tokens", "の文のトークンが変わります")
         yield Finding.of("exported_tokens", "warning", None, message, short(min(differ, key=len)), _OWN_FILE)
 
 

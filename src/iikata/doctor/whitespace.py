@@ -8,7 +8,7 @@ from dataclasses import replace
 from iikata.core.bilingual import Both, same
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Finding
-from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share, share_ja
+from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
 from iikata.templates import TEMPLATES, AlpacaTemplate, Template
 
 BLANK = re.compile(r"[^\S\n]+")
@@ -26,13 +26,14 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
         breaks = sum(part.count("\n") for part in lost)
         fields = [(row.instruction, row.input, row.output) for row in case.turns]
         rows = [next(text for text in row if "\n" in text) for row in fields if any("\n" in text for text in row)]
-        message = Both(
-            f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
-            f"{breaks} in the template, and those in {share(len(rows), len(fields))} training rows",
-            f"トークナイザは {convention!r} と書いた改行を {case.back(convention)!r} に変えます。"
-            f"テンプレートの改行 {breaks} 個と、学習データ {share_ja(len(rows), len(fields))}の改行が変わります",
-        )
         if lost or rows:
+            message = Both(
+                f"the tokenizer turns a line break, written {convention!r}, into {case.back(convention)!r}: "
+                f"{breaks} in the template, and those in ",
+                f"トークナイザは {convention!r} と書いた改行を {case.back(convention)!r} に変えます。"
+                f"テンプレートの改行 {breaks} 個と、学習データ ",
+            )
+            message += share(len(rows), len(fields), "training rows") + Both("", "の改行が変わります")
             shown = _around((lost or rows)[0]).replace("\n", convention)
             evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
             fix = _newline_fix(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_FIX
@@ -61,10 +62,8 @@ def whitespace(case: DoctorInput) -> Iterator[Finding]:
             yield Finding.of("whitespace", "warning", name, message, evidence, fix)
     rows = [(row, lost) for row in case.turns if (lost := _lost_blanks(case, row.output))]
     if rows:
-        message = Both(
-            f"in {share(len(rows), len(case.turns))} answers the tokenizer changes white space",
-            f"回答 {share_ja(len(rows), len(case.turns), '件')}で、トークナイザが空白を変えます",
-        )
+        message = Both("in ", "回答 ") + share(len(rows), len(case.turns), "answers", "件")
+        message += Both(" the tokenizer changes white space", "で、トークナイザが空白を変えます")
         yield Finding.of("whitespace", "warning", None, message, _blank_evidence(case, *rows[0]), _BLANKS_FIX)
 
 
@@ -95,10 +94,9 @@ def trailing_space(case: DoctorInput) -> Iterator[Finding]:
         (first, _), (bare, _) = answer_start(case, row.prompt, row.completion), _without_blank(case, row)
         message = Both(
             "the prompt ends in a blank, which changes the answer's first token, or how the answer is tokenized "
-            f"behind it, in {share(len(changed), len(ending))} rows",
-            "プロンプトが空白で終わり、回答の最初のトークンや、そのあとの回答の区切り方が変わります: "
-            f"{share_ja(len(changed), len(ending))}",
-        )
+            "behind it, in ",
+            "プロンプトが空白で終わり、回答の最初のトークンや、そのあとの回答の区切り方が変わります: ",
+        ) + share(len(changed), len(ending))
         evidence = (
             f"{row.prompt[-8:]!r} + {row.completion[:8]!r}: answer begins {first!r}, without the blank {bare!r}, "
             f"as one text {case.tokens(row.prompt[-8:] + row.completion[:8], start=False)}"
