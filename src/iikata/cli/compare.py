@@ -17,7 +17,13 @@ def compare_files(given: argparse.Namespace) -> None:
         raise IikataError("compare --scores needs --metric NAME: the one metric that decides, named beforehand.")
     if given.experiment:
         raise IikataError(f"compare takes an experiment ({given.experiment}) or --scores FILE, not both.")
-    _check_numbers(given)
+    if isinstance(given.margin, float) and not 0 < given.margin < float("inf"):
+        raise IikataError(
+            f"--margin {given.margin}: a number above 0 is allowed, in the unit of {given.metric}. "
+            "Percentage points are hundredths: 10 are 0.10."
+        )
+    if not 0 < given.alpha < 0.5:
+        raise IikataError(f"--alpha {given.alpha}: a number between 0 and 0.5 is allowed; 0.05 is usual.")
     results = [_named(Path(path), given) for path in given.scores]
     if given.json:
         made = [result.to_json() for result in results]
@@ -32,17 +38,6 @@ def compare_files(given: argparse.Namespace) -> None:
         told = language(given.lang)
         print(*first_lines(result.verdict, told), sep="\n")
         print(f"{path}: {result.verdict[f'sentence_{told}']}")
-
-
-def _check_numbers(given: argparse.Namespace) -> None:
-    """Raise IikataError for a flag that no file could answer, before any is read."""
-    if isinstance(given.margin, float) and not 0 < given.margin < float("inf"):
-        raise IikataError(
-            f"--margin {given.margin}: a number above 0 is allowed, in the unit of {given.metric}. "
-            "Percentage points are hundredths: 10 are 0.10."
-        )
-    if not 0 < given.alpha < 0.5:
-        raise IikataError(f"--alpha {given.alpha}: a number between 0 and 0.5 is allowed; 0.05 is usual.")
 
 
 def _named(path: Path, given: argparse.Namespace) -> Result:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from iikata.cli.terminal import bare, clock, held_out, numbers, one_line
+from iikata.cli.terminal import bare, clock, numbers, one_line
 from iikata.core.text import safe_text
 from iikata.pipeline.events import Evaluated, Event, Progress, Stage, Stepped, Told, Warned
 
@@ -57,7 +57,9 @@ class Console:
         found = event.evaluation
         self._curves.setdefault(found.arm, []).append(found.value)
         if not self._terminal:
-            self._line(f"train: {one_line(found.cell)} {found.step}/{event.steps} {held_out(found)}")
+            self._line(
+                f"train: {one_line(found.cell)} {found.step}/{event.steps} held-out {found.metric} {found.value:.4f}"
+            )
 
     def _progress(self, event: Progress) -> None:
         stepped, self._stepped = self._stepped, None

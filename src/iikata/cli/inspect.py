@@ -41,7 +41,7 @@ def lines(told: dict[str, Any]) -> list[str]:
         "kind": f"{told['kind']}, r {ranks if len(told['ranks']) > 1 else told['r']}, alpha {told['alpha']:g}, "
         f"scale {scales}, {len(modules)} modules, {told['parameters']:,} parameters",
         "targets": _targets(told["targets"]),
-        "base": _named(base),
+        "base": (base["name"] or "not named") + (f", revision {base['revision']}" if base["revision"] else ""),
         "template": _template(template),
     }
     if told["beyond_plain_lora"]:
@@ -52,14 +52,10 @@ def lines(told: dict[str, Any]) -> list[str]:
     text = [f"{name:<9} {fact}" for name, fact in facts.items()]
     text += ["", *_table(modules, asked.get("moves", {})), ""]
     if told["live"]:
-        return [*text, f"live: each of {len(modules)} modules" + (_idle(asked["idle"]) if asked.get("idle") else "")]
+        idle = asked.get("idle")
+        some = f"; {len(idle)} of them the base never calls, as {idle[0]}" if idle else ""
+        return [*text, f"live: each of {len(modules)} modules{some}"]
     return text + [f"{'dead' if asked.get('fits', True) else 'does not fit'}: {fault}" for fault in told["faults"]]
-
-
-def _named(base: dict[str, Any]) -> str:
-    if not base["name"]:
-        return "not named"
-    return base["name"] + (f", revision {base['revision']}" if base["revision"] else "")
 
 
 def _targets(targets: str | Sequence[str]) -> str:
@@ -88,10 +84,6 @@ def _asked(asked: dict[str, Any]) -> str:
         parts.append(f"ANOTHER VOCABULARY: {asked['more_tokens']:+} tokens")
     parts += asked["detail"].split("; ")[:1] if "detail" in asked else []
     return ", ".join(parts)
-
-
-def _idle(idle: Sequence[str]) -> str:
-    return f"; {len(idle)} of them the base never calls, as {idle[0]}"
 
 
 def _table(modules: Sequence[dict[str, Any]], moves: dict[str, float]) -> list[str]:
@@ -123,20 +115,13 @@ def _shares(values: Sequence[float]) -> str:
 
 def _dead(own: Sequence[dict[str, Any]]) -> str:
     """Return the layers in which the module is dead, or dead in part."""
-    said = [
-        f"{word}layers {_layers(own, key)}" for key, word in (("dead", ""), ("torn", "in part: ")) if _any(own, key)
-    ]
-    return "; ".join(said) or "-"
+    found = {word: [one["module"] for one in own if one[key]] for key, word in (("dead", ""), ("torn", "in part: "))}
+    return "; ".join(f"{word}layers {_layers(names)}" for word, names in found.items() if names) or "-"
 
 
-def _any(own: Sequence[dict[str, Any]], key: str) -> bool:
-    return any(one[key] for one in own)
-
-
-def _layers(own: Sequence[dict[str, Any]], key: str) -> str:
+def _layers(modules: Sequence[str]) -> str:
     """Return numbers of layers as `1-31, 33`."""
-    found = [re.findall(r"\.(\d+)\.", one["module"]) for one in own if one[key]]
-    numbers = sorted({int(number[0]) for number in found if number})
+    numbers = sorted({int(number[1]) for name in modules if (number := re.search(r"\.(\d+)\.", name))})
     starts = [n for n in numbers if n - 1 not in numbers]
     ends = [n for n in numbers if n + 1 not in numbers]
     return ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True)) or "all"

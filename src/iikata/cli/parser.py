@@ -30,6 +30,8 @@ def _arg(*names: str, **how: Any) -> Argument:
 
 EXP = _arg("experiment", metavar="EXP", help="experiment.yaml or a run folder")
 RUN = _arg("experiment", metavar="RUN", help="run folder")
+ARM = _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0")
+BASE = _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder")
 SET = _arg("--set", action="append", default=[], metavar="A.B=C", help="override a setting, e.g. train.epochs=1")
 OUT = _arg("--out", metavar="DIR", help="run folder (default: runs/NAME)")
 LANG = _arg("--lang", choices=("en", "ja"), help="language of verdict and findings (default: by LANG)")
@@ -116,24 +118,22 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "stages:export",
         "an arm as a folder that other tools load",
         (
-            RUN,
-            _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
+            *(RUN, ARM),
             _arg("dest", metavar="DEST", help="folder to write; must not be there yet"),
             _arg("--merge", action="store_true", help="write the base's weights with the adapter merged in"),
             _arg("--gguf", action="store_true", help="one merged .gguf file for llama.cpp (Llama, Qwen 2 and 3)"),
             _arg("--ollama", action="store_true", help="that, and a Modelfile with the template and its stops"),
-            _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
+            BASE,
         ),
     ),
     "push": (
         "push:push",
         "show what of an arm would go to the hub, then upload it with its card",
         (
-            RUN,
-            _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
+            *(RUN, ARM),
             _arg("repo", metavar="OWNER/NAME", help="the hub's repository; made where it is not there"),
             _arg("--merge", action="store_true", help="upload the base's weights with the adapter merged in"),
-            _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder"),
+            BASE,
             _arg("--private", action="store_true", help="make a repository that only its owner sees"),
             _arg("--yes", action="store_true", help="upload without asking"),
         ),
@@ -142,8 +142,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         "verify:verify",
         "whether a server really serves an arm, prompted as it was trained",
         (
-            RUN,
-            _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0"),
+            *(RUN, ARM),
             _arg("--endpoint", required=True, metavar="URL", help="an OpenAI-compatible server, http://host:port/v1"),
             _arg("--model", required=True, metavar="NAME", help="what the server calls it"),
             _arg("--probes", type=int, default=4, metavar="N", help="how many prompts to ask (default: 4)"),

@@ -21,10 +21,7 @@ def plan(given: argparse.Namespace) -> None:
         raise IikataError(f"--price {given.price}: the price of an hour of this machine, above 0, is allowed.")
     pilot = Path(given.pilot) if given.pilot else None
     made = planned(open_pipeline(given).context, stated, pilot, given.price)
-    if given.json:
-        print(dumped(made, indent=1))
-    else:
-        print("\n".join(lines(made)))
+    print(dumped(made, indent=1) if given.json else "\n".join(lines(made)))
 
 
 def lines(made: dict[str, Any]) -> list[str]:
@@ -40,8 +37,12 @@ def lines(made: dict[str, Any]) -> list[str]:
         parts = ", ".join(f"{stage} {clock(seconds)}" for stage, seconds in made["seconds"].items())
         told.append(f"about {clock(total)} at the pilot's speed ({parts})")
     told += _training(made) if made["steps"] else []
-    told += _told_of_copies(made) if made["estimate"]["merged_arms"] else []
     guess = made["estimate"]
+    if guess["merged_arms"]:
+        told.append(
+            f"{guess['merged_arms']} arms are more than plain LoRA: each is merged into a copy of the base in float32, "
+            f"one at a time, which takes {guess['copy_bytes'] / 1e9:.1f} GB beside the base"
+        )
     told += [
         f"answers at most {clock(guess['generate_seconds'])}, scoring {clock(guess['score_seconds'])}, "
         f"start, check and report {clock(guess['other_seconds'])}",
@@ -85,7 +86,8 @@ def lines(made: dict[str, Any]) -> list[str]:
 
 def _training(made: dict[str, Any]) -> list[str]:
     guess = made["estimate"]
-    times, over = guess["train_seconds_on"], OVER.format(**guess) if guess["stages"] > 1 else ""
+    times = guess["train_seconds_on"]
+    over = f", the base laid over {guess['stages']} devices" if guess["stages"] > 1 else ""
     told = [
         f"training on this machine ({guess['device']}{over}): about {clock(guess['train_seconds'])} and "
         f"{guess['train_bytes'] / 1e9:.1f} GB, in buffers of {guess['buffer_tokens']:,} tokens"
@@ -98,15 +100,6 @@ def _training(made: dict[str, Any]) -> list[str]:
     return told
 
 
-def _told_of_copies(made: dict[str, Any]) -> list[str]:
-    count, size = made["estimate"]["merged_arms"], made["estimate"]["copy_bytes"] / 1e9
-    return [
-        f"{count} arms are more than plain LoRA: each is merged into a copy of the base in float32, one "
-        f"at a time, which takes {size:.1f} GB beside the base"
-    ]
-
-
-OVER = ", the base laid over {stages} devices"
 OF = {"recipe": "", "these_adapters": ", for these adapters only", "these_probes": ", on these {things} only"}
 
 

@@ -18,14 +18,14 @@ def push(given: argparse.Namespace) -> int:
     from iikata.pipeline.export import export
     from iikata.pipeline.push import ask_hub, upload
 
-    if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
-        given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
     hub = ask_hub(given.repo)
     with TemporaryDirectory(prefix="iikata-push-") as place:
         folder = Path(place) / "folder"
         made = export(open_pipeline(given).context, given.arm, folder, given.merge, given.base, given.repo)
         print("\n".join(lines(folder, hub, given.private, made.remarks)))
-        if not (given.yes or _agreed()):
+        if not given.yes and not sys.stdin.isatty():
+            raise IikataError("nothing was uploaded: there is nobody to ask. If this is right, give --yes.")
+        if not given.yes and input("Upload this? [y/N] ").strip().lower() not in ("y", "yes"):
             print("nothing was uploaded")
             return 1
         print(upload(folder, hub, given.private, f"{given.arm}, trained by iikata"))
@@ -42,9 +42,3 @@ def lines(folder: Path, hub: "Hub", private: bool, remarks: list[str]) -> list[s
         text.append(f"{path.stat().st_size:>14,}  {path.name}{replaced}")
     card = (folder / "README.md").read_text(encoding="utf-8")
     return [*text, "", *(f"note: {remark}" for remark in remarks), "README.md:", *(f"  {c}" for c in card.splitlines())]
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise IikataError("nothing was uploaded: there is nobody to ask. If this is right, give --yes.")
-    return input("Upload this? [y/N] ").strip().lower() in ("y", "yes")

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from iikata.cli.terminal import bare, dumped, inert, language, painted, uncoloured
+from iikata.cli.terminal import bare, dumped, inert, language, painted
 from iikata.core.errors import IikataError
 
 if TYPE_CHECKING:
@@ -23,12 +23,6 @@ def demo(given: argparse.Namespace) -> None:
     """Run the embedded experiment and print its verdict."""
     given.experiment = str(files("iikata") / "demo" / "demo.yaml")
     given.to, given.force = "report", False
-    _estimate()
-    run(given)
-
-
-def _estimate() -> None:
-    """Say beforehand how long the demo takes on a machine that is slower than the one it was cut for."""
     import torch
 
     from iikata.model.load import choose_device, choose_dtype
@@ -39,6 +33,7 @@ def _estimate() -> None:
             "(2.4 times the 5 of bfloat16, the measured ratio of the matrix products).",
             file=sys.stderr,
         )
+    run(given)
 
 
 def run(given: argparse.Namespace) -> None:
@@ -54,10 +49,11 @@ def encode(given: argparse.Namespace) -> None:
     pipeline = open_pipeline(given)
     if not given.json:
         pipeline.run("encode", given.force)
+        coloured = sys.stdout.isatty() and "NO_COLOR" not in os.environ
         for template in pipeline.context.encoded:
             for line in islice(read_lines(pipeline.context.store.encoded(template)), given.limit):
                 print(f"{template} {line['id']}")
-                print(f"{_coloured(line['painted'])}\n", file=bare(sys.stdout))
+                print(f"{painted(line['painted'], coloured)}\n", file=bare(sys.stdout))
         return
     from iikata.pipeline.stages.check import left_out, summary
     from iikata.pipeline.stages.encode import line_of
@@ -66,12 +62,6 @@ def encode(given: argparse.Namespace) -> None:
     for template, rows in pipeline.context.encoded.items():
         for row in rows[: given.limit]:
             print(dumped(line_of(template, row)))
-
-
-def _coloured(text: str) -> str:
-    """Return the text without its colours where they would go into a file or are not wanted."""
-    wanted = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    return painted(text if wanted else uncoloured(text))
 
 
 def stage(given: argparse.Namespace) -> None:
@@ -91,11 +81,8 @@ def check(given: argparse.Namespace) -> int:
         counts = Counter(finding.severity for finding in findings)
         words = {"error": "error", "warning": "warning", "info": "note"}
         told = [f"{n} {word}{'s' * (n > 1)}" for key, word in words.items() if (n := counts[key])]
-        print(f"{summary(context)}\n")
-        print(
-            "".join(f"{shown(finding, language(given.lang))}\n\n" for finding in findings)
-            + (", ".join(told) or "no findings")
-        )
+        print(summary(context), *(shown(finding, language(given.lang)) for finding in findings), sep="\n\n", end="\n\n")
+        print(", ".join(told) or "no findings")
     return int(any(finding.severity == "error" for finding in findings))
 
 
@@ -135,12 +122,8 @@ def export(given: argparse.Namespace) -> None:
     """Write an arm as a folder that other tools load, and say what of it is not exact."""
     from iikata.pipeline.export import export as exported
 
-    if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
-        given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
-    made = exported(
-        open_pipeline(given).context, given.arm, Path(given.dest), given.merge, given.base,
-        gguf=given.gguf or given.ollama, ollama=given.ollama,
-    )  # fmt: skip
+    context, gguf = open_pipeline(given).context, given.gguf or given.ollama
+    made = exported(context, given.arm, Path(given.dest), given.merge, given.base, gguf=gguf, ollama=given.ollama)
     for remark in made.remarks:
         print(f"note: {remark}")
     print(given.dest)
@@ -159,8 +142,9 @@ def open_pipeline(given: argparse.Namespace) -> "Pipeline":
     from iikata.pipeline import Pipeline
 
     path = Path(given.experiment)
-    if os.path.isdir(path) and (path / "experiment.yaml").is_file():
-        return Pipeline(read(path / "experiment.yaml", given.set), Path(given.out or path), Console())
+    for run in (path, path / "run"):  # the latter is what `iikata finetune` makes
+        if (run / "experiment.yaml").is_file():
+            return Pipeline(read(run / "experiment.yaml", given.set), Path(given.out or run), Console())
     if os.path.isdir(path):
         raise IikataError(
             f"{path}: no experiment.yaml in this folder: no run, or one that only begins. "
@@ -182,6 +166,5 @@ def tell_verdict(pipeline: "Pipeline", asked: str | None) -> None:
     command = export_command(pipeline.context, verdict)
     lines = [*first_lines(verdict, told), *([EXPORT[told].format(command)] if command else [])]
     print("", *lines, "", verdict[f"sentence_{told}"], "", sep="\n")
-    page = store.report / "index.html"
-    if page.is_file():
-        print(f"report: {page}", file=sys.stdout)
+    if (page := store.report / "index.html").is_file():
+        print(f"report: {page}")

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from io import TextIOWrapper
 from typing import Any, TextIO
 
-from iikata.core.evaluation import Evaluation
 from iikata.core.records import TrainStep
 from iikata.core.text import HIDDEN, safe_text
 
@@ -70,13 +69,10 @@ def bare(stream: TextIO) -> TextIO:
     return stream.stream if isinstance(stream, Guarded) else stream
 
 
-def painted(text: str) -> str:
-    """Return `text` with its colours, and nothing else that a terminal obeys."""
+def painted(text: str, coloured: bool = True) -> str:
+    """Return `text` with its colours, where they are wanted, and nothing else that a terminal obeys."""
+    text = text if coloured else COLOUR.sub("", text)
     return "".join(part if COLOUR.fullmatch(part) else safe_text(part) for part in COLOUR.split(text))
-
-
-def uncoloured(text: str) -> str:
-    return COLOUR.sub("", text)
 
 
 def dumped(value: Any, indent: int | None = None) -> str:
@@ -86,13 +82,8 @@ def dumped(value: Any, indent: int | None = None) -> str:
 
 
 def inert(text: str) -> str:
-    r"""Return JSON of the same value with every invisible character as \uXXXX."""
-    return HIDDEN.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    units = match.group().encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2))
+    """Return JSON of the same value with every invisible character escaped."""
+    return HIDDEN.sub(lambda match: json.dumps(match.group())[1:-1].replace("\x7f", "\\u007f"), text)
 
 
 def language(asked: str | None) -> str:
@@ -104,11 +95,6 @@ def language(asked: str | None) -> str:
 def numbers(step: TrainStep) -> tuple[str, str, str]:
     """Return what a step measured, in words."""
     return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"
-
-
-def held_out(found: Evaluation) -> str:
-    """Return an evaluation in words."""
-    return f"held-out {found.metric} {found.value:.4f}"
 
 
 def sparkline(values: Sequence[float]) -> str:

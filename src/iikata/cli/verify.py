@@ -3,7 +3,6 @@
 import argparse
 import os
 import textwrap
-from pathlib import Path
 from typing import Any
 
 from iikata.cli.stages import open_pipeline
@@ -18,8 +17,6 @@ def verify(given: argparse.Namespace) -> int:
 
     if given.probes < 1 or not given.timeout > 0:
         raise IikataError(f"--probes {given.probes}, --timeout {given.timeout:g}: 1 or more, and above 0, are allowed.")
-    if (made_by := Path(given.experiment) / "run" / "experiment.yaml").is_file():
-        given.experiment = str(made_by.parent)  # what `iikata finetune` wrote
     server = OpenAiServer(given.endpoint, given.model, os.environ.get(KEY, ""), given.timeout)
     told = verified(open_pipeline(given).context, given.arm, server, given.probes)
     print(dumped(told, indent=1) if given.json else "\n".join(lines(told)))
