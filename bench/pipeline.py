@@ -56,15 +56,21 @@ def say(*what: Any) -> None:
     print(*what, flush=True)
 
 
-def build(shape: str, devices: list[torch.device]) -> Base:
-    """Make the model's parts on their devices, and lay it over them."""
-    from transformers import AutoModelForCausalLM, LlamaConfig
+def config_of(shape: str) -> Any:
+    from transformers import LlamaConfig
 
-    register()
-    config = LlamaConfig(
+    return LlamaConfig(
         **LLAMA[shape], num_key_value_heads=8, vocab_size=VOCABULARY.get(shape, 32000), max_position_embeddings=8192,
         tie_word_embeddings=False,
     )  # fmt: skip
+
+
+def build(shape: str, devices: list[torch.device]) -> Base:
+    """Make the model's parts on their devices, and lay it over them."""
+    from transformers import AutoModelForCausalLM
+
+    register()
+    config = config_of(shape)
     kind = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation=NAME)

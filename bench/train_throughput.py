@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from subject import SHAPES, fresh, open_model, peak_gb, wait
 
-from iikata.core.encoded import Encoded
+from iikata.core.encoded import Encoded, Role
 from iikata.core.records import Arm
 from iikata.model import fp8, memory
 from iikata.model.adapters.lora_linear import LoraLinear
@@ -57,7 +57,9 @@ def samples(count: int, vocabulary: int, preamble: int, seed: int = 0) -> list[E
         length = min(1024, max(preamble + 8, round(draw.lognormvariate(math.log(129), 0.7585))))
         ids = shared + [draw.randrange(4, vocabulary) for _ in range(length - preamble)]
         start = max(preamble + 1, length // 2)
-        made.append(Encoded(str(number), "", "", tuple(ids), tuple(i >= start for i in range(length))))
+        mask = tuple(i >= start for i in range(length))
+        roles: tuple[Role, ...] = ("prompt",) * start + ("answer",) * (length - start)
+        made.append(Encoded(str(number), "", "", tuple(ids), mask, roles=roles))
     return made
 
 

@@ -13,6 +13,7 @@ from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, to_device
+from iikata.model.links import Sent
 
 WARM_UP = 3
 """Steps before a graph is recorded: kernels are compiled and tuned, and libraries take their space, in these."""
@@ -47,6 +48,8 @@ class Decoder:
         self.pieces = [Piece(device, self._whole)]
         if base.laid_over:
             self.pieces = cut(base, multi_lora, self.slots, self.ids, self.arm_index_on, self._draw)
+        self.given: Sent | None = None
+        """The newest tokens on their way to the first of several pieces."""
         self.recordable = device.type == "cuda"
 
     def start(
@@ -80,6 +83,7 @@ class Decoder:
         if self.seen.shape[1]:
             self.seen[slots, first] = True
         self.ids[slots] = first
+        self.given = self._sent(self.ids, 0)
         return first
 
     def step(self) -> Tensor:
@@ -90,11 +94,18 @@ class Decoder:
         return self.ids
 
     def _step(self) -> None:
-        given: Tensor | None = self.ids
-        for piece in self.pieces:
+        given = self.given
+        for number, piece in enumerate(self.pieces):
             if piece.given is not None and given is not None:
-                piece.given.copy_(self.base.carry(given, piece.device))
-            given = piece()
+                piece.given.copy_(given.take())
+            out = piece()
+            # Sent at once: a copy waits for all that its device was asked for by then, other groups' pieces too.
+            given = self._sent(self.ids if out is None else out, (number + 1) % len(self.pieces))
+        self.given = given
+
+    def _sent(self, x: Tensor, piece: int) -> Sent | None:
+        laid_over = self.base.laid_over
+        return laid_over.links.send(x, self.pieces[piece].device) if laid_over else None
 
     def _whole(self) -> None:
         self._draw(self.hidden(self.ids[None], self.slots.used[None], self.arm_index, self.slots))
@@ -129,3 +140,4 @@ class Decoder:
         # Slots were written behind what they hold, where the next step writes again.
         for x, was in zip(state, before, strict=True):
             x.copy_(was)
+        self.given = self._sent(self.ids, 0)

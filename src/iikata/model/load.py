@@ -89,6 +89,10 @@ def load(
     model.eval().requires_grad_(False)
     if quantize == "none" and len(devices) < 2:
         model.to(device)
+    for layer in model.modules():
+        # On processors with AVX512-BF16 bitsandbytes would pack 4 bits for a product through which no gradient flows.
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
     base = ready(Base(model, folder, device, kind), weights, devices)
     if compute == "fp8":
         _round_to_fp8(base)
