@@ -5,7 +5,3 @@ class IikataError(Exception):
     """The input is at fault: the message says where, what was seen, what is allowed, what to do. Exit 1."""
 
     exit_code = 1
-
-
-class GateError(IikataError):
-    """A check that must hold before a result may be believed does not hold. Exit 1."""

@@ -10,7 +10,6 @@ from contextlib import suppress
 from functools import cache
 from io import FileIO
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from iikata.core.errors import IikataError
@@ -175,14 +174,16 @@ class Appender:
             path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | NO_LINK | BINARY
             self._file = FileIO(os.open(path, flags, 0o666), "a+")
-            _drop_torn_line(self._file)
+            if _ends_torn(self._file):
+                self._file.seek(0)
+                self._file.truncate(self._file.readall().rfind(b"\n") + 1)
         except OSError as error:
             raise _refused(path, error) from None
 
     def __enter__(self) -> "Appender":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -220,21 +221,14 @@ def _refused(path: Path, error: OSError) -> IikataError:
 
 def is_torn(path: Path) -> bool:
     """Return whether the file ends in the middle of a line."""
-    if not path.is_file() or not path.stat().st_size:
+    if not path.is_file():
         return False
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
+    with FileIO(path) as file:
+        return _ends_torn(file)
 
 
-def _last(file: FileIO) -> bytes:
+def _ends_torn(file: FileIO) -> bool:
+    if not file.seek(0, os.SEEK_END):
+        return False
     file.seek(-1, os.SEEK_END)
-    return file.read(1) or b""
-
-
-def _drop_torn_line(file: FileIO) -> None:
-    """Cut off what follows the last line break."""
-    size = file.seek(0, os.SEEK_END)
-    if size and _last(file) != b"\n":
-        file.seek(0)
-        file.truncate(file.readall().rfind(b"\n") + 1)
+    return file.read(1) != b"\n"

@@ -58,24 +58,19 @@ class _Secrets:
 @lru_cache(maxsize=1)
 def _secrets(environment: tuple[tuple[str, str], ...]) -> _Secrets:
     # The longest first: one may hold another.
-    found = sorted({(form, name) for name, value in environment for form in _forms(name, value)}, key=_longest)
+    forms = {(form, name) for name, value in environment for form in _forms(name, value)}
+    found = sorted(forms, key=lambda one: (-len(one[0]), one[1]))
     pattern = re.compile("|".join(f"({_quoted(form)})" for form, _ in found))
     parts = [max(re.split(r"[\\/'\"]", form), key=len) for form, _ in found]
     return _Secrets(["", *(name for _, name in found)], pattern, parts)
 
 
-def _longest(found: tuple[str, str]) -> tuple[int, str]:
-    return -len(found[0]), found[1]
-
-
 def _forms(name: str, value: str) -> Iterator[str]:
     secrets = value.splitlines() if SECRET_NAME.search(name) else _PASSWORD.findall(value)
-    for secret in filter(_is_long, map(str.strip, secrets)):
-        yield from filter(_is_long, {secret, quote(secret, "", errors="surrogateescape"), unquote(secret)})
-
-
-def _is_long(text: str) -> bool:
-    return len(text) >= LEAST
+    for secret in map(str.strip, secrets):
+        if len(secret) >= LEAST:
+            forms = {secret, quote(secret, "", errors="surrogateescape"), unquote(secret)}
+            yield from (form for form in forms if len(form) >= LEAST)
 
 
 def _quoted(secret: str) -> str:

@@ -17,7 +17,6 @@ MOST_BYTES = 512 * 2**20
 """Of the child's memory, Python and Jinja among them (some 40 MB)."""
 MOST_SECONDS = 4.0
 """Of the processor's time for one row, a thousand times what chat templates take."""
-TOO_LONG = "it takes more than {:g} seconds of the processor's time for a row"
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 """What Python may need of the environment; the rest of it holds keys that are no template's business."""
 
@@ -45,11 +44,11 @@ class Child:
         """Return what `sandbox.answer` returns; raises Refusal for a refusal, and where the process ended over it."""
         with self._lock:
             if more and text in self._barred:
-                raise Refusal(TOO_LONG.format(MOST_SECONDS), ended=True)
+                raise Refusal(_too_long(), ended=True)
             try:
                 answer: dict[str, Any] = json.loads(self._recent(json.dumps({"text": text, **more})))
             except Refusal as refusal:
-                if refusal.reason == TOO_LONG.format(MOST_SECONDS):
+                if refusal.reason == _too_long():
                     self._barred.add(text)
                 raise
         if "reason" in answer:
@@ -70,7 +69,10 @@ class Child:
             if not answer.endswith("\n"):
                 self.end()
         if not answer.endswith("\n"):
-            raise Refusal(_fate(process.returncode), ended=True)
+            code = process.returncode
+            ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+            reason = _too_long() if ended == "SIGPROF" else f"the process that renders it ended ({ended})"
+            raise Refusal(reason, ended=True)
         return answer
 
     def _started(self) -> subprocess.Popen[str]:
@@ -98,9 +100,8 @@ class Child:
             process.communicate()
 
 
-def _fate(code: int) -> str:
-    ended = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return TOO_LONG.format(MOST_SECONDS) if ended == "SIGPROF" else f"the process that renders it ended ({ended})"
+def _too_long() -> str:
+    return f"it takes more than {MOST_SECONDS:g} seconds of the processor's time for a row"
 
 
 CHILD = Child()

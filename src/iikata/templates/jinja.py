@@ -105,8 +105,7 @@ class JinjaTemplate(Template):
                 "Name it in an experiment, whose model has one."
             )
         try:
-            messages = _in_parts(messages, self._parts)
-            return self._asked(messages, add_generation_prompt)
+            return self._asked(_in_parts(messages, self._parts), add_generation_prompt)
         except Refusal as refusal:
             reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
             where = f", line {refusal.line}," if refusal.line else ""
@@ -151,14 +150,13 @@ class JinjaTemplate(Template):
 
 
 def _in_parts(messages: list[dict[str, Any]], roles: tuple[str, ...]) -> list[dict[str, Any]]:
+    like_a_user = {"system": "user"}
     return [
-        each | {"content": [{"type": "text", "text": each["content"]}]} if _like(each["role"]) in roles else each
+        each | {"content": [{"type": "text", "text": each["content"]}]}
+        if like_a_user.get(each["role"], each["role"]) in roles
+        else each
         for each in messages
     ]
-
-
-def _like(role: str) -> str:
-    return "user" if role == "system" else role
 
 
 def opened(text: str, where: str) -> frozenset[str]:
