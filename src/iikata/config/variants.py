@@ -184,11 +184,10 @@ def _key_fault(experiment: Declared, key: str) -> str:
     """Return what is wrong with a factor's name; "" where it is a setting that can vary."""
     if key in ("template", "templates"):
         return "the template varies through `templates:`; list them there."
-    known = [f"train.{name}" for name, _ in _flat(experiment.train.model_dump())] + ["train.lora", DATA]
-    reason = FIXED.get(key.removeprefix("train."))
-    if reason:
+    if reason := FIXED.get(key.removeprefix("train.")):
         return f"{key} cannot vary: {reason}."
-    allowed = [name for name in known if name.removeprefix("train.") not in FIXED]
+    names = [name for name, _ in _flat(experiment.train.model_dump()) if name not in FIXED]
+    allowed = [*(f"train.{name}" for name in names), "train.lora", DATA]
     if key in allowed:
         return ""
     return f"{key} is no setting that can vary{did_you_mean(key, allowed)}. Allowed: {', '.join(allowed)}."

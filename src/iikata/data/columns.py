@@ -56,17 +56,16 @@ def settle(rows: Sequence[Row], columns: Columns) -> None:
     A column of whole numbers with nulls is one of floats to pandas, which writes 1942 as 1942.0.
     """
     for _, name in columns.texts:
-        values = [fields[name] for _, fields in rows if isinstance(fields.get(name), float | datetime)]
-        numbers = [value for value in values if isinstance(value, float) and value == value]
-        times = [value for value in values if isinstance(value, datetime) and value == value]
-        whole = all(number.is_integer() and abs(number) < EXACT for number in numbers)
-        dates = all(time.min == value.time() for value in times)
-        for _, fields in rows if values and (whole or dates) else ():
-            value = fields.get(name)
-            if isinstance(value, float) and value == value and whole:
-                fields[name] = int(value)
-            elif isinstance(value, datetime) and value == value and dates:
-                fields[name] = value.date()
+        known = [fields for _, fields in rows if isinstance(fields.get(name), float | datetime)]
+        known = [fields for fields in known if fields[name] == fields[name]]  # neither NaN nor NaT
+        numbers = [fields for fields in known if isinstance(fields[name], float)]
+        if all(fields[name].is_integer() and abs(fields[name]) < EXACT for fields in numbers):
+            for fields in numbers:
+                fields[name] = int(fields[name])
+        times = [fields for fields in known if isinstance(fields[name], datetime)]
+        if all(fields[name].time() == time.min for fields in times):
+            for fields in times:
+                fields[name] = fields[name].date()
 
 
 def unused(rows: Sequence[Row], used: Container[str]) -> Iterator[Unused]:
@@ -79,7 +78,9 @@ def unused(rows: Sequence[Row], used: Container[str]) -> Iterator[Unused]:
             if name in found:
                 found[name] = replace(found[name], rows=found[name].rows + 1)
             else:
-                turns = is_conversation(value, name) or _is_history(value)
+                # A list of pairs, question and answer, is LLaMA-Factory's `history`.
+                pairs = isinstance(value, list) and isinstance(value[0], list) and len(value[0]) == 2
+                turns = is_conversation(value, name) or pairs
                 found[name] = Unused(name, 1, f"{' '.join(text.split()):.60}", source, turns)
     yield from found.values()
 
@@ -90,11 +91,6 @@ def _text_in(value: Any, depth: int = 4) -> str:
         return value if re.search(r"[^\W\d_]", value) else ""
     inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
     return next((text for item in inner if depth and (text := _text_in(item, depth - 1))), "")
-
-
-def _is_history(value: Any) -> bool:
-    """Return whether the value is a list of pairs, question and answer, as LLaMA-Factory's `history`."""
-    return isinstance(value, list) and bool(value) and isinstance(value[0], list) and len(value[0]) == 2
 
 
 def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], columns: Columns) -> str:

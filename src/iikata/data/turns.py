@@ -97,12 +97,8 @@ def marked(value: Sequence[Any]) -> tuple[int, ...]:
     """Return which answers, counted from 0, are marked as not to be trained: weight 0, train false."""
     turns = [turn for turn in value if isinstance(turn, Mapping)]
     answers = [turn for turn in turns if _pair(turn) or _role(turn) == "assistant"]
-    return tuple(n for n, turn in enumerate(answers) if any(_is_off(turn.get(key)) for key in ("weight", "train")))
-
-
-def _is_off(mark: Any) -> bool:
-    """Return whether a mark says no; tables and some writers have it as text."""
-    return mark == 0 or (isinstance(mark, str) and mark.strip().lower() in ("0", "0.0", "false"))
+    marks = [[str(turn.get(key)).strip().lower() for key in ("weight", "train")] for turn in answers]  # some write text
+    return tuple(n for n, own in enumerate(marks) if {"0", "0.0", "false"} & {*own})
 
 
 def _role(turn: Mapping[str, Any]) -> str | None:

@@ -101,7 +101,9 @@ def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> G
     Of a few steps nothing is told: their batches differ more than training does, the last may hold a single row.
     """
     if stopped or not steps:
-        return Gate.of("sound_training", arm, False, _stopped(stopped))
+        why = Both(stopped, f"学習を打ち切りました（{stopped}）")
+        none = Both("no step was made", "一度も学習していません")
+        return Gate.of("sound_training", arm, False, why if stopped else none)
     losses = [step.loss for step in steps]
     if not all(map(math.isfinite, losses)):
         return Gate.of("sound_training", arm, False, Both("a loss is not finite", "有限でない損失があります"))
@@ -112,12 +114,6 @@ def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> G
         f"loss {first:.4g} at the start, {last:.4g} at the end", f"損失は最初 {first:.4g}、最後 {last:.4g} です"
     )
     return Gate.of("sound_training", arm, passed, detail)
-
-
-def _stopped(why: str) -> Both:
-    if not why:
-        return Both("no step was made", "一度も学習していません")
-    return Both(why, f"学習を打ち切りました（{why}）")
 
 
 def template_kept(arm: str, folder: Path, template: Template) -> Gate:

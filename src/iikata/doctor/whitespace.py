@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from iikata.core.bilingual import Both, same
-from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Finding
 from iikata.doctor.doctor_input import DoctorInput, as_file, garbled, literals, prompts, share
 from iikata.templates import TEMPLATES, AlpacaTemplate, Template
@@ -34,7 +33,9 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
                 f"テンプレートの改行 {breaks} 個と、学習データ ",
             )
             message += share(len(rows), len(fields), "training rows") + Both("", "の改行が変わります")
-            shown = _around((lost or rows)[0]).replace("\n", convention)
+            text = (lost or rows)[0]
+            first = text.index("\n")
+            shown = text[max(0, first - 6) : first + 10].replace("\n", convention)
             evidence = f"{shown!r} -> {case.tokens(shown, start=False)} -> {case.back(shown)!r}"
             fix = _newline_fix(case, template) if breaks or template.newline or case.whole("<NL>") else _ROWS_FIX
             yield Finding.of("newline", "warning", name, message, evidence, fix)
@@ -87,11 +88,14 @@ def trailing_space(case: DoctorInput) -> Iterator[Finding]:
     """A blank at the prompt's end moves into the answer, or is taken away from its first word."""
     for name in case.encoded:
         ending = [row for row in case.rows(name) if row.prompt != row.prompt.rstrip(BLANKS)]
-        changed = [row for row in ending if _other_start(case, row)]
+        changed = []
+        for row in ending:
+            first, whole = answer_start(case, row.prompt, row.completion)
+            bare, _ = answer_start(case, row.prompt.rstrip(BLANKS), row.completion)
+            changed += [(row, first, bare)] if first != bare or not whole else []
         if not changed:
             continue
-        row = changed[0]
-        (first, _), (bare, _) = answer_start(case, row.prompt, row.completion), _without_blank(case, row)
+        row, first, bare = changed[0]
         message = Both(
             "the prompt ends in a blank, which changes the answer's first token, or how the answer is tokenized "
             "behind it, in ",
@@ -117,20 +121,6 @@ def answer_start(case: DoctorInput, prompt: str, answer: str) -> tuple[str, bool
     return "".join(map(tokenizer.token, alone)), tokenizer.has_special(answer)
 
 
-def _without_blank(case: DoctorInput, row: Encoded) -> tuple[str, bool]:
-    return answer_start(case, row.prompt.rstrip(BLANKS), row.completion)
-
-
-def _other_start(case: DoctorInput, row: Encoded) -> bool:
-    first, whole = answer_start(case, row.prompt, row.completion)
-    return not whole or first != _without_blank(case, row)[0]
-
-
-def _around(text: str) -> str:
-    first = text.index("\n")
-    return text[max(0, first - 6) : first + 10]
-
-
 def _newline_fix(case: DoctorInput, template: Template) -> Both:
     if template.newline is None and case.whole("<NL>"):
         line = Both(
@@ -139,11 +129,8 @@ def _newline_fix(case: DoctorInput, template: Template) -> Both:
         )
         if TEMPLATES.get(template.name) != template:
             return line
-        return (
-            line
-            + Both(". As its own file: ", "。ファイルにするなら: ")
-            + same(as_file(replace(template, newline="<NL>")))
-        )
+        named = same(as_file(replace(template, newline="<NL>")))
+        return line + Both(". As its own file: ", "。ファイルにするなら: ") + named
     if case.tokenizer.chat_template:
         return same("templates: [native]")
     if not isinstance(template, AlpacaTemplate) or garbled(template):
@@ -151,9 +138,8 @@ def _newline_fix(case: DoctorInput, template: Template) -> Both:
     breaks = rf"(?:\n|{re.escape(template.newline or chr(10))})+"
     first, second = (re.sub(breaks, " ", text) for text in (template.prompt_input, template.prompt_no_input))
     flat = replace(template, newline=None, prompt_input=first, prompt_no_input=second)
-    return Both("A template without line breaks; this one: ", "改行のないテンプレートを使います。例: ") + same(
-        as_file(flat)
-    )
+    told = Both("A template without line breaks; this one: ", "改行のないテンプレートを使います。例: ")
+    return told + same(as_file(flat))
 
 
 def _stripped(template: Template) -> Both:

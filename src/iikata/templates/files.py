@@ -92,7 +92,9 @@ def read_saved(path: Path) -> Template:
 def read_unchecked(path: Path) -> Template:
     """Return the template as `read_saved` does, one with faults (see `Template.faults`) too."""
     text = _read(path)
-    content = _parsed(path, text)
+    content = parse_user_json(text, str(path), FIX)
+    if not isinstance(content, dict):
+        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(AlpacaTemplate.needed)}.")
     kind = content.pop("kind", "alpaca")
     if not isinstance(kind, str) or kind not in KINDS.names():
         raise IikataError(
@@ -113,13 +115,6 @@ def read_unchecked(path: Path) -> Template:
     return template
 
 
-def _parsed(path: Path, text: str) -> dict[str, Any]:
-    content = parse_user_json(text, str(path), FIX)
-    if not isinstance(content, dict):
-        raise IikataError(f"{path}:1: a template is a JSON object with the keys {', '.join(AlpacaTemplate.needed)}.")
-    return content
-
-
 def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> None:
     known = [field.name for field in fields(KINDS.find(kind))]
     for key in KINDS.find(kind).needed:
@@ -131,20 +126,14 @@ def _check_keys(path: Path, text: str, content: dict[str, Any], kind: str) -> No
         if key not in known:
             listed = ", ".join(known)
             raise IikataError(f'{where}: "{key:.80}" is unknown{did_you_mean(key, known)}. Known: {listed}.')
-        broken = re.search("[\ud800-\udfff\0]", _written(value))
-        if broken:
+        parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        if broken := re.search("[\ud800-\udfff\0]", "".join(part for part in parts if isinstance(part, str))):
             raise IikataError(
                 f'{where}: "{key}" holds \\u{ord(broken[0]):04x}, which is no character of a text. Take it out.'
             )
         allowed, words = ALLOWED.get(key, (StrictStr, "a text"))
         if not fits(value, allowed):
             raise IikataError(f'{where}: "{key}" cannot be {shown(value)}. It is {words}.')
-
-
-def _written(value: Any) -> str:
-    """Return all text of a value."""
-    parts = [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else [value]
-    return "".join(part for part in parts if isinstance(part, str))
 
 
 def _at(path: Path, text: str, key: str) -> str:

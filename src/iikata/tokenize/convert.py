@@ -58,6 +58,7 @@ def chat_template_for(template: Template, tokenizer: Tokenizer) -> str:
 
 def _from_pieces(tokenizer: PieceTokenizer) -> Any:
     from tokenizers import AddedToken, processors
+    from tokenizers import Tokenizer as Backend
 
     proto = parsed(tokenizer.model)
     if proto.trainer_spec.model_type not in (UNIGRAM, BPE):
@@ -65,7 +66,12 @@ def _from_pieces(tokenizer: PieceTokenizer) -> Any:
             "the base's SentencePiece model is neither a unigram nor a BPE model, and no exact tokenizer.json is known "
             "for it. Put the model's own tokenizer.json into its folder and run the experiment on that."
         )
-    made = _unigram(tokenizer, proto) if proto.trainer_spec.model_type == UNIGRAM else _bpe(tokenizer, proto)
+    made = Backend(_unigram(tokenizer, proto) if proto.trainer_spec.model_type == UNIGRAM else _bpe(tokenizer, proto))
+    _write_blanks(made, tokenizer, proto)
+    # Pieces that every text of a BPE model keeps whole are found in it once its blanks are ▁.
+    kept = sorted(tokenizer.user_defined) if proto.trainer_spec.model_type == BPE else []
+    kept = [id for id in kept if made.normalizer.normalize_str(proto.pieces[id].piece) == proto.pieces[id].piece]
+    made.add_tokens([AddedToken(proto.pieces[id].piece, normalized=True, special=id in tokenizer.own) for id in kept])
     split = {text: id for text, id in tokenizer.read_whole.items() if id not in tokenizer.user_defined}
     by_id = sorted(split, key=lambda text: split[text])
     made.add_tokens([AddedToken(text, normalized=False, special=text in tokenizer.special_tokens) for text in by_id])
@@ -80,30 +86,19 @@ def _from_pieces(tokenizer: PieceTokenizer) -> Any:
 
 
 def _unigram(tokenizer: PieceTokenizer, proto: Any) -> Any:
-    from tokenizers import Tokenizer as Backend
     from tokenizers import models
 
-    fallback = proto.trainer_spec.byte_fallback
-    made = Backend(models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=fallback))
-    _write_blanks(made, tokenizer, proto)
-    return made
+    return models.Unigram(_scores(proto), unk_id=tokenizer.unk_id, byte_fallback=proto.trainer_spec.byte_fallback)
 
 
 def _bpe(tokenizer: PieceTokenizer, proto: Any) -> Any:
-    from tokenizers import AddedToken, models
-    from tokenizers import Tokenizer as Backend
+    from tokenizers import models
 
     fallback, over = proto.trainer_spec.byte_fallback, {id: text for text, id in tokenizer.read_whole.items()}
     over |= {id: SURFACE for id, piece in enumerate(proto.pieces) if piece.type == UNKNOWN}
     vocabulary = {over.get(id, piece.piece): id for id, piece in enumerate(proto.pieces)} | dict(tokenizer.read_whole)
     unknown = None if fallback else SURFACE
-    made = Backend(models.BPE(vocabulary, _merges(proto), unk_token=unknown, fuse_unk=True, byte_fallback=fallback))
-    _write_blanks(made, tokenizer, proto)
-    # Pieces that every text keeps whole are found in it once its blanks are ▁.
-    kept = {proto.pieces[id].piece: id in tokenizer.own for id in sorted(tokenizer.user_defined)}
-    kept = {text: special for text, special in kept.items() if made.normalizer.normalize_str(text) == text}
-    made.add_tokens([AddedToken(text, normalized=True, special=special) for text, special in kept.items()])
-    return made
+    return models.BPE(vocabulary, _merges(proto), unk_token=unknown, fuse_unk=True, byte_fallback=fallback)
 
 
 def _merges(proto: Any) -> list[tuple[str, str]]:
