@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from iikata.core.records import Example
-from iikata.data import content_id, hold_out_count, hold_out_share
+from iikata.data.examples import content_id
+from iikata.data.split import hold_out_count, hold_out_share
 
 
 def rows(numbers):

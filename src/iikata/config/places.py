@@ -30,7 +30,9 @@ def local_path(spec: str, folder: Path, kind: str) -> Path | None:
     where there is none, it is a name, as the model "smollm2" always is.
     """
     if kind == "template" and not is_path(spec, kind) and spec != "native":
-        return _template_file(spec if "/" in spec else f"templates/{spec}", folder)
+        name = spec if "/" in spec else f"templates/{spec}"
+        paths = (absolute_path(name + suffix, folder) for suffix in SUFFIXES["template"])
+        return next((path for path in paths if os.path.isfile(path)), None)
     path = absolute_path(spec, folder)
     a_name = kind == "template" or (kind == "model" and spec == "smollm2")
     return path if is_path(spec, kind) or (not a_name and os.path.exists(path)) else None
@@ -40,11 +42,6 @@ def shown_name(spec: str, folder: Path, kind: str) -> str:
     """Return what a model or a data set is called where others read it: no way to a file of this machine."""
     path = local_path(spec, folder, kind)
     return path.name if path else spec
-
-
-def _template_file(name: str, folder: Path) -> Path | None:
-    paths = (absolute_path(name + suffix, folder) for suffix in SUFFIXES["template"])
-    return next((path for path in paths if os.path.isfile(path)), None)
 
 
 def template_name(spec: str) -> str:

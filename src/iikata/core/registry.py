@@ -2,7 +2,7 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
@@ -32,7 +32,7 @@ def lookup(name: str, known: Mapping[str, T], kind: str) -> T:
     raise IikataError(f'{kind} "{name}" is unknown{did_you_mean(name, known)}. Known: {", ".join(sorted(known))}.')
 
 
-class Shelf(Mapping[str, T]):
+class Shelf(dict[str, T]):
     """A dict of what iikata brings of one kind, and the way to what others bring.
 
     Another package adds to the shelf of metrics by an entry point of the group `iikata.metrics`, as to any other by
@@ -40,39 +40,23 @@ class Shelf(Mapping[str, T]):
     """
 
     def __init__(self, kind: str, items: Mapping[str, T]) -> None:
+        super().__init__(items)
         self.kind = kind
         """The word for one item in errors."""
-        self._items = dict(items)
-
-    def __getitem__(self, name: str) -> T:
-        return self._items[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
 
     def names(self) -> list[str]:
         """Return the names of all items, those of installed packages last."""
-        return [*self._items, *(name for name in self._elsewhere() if name not in self._items)]
+        return [*self, *(name for name in self._elsewhere() if name not in self)]
 
     def find(self, name: str) -> Any:
         """Return the item called `name`, here or in an installed package, or the one at `package.module:name`.
 
         Raises IikataError naming all known items where there is none, and where it cannot be imported.
         """
-        if name in self._items:
-            return self._items[name]
-        if ":" in name:
-            return self._imported(name, name)
-        return self._imported(name, lookup(name, {**self._elsewhere(), **dict.fromkeys(self._items, "")}, self.kind))
-
-    def _elsewhere(self) -> dict[str, str]:
-        return {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}
-
-    def _imported(self, name: str, place: str) -> Any:
-        module, _, attribute = place.partition(":")
+        if name in self:
+            return self[name]
+        known = {**self._elsewhere(), **dict.fromkeys(self, "")}
+        module, _, attribute = (name if ":" in name else lookup(name, known, self.kind)).partition(":")
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # the module is somebody's, and so are its faults
@@ -80,3 +64,6 @@ class Shelf(Mapping[str, T]):
             raise IikataError(
                 f'{self.kind} "{name}" cannot be imported: {why:.300}. Write "package.module:name".'
             ) from None
+
+    def _elsewhere(self) -> dict[str, str]:
+        return {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}

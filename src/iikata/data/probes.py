@@ -86,12 +86,11 @@ def _probe(row: Row, default_id: str, system: str | None) -> Probe:
         raise IikataError(f'{source}: a probe needs an "instruction", the text to answer.')
     words["id"] = _name(words["id"], f"{source}: id") or default_id
     words["cluster"] = _name(words["cluster"], f"{source}: cluster") or words["id"]
-    pattern = _pattern(words.pop("pattern"), source)
     choices = _choices(fields.get("choices"), source)
     probe = Probe(
+        pattern=_pattern(words.pop("pattern"), source),
         **words,
         references=_references(fields.get("references"), source),
-        pattern=pattern,
         before=with_system(before, system, source),
         choices=choices,
         answer=_answer(fields.get("answer"), choices, source),

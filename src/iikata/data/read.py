@@ -113,12 +113,13 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
     made, unread = [], Counter[str]()
     first: dict[str, tuple[str, str]] = {}
     for row in rows:
+        # A named format reads what its columns alone would not be taken for.
+        used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
         try:
             refuse_more(row[1], columns)
-            # A named format reads what its columns alone would not be taken for.
-            used = next(filter(None, (one.columns(row[1], columns) for one in (format, FORMATS["turns"]))), ())
-            own = as_the_first(columns, rows[0][1], row[1])
-            made.append(_Row(row, _said(format, row, own), format, used))
+            made.append(_Row(row, format.read(row, as_the_first(columns, rows[0][1], row[1])), format, used))
+        except UntrainableError as why:
+            made.append(_Row(row, str(why), format, used))
         except IikataError:
             other = format_of(settings.format, row[1], columns)
             if other is format or not other.columns(row[1], columns):
@@ -135,13 +136,6 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
         fixes = " ".join(dict.fromkeys(fix[0].upper() + fix[1:] for _, fix in first.values()))
         raise IikataError(f"{spec}: of {len(rows):,} rows {held}. {fixes}")
     return made
-
-
-def _said(format: Format, row: Row, columns: Columns) -> Said | str:
-    try:
-        return format.read(row, columns)
-    except UntrainableError as why:
-        return str(why)
 
 
 def _fields(spec: str, folder: Path, columns: Columns) -> list[Row]:
