@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,8 +17,8 @@ MOST_BYTES = 10_000_000
 """Of a file of messages."""
 COLUMN = 26
 """Characters below which an answer is hard to read next to others."""
-SECONDS = 0.08
-"""Between two paintings of the columns."""
+PER_SECOND = 12
+"""Paintings of the columns; a thread does them."""
 
 
 def ask(given: argparse.Namespace) -> None:
@@ -92,24 +91,22 @@ class Columns:
 
         self._cells, self._samples = cells, samples
         self._said: dict[tuple[str, int], tuple[str, str]] = {}
-        self._live = Live(console=console, auto_refresh=False, redirect_stderr=False, redirect_stdout=False)
-        self._painted = 0.0
+        self._live = Live(
+            console=console, get_renderable=self._painted, refresh_per_second=PER_SECOND,
+            redirect_stderr=False, redirect_stdout=False,
+        )  # fmt: skip
 
     def __enter__(self) -> "Columns":
         self._live.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._live.vertical_overflow = "visible"  # the last painting shows all of it, however tall
-        self._paint()
-        self._live.stop()
+        self._live.stop()  # paints a last time, all of it, however tall
 
     def emit(self, key: tuple[str, int], text: str, finish: str) -> None:
         self._said[key] = text, finish
-        if time.monotonic() - self._painted >= SECONDS:
-            self._paint()
 
-    def _paint(self) -> None:
+    def _painted(self) -> Any:
         from rich.table import Table
         from rich.text import Text
 
@@ -120,5 +117,4 @@ class Columns:
         for sample in range(self._samples):
             said = [self._said.get((cell, sample), ("", "")) for cell in self._cells]
             table.add_row(*(Text(safe_text(text) + _ending(finish).rstrip()) for text, finish in said))
-        self._live.update(table, refresh=True)
-        self._painted = time.monotonic()
+        return table
