@@ -85,6 +85,11 @@ def test_only_a_base_with_examples_has_a_number():
         compare([*lines, *scores()], {"m": LOSS}, "m")
 
 
+def test_a_single_draw_chooses_nothing_and_leaves_the_margin_to_the_templates():
+    found, without = (compare(scores(draws=n), {"m": LOSS}, "m", {"m": "10% of gain"}).verdict for n in (1, 0))
+    assert found["margin"] == without["margin"] == pytest.approx(0.05, abs=0.01)
+
+
 def test_draws_are_called_draws_in_both_languages():
     found = compare(scores(), {"m": LOSS}, "m", {"m": 0.05})
     shown = next(c for c in found.comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"])

@@ -5,12 +5,11 @@ import pytest
 from scipy import stats
 
 from iikata.core.errors import IikataError
-from iikata.core.records import ELSEWHERE, Score
+from iikata.core.records import ELSEWHERE, Score, Variant
 from iikata.metrics import get
 from iikata.stats import compare
 from iikata.stats.factors import design_of
 from iikata.stats.interval import estimate
-from iikata.stats.table import Variant
 from iikata.stats.unpaired import estimate_unpaired, forms, mean_squares
 
 NLL = {"nll": get("nll")}
@@ -144,7 +143,7 @@ def test_seeds_of_the_same_number_are_not_common():
 
 
 def test_variants_from_elsewhere_are_compared_as_variants_alone():
-    variants = {"a": Variant("a", "plain", (ELSEWHERE,)), "b": Variant("b", "native", (("train.lr", "1"),))}
+    variants = {"a": Variant("a", ("plain",), (ELSEWHERE,)), "b": Variant("b", ("native",), (("train.lr", "1"),))}
     assert design_of(variants, None, None).factor == "variant"
     assert design_of(variants, "variant", None).factor == "variant"
     for factor, others in (("template", None), ("train.lr", "best"), (None, "average")):

@@ -14,7 +14,6 @@ from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 from iikata.stats.phrases import FACTOR, LEVELS
 from iikata.stats.replicates import NAMES
-from iikata.stats.table import Variant
 
 THINGS_JA = {
     "held-out rows": "検証行",
@@ -141,9 +140,10 @@ def refuse_undecided(ctx: RunContext) -> None:
 
 def factor_design(ctx: RunContext) -> Design:
     """Return what is compared. Raises IikataError where the variants cannot answer it."""
-    settings, made = ctx.experiment.compare, ctx.experiment.recipes
-    variants = {n: Variant(n, "|".join(r.variant.templates), r.variant.levels) for n, r in made.items()}
-    return design_of(variants, settings.factor, settings.others)
+    settings = ctx.experiment.compare
+    return design_of(
+        {name: one.variant for name, one in ctx.experiment.recipes.items()}, settings.factor, settings.others
+    )
 
 
 def examples_too_long(ctx: RunContext) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from functools import cached_property
 
 from iikata.core.records import Variant
 from iikata.report.matrix import Key
+from iikata.stats.factors import factors_of, varying
 
 SIDE_BY_SIDE = 6
 """Cells whose answers a reader can still compare on one screen."""
@@ -23,9 +24,7 @@ class Variants:
     @cached_property
     def varying(self) -> list[str]:
         """The factors with more than one level."""
-        every = [levels_of(variant) for variant in self.known.values()]
-        names = dict.fromkeys(name for levels in every for name in levels)
-        return [name for name in names if len({levels.get(name) for levels in every}) > 1]
+        return varying(self.known)
 
     @property
     def grouped(self) -> bool:
@@ -34,7 +33,7 @@ class Variants:
 
     def level(self, name: str) -> str:
         """Return the level of the factor that a variant, or an average over variants, stands for."""
-        levels = levels_of(self.known[name]) if name in self.known else {}
+        levels = factors_of(self.known[name]) if name in self.known else {}
         return levels.get(self.factor, name)
 
     @property
@@ -44,7 +43,7 @@ class Variants:
 
     def rest(self, name: str) -> str:
         """Return a variant's levels of `others`; its name where it lacks one of them."""
-        levels = levels_of(self.known[name])
+        levels = factors_of(self.known[name])
         return ", ".join(levels[one] for one in self.others) if levels.keys() >= {*self.others} else name
 
     def own(self, cell: Key) -> bool:
@@ -106,11 +105,6 @@ class Variants:
     def _colours(self) -> dict[str, int]:
         templates = self.templates if self.factor == "template" else ()
         return {level: i for i, level in enumerate(dict.fromkeys([*templates, *map(self.level, self.known)]))}
-
-
-def levels_of(variant: Variant) -> dict[str, str]:
-    """Return every factor's level, the template's too."""
-    return {"template": "|".join(variant.templates), **dict(variant.levels)}
 
 
 def settings_text(levels: Mapping[str, str]) -> str:

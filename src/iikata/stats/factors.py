@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.core.records import ELSEWHERE, Gate
+from iikata.core.records import Gate, Variant
 from iikata.metrics import Metric
-from iikata.stats.pairing import Side, choosing_third, complete_clusters
-from iikata.stats.table import Panel, Variant
+from iikata.stats.pairing import Side, best_of, choosing_third, on_common_clusters
+from iikata.stats.table import Panel
 
 OTHERS = ("best", "average", "each")
 LEAST_CHOOSING, LEAST_TESTING = 2, 3
@@ -57,7 +57,7 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
     Without `factor` it is the one that varies, the template where that is one of several; where nothing tells the
     variants apart but their names, it is `variant`.
     """
-    if len(variants) > 1 and any(ELSEWHERE in variant.levels for variant in variants.values()):
+    if len(variants) > 1 and any(variant.elsewhere for variant in variants.values()):
         # What they were trained on and with is not known, so that no setting could be said to differ alone.
         if factor not in (None, "variant") or others is not None:
             raise IikataError(
@@ -78,8 +78,9 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
         )
     levels: dict[str, dict[Settings, Variant]] = {}
     for variant in variants.values():
-        settings = tuple((name, variant.factors.get(name, "")) for name in rest)
-        level = variant.name if chosen == "variant" else variant.factors.get(chosen, "")
+        own = factors_of(variant)
+        settings = tuple((name, own.get(name, "")) for name in rest)
+        level = variant.name if chosen == "variant" else own.get(chosen, "")
         if settings in levels.setdefault(level, {}):
             raise IikataError(
                 f'"{variant.name}" and "{levels[level][settings].name}" have the same levels, so nothing tells what '
@@ -92,10 +93,16 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
     return design
 
 
+def factors_of(variant: Variant) -> dict[str, str]:
+    """Return every factor's level, the template's too."""
+    return {"template": "|".join(variant.templates), **dict(variant.levels)}
+
+
 def varying(variants: Mapping[str, Variant]) -> list[str]:
     """Return the factors that have more than one level among the variants."""
-    names = dict.fromkeys(name for variant in variants.values() for name in variant.factors)
-    return [name for name in names if len({variant.factors.get(name) for variant in variants.values()}) > 1]
+    every = [factors_of(variant) for variant in variants.values()]
+    names = dict.fromkeys(name for levels in every for name in levels)
+    return [name for name in names if len({levels.get(name) for levels in every}) > 1]
 
 
 def _refuse_unbalanced(design: Design) -> None:
@@ -122,7 +129,7 @@ def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], fai
         means = _means(panel, [v for v in variants.values() if v.name not in failed], seeds, third)
         if not means:
             raise IikataError(f"others: best has nothing to choose from for {design.factor} {level}: no sound variant.")
-        best = (max if info.better == "higher" else min)(means, key=means.__getitem__)
+        best = best_of(means, info)
         settings, chosen[level] = next((s, v) for s, v in variants.items() if v.name == best)
         table[level] = means
         edges += [best] if any(_at_edge(name, value, variants) for name, value in settings) else []
@@ -152,16 +159,12 @@ def _means(panel: Panel, variants: Sequence[Variant], seeds: Sequence[int], thir
         v.name: [row for s, row in panel.rows(v.name, own_prompt(panel, v)).items() if s in seeds] for v in variants
     }
     rows = {name: of for name, of in rows.items() if len(of) == len(seeds)}
-    values, _, _ = complete_clusters(panel, [row for of in rows.values() for row in of], third)
-    if not values.size:
-        return {}
-    parts = np.split(values, len(rows))
-    return {name: float(part.mean()) for name, part in zip(rows, parts, strict=True)}
+    return {name: float(values.mean()) for name, values in on_common_clusters(panel, rows, third).items()}
 
 
 def own_prompt(panel: Panel, variant: Variant) -> str:
     """Return the template that a variant is asked under when matched; of a mixture's, the first that was asked."""
-    return next((p for p in variant.own if panel.rows(variant.name, p)), variant.own[0])
+    return next((p for p in variant.templates if panel.rows(variant.name, p)), variant.templates[0])
 
 
 def _at_edge(name: str, value: str, variants: Mapping[Settings, Variant]) -> bool:

@@ -9,7 +9,7 @@ from iikata.core.margin import share_of_gain
 from iikata.metrics import Metric
 from iikata.stats.factors import own_prompt
 from iikata.stats.interval import estimate
-from iikata.stats.pairing import choosing_third, complete_clusters
+from iikata.stats.pairing import choosing_third, on_common_clusters
 from iikata.stats.questions import choosing_draws
 from iikata.stats.table import Panel
 
@@ -36,21 +36,19 @@ def gain(panel: Panel, info: Metric, share: float, failed: Collection[str], alph
 
     The untuned model is taken under its best template there, which makes the gain, and so the margin, rather too small.
     """
-    third = choosing_third(panel.clusters)
-    variants = [v for v in panel.variants.values() if v.name not in failed]
-    tuned = [panel.rows(v.name, own_prompt(panel, v)) for v in variants]
-    tuned = [rows for rows in tuned if rows]
-    shown = [list(choosing_draws(panel.rows(t, p)).values()) for t, p in panel.sides() if t is None]
-    base = [row for of in shown for row in of]
-    seeds = sorted(set.intersection(*map(set, tuned))) if tuned and base else []  # type: ignore[type-var]
-    rows = [of[seed] for of in tuned for seed in seeds]
-    values, _, _ = complete_clusters(panel, [*rows, *base], third) if seeds else (np.zeros((0, 0)), 0, {})
-    if not values.size:
+    sound = [v for v in panel.variants.values() if v.name not in failed]
+    tuned = [rows for v in sound if (rows := panel.rows(v.name, own_prompt(panel, v)))]
+    base = {p: list(choosing_draws(panel.rows(t, p)).values()) for t, p in panel.sides() if t is None}
+    groups: dict[str | None, list[int]] = {p: rows for p, rows in base.items() if rows}
+    seeds = sorted(set.intersection(*map(set, tuned))) if tuned and groups else []  # type: ignore[type-var]
+    groups[None] = [of[seed] for of in tuned for seed in seeds]
+    values = on_common_clusters(panel, groups, choosing_third(panel.clusters)) if seeds else {}
+    if not values:
         return Gain(share, 0.0, None, len(seeds), 0)
-    C = values.shape[1]
-    of_tuned = values[: len(rows)].reshape(len(tuned), len(seeds), C).mean(axis=0)
-    ends = np.cumsum([len(of) for of in shown])[:-1]
-    of_base = np.stack([part.mean(axis=0) for part in np.split(values[len(rows) :], ends)])
+    by_seed = values.pop(None)
+    C = by_seed.shape[1]
+    of_tuned = by_seed.reshape(len(tuned), len(seeds), C).mean(axis=0)
+    of_base = np.stack([rows.mean(axis=0) for rows in values.values()])
     sign = 1 if info.better == "higher" else -1
     best = of_base[np.argmax(sign * of_base.mean(axis=1))]
     found = estimate(sign * (of_tuned - best), alpha, info.span)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.core.records import ELSEWHERE
 from iikata.metrics import Metric
 from iikata.stats.questions import templates
 from iikata.stats.table import Panel, ScoreTable
@@ -34,7 +33,7 @@ def remarks(found: Mapping[str, Panel], infos: Mapping[str, Metric], primary: st
         told.append(f"{primary}: two templates trained and prompted alike are needed to compare; there is {names}")
     seeds = {seed for t, seed, _ in found[primary].cells if t is not None}
     if len(seeds) == 1:
-        elsewhere = all(name in table.variants and ELSEWHERE in table.variants[name].levels for name in trained)
+        elsewhere = all(name in table.variants and table.variants[name].elsewhere for name in trained)
         one = "one adapter of each variant" if elsewhere else "one training seed"
         told.append(f"{primary}: {one}; nothing can be said about the recipe, only about these adapters")
     return told

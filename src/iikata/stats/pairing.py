@@ -1,14 +1,17 @@
 """Pair two cells by seed and probe cluster, counting what cannot be paired."""
 
 import hashlib
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from iikata.core.records import ELSEWHERE
-from iikata.stats.table import Panel, Variant
+from iikata.core.records import ELSEWHERE, Variant
+from iikata.metrics import Metric
+from iikata.stats.table import Panel
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,20 @@ def complete_clusters(
     starts = np.flatnonzero(np.diff(panel.cluster_of[used], prepend=-1))
     sums = np.add.reduceat(panel.mean[rows][:, used], starts, axis=1)
     return sums / np.diff(starts, append=len(used)), len(used), left_out
+
+
+def on_common_clusters(
+    panel: Panel, groups: Mapping[T, Sequence[int]], chosen: np.ndarray | None = None
+) -> dict[T, np.ndarray]:
+    """Return each group's rows [row, cluster] on the clusters that are complete for all of them; {} without any."""
+    values, _, _ = complete_clusters(panel, [row for rows in groups.values() for row in rows], chosen)
+    ends = np.cumsum([len(rows) for rows in groups.values()])[:-1]
+    return dict(zip(groups, np.split(values, ends), strict=True)) if values.size else {}
+
+
+def best_of(means: Mapping[T, float], info: Metric) -> T:
+    """Return the name with the best mean, the first of equal ones."""
+    return (max if info.better == "higher" else min)(means, key=means.__getitem__)
 
 
 def _missing(panel: Panel, rows: Sequence[int]) -> float:

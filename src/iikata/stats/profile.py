@@ -1,16 +1,19 @@
 """How the primary metric runs along a numeric factor: each variant's mean, with an interval to compare points by."""
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from iikata.core.records import Variant
 from iikata.metrics import Metric
 from iikata.stats.estimate import finite
-from iikata.stats.factors import Choice, number, own_prompt, varying
+from iikata.stats.factors import Choice, Settings, factors_of, number, own_prompt, varying
 from iikata.stats.interval import estimate
-from iikata.stats.pairing import choosing_third, complete_clusters
-from iikata.stats.table import Panel, Variant
+from iikata.stats.pairing import choosing_third, on_common_clusters
+from iikata.stats.table import Panel
+
+Rows = dict[int | None, int]
 
 
 def profiles(
@@ -32,44 +35,36 @@ def _profile(
     factor: str, panel: Panel, info: Metric, without: Container[Any], tested: np.ndarray | None, alpha: float
 ) -> dict[str, Any]:
     curves = _curves(factor, panel, without)
-    variants = [variant for curve in curves.values() for variant in curve]
-    values = _values(panel, variants, without, tested)
-    points = iter(_points(values, factor, panel, variants, info, alpha) if values.size else ())
-    told = [{"levels": dict(settings), "points": [next(points) for _ in curve]} for settings, curve in curves.items()]
+    shown = [one for curve in curves.values() for one in curve]
+    seeds = sorted(set.intersection(*(set(rows) for _, rows in shown)), key=str) if shown else []
+    found = on_common_clusters(panel, {v.name: [rows[seed] for seed in seeds] for v, rows in shown}, tested)
+    told, values = [], np.stack([*found.values()]) if found else np.zeros((0, 0, 0))
+    if found:
+        points = _points(values, factor, panel, [variant for variant, _ in shown], info, alpha)
+        told = [{"levels": dict(levels), "points": [next(points) for _ in curve]} for levels, curve in curves.items()]
     counts = {"n_seeds": values.shape[1], "n_clusters": values.shape[2]}
-    return {"factor": factor, "metric": info.name, "level": 1 - alpha, **counts, "curves": told if values.size else []}
+    return {"factor": factor, "metric": info.name, "level": 1 - alpha, **counts, "curves": told}
 
 
-def _curves(factor: str, panel: Panel, without: Container[Any]) -> dict[tuple[tuple[str, str], ...], list[Variant]]:
-    """Return the variants that differ in a numeric factor alone, by their other settings; two or more a curve."""
+def _curves(factor: str, panel: Panel, without: Container[Any]) -> dict[Settings, list[tuple[Variant, Rows]]]:
+    """Return the variants that differ in a numeric factor alone, by their other settings; two or more a curve.
+
+    Beside each its {seed: row} of what is tested; one that failed to score under a seed has no mean over seeds.
+    """
     rest = [name for name in varying(panel.variants) if name != factor]
-    curves: dict[tuple[tuple[str, str], ...], list[Variant]] = {}
+    curves: dict[Settings, list[tuple[float, Variant, Rows]]] = {}
     for variant in panel.variants.values():
-        if number(variant.factors.get(factor, "")) is not None and _rows(panel, variant, without):
-            settings = tuple((name, variant.factors.get(name, "")) for name in rest)
-            curves.setdefault(settings, []).append(variant)
+        levels, rows = factors_of(variant), panel.rows(variant.name, own_prompt(panel, variant))
+        rows = {seed: row for seed, row in rows.items() if seed not in without}
+        scored = all(np.isfinite(panel.mean[row]).any() for row in rows.values())
+        if (value := number(levels.get(factor, ""))) is not None and rows and scored:
+            settings = tuple((name, levels.get(name, "")) for name in rest)
+            curves.setdefault(settings, []).append((value, variant, rows))
     return {
-        settings: sorted(curve, key=lambda v: number(v.factors[factor]) or 0.0)
+        settings: [one[1:] for one in sorted(curve, key=lambda one: one[0])]
         for settings, curve in curves.items()
         if len(curve) > 1
     }
-
-
-def _rows(panel: Panel, variant: Variant, without: Container[Any]) -> Mapping[int | None, int]:
-    """Return {seed: row} of what is tested; a variant that failed to score under a seed has no mean over seeds."""
-    rows = panel.rows(variant.name, own_prompt(panel, variant))
-    tested = {seed: row for seed, row in rows.items() if seed not in without}
-    return tested if all(np.isfinite(panel.mean[row]).any() for row in tested.values()) else {}
-
-
-def _values(
-    panel: Panel, variants: Sequence[Variant], without: Container[Any], tested: np.ndarray | None
-) -> np.ndarray:
-    """Return [variant, seed, cluster] on the seeds and clusters that all of them have."""
-    rows = [_rows(panel, variant, without) for variant in variants]
-    seeds = sorted(set.intersection(*map(set, rows)), key=str) if rows else []
-    values, _, _ = complete_clusters(panel, [of[seed] for of in rows for seed in seeds], tested)
-    return values.reshape(len(variants), len(seeds), values.shape[1] if seeds else 0)
 
 
 def _points(
@@ -86,7 +81,7 @@ def _points(
     halves = found.half * np.sqrt(len(variants) / (len(variants) - 1))
     low, high = info.bounds or (-np.inf, np.inf)
     for variant, mean, half in zip(variants, means.tolist(), halves.tolist(), strict=True):
-        level = variant.factors[factor]
+        level = factors_of(variant)[factor]
         ends = (max(low, mean - half), min(high, mean + half)) if np.isfinite(half) else None
         where = {"variant": variant.name, "prompted_with": own_prompt(panel, variant)}
         yield {"level": level, "value": number(level), **where, "mean": finite(mean), "interval": ends}

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.stats.table import NAMED, ScoreTable, Variant, checked
+from iikata.core.records import Variant
+from iikata.stats.table import NAMED, ScoreTable, checked, variant
 
 TEXTS = ("trained_on", "prompted_with", "template", "levels", "probe", "cluster", "metric", "signature")
 NUMBERS = {"seed": "int64", "mean": "float64", "count": "int64", "missing": "int64", "variance": "float64"}
@@ -33,7 +34,7 @@ def condensed(table: ScoreTable) -> dict[str, list[Any]]:
         "trained_on": [cell[0] for cell in names["cell"]],
         "seed": [cell[1] for cell in names["cell"]],
         "prompted_with": [cell[2] for cell in names["cell"]],
-        "template": [one and one.template for one in recipes],
+        "template": [one and "|".join(one.templates) for one in recipes],
         "levels": [json.dumps(dict(one.levels)) if one and one.levels else None for one in recipes],
         **{name: names[name] for name in ("probe", "cluster", "metric", "signature")},
         "mean": [one if n else None for one, n in zip(mean.tolist(), count.tolist(), strict=True)],
@@ -123,5 +124,5 @@ def _variants(found: dict[str, Any]) -> dict[str, Variant]:
     for row in key[np.sort(first)].tolist():
         name, template, levels = (found[n][1][code] for n, code in zip(TEXTS[:1] + TEXTS[2:4], row, strict=True))
         if name is not None:
-            made[name] = Variant(name, template or name, tuple(sorted(json.loads(levels or "{}").items())))
+            made[name] = variant(name, template, sorted(json.loads(levels or "{}").items()))
     return made

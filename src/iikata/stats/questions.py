@@ -10,7 +10,7 @@ from scipy.special import chdtri
 
 from iikata.metrics import Metric
 from iikata.stats.factors import Choice, Levels
-from iikata.stats.pairing import Pair, Side, choosing_third, complete_clusters, pair
+from iikata.stats.pairing import Pair, Side, best_of, choosing_third, on_common_clusters, pair
 from iikata.stats.table import Panel
 
 
@@ -137,12 +137,8 @@ def _best(
     """Return the template with the best mean on the clusters that all of them answer, and all means."""
     scored = {t: [r for r in group.values() if np.isfinite(panel.mean[r]).any()] for t, group in rows.items()}
     scored = {t: group for t, group in scored.items() if group}
-    values, _, _ = complete_clusters(panel, [r for group in scored.values() for r in group], choosing)
-    if not values.size:
-        return None, {}
-    ends = np.cumsum([len(group) for group in scored.values()])[:-1]
-    means = {t: float(part.mean()) for t, part in zip(scored, np.split(values, ends), strict=True)}
-    return (max if info.better == "higher" else min)(means, key=means.__getitem__), means
+    means = {t: float(values.mean()) for t, values in on_common_clusters(panel, scored, choosing).items()}
+    return best_of(means, info) if means else None, means
 
 
 @dataclass(frozen=True)

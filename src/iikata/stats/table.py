@@ -9,32 +9,9 @@ from typing import Any
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Score
+from iikata.core.records import Score, Variant
 
 Levels = tuple[tuple[str, Any], ...]
-
-
-@dataclass(frozen=True)
-class Variant:
-    """What was trained, as score lines tell it."""
-
-    name: str
-    template: str
-    """What it was trained on; several of a mixture joined by `|`."""
-    levels: tuple[tuple[str, str], ...] = ()
-    """(factor, level) of every further setting that tells variants apart, as text."""
-
-    @property
-    def own(self) -> tuple[str, ...]:
-        """The templates that it was trained on."""
-        return tuple(self.template.split("|"))
-
-    @property
-    def factors(self) -> dict[str, str]:
-        """Every factor's level, the template's too."""
-        return {"template": self.template, **dict(self.levels)}
-
-
 SHOTS = re.compile(r"\+\d+shots$")
 """What the untuned model is prompted with where it is shown examples."""
 NAMED = ("cell", "probe", "cluster", "metric", "signature")
@@ -72,7 +49,8 @@ class ScoreTable:
         told = []
         for one, asked, *others in zip(cell, probe, *rest, strict=True):
             variant = self.variants.get(one[0])
-            recipe = (variant.template if variant.template != one[0] else None, dict(variant.levels)) if variant else ()
+            template = "|".join(variant.templates) if variant else one[0]
+            recipe = (None if template == one[0] else template, dict(variant.levels if variant else ()))
             told.append(Score(*one, asked, *others, *recipe))  # type: ignore[call-arg]
         return told
 
@@ -129,11 +107,16 @@ class TableWriter:
             codes[column] = of_part[np.array(self.codes[column in ("probe", "cluster")])]
         sample, value, line = (np.array(column) for column in (self.sample, self.value, self.line))
         variants = {
-            name: Variant(name, str(template), tuple((key, str(level)) for key, level in levels if key != "template"))
+            name: variant(name, template, [(key, str(level)) for key, level in levels if key != "template"])
             for name, (template, levels) in self.recipes.items()
             if name is not None
         }
         return checked(ScoreTable(names, codes, sample, value, line, source, variants))
+
+
+def variant(name: str, template: str | None, levels: Iterable[tuple[str, str]]) -> Variant:
+    """Return what was trained, as score lines tell it: the templates of a mixture joined by `|`; none, its name's."""
+    return Variant(name, tuple((template or name).split("|")), tuple(levels))
 
 
 def _recipe(template: str | None, levels: Levels) -> str:
@@ -211,7 +194,7 @@ class Panel:
 
     def own(self, trained_on: str) -> tuple[str, ...]:
         """Return the templates that a variant was trained on; a name that nothing is said of is a template's."""
-        return self.variants[trained_on].own if trained_on in self.variants else (trained_on,)
+        return self.variants[trained_on].templates if trained_on in self.variants else (trained_on,)
 
     def sides(self) -> list[tuple[str | None, str]]:
         """Return what was trained and prompted with what, in order of appearance."""
