@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from iikata.model.attention import plain
-from iikata.model.attention.plain import Pair, Three
+from iikata.model.attention.plain import Pair, Sight, Three
+from iikata.model.attention.registry import at_least_float32
 from iikata.model.kernels.operators import operator
 
 _LAYOUT = "Tensor own, Tensor tiles, Tensor shared_tiles, Tensor asks, Tensor sees, Tensor places, Tensor most"
@@ -43,39 +44,49 @@ class _Attend(torch.autograd.Function):
 
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Pair:
-    own, tiles, _, asks, sees, places, most, scale, window = layout
+    _, tiles, *_, places, _, scale, window = layout
     if _tiled(query):
         from iikata.model.kernels import short_attention
 
         return short_attention.forward(query, key, value, tiles, scale, window)
-    longest, part, prefix = most.tolist()
-    out, lse = _forward(query, key, value, (own, own), (longest, longest), True, scale, window)
+    own, shared = _sights(*layout)
+    out, lse = _forward(query, key, value, own)
     if places.numel():
-        shared = (key.index_select(0, places), value.index_select(0, places))
-        out, lse = _merge(out, lse, *_forward(query, *shared, (asks, sees), (part, prefix), False, scale, 0))
+        few = (key.index_select(0, places), value.index_select(0, places))
+        out, lse = _merge(out, lse, *_forward(query, *few, shared))
     return out.contiguous(), lse.contiguous()
 
 
+def _sights(
+    own: Tensor, tiles: Tensor, shared_tiles: Tensor, asks: Tensor, sees: Tensor, places: Tensor, most: Tensor,
+    scale: float, window: int,
+) -> tuple[Sight, Sight]:  # fmt: skip
+    """Return who sees whom among each sequence's own tokens, and among queries and the keys that they share."""
+    longest, part, prefix = most.tolist()
+    return (
+        Sight((own, own), (longest, longest), True, scale, window),
+        Sight((asks, sees), (part, prefix), False, scale, 0),
+    )
+
+
 def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
-    kind = torch.float64 if query.dtype == torch.float64 else torch.float32
-    return query.new_empty(query.shape), query.new_empty((query.shape[1], query.shape[0]), dtype=kind)
+    return query.new_empty(query.shape), at_least_float32(query.new_empty((query.shape[1], query.shape[0])))
 
 
 def _attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, *layout: Any
 ) -> Three:
-    own, tiles, shared_tiles, asks, sees, places, most, scale, window = layout
-    grad = grad.contiguous()
-    whole = (grad, query, key, value, out, lse)
+    _, tiles, shared_tiles, *_, places, _, scale, window = layout
+    whole = (grad.contiguous(), query, key, value, out, lse)
     if _tiled(query):
         from iikata.model.kernels import short_attention
 
         return short_attention.backward(*whole, tiles, shared_tiles, places, scale, window)
-    longest, part, prefix = most.tolist()
-    dq, dk, dv = _backward(*whole, (own, own), (longest, longest), True, scale, window)
+    own, shared = _sights(*layout)
+    dq, dk, dv = _backward(*whole, own)
     if places.numel():
-        shared = (key.index_select(0, places), value.index_select(0, places))
-        more = _backward(grad, query, *shared, out, lse, (asks, sees), (part, prefix), False, scale, 0)
+        few = (key.index_select(0, places), value.index_select(0, places))
+        more = _backward(whole[0], query, *few, out, lse, shared)
         dq = dq + more[0]
         dk, dv = (x.index_add(0, places, y) for x, y in ((dk, more[1]), (dv, more[2])))
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
@@ -102,45 +113,28 @@ def _tiled(query: Tensor) -> bool:
     return query.is_cuda and query.shape[-1] in (16, 32, 64, 128)
 
 
-def _forward(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    ends: Pair,
-    most: tuple[int, int],
-    causal: bool,
-    scale: float,
-    window: int,
-) -> Pair:
+def _forward(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Pair:
     if not query.is_cuda:
-        return plain.forward(query, key, value, ends, causal, scale, window)
+        return plain.forward(query, key, value, sight)
     out, lse, *_ = torch.ops.aten._flash_attention_forward(
-        query, key, value, *ends, *most, 0.0, causal and not window, False,
-        scale=scale, window_size_left=window - 1 if window else -1, window_size_right=0 if causal else -1,
-    )  # fmt: skip
+        query, key, value, *sight.ends, *sight.most, 0.0, sight.causal and not sight.window, False, **_reach(sight)
+    )
     return out, lse
 
 
-def _backward(
-    grad: Tensor,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    out: Tensor,
-    lse: Tensor,
-    ends: Pair,
-    most: tuple[int, int],
-    causal: bool,
-    scale: float,
-    window: int,
-) -> Three:
+def _backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, sight: Sight) -> Three:
     if not query.is_cuda:
-        return plain.backward(grad, query, key, value, out, lse, ends, causal, scale, window)
+        return plain.backward(grad, query, key, value, out, lse, sight)
     unused = torch.empty(2, dtype=torch.uint64, device=query.device)  # the random state of a dropout there is not
     return torch.ops.aten._flash_attention_backward(
-        grad, query, key, value, out, lse, *ends, *most, 0.0, causal and not window, unused, unused,
-        scale=scale, window_size_left=window - 1 if window else -1, window_size_right=0 if causal else -1,
+        grad, query, key, value, out, lse, *sight.ends, *sight.most, 0.0, sight.causal and not sight.window, unused,
+        unused, **_reach(sight),
     )  # fmt: skip
+
+
+def _reach(sight: Sight) -> dict[str, Any]:
+    left, right = sight.window - 1 if sight.window else -1, 0 if sight.causal else -1
+    return {"scale": sight.scale, "window_size_left": left, "window_size_right": right}
 
 
 def _merge(out: Tensor, lse: Tensor, more: Tensor, more_lse: Tensor) -> Pair:

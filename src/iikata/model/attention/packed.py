@@ -10,7 +10,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention.registry import Options, attend_causal, attend_masked
+from iikata.model.attention.registry import Options, attend_causal, attend_masked, causal_mask
 
 Span = tuple[int, int]
 """Start and end of consecutive tokens in a buffer."""
@@ -58,15 +58,9 @@ class _Block:
     """[n * L at most] which of the places are no repetitions."""
 
     def mask(self, window: int | None) -> Tensor:
-        """Return [n, 1, L, P + L], True where seen: the prefix, and the own tokens up to the query's."""
-        n, length = self.places.shape
-        shared = self.prefix[1] - self.prefix[0]
-        query_at = torch.arange(shared, shared + length, device=self.places.device)[:, None]
-        key_at = torch.arange(shared + length, device=self.places.device)[None]
-        seen = key_at <= query_at
-        if window:
-            seen &= query_at - key_at < window
-        return seen.expand(n, 1, length, shared + length)
+        """Return [L, P + L], True where seen: the prefix, and the own tokens up to the query's."""
+        length = self.places.shape[1]
+        return causal_mask(length, self.prefix[1] - self.prefix[0] + length, window, self.places.device)
 
 
 @dataclass(frozen=True)

@@ -80,28 +80,34 @@ def attend_causal(query: Tensor, key: Tensor, value: Tensor, options: Options) -
     rows, columns = query.shape[2], key.shape[2]
     windowed = options.window is not None and columns > options.window
     if rows == columns and not windowed and options.plain and not _small(query, columns):
-        return scaled_dot_product_attention(
-            query, key, value, is_causal=True, scale=options.scale, enable_gqa=_grouped(query, key)
-        )
+        return _fused(query, key, value, options, is_causal=True)
     return attend_masked(query, key, value, causal_mask(rows, columns, options.window, query.device), options)
 
 
 def attend_masked(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, options: Options) -> Tensor:
     """Attend where `mask` (broadcast to [B, 1, T, S]) is True."""
     if options.plain and not _small(query, key.shape[2]):
-        return scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, scale=options.scale, enable_gqa=_grouped(query, key)
-        )
+        return _fused(query, key, value, options, attn_mask=mask)
+    return attend_by_products(query, key, value, mask, options)
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, options: Options, **seen: Any) -> Tensor:
+    grouped = query.shape[1] != key.shape[1]
+    return scaled_dot_product_attention(query, key, value, scale=options.scale, enable_gqa=grouped, **seen)
+
+
+def attend_by_products(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, options: Options) -> Tensor:
+    """Attend by batched products, which treat every member of the batch the same; SDPA with two threads does not."""
     batch, heads, rows, width = query.shape
     kv_heads, columns = key.shape[1], key.shape[2]
     grouped = query.reshape(batch * kv_heads, -1, width)
     scores = grouped @ key.reshape(batch * kv_heads, columns, width).transpose(1, 2)
-    weights = shares(scores.view(batch, heads, rows, columns), mask, options)
+    weights = _shares(scores.view(batch, heads, rows, columns), mask, options)
     out = weights.view(batch * kv_heads, -1, columns) @ value.reshape(batch * kv_heads, columns, -1)
     return out.view(batch, heads, rows, -1)
 
 
-def shares(scores: Tensor, mask: Tensor, options: Options) -> Tensor:
+def _shares(scores: Tensor, mask: Tensor, options: Options) -> Tensor:
     """Return each query's shares of the keys: products [B, heads, T, S] -> [B, heads, T, S]."""
     kind = scores.dtype
     scores = at_least_float32(scores) * options.scale
@@ -122,10 +128,6 @@ def _small(query: Tensor, columns: int) -> bool:
 def at_least_float32(x: Tensor) -> Tensor:
     """Return `x` in float32, or in float64 where it is so already."""
     return x if x.dtype == torch.float64 else x.float()
-
-
-def _grouped(query: Tensor, key: Tensor) -> bool:
-    return query.shape[1] != key.shape[1]
 
 
 def attend(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention.registry import Options, shares
+from iikata.model.attention.registry import Options, attend_by_products
 from iikata.model.kernels.operators import operator
 
 AT_ONCE = 16
@@ -106,22 +106,11 @@ def _attend(
     every = torch.arange(len(used), device=query.device)
     keys[every, :, used] = key
     values[every, :, used] = value
-    return _attend_plain(query, keys, values, used, options)
-
-
-def _attend_plain(query: Tensor, keys: Tensor, values: Tensor, used: Tensor, options: Options) -> Tensor:
-    """Batched products treat every slot the same; SDPA with two threads does not."""
-    rows, heads, width = query.shape
-    kv_heads, length = keys.shape[1], keys.shape[2]
-    grouped = query.reshape(rows * kv_heads, heads // kv_heads, width)
-    scores = torch.bmm(grouped, keys.view(rows * kv_heads, length, width).transpose(1, 2))
-    place = torch.arange(length, device=query.device)
+    place = torch.arange(keys.shape[2], device=query.device)
     seen = place[None] <= used[:, None]
-    if options.window:
-        seen &= used[:, None] - place[None] < options.window
-    weights = shares(scores.view(rows, heads, 1, length), seen[:, None, None], options)
-    weights = weights.view(rows * kv_heads, -1, length)
-    return torch.bmm(weights, values.view(rows * kv_heads, length, -1)).view(rows, heads, -1)
+    if window:
+        seen &= used[:, None] - place[None] < window
+    return attend_by_products(query[:, :, None], keys, values, seen[:, None, None], options).squeeze(2)
 
 
 operator(
