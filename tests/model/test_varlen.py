@@ -96,12 +96,12 @@ def test_arms_side_by_side_in_one_buffer_have_their_own_gradients(llama_folder, 
         mean_loss(loaded, pack([Part(samples, (SHARED, OTHER))], loaded.device, limits)).backward()
         alone[arm] = {name: tensor.grad.clone() for name, tensor in adapters.weights(arm).items()}
     adapters.group(list(sizes))
-    flat = adapters.flat_of("a")
+    flat = adapters.flats_of("a")[0]
     _ = flat.gradient
     parts = [Part(samples, (SHARED, OTHER), place) for place, samples in enumerate(sizes.values())]
     buffer = pack(parts, loaded.device, limits, bucketed=True)
     assert buffer.buckets.tolist() == [0, 1, 2, 2, 2][: buffer.input_ids.numel() // BUCKET]
-    adapters.set_adapters_by_bucket("a", buffer.buckets)
+    adapters.set_adapter("a", buckets=buffer.buckets)
     losses = loaded.losses(buffer)
     sum(losses[(buffer.arms == arm) & (buffer.sample_index >= 0)].mean() for arm in range(3)).backward()
     bound = 1e-5 if dtype == "float32" else 1e-12

@@ -44,7 +44,7 @@ def lora_targets(case: DoctorInput) -> Iterator[Finding]:
     except IikataError:
         return  # the rule `architecture` tells
     try:
-        lora.refuse_unmatched(model, lora.resolve_targets(asked, config.model_type, model))
+        lora.refuse_unmatched(model, lora.resolve_targets(asked, model))
     except IikataError as error:
         message = Both(f"{at}{error}", f"{at}アダプタを付ける層が、このモデルにありません: {error}")
         yield Finding.of("lora_targets", "error", None, message)

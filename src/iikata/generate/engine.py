@@ -17,6 +17,7 @@ from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.registry import Layout
 from iikata.model.base import Base
 from iikata.model.buffers import longest_prefix
+from iikata.model.links import Sent, fetch
 
 AHEAD = {"cpu": 0, "cuda": 1}
 """A GPU is asked for the next step before this one's tokens are read, so that it never waits."""
@@ -55,22 +56,10 @@ def generate(
     return _Engine(base, arms, requests, sampling, max_new_tokens, shapes, on_token).run()
 
 
-@dataclass(frozen=True)
-class PendingTokens:
-    """Tokens on their way from the device, and the rows they were drawn for."""
-
-    slots: np.ndarray
-    serials: np.ndarray
-    tokens: Tensor
-    arrived: torch.cuda.Event | None
-
-
 def _with_each_tokens_arm(base: Base, multi_lora: MultiLora | None) -> Hidden:
     def hidden(ids: Tensor, positions: Tensor, arm_index: Tensor, layout: Layout) -> Tensor:
         # Between two answers the caller may have let another arm answer.
-        if base.adapters is None or multi_lora is None:
-            base.set_adapter(None)
-        else:
+        if base.adapters is not None:
             base.adapters.set_adapter_per_token(multi_lora, arm_index)
         return base.hidden(ids, positions, layout)[0]
 
@@ -83,7 +72,8 @@ class _Group:
 
     rows: InFlight
     decoder: Decoder
-    pending: deque[PendingTokens] = field(default_factory=deque)
+    pending: deque[tuple[np.ndarray, np.ndarray, Sent]] = field(default_factory=deque)
+    """Slots, serial numbers of the rows that tokens were drawn for, and the tokens on their way from the device."""
 
 
 class _Engine:
@@ -158,20 +148,10 @@ class _Engine:
         self._queue(group, np.array(slots), group.decoder.start(slots, arms, ids, seeds, which, prompts))
 
     def _queue(self, group: _Group, slots: np.ndarray, tokens: Tensor) -> None:
-        arrived = None
-        if tokens.is_cuda:
-            stream = torch.cuda.current_stream(tokens.device)
-            here = torch.empty(tokens.shape, dtype=tokens.dtype, pin_memory=True)
-            tokens = here.copy_(tokens, non_blocking=True)
-            arrived = stream.record_event()
-        elif self.ahead:
-            tokens = tokens.clone()
-        group.pending.append(PendingTokens(slots, group.rows.serial[slots], tokens, arrived))
+        group.pending.append((slots, group.rows.serial[slots], fetch(tokens)))
 
     def _read(self, group: _Group, ahead: int) -> Iterator[Completion]:
         """Read the tokens that have arrived, except of the last `ahead` calls."""
         while len(group.pending) > ahead:
-            tokens = group.pending.popleft()
-            if tokens.arrived is not None:
-                tokens.arrived.synchronize()
-            yield from group.rows.take(tokens.slots, tokens.serials, tokens.tokens.numpy())
+            slots, serials, tokens = group.pending.popleft()
+            yield from group.rows.take(slots, serials, tokens.read().numpy())

@@ -63,6 +63,31 @@ class _Apart:
         return out
 
 
+class _Row:
+    """A buffer's tokens, their positions and arms while it grows."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.positions: list[int] = []
+        self.arm_index: list[int] = []
+
+    def write(self, arm: int, tokens: Ids, position: int) -> Span:
+        start = len(self.ids)
+        self.ids += tokens
+        self.positions += range(position, position + len(tokens))
+        self.arm_index += [arm] * len(tokens)
+        return start, len(self.ids)
+
+    def fill(self, size: int) -> None:
+        for values, idle in ((self.ids, 0), (self.positions, 0), (self.arm_index, -1)):
+            values += [idle] * (size - len(values))
+
+    def through(self, base: Base, hidden: Hidden, layout: Layout) -> Tensor:
+        """Return the hidden states [T, D]."""
+        ids, positions, arm_index = (to_device(x, base.device) for x in (self.ids, self.positions, self.arm_index))
+        return hidden(ids[None], positions[None], arm_index, layout)
+
+
 class Prefill:
     """Runs prompts in buffers of fixed size, so that a prompt's bits do not follow its company."""
 
@@ -83,17 +108,12 @@ class Prefill:
         return self._joined(prompts, kept, spans, logits)
 
     def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[Kept, list[Span], Tensor]:
-        ids, positions, arm_index, spans = [0] * size, [0] * size, [-1] * size, []
-        end = 0
+        row, spans = _Row(), []
         for prompt in prompts:
-            shared = len(prompt.prefix)
-            start, end = end, end + len(prompt.ids) - shared
-            ids[start:end], positions[start:end] = prompt.ids[shared:], range(shared, len(prompt.ids))
-            arm_index[start:end] = [prompt.arm_index] * (end - start)
-            spans.append((start, end))
+            spans.append(row.write(prompt.arm_index, prompt.ids[len(prompt.prefix) :], len(prompt.prefix)))
+        row.fill(size)
         kept = Kept(_Apart(spans, [self.shared.get((prompt.arm_index, prompt.prefix)) for prompt in prompts]))
-        ids_, positions_, arm_index_ = (to_device(values, self.base.device) for values in (ids, positions, arm_index))
-        return kept, spans, self.hidden(ids_[None], positions_[None], arm_index_, kept)
+        return kept, spans, row.through(self.base, self.hidden, kept)
 
     def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
         """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
@@ -118,39 +138,22 @@ class FlashPrefill:
         self.base, self.hidden, self.length = base, hidden, length
 
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
-        ids: list[int] = []
-        positions: list[int] = []
-        arm_index: list[int] = []
+        row, groups = _Row(), []
         places: list[list[int]] = [[] for _ in prompts]
-        groups = []
-
-        def write(arm: int, tokens: Ids, position: int) -> Span:
-            start = len(ids)
-            ids.extend(tokens)
-            positions.extend(range(position, position + len(tokens)))
-            arm_index.extend([arm] * len(tokens))
-            return start, len(ids)
-
-        for (arm, prefix), members in _by_prefix(prompts, share=not self._windowed).items():
-            shared = write(arm, prefix, 0)
-            suffixes = [write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
+        share = not self.base.ends_window(self.length)
+        for (arm, prefix), members in _by_prefix(prompts, share).items():
+            shared = row.write(arm, prefix, 0)
+            suffixes = [row.write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
             groups.append(Group(shared, tuple(suffixes)))
             for index, suffix in zip(members, suffixes, strict=True):
                 places[index] = [*range(*shared), *range(*suffix)]
-        write(-1, (0,) * (-len(ids) % ROUND), 0)
-        limits = Limits.over(self.length, len(ids), self.length)
-        kept = Kept(lay_out(groups, len(ids), limits, self.base.device))
-        ids_, positions_, arm_index_ = (to_device(values, self.base.device) for values in (ids, positions, arm_index))
-        hidden = self.hidden(ids_[None], positions_[None], arm_index_, kept)
+        row.fill(len(row.ids) + -len(row.ids) % ROUND)
+        limits = Limits.over(self.length, len(row.ids), self.length)
+        kept = Kept(lay_out(groups, len(row.ids), limits, self.base.device))
+        hidden = row.through(self.base, self.hidden, kept)
         last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
         return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
-
-    @property
-    def _windowed(self) -> bool:
-        # A window that ends inside a prompt counts from each query, which shared keys cannot follow.
-        window = getattr(self.base.config.get_text_config(), "sliding_window", None)
-        return bool(window and window < self.length)
 
 
 def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], list[int]]:

@@ -1,6 +1,7 @@
 """From logits to tokens: the warpers of transformers, and one uniform number a row and step."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,10 +31,18 @@ def pick(logits: Tensor, uniform: Tensor, seen: Tensor, sampling: Sampling) -> T
 
     A row's token depends on its own logits and its own uniform number alone (inverse of the cumulative distribution).
     """
-    logits = _penalised(logits, seen, sampling.repetition_penalty)
+    from transformers import TopKLogitsWarper, TopPLogitsWarper
+
+    if (penalty := sampling.repetition_penalty) != 1:
+        logits = torch.where(seen, torch.where(logits < 0, logits * penalty, logits / penalty), logits)
     if sampling.temperature == 0:
         return logits.argmax(dim=-1)
-    logits = _top_p(_top_k(logits / sampling.temperature, sampling.top_k), sampling.top_p)
+    logits = logits / sampling.temperature
+    ids: Any = None  # which these two do not look at
+    if sampling.top_k:
+        logits = TopKLogitsWarper(sampling.top_k)(ids, logits)
+    if sampling.top_p < 1:
+        logits = TopPLogitsWarper(sampling.top_p)(ids, logits)
     return _inverse(torch.softmax(logits, dim=-1), uniform)
 
 
@@ -57,26 +66,3 @@ def _first_above(cumulative: Tensor, drawn: Tensor) -> Tensor:
     # Rounding may put the number at or past the whole sum; then it is the last place of a share above zero.
     last = torch.searchsorted(cumulative, cumulative[:, -1:].contiguous())
     return torch.minimum(torch.searchsorted(cumulative, drawn, right=True), last)
-
-
-def _penalised(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    if penalty == 1.0:
-        return logits
-    lowered = torch.where(logits < 0, logits * penalty, logits / penalty)
-    return torch.where(seen, lowered, logits)
-
-
-def _top_k(logits: Tensor, k: int) -> Tensor:
-    if not 0 < k < logits.shape[-1]:
-        return logits
-    least = logits.topk(k, dim=-1).values[:, -1:]
-    return logits.masked_fill(logits < least, float("-inf"))
-
-
-def _top_p(logits: Tensor, p: float) -> Tensor:
-    if p >= 1.0:
-        return logits
-    ascending, order = logits.sort(dim=-1)
-    outside = ascending.softmax(dim=-1).cumsum(dim=-1) <= 1 - p
-    outside[:, -1] = False
-    return logits.masked_fill(outside.scatter(1, order, outside), float("-inf"))

@@ -82,6 +82,13 @@ class Base:
             self._untuned[key] = self.logits(self.last_hidden(ids))
         return self._untuned[key]
 
+    def ends_window(self, tokens: int) -> bool:
+        """Return whether a sliding window ends inside so many tokens.
+
+        It counts from each query, which keys that samples share in a buffer for flash kernels cannot follow.
+        """
+        return 0 < (getattr(self.config.get_text_config(), "sliding_window", None) or 0) < tokens
+
     def carry(self, x: Tensor, device: torch.device) -> Tensor:
         """Return `x` on another of the base's devices."""
         return self.laid_over.links.send(x, device).take() if self.laid_over else x
@@ -104,9 +111,7 @@ class Base:
         self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
         if not self.runners:
             return pack(parts, device, bucketed=bucketed)
-        window = getattr(self.config.get_text_config(), "sliding_window", None)
-        if window and window < limits.longest:
-            # A window that ends inside a sample counts from each query, which shared keys cannot follow.
+        if self.ends_window(limits.longest):
             parts = [replace(part, prefixes=()) for part in parts]
         buffer = pack(parts, device, limits, bucketed)
         vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
@@ -151,10 +156,7 @@ class Base:
         self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str], use_rslora: bool = False
     ) -> LoraShape:
         """Return an adapter's shape, its modules by name; `target_modules` as in the experiment."""
-        return LoraShape(r, alpha, dropout, self._targets(target_modules), use_rslora)
-
-    def _targets(self, asked: str | Iterable[str]) -> tuple[str, ...]:
-        return resolve_targets(asked, self.config.model_type, self.model)
+        return LoraShape(r, alpha, dropout, resolve_targets(target_modules, self.model), use_rslora)
 
     def adapt(
         self,
@@ -168,9 +170,8 @@ class Base:
 
         `others`: shapes that arms may have instead, their modules by name.
         """
-        every = dict.fromkeys(
-            [*self._targets(target_modules), *(name for shape in others for name in shape.target_modules)]
-        )
+        own = resolve_targets(target_modules, self.model)
+        every = dict.fromkeys([*own, *(name for shape in others for name in shape.target_modules)])
         self.adapters = Adapters(self.model, LoraShape(r, alpha, dropout, tuple(every)), self.laid_over)
         return self.adapters
 

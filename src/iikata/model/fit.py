@@ -106,10 +106,9 @@ def _compared(base: Base) -> Reference:
     def theirs(ids: Tensor) -> Tensor:
         return base.model(input_ids=ids, use_cache=False).logits[0]
 
-    text = base.config.get_text_config()
-    windowed = 0 < (getattr(text, "sliding_window", None) or 0) < exact.LIMITS.longest
-    subject = Subject(base.model, run, theirs, bool(base.runners), base.device, not (base.runners and windowed))
-    ids = torch.tensor(_ids(base.folder, text.vocab_size), device=base.device)
+    shared = not (base.runners and base.ends_window(exact.LIMITS.longest))
+    subject = Subject(base.model, run, theirs, bool(base.runners), base.device, shared)
+    ids = torch.tensor(_ids(base.folder, base.config.get_text_config().vocab_size), device=base.device)
     return exact.compare(subject, exact.refer(subject, ids, QUANTISED if _quantised(base) else 0.0))
 
 

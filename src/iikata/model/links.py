@@ -37,6 +37,14 @@ class Sent:
         return self.tensor
 
 
+def fetch(x: Tensor) -> Sent:
+    """Copy `x` to the processor's memory without waiting for it."""
+    if x.device.type != "cuda":
+        return Sent(x.clone())
+    here = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
+    return Sent(here, torch.cuda.current_stream(x.device).record_event())
+
+
 AHEAD = 8
 """Layers that a GPU is asked for ahead, some hundred kernels each way."""
 
@@ -91,13 +99,6 @@ class Links:
             copied = x.to(target, non_blocking=True)  # waits for the copies before it at both ends, and for no work
         x.record_stream(out)
         return Sent(copied, into.record_event())
-
-    def fetch(self, x: Tensor) -> Sent:
-        """Copy `x` to the processor's memory without waiting for it."""
-        if x.device.type != "cuda":
-            return Sent(x)
-        here = torch.empty(x.shape, dtype=x.dtype, pin_memory=True).copy_(x, non_blocking=True)
-        return Sent(here, torch.cuda.current_stream(x.device).record_event())
 
     def carry(self, value: T, source: torch.device, target: torch.device) -> T:
         """Return a tensor, or a frozen dataclass of some, with what lies on `source` on `target`."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from iikata.core.encoded import Encoded
 from iikata.core.records import TrainStep
 from iikata.model.buffers import Buffer
-from iikata.model.links import Sent
+from iikata.model.links import Sent, fetch
 from iikata.model.memory import allocated_bytes, retry_smaller, room_bytes
 from iikata.train.arm_run import ArmRun, loss_tokens
 from iikata.train.step import counted, halve, limits_of
@@ -208,7 +208,7 @@ class Pipeline:
         buffer, adapters = item.buffers[own.device], self.base.adapters
         assert adapters is not None
         self.laid_over.links.paused(own.device)
-        adapters.set_adapter_in_stage(stage, run.flats.get(stage), adapters.shape_of(run.arm.name), buffer.noise)
+        adapters.set_adapter(run.arm.name, buffer.noise, stage=stage)
         out = own.run(x, buffer.positions, buffer.layout, self.laid_over.given(buffer.layout))
         if not own.last:
             return out
@@ -240,7 +240,7 @@ class Pipeline:
         assert asked.loss is not None
         found = run.found(asked.loss.take(), torch.stack([one.take() for one in reversed(asked.squares)]).sum())
         asked.found = {stage: self._sent(found, stage) for stage in run.flats}
-        asked.numbers = self.laid_over.links.fetch(found)
+        asked.numbers = fetch(found)
         del self.going[run.arm.name]
         run.asked += 1
         self.unread.append(asked)

@@ -83,11 +83,12 @@ def gradients(step: Step) -> Tensor:
     It begins with no gradient, so that it may be done again after it broke off.
     """
     base, flat = step.runs[0].base, step.runs[0].flat
+    assert base.adapters is not None
     flat.gradient.zero_()  # laid out before the first backward pass, which then adds to it
     totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
     for buffer in step.buffers:
-        losses = _losses(base, step.runs[0], buffer)
-        losses = counted(losses, buffer, step.weights, totals)
+        base.adapters.set_adapter(step.runs[0].arm.name, buffer.noise, buffer.buckets)
+        losses = counted(base.losses(buffer), buffer, step.weights, totals)
         _scaled(losses, step.runs, buffer).sum().backward()
     return totals
 
@@ -126,15 +127,6 @@ def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_token
         own = losses[buffer.sample_index >= 0].double()
         total, count = total + float(own.sum()), count + len(own)
     return total / count
-
-
-def _losses(base: Base, run: ArmRun, buffer: Buffer) -> Tensor:
-    assert base.adapters is not None
-    if buffer.buckets is None:
-        base.adapters.set_adapter(run.arm.name, buffer.noise)
-    else:
-        base.adapters.set_adapters_by_bucket(run.arm.name, buffer.buckets, buffer.noise)
-    return base.losses(buffer)
 
 
 def _scaled(losses: Tensor, runs: Sequence[ArmRun], buffer: Buffer) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from iikata.core.errors import IikataError
 from iikata.core.rng import stream_seed
+from iikata.model.adapters.adapter_config import named
 from iikata.model.adapters.flat import FlatAdapters, LoraShape, Weights
 from iikata.model.adapters.lora_linear import LoraLinear
 from iikata.model.adapters.multi_lora import MultiLora, join
@@ -40,7 +41,7 @@ class Adapters:
         refuse_no_linears(model)
         refuse_unmatched(model, shape.target_modules)
         for name, module in linears.items():
-            if any(_is(name, target) for target in shape.target_modules):
+            if _targeted(name, shape.target_modules):
                 salt = stream_seed("dropout", name) % 2**31
                 layer = LoraLinear(module, shape.scale, shape.dropout, salt)
                 parent, _, last = name.rpartition(".")
@@ -49,7 +50,7 @@ class Adapters:
                 self.parts.setdefault(laid_over.stage_of(module) if laid_over else 0, {})[name] = layer
         # By last parts alone, peft would adapt a vision part's modules too.
         others = [name for name, _ in model.named_modules() if name not in self.layers and not name.endswith(".base")]
-        if any(_is(name, target) for name in others for target in shape.target_modules):
+        if any(_targeted(name, shape.target_modules) for name in others):
             self.shape = replace(shape, target_modules=tuple(self.layers))
 
     def __contains__(self, arm: str) -> bool:
@@ -91,7 +92,7 @@ class Adapters:
     def _sizes(self, arm: str, layers: Mapping[str, LoraLinear] | None = None) -> dict[str, tuple[int, int]]:
         sizes, shape = {}, self.shape_of(arm)
         for name, layer in (self.layers if layers is None else layers).items():
-            if any(_is(name, target) for target in shape.target_modules):
+            if _targeted(name, shape.target_modules):
                 sizes[f"{name}.lora_A"] = (shape.r, int(layer.base.in_features))
                 sizes[f"{name}.lora_B"] = (int(layer.base.out_features), shape.r)
         return sizes
@@ -113,11 +114,6 @@ class Adapters:
                 flat.put(arm, self.weights(arm))
         self._flat |= dict.fromkeys(arms, together)
 
-    def flat_of(self, arm: str) -> FlatAdapters:
-        """Return the block that holds the arm's weights, alone or beside others', where the base has one stage."""
-        (flat,) = self._flat[arm].values()
-        return flat
-
     def flats_of(self, arm: str) -> dict[int, FlatAdapters]:
         """Return the block of each stage that the arm adapts."""
         return self._flat[arm]
@@ -131,62 +127,51 @@ class Adapters:
         """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
         return {name: tensor for flat in self._flat[arm].values() for name, tensor in flat.of(arm).items()}
 
-    def set_adapter(self, arm: str | None, noise: Tensor | None = None) -> None:
-        """Make the model answer as `arm`, None as the untuned base; dropout acts only with `noise` [T]."""
-        shape = self.shape if arm is None else self.shape_of(arm)
-        self._give({} if arm is None else self.weights(arm), shape, None, noise)
-
-    def set_adapter_in_stage(
-        self, stage: int, flat: FlatAdapters | None, shape: LoraShape, noise: Tensor | None
+    def set_adapter(
+        self, arm: str | None, noise: Tensor | None = None, buckets: Tensor | None = None, stage: int | None = None
     ) -> None:
-        """Make one stage answer by an arm's block of it; `noise` lies on the stage's device."""
-        self._give_part(self.parts.get(stage, {}), flat.leaves if flat else {}, shape, None, noise, None)
+        """Make the model, or one stage of it, answer as `arm`, None as the untuned base.
 
-    def set_adapters_by_bucket(self, arm: str, buckets: Tensor, noise: Tensor | None = None) -> None:
-        """Let all arms of `arm`'s group answer at once, each in its own buckets of tokens."""
-        self._give(self.flat_of(arm).leaves, self.shape_of(arm), buckets, noise)
+        Dropout acts only with `noise` [T]. With `buckets` all arms of the arm's group answer at once, each in its own.
+        """
+        shape, flats = (self.shape, {}) if arm is None else (self.shape_of(arm), self._flat[arm])
+        for number, layers in self._parts_of(stage):
+            flat = flats.get(number)
+            weights = {} if flat is None else flat.of(str(arm)) if buckets is None else flat.leaves
+            _give(layers, weights, shape, *(self._carried(x, number) for x in (buckets, noise)))
+
+    def set_adapter_per_token(self, multi_lora: MultiLora | None, arm_index: Tensor, stage: int | None = None) -> None:
+        """Let each token answer as the arm of its index [T], as the untuned base where that is -1 or nothing is joined.
+
+        In one stage alone where that is given; then `arm_index` lies on the stage's device.
+        """
+        mask = multi_lora.column_mask(arm_index) if multi_lora else None
+        for number, layers in self._parts_of(stage):
+            weights = multi_lora.weights if multi_lora else {}
+            _give(layers, weights, self.shape, None, None, self._carried(mask, number))
 
     def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
         return join(arms, [self.weights(arm) for arm in arms], [self.shape_of(arm) for arm in arms], self.shape, kind)
 
-    def set_adapter_per_token(self, multi_lora: MultiLora, arm_index: Tensor) -> None:
-        """Let each token answer as the arm of its index [T], as the untuned base where that is -1."""
-        self._give(multi_lora.weights, self.shape, None, None, multi_lora.column_mask(arm_index))
-
-    def set_adapter_per_token_in_stage(self, stage: int, multi_lora: MultiLora | None, arm_index: Tensor) -> None:
-        """Let each token do so in one stage; `arm_index` lies on the stage's device."""
-        weights = multi_lora.weights if multi_lora else {}
-        mask = multi_lora.column_mask(arm_index) if multi_lora else None
-        self._give_part(self.parts.get(stage, {}), weights, self.shape, None, None, mask)
-
-    def _give(
-        self,
-        weights: Weights,
-        shape: LoraShape,
-        buckets: Tensor | None,
-        noise: Tensor | None,
-        column_mask: Tensor | None = None,
-    ) -> None:
-        for stage, layers in self.parts.items():
-            own = [self._carried(x, stage) for x in (buckets, noise, column_mask)]
-            self._give_part(layers, weights, shape, *own)
+    def _parts_of(self, stage: int | None) -> Iterable[tuple[int, Mapping[str, LoraLinear]]]:
+        return self.parts.items() if stage is None else [(stage, self.parts.get(stage, {}))]
 
     def _carried(self, x: Tensor | None, stage: int) -> Tensor | None:
         if x is None or self.laid_over is None:
             return x
         return self.laid_over.links.send(x, self.laid_over.stages[stage].device).take()
 
-    @staticmethod
-    def _give_part(
-        layers: Mapping[str, LoraLinear], weights: Weights, shape: LoraShape, buckets: Tensor | None,
-        noise: Tensor | None, column_mask: Tensor | None,
-    ) -> None:  # fmt: skip
-        for name, layer in layers.items():
-            a, b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
-            given = dict(scale=shape.scale, dropout=shape.dropout, a=a, b=b)
-            # Past nn.Module's own way, which takes a processor longer than a layer's first kernels.
-            layer.__dict__.update(given, buckets=buckets, noise=noise, column_mask=column_mask)
+
+def _give(
+    layers: Mapping[str, LoraLinear], weights: Weights, shape: LoraShape, buckets: Tensor | None,
+    noise: Tensor | None, column_mask: Tensor | None = None,
+) -> None:  # fmt: skip
+    for name, layer in layers.items():
+        a, b = weights.get(f"{name}.lora_A"), weights.get(f"{name}.lora_B")
+        given = dict(scale=shape.scale, dropout=shape.dropout, a=a, b=b)
+        # Past nn.Module's own way, which takes a processor longer than a layer's first kernels.
+        layer.__dict__.update(given, buckets=buckets, noise=noise, column_mask=column_mask)
 
 
 def refuse_no_linears(model: Any) -> None:
@@ -199,7 +184,7 @@ def refuse_no_linears(model: Any) -> None:
 def refuse_unmatched(model: Any, targets: Sequence[str]) -> None:
     """Raise IikataError where targets name no linear layer that an adapter could go on."""
     names = [name for name, _ in linears_of(model)]
-    odd = sorted(target for target in targets if not any(_is(name, target) for name in names))
+    odd = sorted(target for target in targets if not any(named(name, target) for name in names))
     if odd or not targets:
         raise IikataError(
             f"train.lora.target_modules {odd} match no linear layer of the model's blocks. "
@@ -228,19 +213,18 @@ def _is_linear(module: nn.Module) -> bool:
     return hasattr(module, "in_features") and hasattr(module, "weight") and not own
 
 
-def _is(name: str, target: str) -> bool:
-    """Return whether a target names a module, as peft says: by its full name, or by its last parts."""
-    return name == target or name.endswith(f".{target}")
+def _targeted(name: str, targets: Iterable[str]) -> bool:
+    return any(named(name, target) for target in targets)
 
 
-def resolve_targets(asked: str | Iterable[str], model_type: str, model: nn.Module) -> tuple[str, ...]:
+def resolve_targets(asked: str | Iterable[str], model: Any) -> tuple[str, ...]:
     """Turn `target_modules` into names: `auto` is PEFT's choice for the model family, `all-linear` all of them."""
     if not isinstance(asked, str):
         return tuple(asked)
     if asked == "auto":
         from peft.utils import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as KNOWN
 
-        if isinstance(known := KNOWN.get(model_type), list):
+        if isinstance(known := KNOWN.get(model.config.model_type), list):
             return tuple(known)
     elif asked != "all-linear":
         return (asked,)
