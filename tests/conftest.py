@@ -1,5 +1,6 @@
 """Fixtures that several rooms share, tokenizers and models built once a session, and the count of faults tried."""
 
+import gc
 import os
 from collections import Counter
 from collections.abc import Callable
@@ -20,6 +21,12 @@ from tokenizer_folders import FAMILIES, byte_bpe, sp_bytes, sp_nfkc
 # pytest --hypothesis-profile=default.
 settings.register_profile("repeatable", derandomize=True)
 settings.load_profile("repeatable")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported lives until the end: a collection of garbage need not walk through torch each time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -51,6 +51,7 @@ def test_one_file_asks_what_the_system_has():
                 assert (node.value.id, node.attr) not in ATTRIBUTES, f"{path}:{node.lineno}"
 
 
+@pytest.mark.long
 def test_a_whole_run_needs_nothing_that_windows_lacks(tmp_path, llama_folder):
     write_files(tmp_path)
     settings = values(llama_folder, templates=["plain", "native"])  # native is rendered in a process of its own

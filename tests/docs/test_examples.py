@@ -33,6 +33,7 @@ def test_the_notebook_runs_from_its_first_cell_to_its_last(tmp_path, monkeypatch
     run_cells("quickstart.ipynb", "smollm2", llama_folder)
 
 
+@pytest.mark.long
 def test_the_notebook_for_colab_runs_in_float16_from_its_first_cell_to_its_last(
     tmp_path, monkeypatch, llama_folder, capsys
 ):

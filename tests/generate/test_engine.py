@@ -15,6 +15,7 @@ from iikata.model import rotary
 from iikata.model.layers import compilations, run_layers
 from iikata.model.load import load
 from iikata.tokenize import load_tokenizer
+from marks import long
 
 GREEDY = Sampling(temperature=0)
 NEW = 10
@@ -129,7 +130,7 @@ def test_reading_tokens_a_step_late_as_on_a_gpu_changes_no_answer(three, monkeyp
     assert answers(three, of_all(), sampling, new, length=longest + new) == wanted
 
 
-@pytest.mark.parametrize("family", ["llama", "neox_sequential", "qwen2", "gemma3"])
+@pytest.mark.parametrize("family", ["llama", *long("neox_sequential", "qwen2", "gemma3")])
 def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_layers(model_folder, family, recorded):
     loaded = with_three_arms(model_folder(family), "float64")
     wanted = recorded(loaded, of_all())
@@ -262,7 +263,7 @@ def wider(tmp_path_factory):
     return opened
 
 
-@pytest.fixture(params=[1, 2], ids=["one thread", "two threads"])
+@pytest.fixture(params=[1, pytest.param(2, marks=pytest.mark.long)], ids=["one thread", "two threads"])
 def threads(request):
     before = torch.get_num_threads()
     torch.set_num_threads(request.param)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import ssl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from said import asked, said
 
 from iikata.core.errors import IikataError
 from iikata.metrics import Context
+from iikata.metrics.endpoint import trusted
 from iikata.metrics.judge import Judge, Judgement
 from judge_stub import Stub, always_first, serving
 
@@ -31,6 +33,15 @@ def test_a_win_is_one_that_both_orders_agree_on(stub: Stub, tmp_path: Path) -> N
     request = stub.requests[0]
     assert (request["path"], request["key"], request["model"]) == ("/v1/chat/completions", "Bearer k", "stub-1")
     assert request["temperature"] == 0
+
+
+def test_the_certificates_are_read_once(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, load = [], ssl.SSLContext.load_verify_locations
+    monkeypatch.setattr(ssl.SSLContext, "load_verify_locations", lambda *given: reads.append(1) or load(*given))
+    trusted.cache_clear()
+    made(stub, tmp_path).compare_answers(asked(), "long answer", "short")
+    assert len(stub.requests) == 2
+    assert len(reads) == 1
 
 
 def test_a_judge_of_positions_makes_a_tie_and_a_flip(stub: Stub, tmp_path: Path) -> None:

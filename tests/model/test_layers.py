@@ -47,6 +47,7 @@ def test_computing_layers_twice_gives_the_same_gradients(running, checkpointed):
         assert torch.equal(ours, theirs)
 
 
+@pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_layers_agree_and_other_lengths_need_no_other_graph(running):
     """With torch's own backend that only traces: what is asked is which graphs there are, not how they are run."""

@@ -18,6 +18,7 @@ from iikata.pipeline.gguf_file import FILE
 from iikata.pipeline.ollama import modelfile
 from iikata.templates import AlpacaTemplate, native
 from iikata.tokenize import load_tokenizer
+from marks import long
 from tiny_experiment import experiment
 from tokenizer_folders import CHATML, byte_bpe, sp_bpe, sp_bytes
 
@@ -55,7 +56,7 @@ FAMILIES = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(scope="module", params=["llama", *long(*(name for name in FAMILIES if name != "llama"))])
 def run(request, tmp_path_factory):
     folder = tmp_path_factory.mktemp(request.param)
     declared = experiment(folder, FAMILIES[request.param](folder / "base"), templates=["alpaca_short"])

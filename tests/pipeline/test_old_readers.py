@@ -89,6 +89,7 @@ def check(found: dict[str, dict[str, float]]) -> None:
     assert {name: kinds for name, kinds in found.items() if not max(kinds.values()) < 1e-5} == {}
 
 
+@pytest.mark.long
 def test_every_familys_adapter_and_merged_weights_give_the_same_logits_through_plain_transformers_and_peft(families):
     check({folder.name: old_reader.read(folder) for folder in families})
 

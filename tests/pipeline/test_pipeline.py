@@ -17,6 +17,7 @@ from iikata.pipeline import Pipeline, Progress, buffer_plan
 from iikata.pipeline.events import Warned
 from iikata.templates import load
 from iikata.tokenize import encode_prompt, load_tokenizer
+from marks import long
 from tiny_experiment import KilledError, contents, experiment, killer, values
 
 
@@ -87,7 +88,7 @@ def test_every_gate_of_the_sound_run_passes_for_arms_that_learned(whole_run):
 
 
 @pytest.mark.parametrize(
-    ("stage", "after"), [("train", 1), ("train", 9), ("generate", 1), ("generate", 17), ("score", 3)]
+    ("stage", "after"), [("train", 9), ("generate", 17), *long(("train", 1), ("generate", 1), ("score", 3))]
 )
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folder, whole_run, stage, after):
     declared = experiment(whole_run.parent, llama_folder)
@@ -223,18 +224,25 @@ def test_the_rinna_path_runs_from_rows_to_verdict(tmp_path, rinna_folder):
     assert (tmp_path / "run" / "report" / "index.html").is_file()
 
 
-@pytest.mark.parametrize("after", [1, 2, 3, 4, 10, 4 * 6 - 2])
-def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(tmp_path, llama_folder, after):
-    declared = experiment(tmp_path, llama_folder)
-    folders = {name: tmp_path / name for name in ("whole", "killed")}
-    for folder in folders.values():
-        folder.mkdir()
+@pytest.fixture(scope="module")
+def side_by_side(finished, llama_folder, tmp_path_factory):
+    """Train four arms side by side in a folder, or once for all tests, and return what is there."""
+    declared = experiment(finished, llama_folder)
+
+    def trained(folder, *listener):
         (folder / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
-    Pipeline(declared, folders["whole"]).run("train")
+        Pipeline(declared, folder, *listener).run("train")
+        return contents(folder)
+
+    whole = trained(tmp_path_factory.mktemp("whole"))
+    return lambda *given: trained(*given) if given else whole
+
+
+@pytest.mark.parametrize("after", [2, 4 * 6 - 2, *long(1, 3, 4, 10)])
+def test_arms_side_by_side_that_are_killed_within_a_turn_lose_no_step(side_by_side, tmp_path, after):
     with pytest.raises(KilledError):
-        Pipeline(declared, folders["killed"], killer("train", after)).run("train")
-    Pipeline(declared, folders["killed"]).run("train")
-    found, wanted = (contents(folder) for folder in (folders["killed"], folders["whole"]))
+        side_by_side(tmp_path, killer("train", after))
+    found, wanted = side_by_side(tmp_path), side_by_side()
     steps = [name for name in wanted if name.endswith("steps.jsonl")]
     assert len(steps) == 4
     assert found == wanted

@@ -16,6 +16,7 @@ from iikata.model.load import load
 from iikata.pipeline.evaluating import Evaluator
 from iikata.train import ArmRun, Recipe, train
 from iikata.train.step import mean_loss
+from marks import long
 
 CPU = torch.device("cpu")
 PREFIX = (5, 9, 4, 7)
@@ -62,8 +63,9 @@ class AnyOrder(pipelined.Pipeline):
         return self.draw.choice([*able, ""])
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.2])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("dtype", "dropout"), [("float32", 0.2), *long(("float32", 0.0), ("bfloat16", 0.0), ("bfloat16", 0.2))]
+)
 def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, dropout, dtype, monkeypatch):
     whole = runs_over(opened(deep_folder, 1, dropout, dtype=dtype))
     wanted = outcome(whole, list(train(whole)))
@@ -108,7 +110,7 @@ def test_a_stage_holds_few_buffers_and_no_stage_waits_where_arms_are_enough(deep
             return kind
 
     monkeypatch.setattr("iikata.train.Pipeline", Watched)
-    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(8, 1, 1e-2, buffer_tokens=40))
+    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(2, 1, 1e-2, buffer_tokens=40))
     steps = list(train(runs))
     assert max(count for stage, count in held if stage == 0) == 3, "as many as there are arms"
     assert max(count for stage, count in held if stage == 2) == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.text import redact
-from iikata.metrics.endpoint import post
+from iikata.metrics.endpoint import post, trusted
 
 KEY = "IIKATA_ENDPOINT_KEY"
 """Environment variable of the server's key, which is never written anywhere."""
@@ -45,7 +45,7 @@ class OpenAiServer:
         import httpx2
 
         try:
-            httpx2.get(f"{self.url}/models", headers=self._headers, timeout=self.timeout)
+            self._models()
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             raise self._silent("/models", error) from None
 
@@ -103,6 +103,11 @@ class OpenAiServer:
         why = redact(str(error) or type(error).__name__)[:300]
         return IikataError(f"{self.url}{path}: no answer ({why}). Is the server up, and the address right?")
 
+    def _models(self) -> Any:
+        import httpx2
+
+        return httpx2.get(f"{self.url}/models", headers=self._headers, timeout=self.timeout, verify=trusted())
+
     @property
     def _headers(self) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._key}"} if self._key else {}
@@ -112,7 +117,7 @@ class OpenAiServer:
         import httpx2
 
         with suppress(httpx2.HTTPError, ValueError, LookupError, TypeError, AttributeError):
-            listed = httpx2.get(f"{self.url}/models", headers=self._headers, timeout=self.timeout).json()["data"]
+            listed = self._models().json()["data"]
             names = [str(one["id"]) for one in listed]
             return f" It lists: {', '.join(names[:8])}." if names else ""
         return ""
