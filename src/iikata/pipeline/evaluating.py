@@ -13,7 +13,7 @@ from iikata.templates import Shots
 from iikata.tokenize import encode
 
 if TYPE_CHECKING:
-    from iikata.score.nll import HeldOut
+    from iikata.score.nll import HeldOut, Laid, LaidAs
     from iikata.train import ArmRun
 
 T = TypeVar("T")
@@ -42,12 +42,17 @@ class Buffers:
 
 
 def likelihoods(
-    ctx: RunContext, cell: Cell, rows: Sequence[Example], tokens: int, last: bool = False
+    ctx: RunContext, cell: Cell, rows: Sequence[Example], kept: "dict[LaidAs, Laid]", tokens: int, last: bool = False
 ) -> "list[HeldOut]":
-    """Return how likely a cell finds the rows' answers, in buffers of `tokens`; of a conversation all, or the last."""
+    """Return how likely a cell finds the rows' answers, in buffers of `tokens`; of a conversation all, or the last.
+
+    `kept` holds the rows as other cells have read them.
+    """
     from iikata.score import nll
 
     template, shared = ctx.prompts.of(cell), ctx.prompts.prefixes_of(cell)
+    if isinstance(template, Shots) or any(size != tokens for _, size, _ in kept):
+        kept.clear()  # examples are one cell's alone; halved buffers are not read again
     found = nll.held_out_nll(
         *ctx.speaker(cell.arm),
         [row for row in rows if row.output],  # a chat template may refuse an empty answer
@@ -57,6 +62,7 @@ def likelihoods(
         ctx.experiment.train.cutoff_len + (max(map(len, shared)) if isinstance(template, Shots) else 0),
         tokens,
         last,
+        kept,
     )
     return list(found)
 
@@ -76,6 +82,7 @@ class Evaluator:
         self._buffers = Buffers(ctx, "train")
         self._untuned: dict[str, tuple[float, int]] = {}
         self._curves: dict[str, list[Evaluation]] = {}
+        self._kept: dict[LaidAs, Laid] = {}
         self.on = bool(self._rows)
 
     def earlier(self, arm: Arm, step: int) -> list[Evaluation]:
@@ -123,7 +130,7 @@ class Evaluator:
         with self._ctx.base.layers_as_they_are():
             if self._metric == "loss":
                 return self._buffers.fitted(partial(mean_loss, self._ctx, cell, self._rows))
-            rows = self._buffers.fitted(partial(likelihoods, self._ctx, cell, self._rows))
+            rows = self._buffers.fitted(partial(likelihoods, self._ctx, cell, self._rows, self._kept))
         values = [row.nll for row in rows if not math.isnan(row.nll)]
         return math.fsum(values) / max(1, len(values)), len(values)
 

@@ -27,7 +27,7 @@ from iikata.templates import Shots
 if TYPE_CHECKING:
     from iikata.pipeline.executor.crew import Crew
     from iikata.score.choice import Chosen
-    from iikata.score.nll import HeldOut
+    from iikata.score.nll import HeldOut, Laid, LaidAs
 
 KEPT_SECONDS = 10
 """Of a killed process's scores at most so much work is lost, and that of one arm."""
@@ -57,6 +57,8 @@ class Asked:
     """Whether of a conversation the last answer alone counts."""
     choices: bool = False
     """Whether the texts are choices, of which the likeliest is asked for."""
+    laid: "dict[LaidAs, Laid]" = field(default_factory=dict)
+    """The rows as every cell of a template reads them."""
     encoded: dict[str, Any] = field(default_factory=dict)
     """Template -> the choices as tokens, made when first asked for."""
     packed: dict[tuple[str, int, bool], Any] = field(default_factory=dict)
@@ -190,7 +192,7 @@ def _keep(ctx: RunContext, asked: Asked, have: Found, sources: Mapping[str, str]
 
 
 def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
-    return likelihoods(ctx, cell, asked.rows, tokens, asked.last)
+    return likelihoods(ctx, cell, asked.rows, asked.laid, tokens, asked.last)
 
 
 def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Chosen]":

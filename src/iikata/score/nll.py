@@ -43,6 +43,19 @@ def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer:
     return template.unmapped(encoded.answer) == example.output and encoded.answer in tokenizer.text(own)
 
 
+@dataclass(frozen=True)
+class Laid:
+    """Rows as tokens in buffers, which every arm that is prompted with the same template reads."""
+
+    rows: Sequence[Sequence[Encoded]]
+    """Of each row what it is scored on."""
+    parts: Sequence[tuple[Sequence[Encoded], Buffer]]
+
+
+LaidAs = tuple[str, int, bool]
+"""A template's hash, the tokens of a buffer, whether flash kernels read it."""
+
+
 def held_out_nll(
     base: Base,
     arm: str | None,
@@ -53,14 +66,19 @@ def held_out_nll(
     cutoff_len: int,
     buffer_tokens: int,
     last: bool = False,
+    kept: dict[LaidAs, Laid] | None = None,
 ) -> Iterator[HeldOut]:
     """Yield every row's likelihood under `arm` prompted with `template`, in the rows' order.
 
-    `last`: of a conversation the last answer alone counts.
+    `last`: of a conversation the last answer alone counts. What is laid out is `kept` for the next call with the same
+    examples and `last`.
     """
-    rows = [_sequences(example, template, tokenizer, cutoff_len, last) for example in examples]
-    found = nats(base, arm, [sequence for row in rows for sequence in row], prefixes, buffer_tokens)
-    for example, row in zip(examples, rows, strict=True):
+    key, kept = (template.hash, buffer_tokens, bool(base.runners)), {} if kept is None else kept
+    if key not in kept:
+        rows = [_sequences(example, template, tokenizer, cutoff_len, last) for example in examples]
+        kept[key] = Laid(rows, list(_buffers(base, [one for row in rows for one in row], prefixes, buffer_tokens)))
+    found = (sums for part, buffer in kept[key].parts for sums in nats_in(base, arm, part, buffer))
+    for example, row in zip(examples, kept[key].rows, strict=True):
         sums = [next(found) for _ in row]
         nats_of = {role: sum(one[role] for one in sums) if sums else math.nan for role in COUNTED}
         answer, end, written = (nats_of[role] / math.log(2) for role in COUNTED)
@@ -85,22 +103,22 @@ def nats(
     base: Base, arm: str | None, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[dict[Role, float]]:
     """Yield the nats of each row's loss tokens, summed by their role."""
+    for part, buffer in _buffers(base, rows, prefixes, buffer_tokens):
+        yield from nats_in(base, arm, part, buffer)
+
+
+def _buffers(
+    base: Base, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
+) -> Iterator[tuple[Sequence[Encoded], Buffer]]:
     limits = limits_of(rows, prefixes, buffer_tokens)
     for part in split(rows, prefixes, buffer_tokens):
-        yield from nats_of(base, arm, part, prefixes, limits)
+        yield part, packed(base, part, prefixes, limits)
 
 
 def limits_of(rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int) -> Limits:
     """Return the most that any buffer of these rows holds."""
     longest = max((len(row.input_ids) for row in rows), default=1)
     return Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
-
-
-def nats_of(
-    base: Base, arm: str | None, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits
-) -> Iterator[dict[Role, float]]:
-    """Yield the nats of each row's loss tokens, summed by their role, of rows that share one buffer."""
-    yield from nats_in(base, arm, part, packed(base, part, prefixes, limits))
 
 
 def packed(base: Base, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits) -> Buffer:
