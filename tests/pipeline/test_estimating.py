@@ -110,7 +110,9 @@ def test_a_gpus_buffers_follow_from_its_free_memory(tmp_path, llama_folder, monk
     assert chosen["checkpoint"] == checkpoint
     assert chosen["mixed_arms"] == 1  # side by side only where there are flash kernels
     pipeline.base.runners = [object()]
-    assert buffer_plan.gpu_buffers(pipeline.base, pipeline._work())["mixed_arms"] == (1 if checkpoint else 8)
+    assert buffer_plan.gpu_buffers(pipeline.base, pipeline._work())["mixed_arms"] == (
+        1 if checkpoint else buffer_plan.MIXED_ARMS
+    )
 
 
 @pytest.mark.parametrize(("free", "most"), [(40e9, True), (5e6, False), (1e6, False)])

@@ -4,8 +4,12 @@ A mask drawn from a running generator would depend on what was drawn before it; 
 alone or beside others, and again after a restart. The mixing is Wellons' lowbias32, in wrapping 32-bit integers.
 """
 
+from importlib.util import find_spec
+
 import torch
 from torch import Tensor
+
+from iikata.model.kernels.operators import operator
 
 _FIRST, _SECOND = 0x7FEB352D, 0x846CA68B - 2**32
 _STRIDE = 0x9E3779B9 - 2**32
@@ -29,4 +33,28 @@ def kept(noise: Tensor, salt: Tensor, width: int, dropout: float) -> Tensor:
     """Return [T, width], False with probability `dropout`; `salt` tells modules apart."""
     column = torch.arange(width, dtype=torch.int32, device=noise.device) * _STRIDE
     drawn = _mixed(_mixed(noise ^ salt)[:, None] + column)
-    return drawn >= int(dropout * 2**32) - 2**31
+    return drawn >= _least(dropout)
+
+
+def _least(dropout: float) -> int:
+    return int(dropout * 2**32) - 2**31
+
+
+def _drop(x: Tensor, noise: Tensor, salt: Tensor, dropout: float) -> Tensor:
+    if x.is_cuda and x.dtype != torch.float64 and find_spec("triton"):
+        from iikata.model.kernels.drop import drop
+
+        return drop(x, noise, salt, _least(dropout), 1 - dropout, (_STRIDE, _FIRST, _SECOND))
+    return x * kept(noise, salt, x.shape[1], dropout) / (1 - dropout)
+
+
+operator(
+    "drop(Tensor x, Tensor noise, Tensor salt, float dropout) -> Tensor",
+    _drop,
+    lambda x, noise, salt, dropout: x.new_empty(x.shape),
+)
+
+
+def dropped(x: Tensor, noise: Tensor | None, salt: Tensor, dropout: float) -> Tensor:
+    """Return x [T, n] without what is dropped, the rest made larger for it; as it is where there is no `noise`."""
+    return x if noise is None else torch.ops.iikata.drop(x, noise, salt, dropout)

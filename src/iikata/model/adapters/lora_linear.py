@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from iikata.model.adapters.dropout import kept
+from iikata.model.adapters.dropout import dropped
 from iikata.model.buffers import BUCKET
 from iikata.model.kernels.operators import operator
 
@@ -24,28 +24,48 @@ operator(
 
 
 class _Adapted(torch.autograd.Function):
-    """W x + bias + scale B A x for x [T, in]: a [r, in] and b [out, r], in buckets a [n, r, in] and b [n, out, r]."""
+    """W x + bias + scale B A x for x [T, in]: a [r, in] and b [out, r], in buckets a [n, r, in] and b [n, out, r].
+
+    With `noise` B A sees what dropout leaves of x, which backward works out again.
+    """
 
     @staticmethod
-    def forward(ctx, x, weight, bias, a, b, scale):  # type: ignore[no-untyped-def, override]
+    def forward(ctx, x, weight, bias, a, b, scale, noise, salt, dropout):  # type: ignore[no-untyped-def, override]
         y = linear(x, weight, bias)
-        inner = _cut(x, a) @ a.mT
+        inner = _cut(dropped(x, noise, salt, dropout), a) @ a.mT
         torch.ops.iikata.add_product(_cut(y, a), inner, b.mT, scale)
-        ctx.save_for_backward(x, weight, a, b, inner)
-        ctx.scale = scale
+        ctx.save_for_backward(x, weight, a, b, inner, noise, salt)
+        ctx.scale, ctx.dropout = scale, dropout
         return y
 
     @staticmethod
     def backward(ctx, dy):  # type: ignore[no-untyped-def, override]
-        x, weight, a, b, inner = ctx.saved_tensors
+        x, weight, a, b, inner, noise, salt = ctx.saved_tensors
         toward = _cut(dy, a)
         d_inner = (toward @ b) * ctx.scale
-        da, db = d_inner.mT @ _cut(x, a), (toward.mT @ inner) * ctx.scale
+        da = d_inner.mT @ _cut(dropped(x, noise, salt, ctx.dropout), a)
+        db = (toward.mT @ inner) * ctx.scale
         dx = None
         if ctx.needs_input_grad[0]:
             dx = dy @ weight
-            torch.ops.iikata.add_product(_cut(dx, a), d_inner, a, 1.0)
-        return dx, None, None, da, db, None
+            if noise is None:
+                torch.ops.iikata.add_product(_cut(dx, a), d_inner, a, 1.0)
+            else:
+                dx += dropped((d_inner @ a).view(dx.shape), noise, salt, ctx.dropout)
+        return dx, None, None, da, db, None, None, None, None
+
+
+class _Dropped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x, noise, salt, dropout):  # type: ignore[no-untyped-def, override]
+        ctx.save_for_backward(noise, salt)
+        ctx.dropout = dropout
+        return dropped(x, noise, salt, dropout)
+
+    @staticmethod
+    def backward(ctx, dy):  # type: ignore[no-untyped-def, override]
+        noise, salt = ctx.saved_tensors
+        return dropped(dy, noise, salt, ctx.dropout), None, None, None
 
 
 def _cut(x: Tensor, a: Tensor) -> Tensor:
@@ -82,8 +102,9 @@ class LoraLinear(nn.Module):
         # The weights are kept in float32; they are rounded to the activations' type where they are used.
         a, b = a.to(x.dtype), b.to(x.dtype)
         flat = x.reshape(-1, x.shape[-1])
-        if self.noise is None and type(self.base) is nn.Linear:
-            y = _Adapted.apply(flat, self.base.weight, self.base.bias, a, b, self.scale)
+        if type(self.base) is nn.Linear:
+            base, drop = self.base, (self.noise, self.salt, self.dropout)
+            y = _Adapted.apply(flat, base.weight, base.bias, a, b, self.scale, *drop)
         else:
             y = self._apart(flat, a, b)
         return y.view(*x.shape[:-1], -1)
@@ -96,8 +117,7 @@ class LoraLinear(nn.Module):
         return y.view(*x.shape[:-1], -1)
 
     def _apart(self, x: Tensor, a: Tensor, b: Tensor) -> Tensor:
-        """Add the update to what another kind of layer gives (quantised weights), or with dropout."""
+        """Add the update to what another kind of layer gives, as quantised weights do."""
         y = self.base(x)
-        if self.noise is not None:
-            x = x * kept(self.noise, self.salt, x.shape[-1], self.dropout) / (1 - self.dropout)
+        x = x if self.noise is None else _Dropped.apply(x, self.noise, self.salt, self.dropout)
         return y + self.scale * (_cut(x, a) @ a.mT @ b.mT).view(y.shape)
