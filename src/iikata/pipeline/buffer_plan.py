@@ -13,7 +13,7 @@ SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
 FULL_WORK = 7e13
 """Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
 MIXED_ARMS = 32
-"""Arms that share a buffer where one's step leaves half of it empty: asking for its kernels takes as long for one arm."""
+"""Arms that share a buffer where one's step leaves half of it empty: its kernels take as long to ask for with one."""
 CPU_ROWS, GPU_ROWS, SMALL_GPU_ROWS = 160, 1024, 2048
 """Rows that decode at once; a small model's kernels are too short for a GPU with fewer."""
 SMALL = 1e9
