@@ -16,8 +16,9 @@ from iikata.core.rng import stream_seed
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import refuse_unmergeable
 from iikata.pipeline.gates import whole_adapter
+from iikata.pipeline.prompts import request, sampling_of
 from iikata.pipeline.stages.train import stopped, trained
-from iikata.templates import TEMPLATES, Template, load, read_saved
+from iikata.templates import TEMPLATES, Template, read_saved
 
 if TYPE_CHECKING:
     from iikata.generate import Request
@@ -66,18 +67,19 @@ class Respondents:
         return [self._request(arm, arm in adapters, name, asked, samples) for arm in arms for name in self.templates]
 
     def _answer(self, base: "Base", arms: Sequence[str], requests: "Sequence[Request]", emit: OnAnswer) -> None:
-        from iikata.generate import Sampling, Shapes, generate
+        from iikata.generate import Shapes, generate
 
         settings = self.ctx.experiment.generate
         longest = max(len(request.prompt_ids) for request in requests)
         rows = min(ROWS, sum(len(request.keys) for request in requests))
         shapes = Shapes(rows, longest + settings.max_new_tokens, PREFILL_TOKENS)
-        sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
 
         def on_token(key: Any, ids: Sequence[int]) -> None:
             emit(key, self._text(key, ids), "")
 
-        for reply in generate(base, arms, requests, sampling, settings.max_new_tokens, shapes, on_token):
+        for reply in generate(
+            base, arms, requests, sampling_of(self.ctx.experiment), settings.max_new_tokens, shapes, on_token
+        ):
             emit(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
 
     def _load(self) -> dict[str, Path]:
@@ -98,18 +100,12 @@ class Respondents:
         return alone
 
     def _request(self, arm: str, adapted: bool, name: str, asked: tuple[str, str, Before], samples: int) -> "Request":
-        from iikata.generate import Request
-
         template, tokenizer, cell = self.templates[name], self.ctx.tokenizer, f"{arm}@{name}"
         seed, words = self.ctx.experiment.generate.seed, asked if asked[2] != NOTHING else asked[:2]
-        return Request(
-            keys=tuple((cell, sample) for sample in range(samples)),
-            prompt_ids=tuple(tokenize.encode_prompt(template, tokenizer, *asked)),
-            seeds=tuple(stream_seed("ask", seed, cell, *words, sample) for sample in range(samples)),
-            end_ids=tokenize.stop_ids(template, tokenizer),
-            arm=arm if adapted else None,
-            stopped=(lambda ids: any(stop in tokenizer.text(ids) for stop in template.stop)) if template.stop else None,
-        )
+        keys = [(cell, sample) for sample in range(samples)]
+        seeds = [stream_seed("ask", seed, cell, *words, sample) for sample in range(samples)]
+        prompt = tuple(tokenize.encode_prompt(template, tokenizer, *asked))
+        return request(template, tokenizer, prompt, keys, seeds, arm if adapted else None)
 
     def _text(self, key: Key, ids: Sequence[int], finish: str = "") -> str:
         template, tokenizer = self.templates[key[0].partition("@")[2]], self.ctx.tokenizer
@@ -138,7 +134,7 @@ def respondents(
         whole = _base(target, overrides)
     asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
     chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
-    found = [whole.templates.get(name) or _template(name, whole.ctx, Path.cwd()) for name in templates]
+    found = [whole.templates.get(name) or whole.ctx.load_template(name, Path.cwd()) for name in templates]
     return Respondents(whole.ctx, chosen, {one.name: one for one in found} or whole.templates)
 
 
@@ -159,7 +155,7 @@ def _run(folder: Path, overrides: Sequence[str]) -> Respondents:
     return Respondents(
         ctx,
         {**{arm.name: ctx.store.arm(arm) for arm in arms}, BASE: None},
-        {name: templates.get(name) or _template(spec, ctx, ctx.experiment.folder) for name, spec in names.items()},
+        {name: templates.get(name) or ctx.load_template(spec) for name, spec in names.items()},
     )
 
 
@@ -207,7 +203,7 @@ def _refuse_misspelt(target: str) -> None:
 def _base(target: str, overrides: Sequence[str]) -> Respondents:
     ctx = _context(_stand_in({"model": {"base": target}}, overrides), Path())
     name = "plain" if ctx.tokenizer.chat_template is None else "native"
-    return Respondents(ctx, {BASE: None}, {name: _template(name, ctx, Path())})
+    return Respondents(ctx, {BASE: None}, {name: ctx.load_template(name, Path())})
 
 
 def _context(experiment: Experiment, folder: Path) -> RunContext:
@@ -241,7 +237,3 @@ def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     """Return an experiment that trains nothing, for its model and sampling."""
     values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(TEMPLATES))]}
     return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides)
-
-
-def _template(spec: str, ctx: RunContext, folder: Path) -> Template:
-    return load(spec, folder, ctx.tokenizer.chat_template, ctx.tokenizer.named_tokens)

@@ -29,7 +29,6 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     from iikata.model.adapters import adapter_file
 
     stored = stored_of(ctx.experiment, ctx.store, arm)
-    name = ctx.recipe(arm).variant.templates[0]
     gate = prove(ctx, arm, stored.folder)
     if not gate.passed:
         raise IikataError(
@@ -42,14 +41,26 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     else:
         ctx.adapters.drop(arm.name)
         adapter_file.save(folder, *stored.same_shape(), base=_public(base), revision=stored.config.revision)
-    template = ctx.templates[name]
-    write_text(folder / "template.json", saved(template))
-    with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
-        write_text(folder / "chat_template.jinja", chat_template_for(template, ctx.tokenizer))
+    write_templates(ctx, arm)
     write_text(folder / "README.md", _card(ctx, arm, base))
-    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
     brought = content_of(ctx.experiment, ctx.store, arm)
-    write_json(folder / "DONE", {"steps": 0, "stopped": "", "signature": signature, "files": files, "brought": brought})
+    write_done(folder, steps=0, stopped="", signature=signature, brought=brought)
+
+
+def write_templates(ctx: RunContext, arm: Arm) -> None:
+    """Write the whole text of an arm's templates; its first also as Jinja where that can be exact."""
+    folder, (first, *more) = ctx.store.arm(arm), ctx.recipe(arm).variant.templates
+    write_text(folder / "template.json", saved(ctx.templates[first]))
+    for name in more:
+        write_text(folder / f"template.{name}.json", saved(ctx.templates[name]))
+    with suppress(IikataError):
+        write_text(folder / "chat_template.jinja", chat_template_for(ctx.templates[first], ctx.tokenizer))
+
+
+def write_done(folder: Path, **said: Any) -> None:
+    """Write DONE, last of all, with the hashes of the arm's files."""
+    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
+    write_json(folder / "DONE", {**said, "files": files})
 
 
 def prove(ctx: RunContext, arm: Arm, folder: Path) -> Gate:

@@ -116,16 +116,20 @@ class RunContext:
 
     def template(self, spec: str) -> Template:
         """Return the template that the experiment calls `spec`; one that is not there is told with its line."""
-        tokenizer, folder = self.tokenizer, self.experiment.folder
         try:
-            return load(spec, folder, tokenizer.chat_template, tokenizer.named_tokens)
+            return self.load_template(spec)
         except IikataError as error:
-            if (path := local_path(spec, folder, "template")) and path.is_file():
+            if (path := local_path(spec, self.experiment.folder, "template")) and path.is_file():
                 raise  # the file's own line is named
             lists = {"templates": self.experiment.templates, "prompt_only": self.experiment.prompt_only}
             keys = [(section, specs.index(spec)) for section, specs in lists.items() if spec in specs]
             place = self.experiment.at(*(keys[0] if keys else ("variants",)))
             raise IikataError(f"{place}{error}{wide(spec)}") from None
+
+    def load_template(self, spec: str, folder: Path | None = None) -> Template:
+        """Return a template of any name or file; a file lies in `folder`, the experiment's own where that is None."""
+        tokenizer = self.tokenizer
+        return load(spec, folder or self.experiment.folder, tokenizer.chat_template, tokenizer.named_tokens)
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -230,8 +234,8 @@ class RunContext:
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
-        rows = sum(not row.truncated for row in self.encoded[template])
-        return self.computed_tokens(template) / max(1, rows) * min(self.experiment.train.batch_size, max(1, rows))
+        rows = max(1, sum(not row.truncated for row in self.encoded[template]))
+        return self.computed_tokens(template) / rows * min(self.experiment.train.batch_size, rows)
 
     def computed_tokens(self, template: str) -> int:
         """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""

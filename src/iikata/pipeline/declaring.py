@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from iikata.config import Experiment, template_name
-from iikata.core.records import Comparison
-from iikata.metrics import HELD_OUT
-from iikata.stats import Result
+from iikata.core.records import Comparison, Gate, Score
+from iikata.metrics import HELD_OUT, Metric
+from iikata.stats import Result, ScoreTable, compare
 from iikata.stats.phrases import PHRASES
 
 LISTS = {"train.seeds": "seeds", "templates": "templates", "prompt_only": "prompted"}
@@ -37,6 +37,17 @@ def declaration(experiment: Experiment, signed: Mapping[str, Any]) -> dict[str, 
         "probes": dict(signed["probes"]),
         "generate": dict(signed["generate"]),
     }
+
+
+def compared(
+    declared: Mapping[str, Any], scores: ScoreTable | list[Score], names: Sequence[str], metrics: Mapping[str, Metric],
+    gates: Sequence[Gate], content: str,
+) -> Result:  # fmt: skip
+    """Return the comparisons of the scores of metrics `names` under what was declared, a look at its part of alpha."""
+    margins = {name: margin for name, margin in declared["margins"].items() if name in names}
+    asked = {key: declared[key] for key in ("factor", "others", "choosing_seeds")}
+    alpha = declared["alpha"] / declared["looks"]
+    return compare(scores, metrics, declared["primary"], margins, alpha, gates, content=content, **asked)
 
 
 def declared(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any], scored: bool) -> list[dict[str, Any]]:
@@ -65,10 +76,8 @@ def changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[s
     both = [name for name in first["metrics"] if name in now["metrics"]]
     pairs += [(f"compare.margin.{m}", first["margins"].get(m), now["margins"].get(m)) for m in both]
     pairs += [("compare.alpha", first["alpha"], now["alpha"]), ("score.metrics", first["metrics"], now["metrics"])]
-    pairs += [("compare.looks", first.get("looks", 1), now["looks"])]
-    # A declaration of before there were factors has none of these.
-    asked = ("factor", "others", "choosing_seeds")
-    pairs += [(f"compare.{key}", first.get(key) or None, now[key] or None) for key in asked]
+    asked = ("looks", "factor", "others", "choosing_seeds")
+    pairs += [(f"compare.{key}", first[key] or None, now[key] or None) for key in asked]
     pairs += [(name, first[key], now[key]) for name, key in LISTS.items() if set(first[key]) - set(now[key])]
     for id, content in first["probes"].items():
         there = now["probes"].get(id)

@@ -14,7 +14,6 @@ from iikata.core.errors import IikataError
 from iikata.core.io import write_text
 from iikata.core.lock import refuse_links
 from iikata.core.records import Arm, Before, Example
-from iikata.core.registry import lookup
 from iikata.core.system import replace as rename
 from iikata.pipeline.bringing import copy
 from iikata.pipeline.card import Export, card
@@ -26,7 +25,7 @@ from iikata.pipeline.gguf_file import FILE
 from iikata.pipeline.gguf_file import write as write_gguf
 from iikata.pipeline.gguf_vocabulary import vocabulary
 from iikata.pipeline.ollama import modelfile
-from iikata.pipeline.stages.train import stopped, trained
+from iikata.pipeline.stages.train import finished_arm
 from iikata.run_folder import write_json
 from iikata.templates import Template, messages, read_saved, saved
 from iikata.tokenize.settings import read_object
@@ -49,10 +48,7 @@ def export(
     Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
     """
     refuse_links(ctx.store.path)
-    arm = lookup(arm_name, {arm.name: arm for arm in ctx.experiment.arms()}, "arm")
-    source = ctx.store.arm(arm)
-    if not trained(ctx, arm) or stopped(ctx, arm):
-        raise IikataError(f"{source}: this arm has no finished adapter ({stopped(ctx, arm) or 'not trained yet'}).")
+    source = ctx.store.arm(arm := finished_arm(ctx, arm_name))
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten. Name another, or remove it first.")
     stored = whole_adapter(source, ctx.lora_of(arm.name))

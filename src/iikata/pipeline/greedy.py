@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from iikata import tokenize
 from iikata.core.records import Arm
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.gates import whole_adapter
+from iikata.pipeline.prompts import request
 from iikata.templates import Template
 
 if TYPE_CHECKING:
@@ -37,18 +37,13 @@ class Speakers:
 
     def answers(self, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[str | None, list[Greedy]]:
         """Return the arm's answer to each prompt, and under None the base's; all of at most `tokens` tokens."""
-        from iikata.generate import Request, Sampling, Shapes, generate
+        from iikata.generate import Sampling, Shapes, generate
 
-        tokenizer, stop = self.ctx.tokenizer, self.template.stop
-        ends = tokenize.stop_ids(self.template, tokenizer)
-        stopped = (lambda ids: any(text in tokenizer.text(ids) for text in stop)) if stop else None
         shapes = Shapes(min(ROWS, len(prompts)), max(map(len, prompts)) + tokens, PREFILL_TOKENS)
         found: dict[Any, Greedy] = {}
         for who, (base, adapter) in self._speakers.items():
-            requests = [
-                Request(keys=((who, i),), prompt_ids=ids, seeds=(0,), end_ids=ends, arm=adapter, stopped=stopped)
-                for i, ids in enumerate(prompts)
-            ]
+            asked = enumerate(prompts)
+            requests = [request(self.template, self.ctx.tokenizer, ids, [(who, i)], [0], adapter) for i, ids in asked]
             replies = generate(base, [adapter] if adapter else [], requests, Sampling(temperature=0), tokens, shapes)
             found |= {reply.key: Greedy(reply.ids, reply.finish) for reply in replies}
         return {who: [found[who, i] for i in range(len(prompts))] for who in (self.arm, None)}

@@ -1,13 +1,37 @@
 """What each cell is prompted with: a template, for the untuned model also with rows of the data as examples."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from iikata import tokenize
+from iikata.config import Experiment
 from iikata.core.records import Cell, Example, Probe
 from iikata.templates import Shots, Template, drawn
 
+if TYPE_CHECKING:
+    from iikata.generate import Request, Sampling
+
 Ids = tuple[int, ...]
+
+
+def request(
+    template: Template, tokenizer: tokenize.Tokenizer, prompt: Ids, keys: Iterable[Any], seeds: Iterable[int],
+    arm: str | None, prefixes: Sequence[Ids] = (),
+) -> "Request":  # fmt: skip
+    """Return what an arm is asked; its answers end where the template says."""
+    from iikata.generate import Request
+
+    stop, ends = template.stop, tokenize.stop_ids(template, tokenizer)
+    stopped = (lambda ids: any(text in tokenizer.text(ids) for text in stop)) if stop else None
+    return Request(tuple(keys), prompt, tuple(seeds), ends, arm, prefixes, stopped)
+
+
+def sampling_of(experiment: Experiment) -> "Sampling":
+    from iikata.generate import Sampling
+
+    settings = experiment.generate
+    return Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
 
 
 class Prompts:

@@ -9,9 +9,10 @@ from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Gate, plain
 from iikata.metrics import HELD_OUT, METRICS, RATED
+from iikata.pipeline.declaring import compared
 from iikata.pipeline.signature import digest, read_signature
 from iikata.run_folder import RunFolder, read_json, write_json
-from iikata.stats import compare, read_table
+from iikata.stats import read_table
 from iikata.stats.published import condensed, read_published, write_published
 
 SCORES, ABOUT, RESULT = "scores.parquet", "published.json", "comparisons.json"
@@ -61,18 +62,8 @@ def redone(folder: Path) -> dict[str, Any]:
     table = read_published(folder / SCORES)
     declared = about["runs"][0]["declared"][-1]
     gates = [Gate(**gate) for run in about["runs"] for gate in run["gates"]]
-    result = compare(
-        table,
-        {name: METRICS.find(name) for name in table.metrics if name in METRICS.names()},
-        declared["primary"],
-        {name: margin for name, margin in declared["margins"].items() if name in table.metrics},
-        declared["alpha"] / declared["looks"],
-        gates,
-        content=about["runs"][0]["content"],
-        factor=declared["factor"],
-        others=declared["others"],
-        choosing_seeds=declared["choosing_seeds"],
-    )
+    known = {name: METRICS.find(name) for name in table.metrics if name in METRICS.names()}
+    result = compared(declared, table, table.metrics, known, gates, about["runs"][0]["content"])
     return dict(json.loads(json.dumps(result.to_json())))
 
 
@@ -93,7 +84,7 @@ def differences(now: Any, then: Any, at: str = "") -> Iterator[str]:
 
 def _signed(run: Path) -> dict[str, Any]:
     found = read_signature(RunFolder(run).signature)
-    if found is None or not found.get("declared"):
+    if found is None:
         raise IikataError(f"{run}: no finished run (no signature.json that says what was declared).")
     return found
 
@@ -122,25 +113,18 @@ def _add(columns: dict[str, list[Any]], run: Path, metrics: Sequence[str], seen:
 
 def _about(run: Path, signed: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a run was made of, with hashes, and no path of the machine it was made on."""
+    from iikata.config import read
+
     store = RunFolder(run)
     adapters = {done.parent.name: read_json(done) for done in sorted(run.glob("train/*/DONE"))}
     kept = {key: value for key, value in signed.items() if key not in ("probes", "declared", "looks", "scored")}
-    declared = [
-        {**one, "probes": digest(one["probes"])} if "probes" in one else dict(one) for one in signed["declared"]
-    ]
     return {
         **kept,
         "model": {**signed["model"], "base": Path(signed["model"]["base"]).name},
         "probes": digest(signed["probes"]),
-        "declared": declared,
-        "content": _content(store),
+        "declared": [{**one, "probes": digest(one["probes"])} for one in signed["declared"]],
+        "content": read(store.experiment).score.content,
         "gates": [plain(gate) for gate in store.read_gates() if not gate.passed],
         "adapters": adapters,
         "halved": store.halvings.is_file(),
     }
-
-
-def _content(store: RunFolder) -> str:
-    from iikata.config import read
-
-    return read(store.experiment).score.content

@@ -17,9 +17,7 @@ from iikata.core.records import NOTHING, Example, Probe, plain
 PACKAGES = ("iikata", "torch", "transformers", "peft", "tokenizers", "sentencepiece", "numpy", "scipy")
 FROZEN = ("model", "data", "train")
 """Parts in which nothing may change between two calls on one run folder: adapters follow from them."""
-ASKED = ("generate", "probes")
-"""Parts that may change: no adapter follows from them, only answers."""
-PARTS = (*FROZEN, "templates", *ASKED)
+SIGNED = (*FROZEN, "templates", "generate", "probes", "variants", "software")
 FREE = {"train": set(FIXED), "generate": {"samples"}}
 """Settings that may change while a run grows."""
 LATER = {"too_long": "leave_out"}
@@ -105,7 +103,7 @@ def read_signature(path: Path) -> dict[str, Any] | None:
         "then not be noticed."
     )
     found = read_json(path, dict[str, Any], fix)
-    if all(isinstance(found.get(part), dict) for part in PARTS):
+    if all(isinstance(found.get(part), dict) for part in SIGNED) and found.get("declared"):
         return found
     raise IikataError(f"{path}: this does not say what the run was made with. {fix}")
 
@@ -124,19 +122,19 @@ def extend(
     was, new = ({name: one["templates"][name] for name in both} for one in (stored, now))
     edited = [name for name in sorted(both) if was[name] != new[name]]
     faults += _changes("templates", was, {**new, **{name: was[name] for name in edited if name in untrained}})
-    recipes = [one.get("variants", {}) for one in (stored, now)]
-    kept = recipes[0].keys() & recipes[1].keys()
-    faults += _changes("variants", *({name: one[name] for name in kept} for one in recipes))
+    had, has = stored["variants"], now["variants"]
+    faults += _changes("variants", *({name: one[name] for name in had.keys() & has.keys()} for one in (had, has)))
     if faults:
         raise IikataError(
             f"{where}: this run was made with something else: {'; '.join(faults)}. "
             "Undo the change, or start another run with --out DIR."
         )
-    merged = {**now, "templates": {**stored["templates"], **now["templates"]}, "variants": recipes[0] | recipes[1]}
-    software = _changes("software", stored.get("software", {}), now["software"])
     return (
-        merged,
-        [f"{change}; bytes may differ from the earlier ones" for change in software],
+        {**now, "templates": {**stored["templates"], **now["templates"]}, "variants": had | has},
+        [
+            f"{change}; bytes may differ from the earlier ones"
+            for change in _changes("software", stored["software"], now["software"])
+        ],
         [f"template {name} edited" for name in edited] + _asked_otherwise(stored, now),
     )
 

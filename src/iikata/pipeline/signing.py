@@ -21,11 +21,10 @@ def sign(ctx: RunContext) -> None:
     merged, warnings, changed = signature.extend(stored, now, str(ctx.store.path), untrained)
     for warning in warnings:
         ctx.emit(Warned(warning))
-    history = (stored or {}).get("declared", [])
     merged = _declared(ctx, merged, stored or {})
     changed += [
         f"{setting['setting']} {setting['first']} -> {setting['now']}"
-        for setting in (declaring.changes(history[-1], merged["declared"][-1]) if history else ())
+        for setting in (declaring.changes(stored["declared"][-1], merged["declared"][-1]) if stored else ())
         if setting["setting"] in declaring.LISTS
     ]
     if changed:

@@ -10,13 +10,12 @@ from typing import Any
 from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Before
-from iikata.core.registry import lookup
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.greedy import Speakers
 from iikata.pipeline.openai_server import OpenAiServer, Reply
 from iikata.pipeline.served_answer import Asked, Judge, Told
-from iikata.pipeline.stages.train import stopped, trained
-from iikata.templates import TEMPLATES, Template, load, messages, read_saved
+from iikata.pipeline.stages.train import finished_arm
+from iikata.templates import TEMPLATES, Template, messages, read_saved
 
 PROBES, TOKENS = 4, 32
 OFF = 0.3
@@ -28,9 +27,7 @@ def verify(ctx: RunContext, arm_name: str, server: OpenAiServer, probes: int = P
 
     Raises IikataError where the arm is not trained, the server cannot be asked, or has neither endpoint.
     """
-    arm = lookup(arm_name, {arm.name: arm for arm in ctx.experiment.arms()}, "arm")
-    if not trained(ctx, arm) or stopped(ctx, arm):
-        raise IikataError(f"{ctx.store.arm(arm)}: this arm has no finished adapter. First: iikata run EXP.")
+    arm = finished_arm(ctx, arm_name)
     server.reach()  # before a model is loaded, which may take minutes
     gate = _Gate(ctx, arm, server)
     asked = gate.choose(probes)
@@ -134,11 +131,7 @@ class _Gate:
         """Yield the known templates whose prompts have as many tokens as the server counted."""
         for name in dict.fromkeys((*self.ctx.templates, "native", *TEMPLATES)):
             with suppress(IikataError):  # a model without a chat template; a template that refuses a row
-                template = self.ctx.templates.get(name) or self._load(name)
+                template = self.ctx.templates.get(name) or self.ctx.load_template(name)
                 counts = [len(self._prompt(template, one.asked)) for one in told]
                 if counts == [one.prompt_tokens[0] for one in told]:
                     yield name
-
-    def _load(self, name: str) -> Template:
-        tokenizer = self.ctx.tokenizer
-        return load(name, self.ctx.experiment.folder, tokenizer.chat_template, tokenizer.named_tokens)

@@ -18,7 +18,6 @@ from iikata.pipeline.rating import averaged
 from iikata.pipeline.signing import declare
 from iikata.run_folder import read_object, write_json
 from iikata.stats import Result
-from iikata.stats import compare as compared
 
 
 def compare(ctx: RunContext) -> dict[str, int]:
@@ -85,18 +84,8 @@ class _Scores:
         scores = [score for name in names for score in self.of(name)[0]]
         if not scores:
             raise IikataError(f"{self.ctx.store.path}: no scores yet. First: iikata run EXP --to score.")
-        result = compared(
-            scores,
-            {name: metric_of(self.ctx, name) for name in names},
-            declared["primary"],
-            {name: margin for name, margin in declared["margins"].items() if name in names},
-            declared["alpha"] / declared.get("looks", 1),
-            self.gates,
-            content=self.ctx.experiment.score.content,
-            factor=declared.get("factor"),
-            others=declared.get("others"),
-            choosing_seeds=declared.get("choosing_seeds", ()),
-        )
+        metrics = {name: metric_of(self.ctx, name) for name in names}
+        result = declaring.compared(declared, scores, names, metrics, self.gates, self.ctx.experiment.score.content)
         return replace(result, warnings=[*result.warnings, *(note for name in names if (note := self.of(name)[1]))])
 
 

@@ -1,7 +1,7 @@
 """Stage generate: every cell answers every probe, each arm from its adapter reopened from disk."""
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Key, Order
 from iikata.pipeline.gates import check_arms, proof, proved
+from iikata.pipeline.prompts import request, sampling_of
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import arm_signature, stopped
 from iikata.run_folder import read_object, write_json, write_lines
-from iikata.templates import Template
 from iikata.tokenize import stop_ids
 
 if TYPE_CHECKING:
@@ -245,15 +245,15 @@ class _Answering:
 
 
 def _completions(ctx: RunContext, base: "Base", missing: Sequence[Key], rows: int) -> "Iterator[Completion]":
-    from iikata.generate import Sampling, Shapes
+    from iikata.generate import Shapes
     from iikata.generate import generate as completions
 
     settings = ctx.experiment.generate
-    sampling = Sampling(settings.temperature, settings.top_p, settings.top_k, settings.repetition_penalty)
     shapes = Shapes(rows, ctx.buffer_plan["kv_length"], ctx.buffer_plan["prefill_tokens"])
     names = list(dict.fromkeys(name for cell, _, _ in missing if (name := ctx.adapter_of(cell.arm))))
     base.run_layers(compiled=len(missing) * settings.max_new_tokens >= COMPILE_FROM)
-    return completions(base, names, _requests(ctx, missing), sampling, settings.max_new_tokens, shapes)
+    requests = list(_requests(ctx, missing))
+    return completions(base, names, requests, sampling_of(ctx.experiment), settings.max_new_tokens, shapes)
 
 
 def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
@@ -264,32 +264,13 @@ def _read(ctx: RunContext, reply: "Completion", signature: str) -> Answer:
     return Answer(*who, probe, sample, text, reply.finish, len(reply.ids), signature)
 
 
-def _requests(ctx: RunContext, missing: Sequence[Key]) -> "list[Request]":
-    from iikata.generate import Request
-
-    probes = {probe.id: probe for probe in ctx.probes}
-    requests: dict[tuple[Cell, str], list[int]] = {}
-    for cell, probe, sample in missing:
-        requests.setdefault((cell, probe), []).append(sample)
-    made = []
-    for (cell, probe), samples in requests.items():
-        template = ctx.prompts.of(cell)
-        made.append(
-            Request(
-                keys=tuple((cell, probe, sample) for sample in samples),
-                prompt_ids=ctx.prompts.ids(cell, probes[probe]),
-                seeds=tuple(
-                    stream_seed("answer", ctx.experiment.generate.seed, cell.name, probe, sample) for sample in samples
-                ),
-                end_ids=stop_ids(template, ctx.tokenizer),
-                arm=ctx.adapter_of(cell.arm),
-                prefixes=ctx.prompts.prefixes_of(cell),
-                stopped=_stop_strings(ctx, template),
-            )
-        )
-    return made
-
-
-def _stop_strings(ctx: RunContext, template: Template) -> Callable[[tuple[int, ...]], bool] | None:
-    stop = template.stop
-    return (lambda ids: any(text in ctx.tokenizer.text(ids) for text in stop)) if stop else None
+def _requests(ctx: RunContext, missing: Sequence[Key]) -> "Iterator[Request]":
+    probes, prompts, seed = {probe.id: probe for probe in ctx.probes}, ctx.prompts, ctx.experiment.generate.seed
+    wanted: dict[tuple[Cell, str], list[Key]] = {}
+    for key in missing:
+        wanted.setdefault(key[:2], []).append(key)
+    for (cell, probe), keys in wanted.items():
+        ids = prompts.ids(cell, probes[probe])
+        seeds = [stream_seed("answer", seed, cell.name, probe, sample) for _, _, sample in keys]
+        arm, prefixes = ctx.adapter_of(cell.arm), prompts.prefixes_of(cell)
+        yield request(prompts.of(cell), ctx.tokenizer, ids, keys, seeds, arm, prefixes)

@@ -127,10 +127,8 @@ def _devices(ctx: RunContext) -> dict[str, list[str]]:
     return found
 
 
-def _declared(ctx: RunContext) -> dict[str, Any] | None:
-    first = next(iter(ctx.signature.get("declared", ())), None)
-    if first is None:  # a run of an earlier version, not compared since
-        return None
+def _declared(ctx: RunContext) -> dict[str, Any]:
+    first = ctx.signature["declared"][0]
     begun = next((line["begun"] for line in read_lines(ctx.store.timing) if _is_number(line.get("begun"))), None)
     at = "" if begun is None else time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(begun))
     return {"at": first.get("at", at), "after_scores": first["after_scores"]}

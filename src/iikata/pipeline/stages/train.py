@@ -4,7 +4,8 @@ import shutil
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,10 @@ from iikata.core import signals
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of, write_text
 from iikata.core.records import Arm
+from iikata.core.registry import lookup
 from iikata.pipeline import signature
 from iikata.pipeline.arm_log import ArmLog
-from iikata.pipeline.bringing import bring_in
+from iikata.pipeline.bringing import bring_in, write_done, write_templates
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.evaluating import Evaluator
@@ -24,8 +26,6 @@ from iikata.pipeline.executor.training import note_of, train_away
 from iikata.pipeline.signature import digest
 from iikata.pipeline.signing import signature_now
 from iikata.run_folder import read_lines, read_object, write_json, write_lines
-from iikata.templates import saved
-from iikata.tokenize import chat_template_for
 
 if TYPE_CHECKING:
     from iikata.train import ArmRun
@@ -126,6 +126,15 @@ def _lay_side_by_side(ctx: RunContext, arms: Sequence[Arm]) -> None:
             ctx.adapters.group([arm.name for arm in some])
 
 
+def finished_arm(ctx: RunContext, name: str) -> Arm:
+    """Return the arm of this name. Raises IikataError where it has no adapter that could be used."""
+    arm = lookup(name, {arm.name: arm for arm in ctx.experiment.arms()}, "arm")
+    if not trained(ctx, arm) or stopped(ctx, arm):
+        why = stopped(ctx, arm) or "not trained yet; first: iikata run EXP"
+        raise IikataError(f"{ctx.store.arm(arm)}: this arm has no finished adapter ({why}).")
+    return arm
+
+
 def trained(ctx: RunContext, arm: Arm) -> bool:
     """Return whether the arm is finished, or was given up."""
     return bool(_done(ctx, arm))
@@ -163,7 +172,7 @@ def arm_signature(ctx: RunContext, arm: Arm) -> str:
     if arm.variant is None:
         return digest(ctx.signature["model"])
     parts = {key: ctx.signature[key] for key in ("model", "data", "train")}
-    if own := ctx.signature.get("variants", {}).get(arm.variant):
+    if own := ctx.signature["variants"].get(arm.variant):
         parts = {"model": ctx.signature["model"], "variant": own}
         if brought := ctx.signature["variants"].get(arm.name):
             parts["adapter"] = brought
@@ -194,18 +203,9 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
     """Return the arm at its last saved state, its step log cut back to it."""
     from iikata.train import ArmRun, Recipe
 
-    declared = ctx.recipe(arm)
-    settings = declared.train
-    recipe = Recipe(
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        warmup_steps=settings.warmup_steps,
-        schedule=settings.schedule,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        buffer_tokens=ctx.buffer_plan["buffer_tokens"],
-    )
+    declared, buffer = ctx.recipe(arm), "buffer_tokens"
+    settings = {one.name: getattr(declared.train, one.name) for one in fields(Recipe) if one.name != buffer}
+    recipe = Recipe(**settings, buffer_tokens=ctx.buffer_plan[buffer])
     prefixes = [prefix for name in declared.variant.templates for prefix in ctx.prompts.prefixes[name]]
     run = ArmRun(arm, ctx.samples(arm), prefixes, recipe, ctx.base)
     steps = list(read_lines(ctx.store.steps(arm)))
@@ -228,9 +228,7 @@ def _finish_if_done(ctx: RunContext, run: "ArmRun", log: ArmLog) -> None:
         ctx.emit(Warned(f"arm {run.arm.name} was given up at {run.stopped}; nothing is concluded from it"))
     else:
         _save_adapter(ctx, run, folder)
-    files = {path.name: sha256_of(path) for path in sorted(folder.iterdir()) if path.is_file() and path.name != "DONE"}
-    done = {"steps": run.step, "stopped": run.stopped, "signature": arm_signature(ctx, run.arm), "files": files}
-    write_json(folder / "DONE", done)
+    write_done(folder, steps=run.step, stopped=run.stopped, signature=arm_signature(ctx, run.arm))
     if not ctx.keep_states:
         shutil.rmtree(ctx.store.state(run.arm), ignore_errors=True)
     ctx.adapters.drop(run.arm.name)
@@ -241,7 +239,6 @@ def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
     from iikata.model.adapters import adapter_file
     from iikata.model.files.locate import hub_name
 
-    names = ctx.recipe(run.arm).variant.templates
     base, commit = hub_name(ctx.experiment.model.base, ctx.model_folder)
     base = base or ctx.model_folder.name
     folder.mkdir(parents=True, exist_ok=True)
@@ -252,12 +249,7 @@ def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
         base=base,
         revision=commit or ctx.experiment.model.revision,
     )
-    template = ctx.templates[names[0]]
-    write_text(folder / "template.json", saved(template))
-    for name in names[1:]:
-        write_text(folder / f"template.{name}.json", saved(ctx.templates[name]))
-    with suppress(IikataError):  # a template that cannot be written exactly as Jinja goes without
-        write_text(folder / "chat_template.jinja", chat_template_for(template, ctx.tokenizer))
+    write_templates(ctx, run.arm)
     write_text(folder / "README.md", _card(ctx, run.arm, base))
 
 
