@@ -5,11 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding, Score, plain
+from iikata.run_folder import RunFolder, read_json
 from iikata.stats import Result
+
+if TYPE_CHECKING:
+    from iikata.config import Experiment
 
 SHOWN = 10
 """Rows that a notebook shows of a table."""
@@ -73,14 +77,13 @@ class Run:
     @cached_property
     def scores(self) -> Table:
         """One row a score: trained_on, seed, prompted_with, probe, cluster, sample, metric, value, signature."""
-        store = self._store
         names = [metric["name"] for metric in self.comparisons_json["settings"]["metrics"]]
-        return Table(plain(one) for name in names for one in store.read_scores(name))
+        return Table(plain(one) for name in names for one in RunFolder(self.folder).read_scores(name))
 
     @cached_property
     def answers(self) -> Table:
         """One row an answer: its cell, probe, sample, text and how it ended."""
-        store = self._store
+        store = RunFolder(self.folder)
         return Table(plain(one) for path in store.all_answers() for one in store.read_answers(path))
 
     @property
@@ -88,28 +91,17 @@ class Run:
         """The report's page."""
         return self.folder / "report" / "index.html"
 
-    @property
-    def _store(self) -> Any:
-        from iikata.run_folder import RunFolder
-
-        return RunFolder(self.folder)
-
     def __repr__(self) -> str:
         return f"Run({str(self.folder)!r}): {self.verdict['sentence_en']}"
 
     def _repr_html_(self) -> str:
         from iikata.stats.short import first_lines
 
-        verdict = self.verdict
-        lines = "".join(
-            f'<p lang="{language}">{html.escape(line)}</p>'
-            for language in ("en", "ja")
-            for line in first_lines(verdict, language)
-        )
-        sentences = "".join(
-            f'<p lang="{language}">{html.escape(verdict[f"sentence_{language}"])}</p>' for language in ("en", "ja")
-        )
-        return f"<div>{lines}{sentences}<p>{html.escape(str(self.report))}</p></div>"
+        verdict, languages = self.verdict, ("en", "ja")
+        lines = [(language, line) for language in languages for line in first_lines(verdict, language)]
+        lines += [(language, verdict[f"sentence_{language}"]) for language in languages]
+        said = "".join(f'<p lang="{language}">{html.escape(line)}</p>' for language, line in lines)
+        return f"<div>{said}<p>{html.escape(str(self.report))}</p></div>"
 
 
 def run(
@@ -127,26 +119,27 @@ def run(
     to stderr unless `quiet`. Raises IikataError for whatever `iikata run` would refuse.
     """
     from iikata.cli.console import Console
-    from iikata.config import declare, read
     from iikata.pipeline import Pipeline
 
-    if isinstance(experiment, Mapping):
-        if settings:
-            raise IikataError("settings go with a file; in a dict, write them where they belong.")
-        declared = declare(dict(experiment), Path.cwd())
-    else:
-        declared = read(Path(experiment), settings)
+    if isinstance(experiment, Mapping) and settings:
+        raise IikataError("settings go with a file; in a dict, write them where they belong.")
+    declared = _declared(experiment, settings)
     folder = Path(out) if out is not None else Path("runs") / declared.name
     Pipeline(declared, folder, (lambda event: None) if quiet else Console()).run(force=force)
     return load_run(folder)
 
 
+def _declared(experiment: str | Path | Mapping[str, Any], settings: Sequence[str] = ()) -> "Experiment":
+    from iikata.config import declare, read
+
+    if isinstance(experiment, Mapping):
+        return declare(dict(experiment), Path.cwd())
+    return read(Path(experiment), settings)
+
+
 def load_run(folder: str | Path) -> Run:
     """Return the finished run in `folder`. Raises IikataError where nothing has been compared there yet."""
-    from iikata.run_folder import RunFolder, read_json
-
-    store = RunFolder(Path(folder))
-    found = read_json(store.comparisons, None)
+    found = read_json(RunFolder(Path(folder)).comparisons)
     if not isinstance(found, dict):
         raise IikataError(f"{folder}: nothing has been compared here yet. First: iikata run EXP --out {folder}")
     return Run(Path(folder), found)
@@ -173,9 +166,10 @@ def compare(
     from iikata.stats import compare as compared
     from iikata.stats import read_table
 
-    lines = [] if isinstance(scores, str | Path) else [one if isinstance(one, Score) else _score(one) for one in scores]
     return compared(
-        read_table(Path(scores)) if isinstance(scores, str | Path) else lines,
+        read_table(Path(scores))
+        if isinstance(scores, str | Path)
+        else [one if isinstance(one, Score) else _score(one) for one in scores],
         METRICS,
         metric,
         {} if margin is None else {metric: margin},
@@ -199,11 +193,8 @@ def check(experiment: str | Path | Mapping[str, Any]) -> list[Finding]:
     """Return the template doctor's findings; nothing is trained and no weights are loaded."""
     import tempfile
 
-    from iikata.config import declare, read
     from iikata.pipeline import Pipeline
     from iikata.pipeline.stages.check import examine
 
-    is_file = not isinstance(experiment, Mapping)
-    declared = read(Path(experiment)) if is_file else declare(dict(experiment), Path.cwd())  # type: ignore[arg-type]
     with tempfile.TemporaryDirectory() as folder:  # examining writes nothing, but a context names a run folder
-        return examine(Pipeline(declared, Path(folder)).context)
+        return examine(Pipeline(_declared(experiment), Path(folder)).context)

@@ -14,8 +14,7 @@ from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.gguf_family import writable
-from iikata.pipeline.gguf_file import FILE
-from iikata.pipeline.ollama import modelfile
+from iikata.pipeline.gguf_file import FILE, modelfile
 from iikata.templates import AlpacaTemplate, native
 from iikata.tokenize import load_tokenizer
 from marks import long

@@ -1,7 +1,7 @@
 """One question to every cell of a run, of one adapter or of the bare base: the answers as they are written."""
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,23 +53,22 @@ class Respondents:
         """Let every cell answer `samples` times, side by side; arms that are merged into copies after one another."""
         asked = instruction, input, before
         alone = self._load()
-        together = {arm: folder for arm, folder in self.adapters.items() if arm not in alone}
-        if together:
-            arms = [arm for arm, folder in together.items() if folder is not None]
-            self._answer(self.ctx.base, arms, self._requests(together, arms, asked, samples), emit)
+        if together := [arm for arm in self.adapters if arm not in alone]:
+            adapted = [arm for arm in together if self.adapters[arm] is not None]
+            self._answer(self.ctx.base, together, adapted, asked, samples, emit)
         for arm, folder in alone.items():
-            self._answer(self.ctx.copies.of(folder), [], self._requests([arm], [], asked, samples), emit)
+            self._answer(self.ctx.copies.of(folder), [arm], [], asked, samples, emit)
         self.ctx.copies.drop()
 
-    def _requests(
-        self, arms: Iterable[str], adapters: Collection[str], asked: tuple[str, str, Before], samples: int
-    ) -> "list[Request]":
-        return [self._request(arm, arm in adapters, name, asked, samples) for arm in arms for name in self.templates]
-
-    def _answer(self, base: "Base", arms: Sequence[str], requests: "Sequence[Request]", emit: OnAnswer) -> None:
+    def _answer(
+        self, base: "Base", arms: Sequence[str], adapted: Sequence[str], asked: tuple[str, str, Before], samples: int,
+        emit: OnAnswer,
+    ) -> None:  # fmt: skip
         from iikata.generate import Shapes, generate
 
-        settings = self.ctx.experiment.generate
+        settings, sampling = self.ctx.experiment.generate, sampling_of(self.ctx.experiment)
+        cells = [(arm, name) for arm in arms for name in self.templates]
+        requests = [self._request(arm, arm in adapted, name, asked, samples) for arm, name in cells]
         longest = max(len(request.prompt_ids) for request in requests)
         rows = min(ROWS, sum(len(request.keys) for request in requests))
         shapes = Shapes(rows, longest + settings.max_new_tokens, PREFILL_TOKENS)
@@ -77,9 +76,7 @@ class Respondents:
         def on_token(key: Any, ids: Sequence[int]) -> None:
             emit(key, self._text(key, ids), "")
 
-        for reply in generate(
-            base, arms, requests, sampling_of(self.ctx.experiment), settings.max_new_tokens, shapes, on_token
-        ):
+        for reply in generate(base, adapted, requests, sampling, settings.max_new_tokens, shapes, on_token):
             emit(reply.key, self._text(reply.key, reply.ids, reply.finish), reply.finish)
 
     def _load(self) -> dict[str, Path]:

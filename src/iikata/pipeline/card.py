@@ -53,13 +53,15 @@ def card(ctx: RunContext, made: Export) -> str:
     base = f"base_model: {made.base}\n" if made.base else ""
     head = f"---\nlibrary_name: {'transformers' if made.merged else 'peft'}\n{base}tags: [iikata, lora]\n---"
     kind = "Merged weights" if made.merged else "LoRA adapter"
+    origin = "trained elsewhere and asked" if ctx.recipe(made.arm).adapters else "trained"
+    place = json.dumps(made.repo or "FOLDER") + (f', gguf_file="{made.file}"' if made.file else "")
     over = f"{made.base or ctx.model_folder.name}" + (f" at revision {made.revision}" if made.revision else "")
     parts = [
         head,
         f"# {made.arm.name}",
-        f"{kind} over {over}, {_origin(ctx, made.arm)}.",
+        f"{kind} over {over}, {origin} by iikata in the experiment {ctx.experiment.name}.",
         "## Prompting",
-        USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", _place(made)),
+        USE.replace("MESSAGE", MESSAGE[made.template.kind]).replace("FOLDER", place),
         *([INPUT] if made.template.kind == "alpaca" else []),
         *(f"- {markdown(remark)}" for remark in made.remarks),
         f"## Template: {made.arm.variant}",
@@ -75,27 +77,14 @@ def card(ctx: RunContext, made: Export) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _origin(ctx: RunContext, arm: Arm) -> str:
-    asked = f"trained elsewhere and asked by iikata in the experiment {ctx.experiment.name}"
-    return asked if ctx.recipe(arm).adapters else f"trained by iikata in the experiment {ctx.experiment.name}"
-
-
 def _trained_by(ctx: RunContext, arm: Arm) -> list[str]:
     if ctx.recipe(arm).adapters:
         return ["It was trained elsewhere: on which rows, and with which settings and template, is not known here."]
     settings = ctx.experiment.resolved()["train"] | {"seeds": [arm.seed]}
-    return [_data(ctx), fenced(json.dumps(settings, indent=1))]
-
-
-def _place(made: Export) -> str:
-    """Return what from_pretrained is called with."""
-    return json.dumps(made.repo or "FOLDER") + (f', gguf_file="{made.file}"' if made.file else "")
-
-
-def _data(ctx: RunContext) -> str:
     names = [shown_name(spec, ctx.experiment.folder, "data") for spec in ctx.experiment.data.train]
     rows = f"{len(ctx.data.train):,} rows trained on, {len(ctx.data.validation):,} held out"
-    return f"{markdown(', '.join(names))}: {rows} (hash {ctx.signature['data']['train']})."
+    data = f"{markdown(', '.join(names))}: {rows} (hash {ctx.signature['data']['train']})."
+    return [data, fenced(json.dumps(settings, indent=1))]
 
 
 def _verdict(ctx: RunContext) -> list[str]:

@@ -1,24 +1,50 @@
-"""Saved states of arms in training: written behind its back, the last two kept, the newest whole one used."""
+"""What arms in training leave: logs, and saved states, the last two kept and the newest whole one used."""
 
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
-from iikata.core.io import read_json, write_bytes
-from iikata.pipeline.arm_log import ArmLog
+from iikata.core.evaluation import Evaluation
+from iikata.core.io import Appender, read_json, write_bytes
+from iikata.core.records import Arm, TrainStep, plain
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
-from iikata.run_folder import write_json
+from iikata.run_folder import RunFolder, write_json, write_lines
 
 if TYPE_CHECKING:
     from iikata.train import ArmRun
 
 KEPT = 2
 """Were the newest torn by a power cut, the one before is there."""
+
+
+class ArmLog(ExitStack):
+    """An arm's steps and held-out losses, a line each; they are on the disk before a state that lies behind them."""
+
+    def __init__(self, store: RunFolder, arm: Arm, evaluations: Sequence[Evaluation], evaluated: bool) -> None:
+        """Go on behind these evaluations; without any there is no such file, unless the arm is to be `evaluated`."""
+        super().__init__()
+        path = store.evaluations(arm)
+        if path.exists() or evaluated:
+            write_lines(path, map(plain, evaluations))
+        self._files = [self.enter_context(Appender(one)) for one in (store.steps(arm), *([path] if evaluated else ()))]
+
+    def add(self, step: TrainStep) -> None:
+        self._files[0].add(plain(step))
+
+    def evaluated(self, found: Sequence[Evaluation]) -> None:
+        for one in found:
+            self._files[1].add(plain(one))
+
+    def sync(self) -> None:
+        """Wait until both have reached the disk."""
+        for file in self._files:
+            file.sync()
 
 
 class Checkpoints:

@@ -53,13 +53,10 @@ def _held_out(ctx: RunContext) -> float:
 def _of_probes(ctx: RunContext) -> float:
     """Return the tokens of choices and references that are read in all cells, each behind its prompt."""
     names, ids = ctx.experiment.score.names, ctx.tokenizer.ids
-    texts = [list(probe.choices) if {*CHOICE}.intersection(names) else [] for probe in ctx.probes]
-    for read, probe in zip(texts, ctx.probes, strict=True):
-        read += probe.references[:1] if "nll_reference" in names else ()
-    asked = [
-        (probe, sum(len(ids(text)) for text in read)) for probe, read in zip(ctx.probes, texts, strict=True) if read
-    ]
-    return sum(len(ctx.prompts.ids(cell, probe)) + read for cell in ctx.experiment.cells() for probe, read in asked)
+    choosing, referring = bool({*CHOICE} & {*names}), "nll_reference" in names
+    read = {one: [*one.choices * choosing, *one.references[:1] * referring] for one in ctx.probes}
+    asked = [(probe, sum(len(ids(text)) for text in texts)) for probe, texts in read.items() if texts]
+    return sum(len(ctx.prompts.ids(cell, probe)) + more for cell in ctx.experiment.cells() for probe, more in asked)
 
 
 def _step(ctx: RunContext, answers: int, device: torch.device) -> tuple[int, float, float]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, TypeVar
 
 from iikata.core.evaluation import Evaluation, lowest, told
@@ -80,15 +80,15 @@ class Evaluator:
         drawn = set(sorted(row.id for row in ctx.data.validation)[: train.eval_rows or None])
         self._rows = [row for row in ctx.data.validation if row.id in drawn] if self._every else []
         self._buffers = Buffers(ctx, "train")
-        self._untuned: dict[str, tuple[float, int]] = {}
+        self._untuned = cache(lambda template: self._at(Cell(Arm(), template)))
+        """The untuned base's loss, which is every arm's before its first step."""
         self._curves: dict[str, list[Evaluation]] = {}
         self._kept: dict[LaidAs, Laid] = {}
         self.on = bool(self._rows)
 
     def earlier(self, arm: Arm, step: int) -> list[Evaluation]:
         """Return what an earlier process came to until this step, and go on from there; at step 0 begin anew."""
-        there = self._ctx.store.read_evaluations(arm) if step else []
-        found = [one for one in there if one.step <= step]
+        found = [one for one in self._ctx.store.read_evaluations(arm) if one.step <= step] if step else []
         for one in found:
             self._curves.setdefault(one.cell, []).append(one)
         return found
@@ -105,7 +105,7 @@ class Evaluator:
         """Return what an arm comes to now, under each template that it is trained on, and tell it."""
         made = []
         for name in self._ctx.recipe(run.arm).variant.templates:
-            value, rows = self._untuned_at(name) if run.step == 0 else self._at(Cell(run.arm, name))
+            value, rows = self._untuned(name) if run.step == 0 else self._at(Cell(run.arm, name))
             if rows:
                 made.append(one := Evaluation(run.arm.name, run.step, name, self._metric, value, rows))
                 curve = self._curves.setdefault(one.cell, [])
@@ -118,12 +118,6 @@ class Evaluator:
     @property
     def _metric(self) -> str:
         return "nll" if self._ctx.measures else "loss"
-
-    def _untuned_at(self, template: str) -> tuple[float, int]:
-        """Return the untuned base's, which is every arm's before its first step."""
-        if template not in self._untuned:
-            self._untuned[template] = self._at(Cell(Arm(), template))
-        return self._untuned[template]
 
     def _at(self, cell: Cell) -> tuple[float, int]:
         """Return the mean, and of how many rows it is."""

@@ -21,10 +21,9 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import refuse_unmergeable
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.gguf_family import writable
-from iikata.pipeline.gguf_file import FILE
+from iikata.pipeline.gguf_file import FILE, modelfile
 from iikata.pipeline.gguf_file import write as write_gguf
 from iikata.pipeline.gguf_vocabulary import vocabulary
-from iikata.pipeline.ollama import modelfile
 from iikata.pipeline.stages.train import finished_arm
 from iikata.run_folder import write_json
 from iikata.templates import Template, messages, read_saved, saved
@@ -48,6 +47,8 @@ def export(
     Raises IikataError where the arm is not trained, or where transformers would give one row other prompt tokens.
     """
     refuse_links(ctx.store.path)
+    from iikata.model.adapters import adapter_file
+
     source = ctx.store.arm(arm := finished_arm(ctx, arm_name))
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten. Name another, or remove it first.")
@@ -67,7 +68,10 @@ def export(
         if merge:
             _write_merged(ctx, made, stored, folder)
         else:
-            _write_adapter(made, stored, folder)
+            if stored.beyond:
+                copy(stored, folder, str(made.base), made.revision)
+            else:
+                adapter_file.save(folder, *stored.same_shape(), base=str(made.base), revision=made.revision)
             made.remarks.extend(_resizing(folder, ctx.model_folder))
         _write_ends(ctx.model_folder, ctx.tokenizer, made.template, folder)
         write_text(folder / "template.json", saved(made.template))
@@ -195,15 +199,6 @@ def _write_ends(model_folder: Path, tokenizer: tokenize.Tokenizer, template: Tem
     end = tokenize.end_id(template, tokenizer)
     others = sorted(tokenize.stop_ids(template, tokenizer) - {end})
     write_json(folder / "generation_config.json", {**settings, "eos_token_id": [end, *others]})
-
-
-def _write_adapter(made: Export, stored: "Stored", folder: Path) -> None:
-    from iikata.model.adapters import adapter_file
-
-    if stored.beyond:
-        copy(stored, folder, str(made.base), made.revision)
-    else:
-        adapter_file.save(folder, *stored.same_shape(), base=str(made.base), revision=made.revision)
 
 
 def _resizing(folder: Path, base: Path) -> list[str]:

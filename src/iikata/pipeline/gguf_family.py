@@ -36,14 +36,16 @@ def writable(model_folder: Path) -> dict[str, Any]:
     kind = config["model_type"]
     if kind not in ARCHITECTURES:
         raise _refused(f"a model of the kind {kind} is not written; {', '.join(ARCHITECTURES)} are")
-    for rope in _ropes(config):
+    ropes = config.get("rope_parameters") or {}
+    for rope in [ropes] if "rope_theta" in ropes else ropes.values():  # Gemma 3 has some for each kind of layer
         if rope.get("rope_type", "default") != "default":
             raise _refused(f"scaled rotary positions ({rope['rope_type']}) are not written")
     biased = config.get("mlp_bias") or (kind not in ("qwen2", "gpt_neox") and config.get("attention_bias"))
     if biased or config.get("use_sliding_window"):
         raise _refused(f"the window or the biases of this {kind} are not written")
-    if reason := _gemma(config) if kind in GEMMAS else _neox(config) if kind == "gpt_neox" else "":
-        raise _refused(f"llama.cpp computes {ARCHITECTURES[kind]} otherwise: {reason}")
+    reasons = _gemma(config) if kind in GEMMAS else _neox(config) if kind == "gpt_neox" else {}
+    if found := [reason for reason, differs in reasons.items() if differs]:
+        raise _refused(f"llama.cpp computes {ARCHITECTURES[kind]} otherwise: {found[0]}")
     return config
 
 
@@ -51,13 +53,7 @@ def _refused(reason: str) -> IikataError:
     return IikataError(f"--gguf: {reason}. {INSTEAD}")
 
 
-def _ropes(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the rotary parameters; Gemma 3 has some for each kind of layer."""
-    found = config.get("rope_parameters") or {}
-    return [found] if "rope_theta" in found else list(found.values())
-
-
-def _gemma(config: Mapping[str, Any]) -> str:
+def _gemma(config: Mapping[str, Any]) -> dict[str, bool]:
     """Return what of a Gemma is not as llama.cpp has it by its architecture's name alone."""
     every, largest = GEMMAS[config["model_type"]]
     layers, width = config["num_hidden_layers"], config["head_dim"]
@@ -65,23 +61,21 @@ def _gemma(config: Mapping[str, Any]) -> str:
         width = config["hidden_size"] // config["num_attention_heads"]
     kinds = ["full_attention" if (i + 1) % every == 0 else "sliding_attention" for i in range(layers)]
     local = (config.get("rope_parameters") or {}).get("sliding_attention", {}).get("rope_theta", 10000.0)
-    reasons = {
+    return {
         f"one layer in {every} sees all": config["layer_types"] != kinds,
         f"it scales scores by a width of {width}": config["query_pre_attn_scalar"] != width,
         "its local layers rotate by a base of 10,000": local != 10000,
         "it has no head of its own": not config["tie_word_embeddings"],
         "its layers are gated by an approximate GELU": config["hidden_activation"] != "gelu_pytorch_tanh",
     }
-    return next((reason for reason, differs in reasons.items() if differs), "")
 
 
-def _neox(config: Mapping[str, Any]) -> str:
-    reasons = {
+def _neox(config: Mapping[str, Any]) -> dict[str, bool]:
+    return {
         "it has a head of its own": config["tie_word_embeddings"],
         "its products have biases": not config["attention_bias"],
         "its layers are of GELU": not config["hidden_act"].startswith("gelu"),
     }
-    return next((reason for reason, differs in reasons.items() if differs), "")
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:

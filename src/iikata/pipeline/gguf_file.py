@@ -1,17 +1,21 @@
-"""Write an exported, merged folder as one .gguf file for llama.cpp and Ollama; what cannot be exact is refused."""
+"""Write an exported, merged folder as one .gguf file for llama.cpp, and how Ollama prompts it; or refuse."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from iikata import tokenize
 from iikata.core.errors import IikataError
 from iikata.pipeline.gguf_family import ARCHITECTURES, INSTEAD, as_stored, settings, writable
+from iikata.templates import Template
 
 if TYPE_CHECKING:
     from gguf import GGUFWriter
     from torch import Tensor
 
 FILE = "model.gguf"
+ASKED = "Q7INSTRUCTION7Q"
+"""Stands for the question while a template is rendered for a Modelfile."""
 
 
 def write(folder: Path, vocabulary: Mapping[str, Any]) -> None:
@@ -66,3 +70,20 @@ def _add_tensor(writer: "GGUFWriter", name: str, tensor: "Tensor") -> None:
         writer.add_tensor(name, tensor.numpy())
     else:
         writer.add_tensor(name, tensor.float().contiguous().numpy())
+
+
+def modelfile(template: Template, tokenizer: tokenize.Tokenizer) -> str:
+    """Return the Modelfile's text: one question without an input, each token that ends an answer as a stop.
+
+    Raises IikataError where the template's own text means something else to Ollama.
+    """
+    prompt = template.render(ASKED).prompt
+    bos = tokenizer.named_tokens.get("bos_token") if tokenizer.bos_id is not None else None
+    prompt = prompt.removeprefix(bos) if bos else prompt  # llama.cpp writes it itself
+    if '"""' in prompt or "{{" in prompt or prompt.count(ASKED) != 1:
+        raise IikataError(
+            f"--ollama: template {template.name} holds {{{{ or three quotes, or asks twice; leave it out."
+        )
+    ends = [tokenizer.token(id) for id in sorted(tokenize.stop_ids(template, tokenizer))]
+    stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in dict.fromkeys((*template.stop, *ends)) if '"' not in stop)
+    return f'FROM ./{FILE}\nTEMPLATE """{prompt.replace(ASKED, "{{ .Prompt }}")}"""\n{stops}'

@@ -47,12 +47,9 @@ def vocabulary(
         "tokenizer.ggml.add_bos_token": tokenizer.bos_id is not None,
         "tokenizer.chat_template": (folder / "chat_template.jinja").read_text(encoding="utf-8"),
     }
-    for name, id in {
-        "bos": tokenizer.bos_id,
-        "padding": tokenizer.pad_id,
-        "eot": _other_end(tokenizer, template),
-    }.items():
-        fields |= {} if id is None else {f"tokenizer.ggml.{name}_token_id": id}
+    eot = min(tokenize.stop_ids(template, tokenizer) - {tokenize.end_id(template, tokenizer)}, default=None)
+    ids = {"bos": tokenizer.bos_id, "padding": tokenizer.pad_id, "eot": eot}
+    fields |= {f"tokenizer.ggml.{name}_token_id": id for name, id in ids.items() if id is not None}
     rendered = (template.render(*row.texts[:3], before=row.before) for row in rows)
     texts = [one.prompt + one.completion for one in rendered]
     for tried in [fields | {"tokenizer.ggml.pre": pre} for pre in SPLITS] if of_bytes else [fields]:
@@ -68,11 +65,6 @@ def _of_bytes(made: dict[str, Any], size: int) -> dict[str, Any]:
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in made["model"]["merges"]]
     names = ("model", "tokens", "token_type", "merges")
     return {f"tokenizer.ggml.{name}": value for name, value in zip(names, ("gpt2", tokens, kinds, merges), strict=True)}
-
-
-def _other_end(tokenizer: tokenize.Tokenizer, template: Template) -> int | None:
-    """Return a token that ends an answer beside the template's own."""
-    return min(tokenize.stop_ids(template, tokenizer) - {tokenize.end_id(template, tokenizer)}, default=None)
 
 
 def _same(fields: dict[str, Any], texts: Sequence[str], tokenizer: tokenize.Tokenizer) -> bool:

@@ -37,8 +37,9 @@ def gates(ctx: RunContext) -> list[Gate]:
     """Return the run's gates. Raises IikataError where an arm has none: without them a dead one would be believed."""
     found = ctx.store.read_gates()
     looked_at = {gate.subject for gate in found if gate.name == "sound_training"}
-    if missing := [arm.name for arm in ctx.experiment.arms() if arm.name not in looked_at]:
-        raise IikataError(f"{ctx.store.gates}: no gates of arm {missing[0]}, so it cannot be believed. {AGAIN}")
+    for arm in ctx.experiment.arms():
+        if arm.name not in looked_at:
+            raise IikataError(f"{ctx.store.gates}: no gates of arm {arm.name}, so it cannot be believed. {AGAIN}")
     return found
 
 
@@ -59,15 +60,12 @@ def whole_scores(ctx: RunContext, metric: str, scores: Sequence[Score], found: S
 
 def missing_scores(ctx: RunContext, there: Sequence[str]) -> str:
     """Return the first metric of the experiment whose file is not there though it has something to score."""
-    asked = [get(name).name for name in ctx.experiment.score.metrics]
-    gone = [name for name in asked if name not in there and name not in RATED]
-    return next((name for name in gone if not nothing_to_score(ctx, name)), "")
+    asked = (get(name).name for name in ctx.experiment.score.metrics)
+    return next((name for name in asked if name not in (*there, *RATED) and not nothing_to_score(ctx, name)), "")
 
 
 def nothing_to_score(ctx: RunContext, metric: str) -> bool:
-    if metric in HELD_OUT:
-        return not ctx.experiment.holds_out
-    return ctx.experiment.probes is None
+    return not ctx.experiment.holds_out if metric in HELD_OUT else ctx.experiment.probes is None
 
 
 def whole_answers(ctx: RunContext, found: Sequence[Gate]) -> list[Answer]:

@@ -6,7 +6,7 @@ compared, its arms and how many probes; the same or a part of it again is no new
 order, and timing.jsonl when.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import replace
 
 from iikata.core.records import Arm, Score
@@ -21,12 +21,10 @@ SAID = {
 }
 
 
-def look(ctx: RunContext, scores: Iterable[Score]) -> int:
+def look(ctx: RunContext, scores: Sequence[Score]) -> int:
     """Return which look at the run this is, from 1, and record it where it is a new one."""
-    arms, probes = set(), set()
-    for score in scores:
-        probes.add(score.probe)
-        arms.add(Arm(score.trained_on, score.seed).name)
+    arms = {Arm(variant, seed).name for variant, seed in {(score.trained_on, score.seed) for score in scores}}
+    probes = {score.probe for score in scores}
     looks = list(ctx.signature.get("looks", []))
     for number, seen in enumerate(looks, start=1):
         if arms.issubset(seen["arms"]) and len(probes) <= seen["probes"]:

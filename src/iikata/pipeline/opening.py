@@ -27,9 +27,15 @@ def devices_of(experiment: Experiment, folder: Path) -> "list[torch.device]":
 
     model = experiment.model
     here = torch.device("cpu") if experiment.devices == "cpu" else choose_device()
-    if model.stages != "auto":
-        return _asked(experiment, here, model.stages)
     count = torch.cuda.device_count() if here.type == "cuda" else 0
+    if model.stages != "auto":
+        if here.type == "cuda" and model.stages > count:
+            raise IikataError(
+                f"{experiment.at('model', 'stages')}model.stages: {model.stages} is asked for, and this machine has "
+                f"{count} GPU{'s' * (count > 1)}. Give at most {count}, or auto."
+            )
+        several = here.type == "cuda" and model.stages > 1
+        return [torch.device("cuda", index) if several else here for index in range(model.stages)]
     if count < 2 or experiment.devices != "auto" or model.quantize != "none" or model.compute != "dtype":
         return [here]
     weights = weight_bytes(folder, choose_dtype(model.dtype, here))
@@ -37,19 +43,6 @@ def devices_of(experiment: Experiment, folder: Path) -> "list[torch.device]":
         return [here]
     free = [torch.cuda.mem_get_info(index)[0] for index in range(count)]
     return [torch.device("cuda", index) for index in range(fewest(weights, free))]
-
-
-def _asked(experiment: Experiment, here: "torch.device", stages: int) -> "list[torch.device]":
-    import torch
-
-    if here.type == "cpu":
-        return [here] * stages
-    if stages > (count := torch.cuda.device_count()):
-        raise IikataError(
-            f"{experiment.at('model', 'stages')}model.stages: {stages} is asked for, and this machine has {count} "
-            f"GPU{'s' * (count > 1)}. Give at most {count}, or auto."
-        )
-    return [torch.device("cuda", index) for index in range(stages)] if stages > 1 else [here]
 
 
 def fewest(weights: int, free: Sequence[int]) -> int:

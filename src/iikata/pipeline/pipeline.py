@@ -50,21 +50,9 @@ class Pipeline:
         """
         self.context.force = force
         stages = list(STAGES)[: list(STAGES).index(to) + 1]
-        with self.context.store.locked(), self._tracked("compare" in stages), workers(self.context):
+        with self.context.store.locked(), Tracking(self.context) as self._tracking, workers(self.context):
             for name in stages:
                 self._timed(name)
-
-    @contextmanager
-    def _tracked(self, compared: bool) -> Iterator[None]:
-        """Let the experiment's trackers be told what happens."""
-        done = False
-        self._tracking = tracking = Tracking(self.context) if self.context.experiment.report_to else None
-        try:
-            yield
-            done = True
-        finally:
-            if tracking:
-                tracking.finish(compared and done)
 
     def only(self, name: str) -> None:
         """Do one stage on what the run folder holds; for those that need no model."""

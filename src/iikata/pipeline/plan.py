@@ -45,30 +45,24 @@ def plan(
     if (fault := next(foresee(ctx), None)) and fault.severity == "error":
         raise IikataError(f"{fault.message}. {fault.cure}")
     work = _work(ctx)
-    primary = ctx.experiment.score.primary
+    primary = get(name := ctx.experiment.score.primary)
     components, source = _components(ctx, stated, pilot)
-    seeds, probes, samples = _design(ctx, primary)
-    rate = _rates(pilot) if pilot else {}
-    found = power(
-        components,
-        seeds,
-        probes,
-        samples,
-        templates=tested(ctx)[2],
-        alpha=ctx.experiment.compare.alpha / ctx.experiment.compare.looks,
-        train_share=_train_share(work, rate),
-    )
+    seeds, probes, levels = tested(ctx)
+    samples = 1 if primary.category == "likelihood" else ctx.experiment.generate.samples
+    rate, compare = _rates(pilot) if pilot else {}, ctx.experiment.compare
+    alpha, share = compare.alpha / compare.looks, _train_share(work, rate)
+    found = power(components, seeds, max(1, probes), samples, templates=levels, alpha=alpha, train_share=share)
     guess = estimate(ctx)
     guess |= answering(ctx, guess)
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
     hours = sum(seconds.get(part, guess[f"{part}_seconds"]) for part in PARTS) / 3600
     return {
         **work,
-        "primary": primary,
+        "primary": name,
         "levels": levels_named(ctx),
-        "unit": get(primary).unit,
-        "span": _finite(get(primary).span),
-        "margin": ctx.experiment.margins.get(primary),
+        "unit": primary.unit,
+        "span": _finite(primary.span),
+        "margin": ctx.experiment.margins.get(name),
         "components": asdict(components),
         "components_from": source,
         "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
@@ -134,29 +128,20 @@ def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None
     return Components(**{**asdict(found), **stated}), source
 
 
-def _design(ctx: RunContext, primary: str) -> tuple[int, int, int]:
-    """Return (seeds, clusters, samples) behind the primary metric."""
-    samples = 1 if get(primary).category == "likelihood" else ctx.experiment.generate.samples
-    seeds, found, _ = tested(ctx)
-    return seeds, max(1, found), samples
-
-
 def _rates(pilot: Path) -> dict[str, float]:
     """Return tokens, answers or rows a second of the pilot's stages, on the machine it ran on."""
     counted = {"train": "tokens", "generate": "answers", "score": "rows"}
-    done: dict[str, list[float]] = {}
+    done: dict[str, list[tuple[float, float]]] = {}
     for line in read_lines(RunFolder(pilot).timing):
         stage, seconds = str(line.get("stage")), line.get("seconds")
         count = line.get(counted.get(stage, ""), 0)
         if isinstance(count, int) and isinstance(seconds, int | float) and count:
-            one = done.setdefault(stage, [0.0, 0.0])
-            one[0] += count
-            one[1] += seconds
-    return {stage: count / seconds for stage, (count, seconds) in done.items() if seconds}
+            done.setdefault(stage, []).append((count, seconds))
+    sums = {stage: [sum(column) for column in zip(*own, strict=True)] for stage, own in done.items()}
+    return {stage: count / seconds for stage, (count, seconds) in sums.items() if seconds}
 
 
 def _train_share(work: Mapping[str, int], rate: Mapping[str, float]) -> float:
-    if not {"train", "generate"} <= rate.keys():
-        return TRAIN_SHARE
-    training, answering = work["train_tokens"] / rate["train"], work["answers"] / rate["generate"]
-    return min(0.99, training / (training + answering)) if training + answering else TRAIN_SHARE
+    training, answering = (work[_COUNTED[stage]] / rate.get(stage, math.inf) for stage in ("train", "generate"))
+    known = {"train", "generate"} <= rate.keys() and training + answering
+    return min(0.99, training / (training + answering)) if known else TRAIN_SHARE

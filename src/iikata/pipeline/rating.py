@@ -1,7 +1,10 @@
 """Ratings of a run: scores of the metrics rated and rated_base, and what they may be used for."""
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import count
+from typing import Any
 
 from iikata.core.records import Answer, Arm, Cell, Score
 from iikata.metrics import RATED, Context
@@ -29,7 +32,10 @@ def ratings(ctx: RunContext, answers: Sequence[Answer], about: Context) -> list[
     given = Ratings(ctx.store.ratings).all()
     if not given:
         return []
-    signatures = {(_cell(answer), answer.probe, answer.sample): signature_of(answer) for answer in answers}
+    signatures = {
+        (Cell(Arm(one.trained_on, one.seed), one.prompted_with), one.probe, one.sample): signature_of(one)
+        for one in answers
+    }
     held = [rating for rating in given if rating.holds(signatures)]
     if lost := len(given) - len(held):
         told = f"{ctx.store.ratings}: {lost} of {len(given)} ratings are of answers that the run no longer has"
@@ -62,24 +68,18 @@ def averaged(found: Sequence[Score]) -> tuple[list[Score], str | None]:
     seeds = {seed for _, seed in arms}
     if len(seeds) < 2:
         return list(found), None
-    there: dict[str, set[tuple[str | None, int | None]]] = {}
+    there = defaultdict(set)
     for score in found:
-        there.setdefault(score.probe, set()).add((score.trained_on, score.seed))
+        there[score.probe].add((score.trained_on, score.seed))
     whole = [score for score in found if there[score.probe] >= arms]
     if len(seeds) >= MIN_SEEDS and len({score.cluster for score in whole}) >= MIN_CLUSTERS:
         return whole, None
-    count: dict[tuple[str | None, str, str], int] = {}
-    pooled = []
-    for score in found:
-        key = (score.trained_on, score.prompted_with, score.probe)
-        count[key] = count.get(key, -1) + 1
-        pooled.append(replace(score, seed=None, sample=count[key]))
-    metric = found[0].metric
+    samples = defaultdict[Any, Iterator[int]](count)
+    pooled = [
+        replace(one, seed=None, sample=next(samples[one.trained_on, one.prompted_with, one.probe])) for one in found
+    ]
     return pooled, (
-        f"{metric}: too few answers are rated under every training seed, so the seeds are averaged; this speaks about "
-        f"these adapters, not about training again. {MIN_SEEDS} seeds on {MIN_CLUSTERS} clusters would do."
+        f"{found[0].metric}: too few answers are rated under every training seed, so the seeds are averaged; this "
+        "speaks about these adapters, not about training again. "
+        f"{MIN_SEEDS} seeds on {MIN_CLUSTERS} clusters would do."
     )
-
-
-def _cell(answer: Answer) -> Cell:
-    return Cell(Arm(answer.trained_on, answer.seed), answer.prompted_with)

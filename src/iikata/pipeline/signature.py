@@ -4,7 +4,8 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,8 @@ def rows_hash(rows: Sequence[Example], clusters: Mapping[str, str] | None = None
 
 def settled(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings of a part that may not change."""
-    return {
-        key: value for key, value in settings.items() if key not in FREE[part] and (key, value) not in LATER.items()
-    }
+    left_out = LATER.items()
+    return {key: value for key, value in settings.items() if key not in FREE[part] and (key, value) not in left_out}
 
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
@@ -79,19 +79,11 @@ def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
 
 def software(device: str, threads: int) -> dict[str, Any]:
     """Return versions and machine: recorded and warned of where they change, never refused."""
-    found = {}
+    found: dict[str, Any] = dict.fromkeys(PACKAGES, "not installed")
     for package in PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "not installed"
-    return {
-        **found,
-        "python": platform.python_version(),
-        "device": device,
-        "threads": threads,
-        "cpus": os.cpu_count(),
-    }
+    return {**found, "python": platform.python_version(), "device": device, "threads": threads, "cpus": os.cpu_count()}
 
 
 def read_signature(path: Path) -> dict[str, Any] | None:
@@ -118,40 +110,35 @@ def extend(
     if stored is None:
         return dict(now), [], []
     faults = [fault for part in FROZEN for fault in _changes(part, stored[part], now[part])]
-    both = stored["templates"].keys() & now["templates"].keys()
-    was, new = ({name: one["templates"][name] for name in both} for one in (stored, now))
-    edited = [name for name in sorted(both) if was[name] != new[name]]
-    faults += _changes("templates", was, {**new, **{name: was[name] for name in edited if name in untrained}})
+    was, new = stored["templates"], now["templates"]
+    edited = [name for name in sorted(was.keys() & new.keys()) if was[name] != new[name]]
+    faults += _changes("templates", was, new, (name for name in edited if name not in untrained))
     had, has = stored["variants"], now["variants"]
-    faults += _changes("variants", *({name: one[name] for name in had.keys() & has.keys()} for one in (had, has)))
+    faults += _changes("variants", had, has, had.keys() & has.keys())
     if faults:
         raise IikataError(
             f"{where}: this run was made with something else: {'; '.join(faults)}. "
             "Undo the change, or start another run with --out DIR."
         )
+    software = _changes("software", stored["software"], now["software"])
+    asked = [f"template {name} edited" for name in edited] + _changes("generate", stored["generate"], now["generate"])
+    before, probes = stored["probes"], now["probes"]  # one that was added changes no answer that is there
+    asked += [f"probe {id} edited" for id in before if id in probes and before[id] != probes[id]]
+    asked += [f"probe {id} removed" for id in before if id not in probes]
     return (
-        {**now, "templates": {**stored["templates"], **now["templates"]}, "variants": had | has},
-        [
-            f"{change}; bytes may differ from the earlier ones"
-            for change in _changes("software", stored["software"], now["software"])
-        ],
-        [f"template {name} edited" for name in edited] + _asked_otherwise(stored, now),
+        {**now, "templates": {**was, **new}, "variants": had | has},
+        [f"{change}; bytes may differ from the earlier ones" for change in software],
+        asked,
     )
 
 
-def _asked_otherwise(stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what answers or their scores no longer follow from; probes that were added are nothing of the kind."""
-    before, probes = stored["probes"], now["probes"]
-    told = _changes("generate", stored["generate"], now["generate"])
-    told += [f"probe {id} edited" for id in before if id in probes and before[id] != probes[id]]
-    return told + [f"probe {id} removed" for id in before if id not in probes]
-
-
-def _changes(part: str, stored: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    keys = stored.keys() | now.keys()
+def _changes(
+    part: str, stored: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None
+) -> list[str]:
+    """Return what of these keys differs, of all where none are given."""
     return [
         f"{part}.{key} changed ({_short(stored.get(key))} -> {_short(now.get(key))})"
-        for key in sorted(keys)
+        for key in sorted(stored.keys() | now.keys() if keys is None else keys)
         if stored.get(key) != now.get(key)
     ]
 

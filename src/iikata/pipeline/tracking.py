@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Cell
 from iikata.core.text import redact
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.events import Evaluated, Event, Stepped, Warned
+from iikata.pipeline.events import Evaluated, Event, Stage, Stepped, Warned
 from iikata.pipeline.stages.compare import score_names
 from iikata.run_folder import read_object
 
@@ -32,15 +32,14 @@ class Tracking:
 
     def __init__(self, ctx: RunContext) -> None:
         """Raises IikataError where a package is missing."""
-        self.ctx, self._trackers = ctx, {}
+        self.ctx, self._compared = ctx, False
         for name in ctx.experiment.report_to:
             if missing := [package for package in ("accelerate", name) if find_spec(package) is None]:
                 raise IikataError(
                     f"report_to: {name} needs what is not installed: pip install {' '.join(missing)} "
                     "(pip install 'iikata[track]' brings tensorboard). Or take it out of report_to."
                 )
-        for name in ctx.experiment.report_to:
-            self._trackers[name] = _made(ctx, name)
+        self._trackers = {name: _made(ctx, name) for name in ctx.experiment.report_to}
         self._each(lambda name, tracker: tracker.start())
 
     def __call__(self, event: Event) -> None:
@@ -52,6 +51,14 @@ class Tracking:
         elif isinstance(event, Evaluated):
             found = event.evaluation
             self._log({f"held_out/{found.metric}/{found.cell}": found.value}, found.step)
+        elif isinstance(event, Stage):
+            self._compared |= event.name == "compare"
+
+    def __enter__(self) -> "Tracking":
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self.finish(compared=self._compared and fault is None)
 
     def finish(self, compared: bool) -> None:
         """Close; where the run was `compared`, log each cell's mean scores, the verdict and the report first."""

@@ -7,9 +7,8 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
@@ -46,25 +45,17 @@ def gpus() -> int:
     return torch.cuda.device_count()  # asks the driver; the head itself computes nothing on them
 
 
-@dataclass(frozen=True)
-class Kind:
-    """What a worker takes of a node, and how many fit the cluster."""
-
-    options: Mapping[str, int]
-    count: int
-
-
-def kinds(ray: Any, threads: int) -> Kind:
-    """Return a worker a GPU where there is one, else one for every `threads` processors of each node."""
+def kinds(ray: Any, threads: int) -> tuple[dict[str, int], int]:
+    """Return what a worker takes of a node, and how many fit: one a GPU, else one for every `threads` processors."""
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     if count := sum(int(node.get("GPU", 0)) for node in nodes):
-        return Kind({"num_gpus": 1, "num_cpus": 0}, count)
+        return {"num_gpus": 1, "num_cpus": 0}, count
     count = sum(int(node.get("CPU", 0)) // threads for node in nodes)
     if not count:
         raise IikataError(
             f"devices: no node of the Ray cluster has a GPU, or the {threads} processors that this one uses."
         )
-    return Kind({"num_cpus": threads}, count)
+    return {"num_cpus": threads}, count
 
 
 @contextmanager

@@ -62,15 +62,13 @@ class Crew:
         return self
 
     def __exit__(self, *_: object) -> None:
-        try:
-            closing = [hand.actor.close.options(concurrency_group="control").remote() for hand in self._hands]
+        with self._stack:
+            hands, self._hands = self._hands, []
+            closing = [hand.actor.close.options(concurrency_group="control").remote() for hand in hands]
             if closing:
                 self._ray.wait(closing, num_returns=len(closing), timeout=PARTING)
-            for hand in self._hands:
+            for hand in hands:
                 self._ray.kill(hand.actor, no_restart=True)
-        finally:
-            self._hands = []
-            self._stack.close()
 
     @property
     def machine(self) -> Machine:
@@ -89,7 +87,7 @@ class Crew:
         """Return what the device with the least free memory answers: shapes that it fits fit all."""
         self.start()
         hand = min((hand for hand in self._hands if hand.about), key=lambda one: one.about.free if one.about else 0)
-        return self._told(hand, self._ray.get(getattr(hand.actor, method).remote(*given)))
+        return self._told(self._ray.get(getattr(hand.actor, method).remote(*given)))
 
     def work(self, jobs: Sequence[Job], stop: Callable[[], bool] = lambda: False) -> Iterator[tuple[Job, About, Any]]:
         """Yield what workers hand back, as (job, device, message); a job's last is Ended.
@@ -109,16 +107,16 @@ class Crew:
                 job, about = hand.job, hand.about
                 if job is None or about is None:
                     continue
-                if reply is None and not stopping:
-                    queue.insert(0, self._again(job, about))
-                elif reply is not None:
-                    if isinstance(reply[-1], Ended):
-                        hand.job, self.peak_bytes = None, max(self.peak_bytes, reply[-1].peak_bytes)
-                    else:
-                        hand.reply = hand.actor.more.remote()
-                    for message in reply:
-                        if (told := self._told(hand, message)) is not None:
-                            yield job, about, told
+                if reply is None:
+                    queue[:0] = [] if stopping else [self._again(job, about)]
+                    continue
+                if isinstance(reply[-1], Ended):
+                    hand.job, self.peak_bytes = None, max(self.peak_bytes, reply[-1].peak_bytes)
+                else:
+                    hand.reply = hand.actor.more.remote()
+                for message in reply:
+                    if (told := self._told(message)) is not None:
+                        yield job, about, told
 
     @property
     def ready(self) -> int:
@@ -134,11 +132,11 @@ class Crew:
         if self._ray is None:
             self._ray = self._stack.enter_context(cluster.connected(self._where))
             inputs, self._weights = self._inputs()
-            kind = cluster.kinds(self._ray, inputs.threads)
-            remote = self._ray.remote(**kind.options, max_restarts=0, concurrency_groups={"control": 1})(self._worker)
+            takes, count = cluster.kinds(self._ray, inputs.threads)
+            remote = self._ray.remote(**takes, max_restarts=0, concurrency_groups={"control": 1})(self._worker)
             given = self._ray.put(inputs)
             self._hire = lambda: remote.remote(given)
-            self._hands = [self._hired() for _ in range(kind.count)]
+            self._hands = [self._hired() for _ in range(count)]
         while self._first is None:
             self.wait()
 
@@ -203,7 +201,7 @@ class Crew:
         return job
 
     def _join(self, hand: _Hand, found: Any) -> None:
-        hand.about = about = self._told(hand, found)
+        hand.about = about = self._told(found)
         self._first = self._first or about
         self._unready = 0
         if about.weights != self._weights:
@@ -211,10 +209,12 @@ class Crew:
                 f"node {about.node}: the model there has other weights ({about.weights}) than here ({self._weights}). "
                 "Give every node the same files under the same path, or name the model by its hub id."
             )
-        if about.software != self._first.software:
+        wanted = self._first.software
+        if odd := [
+            f"{name} {it} where it is {wanted[name]}" for name, it in about.software.items() if it != wanted[name]
+        ]:
             raise IikataError(
-                f"node {about.node}: {_difference(about.software, self._first.software)} on {self._first.node}. "
-                "Install the same versions on every node."
+                f"node {about.node}: {', '.join(odd)} on {self._first.node}. Install the same versions on every node."
             )
         if about.machine != self._first.machine and not self._mixed:
             raise IikataError(
@@ -223,7 +223,7 @@ class Crew:
                 "like a template's effect. Use one kind, or declare it: mixed_devices: true."
             )
 
-    def _told(self, hand: _Hand, message: Any) -> Any:
+    def _told(self, message: Any) -> Any:
         """Return the message. Raises IikataError where it is a failure; passes a warning on, once."""
         if isinstance(message, Failed):
             raise IikataError(message.message)
@@ -241,7 +241,3 @@ class Crew:
         elif now - self._waiting_since > WAIT:
             self._waiting_since = now
             self._emit(Warned(f"no device is free; {len(self._hands)} asked of the cluster, the first is waited for"))
-
-
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value} where it is {other[name]}" for name, value in one.items() if value != other[name])

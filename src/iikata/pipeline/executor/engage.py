@@ -47,8 +47,7 @@ def inputs_of(ctx: RunContext) -> tuple[Inputs, str]:
     """Return what workers are given, and the fingerprint that their model must have."""
     import torch
 
-    files: dict[str, bytes] = {}
-    for arm in arms_from_elsewhere(ctx.experiment):
-        files |= files_of(ctx.experiment, ctx.store, arm)
+    brought = arms_from_elsewhere(ctx.experiment)
+    files = {name: it for arm in brought for name, it in files_of(ctx.experiment, ctx.store, arm).items()}
     given = (ctx.experiment.without_places(), ctx.templates, ctx.data, ctx.probes, files, torch.get_num_threads())
     return Inputs(*given), ctx.weights

@@ -23,14 +23,22 @@ def train_away(ctx: RunContext, crew: "Crew", waiting: Sequence[Arm], brought: S
     """Let workers train and bring in these arms, and write what they hand back as it comes."""
     size = max(1, min(ctx.buffer_plan["mixed_arms"], math.ceil(len(waiting) / crew.size)))
     parts = [tuple(waiting[start : start + size]) for start in range(0, len(waiting), size)]
-    jobs = [Job(arm.name, partial(_bringing, ctx, arm)) for arm in brought]
-    a_device = sum(_tokens(ctx, arm) for arm in waiting) // crew.size
-    jobs += [
-        Job(", ".join(arm.name for arm in part), partial(_training, ctx, part, a_device), part[0].seed)
-        for part in parts
-    ]
-    at = {arm.name: _saved_step(ctx, arm) for arm in waiting}
-    total, tokens = sum(_steps(ctx, arm) for arm in waiting), 0
+
+    def bringing(arm: Arm) -> Order:
+        return Order("bring", (arm,), ctx.store.read_files(()) | files_of(ctx.experiment, ctx.store, arm))
+
+    def training(arms: tuple[Arm, ...]) -> Order:
+        return Order("train", arms, ctx.store.read_files(arms, states=True), in_all // crew.size)
+
+    lengths = {arm: [len(row.input_ids) for row in ctx.samples(arm)] for arm in waiting}
+    trains = [(ctx.recipe(arm).train, own) for arm, own in lengths.items()]
+    in_all = sum(int(train.epochs * sum(own)) for train, own in trains)
+    total = sum(math.ceil(train.epochs * math.ceil(len(own) / train.batch_size)) for train, own in trains)
+    jobs = [Job(arm.name, partial(bringing, arm)) for arm in brought]
+    jobs += [Job(", ".join(arm.name for arm in part), partial(training, part), part[0].seed) for part in parts]
+    states = {arm.name: ctx.store.state(arm).glob("*.json") for arm in waiting}
+    at = {name: max((int(path.stem) for path in found), default=0) for name, found in states.items()}
+    tokens = 0
     before, speeds = sum(at.values()), dict[str, float]()
     with signals.deferred() as stop_asked:
         for _, about, message in crew.work(jobs, stop_asked):
@@ -50,14 +58,6 @@ def train_away(ctx: RunContext, crew: "Crew", waiting: Sequence[Arm], brought: S
     return tokens
 
 
-def _training(ctx: RunContext, arms: tuple[Arm, ...], tokens: int) -> Order:
-    return Order("train", arms, ctx.store.read_files(arms, states=True), tokens)
-
-
-def _bringing(ctx: RunContext, arm: Arm) -> Order:
-    return Order("bring", (arm,), ctx.store.read_files(()) | files_of(ctx.experiment, ctx.store, arm))
-
-
 def _write(ctx: RunContext, made: Files) -> None:
     folder = ctx.store.arm(made.arm)
     for name, content in made.files:
@@ -66,19 +66,6 @@ def _write(ctx: RunContext, made: Files) -> None:
         shutil.rmtree(ctx.store.state(made.arm), ignore_errors=True)
     else:
         keep_newest(ctx.store.state(made.arm))
-
-
-def _saved_step(ctx: RunContext, arm: Arm) -> int:
-    return max((int(path.stem) for path in ctx.store.state(arm).glob("*.json")), default=0)
-
-
-def _steps(ctx: RunContext, arm: Arm) -> int:
-    settings = ctx.recipe(arm).train
-    return math.ceil(settings.epochs * math.ceil(len(ctx.samples(arm)) / settings.batch_size))
-
-
-def _tokens(ctx: RunContext, arm: Arm) -> int:
-    return int(ctx.recipe(arm).train.epochs * sum(len(row.input_ids) for row in ctx.samples(arm)))
 
 
 def note_of(step: TrainStep, steps: int) -> str:

@@ -90,9 +90,8 @@ class Worker:
             signals.ask()
 
     def _do(self, order: Order) -> None:
-        found = self._tried(lambda: self._done(order))
-        if found is not None:
-            self._made.put(found)
+        if (failed := self._tried(lambda: self._done(order))) is not None:
+            self._made.put(failed)
         self._made.put(Ended(peak_bytes()))
 
     def _done(self, order: Order) -> None:
@@ -102,9 +101,8 @@ class Worker:
             with suppress(signals.Stopped):
                 train_arms(ctx, order.arms, order.tokens)
         elif order.stage == "bring":
-            for arm in order.arms:
-                bring_in(ctx, arm, arm_signature(ctx, arm))
-                ctx.made(arm)
+            bring_in(ctx, arm := order.arms[0], arm_signature(ctx, arm))
+            ctx.made(arm)
         elif order.stage == "generate":
             cells = {arm: [CellAnswers(ctx, cell, order.keys) for cell in ctx.cells_of(arm)] for arm in order.arms}
             todo = sum(len(cell.missing()) for own in cells.values() for cell in own)
@@ -192,8 +190,9 @@ class _AwayContext(RunContext):
         """Return a finished arm's files, DONE last; else its log and then its newest state."""
         folder = self.store.arm(arm)
         if (folder / "DONE").is_file():
-            there = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "DONE")
-            names = [*there, "DONE"]
+            names = sorted(
+                (path.name for path in folder.iterdir() if path.is_file()), key=lambda name: (name == "DONE", name)
+            )
         else:
             newest = max(self.store.state(arm).glob("*.json")).stem
             logs = [path.name for path in (self.store.steps(arm), self.store.evaluations(arm)) if path.is_file()]

@@ -31,20 +31,22 @@ def check(ctx: RunContext) -> dict[str, int]:
     findings = examine(ctx)
     errors = [finding for finding in findings if finding.severity == "error"]
     hopeless = any(finding.rule == "primary" for finding in errors)
-    if errors and (hopeless or not ctx.force):
+    refused, found = errors and (hopeless or not ctx.force), [plain(finding) for finding in findings]
+    if refused:
         if not ctx.store.signature.is_file():
-            _write(ctx, findings)
+            write_json(ctx.store.findings, found)
         raise IikataError(
             f"the template doctor found {len(errors)} error{'s' * (len(errors) > 1)}:\n\n"
             + "\n\n".join(map(shown, errors))
             + ("" if hopeless else "\n\nTo go on all the same (the report will show it): --force")
         )
     sign(ctx)
-    _write(ctx, findings)
+    write_json(ctx.store.findings, found)
     for finding in findings:
         if finding.severity != "info":
             forced = " (forced)" if finding.severity == "error" else ""
-            ctx.emit(Warned(f"{finding.rule}{forced}: {_of(finding)}{finding.message} (iikata check says more)"))
+            of = f"template {finding.template}: " if finding.template else ""
+            ctx.emit(Warned(f"{finding.rule}{forced}: {of}{finding.message} (iikata check says more)"))
     return {}
 
 
@@ -81,9 +83,10 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
     broken: dict[str, str] = {}
     trained = ctx.experiment.trained_templates
     for spec in (*trained, *ctx.experiment.prompt_only):
-        name = template_name(spec)
-        try:
-            template = _open(ctx, spec)
+        name, path = template_name(spec), local_path(spec, ctx.experiment.folder, "template")
+        saved = path is not None and path.suffix == ".json" and path.is_file()
+        try:  # one with faults too: the doctor tells of them
+            template = read_unchecked(path) if path and saved else ctx.template(spec)
             for probe in probes:
                 template.render(probe.instruction, probe.input, before=probe.before)
             for row in data.validation:
@@ -140,18 +143,3 @@ def shown(finding: Finding, language: str = "en") -> str:
     parts = {evidence: told["evidence"], cure: told["cure"]}
     lines += [f"  {name}: {text}".replace("\n", "\n    ") for name, text in parts.items() if text]
     return "\n".join(lines)
-
-
-def _of(finding: Finding) -> str:
-    return f"template {finding.template}: " if finding.template else ""
-
-
-def _open(ctx: RunContext, spec: str) -> Template:
-    path = local_path(spec, ctx.experiment.folder, "template")
-    if path is not None and path.suffix == ".json" and path.is_file():  # with faults too: the doctor tells of them
-        return read_unchecked(path)
-    return ctx.template(spec)
-
-
-def _write(ctx: RunContext, findings: Sequence[Finding]) -> None:
-    write_json(ctx.store.findings, [plain(finding) for finding in findings])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender
-from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, Probe, plain
+from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, plain
 from iikata.core.rng import stream_seed
 from iikata.pipeline.bringing import prove
 from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
@@ -59,8 +59,12 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
         for cell in cells[arm]:
             cell.settle()
     for group in _groups(ctx, [arm for arm in cells if arm not in done]):
-        gates |= {arm: _reopen(ctx, arm) for arm in group if arm.variant}
-        speaking = [arm for arm in group if not arm.variant or _opened(ctx, gates[arm], arm)]
+        gates |= {arm: prove(ctx, arm, ctx.store.arm(arm)) for arm in group if arm.variant}
+        for arm in group:
+            if arm.variant and not gates[arm].passed:
+                ctx.emit(Warned(f"arm {arm.name}: {gates[arm].detail}; nothing is concluded from it"))
+        merged = [arm for arm in group if arm in ctx.merged and gates[arm].passed]
+        speaking = [arm for arm in group if arm in merged or arm.name in ctx.adapters or not arm.variant]
         work.answer([cell for arm in speaking for cell in cells[arm]])
         for arm in speaking:
             for cell in cells[arm]:
@@ -73,13 +77,8 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
 
 def _still_proved(ctx: RunContext, arm: Arm, proofs: Mapping[str, Any]) -> Gate | None:
     with suppress(IikataError):  # a damaged file of gates is made again
-        gate = proved(ctx, arm)
-        return gate if gate and proofs.get(arm.name) == proof(ctx, arm) else None
+        return proved(ctx, arm) if proofs.get(arm.name) == proof(ctx, arm) else None
     return None
-
-
-def _opened(ctx: RunContext, gate: Gate, arm: Arm) -> bool:
-    return gate.passed if arm in ctx.merged else arm.name in ctx.adapters
 
 
 def _answer_away(
@@ -87,10 +86,13 @@ def _answer_away(
 ) -> list[Gate]:
     """Let workers do so, each an equal share of what is missing: an answer depends on no other."""
     by_cell = {one.cell: one for own in cells.values() for one in own}
-    jobs = [
-        Job(f"{sum(map(len, share.values())):,} answers", partial(_order, ctx, by_cell, share))
-        for share in _shares(cells, crew.size)
-    ]
+
+    def order(share: Mapping[Arm, Sequence[Key]]) -> Order:
+        keys = tuple(key for own in share.values() for key in own if key[1:] not in by_cell[key[0]].have)
+        return Order("generate", tuple(share), ctx.store.read_files(share), keys=keys)
+
+    shares = _shares(cells, crew.size)
+    jobs = [Job(f"{sum(map(len, share.values())):,} answers", partial(order, share)) for share in shares]
     gates: dict[str, Gate] = {}
     with ExitStack() as stack:
         files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in by_cell.values() if one.missing()}
@@ -120,11 +122,6 @@ def _shares(cells: "Mapping[Arm, Sequence[CellAnswers]]", count: int) -> list[di
     return [share for share in shares if share]
 
 
-def _order(ctx: RunContext, cells: "Mapping[Cell, CellAnswers]", share: Mapping[Arm, Sequence[Key]]) -> Order:
-    keys = tuple(key for own in share.values() for key in own if key[1:] not in cells[key[0]].have)
-    return Order("generate", tuple(share), ctx.store.read_files(share), keys=keys)
-
-
 def _groups(ctx: RunContext, arms: Sequence[Arm]) -> list[list[Arm]]:
     """Return the arms that answer together; the base joins the first of them. One that is merged answers alone."""
     r = max((shape.r for shape in ctx.adapters.shapes.values()), default=ctx.adapters.shape.r)
@@ -133,13 +130,6 @@ def _groups(ctx: RunContext, arms: Sequence[Arm]) -> list[list[Arm]]:
     groups = [tuned[start : start + size] for start in range(0, len(tuned), size)] or [[]]
     groups[0] += [arm for arm in arms if not arm.variant]
     return groups + [[arm] for arm in arms if arm in ctx.merged]
-
-
-def _reopen(ctx: RunContext, arm: Arm) -> Gate:
-    gate = prove(ctx, arm, ctx.store.arm(arm))
-    if not gate.passed:
-        ctx.emit(Warned(f"arm {arm.name}: {gate.detail}; nothing is concluded from it"))
-    return gate
 
 
 def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
@@ -151,12 +141,8 @@ def answer_signatures(ctx: RunContext, cell: Cell) -> dict[str, str]:
     template = ctx.prompts.of(cell)
     stops = sorted(stop_ids(template, ctx.tokenizer))
     of_cell = digest([arm_signature(ctx, cell.arm), template.hash, stops, ctx.signature["generate"], shapes])
-    return {probe.id: digest([of_cell, *_asked(probe)]) for probe in ctx.probes}
-
-
-def _asked(probe: Probe) -> list[Any]:
-    before = [] if probe.before == NOTHING else [probe.before.system, probe.before.turns]
-    return [probe.instruction, probe.input, *before]
+    before = {one.id: [] if one.before == NOTHING else [one.before.system, one.before.turns] for one in ctx.probes}
+    return {one.id: digest([of_cell, one.instruction, one.input, *before[one.id]]) for one in ctx.probes}
 
 
 class CellAnswers:

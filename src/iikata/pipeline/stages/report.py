@@ -5,7 +5,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from iikata.config import Experiment, shown_name, template_name
+from iikata.config import shown_name, template_name
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, plain
 from iikata.metrics import Context
@@ -55,6 +55,7 @@ def report_data(ctx: RunContext) -> ReportData:
         whole_scores(ctx, name, known_cells(ctx, own), proved)
     if not store.findings.exists():
         raise IikataError(f"{store.findings}: no such file, so what the template doctor found is lost. {AGAIN}")
+    trained = [recipe.data for recipe in experiment.recipes.values() if not recipe.adapters]
     answers = whole_answers(ctx, proved)
     steps = {arm.name: whole_steps(ctx, arm) for arm in experiment.arms()}
     counts = object_of(store.counts, {"data": dict, "templates": dict})
@@ -66,7 +67,7 @@ def report_data(ctx: RunContext) -> ReportData:
     return ReportData(
         name=experiment.name,
         model=shown_name(experiment.model.base, experiment.folder, "model"),
-        data=_data_names(experiment),
+        data=list(dict.fromkeys(shown_name(spec, experiment.folder, "data") for specs in trained for spec in specs)),
         settings=experiment.resolved(),
         experiment=store.experiment.read_text(encoding="utf-8"),
         signature={key: value for key, value in ctx.signature.items() if key not in ("declared", "scored")},
@@ -90,12 +91,6 @@ def report_data(ctx: RunContext) -> ReportData:
         export=export_command(ctx, comparisons["verdict"]),
         command=shlex.join(["iikata", "run", str(store.experiment), "--out", f"{store.path}-again"]),
     )
-
-
-def _data_names(experiment: Experiment) -> list[str]:
-    """Return what the rows are called that any arm was trained on here."""
-    own = [recipe.data for recipe in experiment.recipes.values() if not recipe.adapters]
-    return list(dict.fromkeys(shown_name(spec, experiment.folder, "data") for specs in own for spec in specs))
 
 
 def costs(ctx: RunContext, tokens: Mapping[str, int]) -> list[dict[str, Any]]:

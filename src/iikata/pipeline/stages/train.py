@@ -16,9 +16,8 @@ from iikata.core.io import sha256_of, write_text
 from iikata.core.records import Arm
 from iikata.core.registry import lookup
 from iikata.pipeline import signature
-from iikata.pipeline.arm_log import ArmLog
 from iikata.pipeline.bringing import bring_in, write_done, write_templates
-from iikata.pipeline.checkpoints import Checkpoints, restore
+from iikata.pipeline.checkpoints import ArmLog, Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.evaluating import Evaluator
 from iikata.pipeline.events import Progress, Stage, Stepped, Warned
@@ -66,7 +65,10 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
     before = sum(run.step for run in runs.values())
     speed, logged, evaluator = _Speed(), {name: run.step for name, run in runs.items()}, Evaluator(ctx)
     with ExitStack() as stack:
-        logs = {name: stack.enter_context(_log(ctx, run, evaluator)) for name, run in runs.items()}
+        logs = {
+            name: stack.enter_context(ArmLog(ctx.store, run.arm, evaluator.earlier(run.arm, run.step), evaluator.on))
+            for name, run in runs.items()
+        }
         checkpoints = stack.enter_context(Checkpoints(ctx, list(runs.values()), logs))
         stop_asked = stack.enter_context(signals.deferred())
         for name, run in runs.items():
@@ -146,7 +148,6 @@ def stopped(ctx: RunContext, arm: Arm) -> str:
 
 
 def _done(ctx: RunContext, arm: Arm) -> dict[str, Any]:
-    """Return what DONE says; nothing where it is not there or torn, for then the arm is trained again."""
     return read_object(ctx.store.arm(arm) / "DONE")
 
 
@@ -158,8 +159,7 @@ def _whole(ctx: RunContext, arm: Arm) -> bool:
         if done:
             ctx.emit(Warned(f"{folder / 'DONE'}: no hashes of the arm's files in it; the arm is trained again"))
         return False
-    for name, wanted in files.items():
-        path = folder / name
+    for path, wanted in ((folder / name, wanted) for name, wanted in files.items()):
         if not path.is_file() or sha256_of(path) != wanted:
             ctx.emit(Warned(f"{path}: missing or not as it was written (damaged or edited); the arm is trained again"))
             (folder / "DONE").unlink()
@@ -212,10 +212,6 @@ def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
     restore(ctx, run, len(steps))
     write_lines(ctx.store.steps(arm), steps[: run.step])
     return run
-
-
-def _log(ctx: RunContext, run: "ArmRun", evaluator: Evaluator) -> ArmLog:
-    return ArmLog(ctx.store, run.arm, evaluator.earlier(run.arm, run.step), evaluator.on)
 
 
 def _finish_if_done(ctx: RunContext, run: "ArmRun", log: ArmLog) -> None:
