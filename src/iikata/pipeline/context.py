@@ -15,9 +15,10 @@ from iikata.core.records import Arm, Cell, Probe, Score
 from iikata.core.rng import stream_seed
 from iikata.pipeline import signature
 from iikata.pipeline.buffer_plan import Work, choose
+from iikata.pipeline.elsewhere import arms_from_elsewhere, stored_of
 from iikata.pipeline.events import OnEvent, Warned
 from iikata.pipeline.machine import Machine, machine_of
-from iikata.pipeline.merged import Copies, make_ready, merged_arms
+from iikata.pipeline.merged import Copies, make_ready
 from iikata.pipeline.opening import devices_of, open_base
 from iikata.pipeline.prompts import Prompts
 from iikata.run_folder import RunFolder, read_json, write_json
@@ -78,9 +79,10 @@ class RunContext:
         return loaded
 
     @cached_property
-    def merged(self) -> dict[Arm, str]:
-        """The arms that are models of their own, since the engine cannot hold them, and why."""
-        return merged_arms(self.experiment, self.store)
+    def merged(self) -> frozenset[Arm]:
+        """The arms that are models of their own, since the engine cannot hold them."""
+        brought = arms_from_elsewhere(self.experiment)
+        return frozenset(arm for arm in brought if stored_of(self.experiment, self.store, arm).beyond)
 
     @cached_property
     def copies(self) -> Copies:
@@ -171,7 +173,6 @@ class RunContext:
         return self._encoded[key]
 
     def recipe(self, arm: Arm) -> Recipe:
-        """Return how an arm is trained."""
         return self.experiment.recipes[str(arm.variant)]
 
     def lora_of(self, name: str) -> LoraSettings | None:
@@ -239,18 +240,17 @@ class RunContext:
 
     def computed_tokens(self, template: str) -> int:
         """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
-        from iikata.model.buffers import computed
-
-        prefixes = () if self.experiment.train.lora.dropout else self.prompts.prefixes[template]
-        return sum(computed(row, prefixes) for row in self.encoded[template] if not row.truncated)
+        rows = (row for row in self.encoded[template] if not row.truncated)
+        return self._computed(rows, self.experiment.train.lora, [template])
 
     def computed(self, rows: Iterable[Encoded], recipe: Recipe) -> int:
         """Return the tokens of an arm's rows less those that samples of one template share."""
+        return self._computed(rows, recipe.train.lora, recipe.variant.templates)
+
+    def _computed(self, rows: Iterable[Encoded], lora: LoraSettings, templates: Iterable[str]) -> int:
         from iikata.model.buffers import computed
 
-        prefixes = (
-            () if recipe.train.lora.dropout else [p for t in recipe.variant.templates for p in self.prompts.prefixes[t]]
-        )
+        prefixes = [] if lora.dropout else [prefix for name in templates for prefix in self.prompts.prefixes[name]]
         return sum(computed(row, prefixes) for row in rows)
 
     @cached_property
@@ -275,12 +275,8 @@ class RunContext:
         """Keep a copy of the answers so far and what was concluded from them, once a process, and say why."""
         if not self._aside and (folder := self.store.put_aside()):
             self._aside = True
-            self.emit(
-                Warned(
-                    f"{why}: the adapters stay, and the answers and scores that follow from it are made again. "
-                    f"The earlier ones are kept in {folder}, which is not read."
-                )
-            )
+            told = f"{why}: the adapters stay, and the answers and scores that follow from it are made again. "
+            self.emit(Warned(f"{told}The earlier ones are kept in {folder}, which is not read."))
 
     def made(self, what: Any) -> None:
         """Hear of an arm's files or of an answer; in one process they are already where they belong."""
@@ -293,7 +289,6 @@ class RunContext:
 
     @cached_property
     def signature(self) -> dict[str, Any]:
-        """The run's signature as stored."""
         found = signature.read_signature(self.store.signature)
         if found is None:
             raise IikataError(f"{self.store.signature}: no such file: nothing here is signed. First: iikata run EXP.")

@@ -79,7 +79,7 @@ def modelfile(template: Template, tokenizer: tokenize.Tokenizer) -> str:
     """
     prompt = template.render(ASKED).prompt
     bos = tokenizer.named_tokens.get("bos_token") if tokenizer.bos_id is not None else None
-    prompt = prompt.removeprefix(bos) if bos else prompt  # llama.cpp writes it itself
+    prompt = prompt.removeprefix(bos or "")  # llama.cpp writes it itself
     if '"""' in prompt or "{{" in prompt or prompt.count(ASKED) != 1:
         raise IikataError(
             f"--ollama: template {template.name} holds {{{{ or three quotes, or asks twice; leave it out."

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 from iikata.config import Experiment
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
-from iikata.pipeline.elsewhere import arms_from_elsewhere, refuse_unmergeable, stored_of
+from iikata.pipeline.elsewhere import refuse_unmergeable, stored_of
 from iikata.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from iikata.model.adapters.flat import LoraShape
     from iikata.model.base import Base
 
 
@@ -43,26 +42,17 @@ class Copies:
         self._held = None
 
 
-def merged_arms(experiment: Experiment, store: RunFolder) -> dict[Arm, str]:
-    """Return the arms that are merged, and what each is beyond plain LoRA."""
-    found = ((arm, stored_of(experiment, store, arm)) for arm in arms_from_elsewhere(experiment))
-    return {arm: "; ".join(one.said for one in stored.beyond) for arm, stored in found if stored.beyond}
-
-
 def make_ready(experiment: Experiment, store: RunFolder, base: "Base", apart: Collection[Arm]) -> None:
     """Put slots on the base for all arms but those `apart`. Raises IikataError for an adapter that does not fit."""
-    lora = experiment.train.lora
-    shapes = {arm.name: _shape(experiment, store, base, arm) for arm in experiment.arms() if arm not in apart}
-    adapters = base.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
-    adapters.shapes = shapes
-
-
-def _shape(experiment: Experiment, store: RunFolder, base: "Base", arm: Arm) -> "LoraShape":
     from iikata.model.adapters.lora import linears_of
 
-    recipe = experiment.recipes[str(arm.variant)]
-    if not recipe.adapters:
-        return base.lora_shape(**dict(recipe.train.lora))
-    stored = stored_of(experiment, store, arm)
-    stored.refuse_misfit(name for name, _ in linears_of(base.model))
-    return stored.same_shape()[1]
+    lora, shapes = experiment.train.lora, {}
+    for arm in (arm for arm in experiment.arms() if arm not in apart):
+        if (recipe := experiment.recipes[str(arm.variant)]).adapters:
+            stored = stored_of(experiment, store, arm)
+            stored.refuse_misfit(name for name, _ in linears_of(base.model))
+            shapes[arm.name] = stored.same_shape()[1]
+        else:
+            shapes[arm.name] = base.lora_shape(**dict(recipe.train.lora))
+    adapters = base.adapt(lora.r, lora.alpha, lora.dropout, lora.target_modules, shapes.values())
+    adapters.shapes = shapes

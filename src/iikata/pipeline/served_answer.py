@@ -57,19 +57,16 @@ class Judge:
 
     def told(self, one: Asked, reply: Reply) -> Told:
         """Return whose answer it is, by its text and, where both answer alike, by its log-probabilities."""
-        distances = self._distances(one, reply)
+        distances, answers = self._distances(one, reply), {who: self._text(own.ids) for who, own in one.own.items()}
         whose = self._is(self.arm, one, reply), self._is(None, one, reply)
         by = {(True, False): "arm", (False, True): "base", (True, True): "both"}.get(whose, "neither")
         if by == "both" and distances:
             to_arm, to_base = distances
             by = "arm" if to_arm < NEAR * to_base else "base" if to_base < NEAR * to_arm else "both"
-        answers = {
-            "server": reply.text,
-            "arm": self._text(one.own[self.arm].ids),
-            "base": self._text(one.own[None].ids),
-        }
-        counts = reply.prompt_tokens, len(one.prompt)
-        return Told(by, counts, self._runs_on(one, reply), distances, one.asked, answers)
+        answered = {"server": reply.text, "arm": answers[self.arm], "base": answers[None]}
+        own, said = self._plain(answers[self.arm]), self._plain(reply.text)
+        runs_on = one.own[self.arm].finish == "stop" and len(said) > len(own) > 0 and said.startswith(own)
+        return Told(by, (reply.prompt_tokens, len(one.prompt)), runs_on, distances, one.asked, answered)
 
     def _is(self, who: str | None, one: Asked, reply: Reply) -> bool:
         """Return whether the answer is this speaker's, or leaves it at near ties alone."""
@@ -113,10 +110,6 @@ class Judge:
                 ways.append((*ids, likeliest))
         return False
 
-    def _runs_on(self, one: Asked, reply: Reply) -> bool:
-        own, said = self._plain(self._text(one.own[self.arm].ids)), self._plain(reply.text)
-        return one.own[self.arm].finish == "stop" and len(said) > len(own) > 0 and said.startswith(own)
-
     def _distances(self, one: Asked, reply: Reply) -> tuple[float, float] | None:
         """Return how far the server's log-probabilities are from each speaker's, on an answer of one of them."""
         for who in (self.arm, None):
@@ -124,7 +117,8 @@ class Judge:
             whole = len(reply.logprobs) - len(ids) in (0, 1)  # with the end token or without
             if ids and whole and self._plain(reply.text) == self._plain(self._text(ids)):
                 own = (self.speakers.logprobs(speaker, one.prompt, ids) for speaker in (self.arm, None))
-                to_arm, to_base = (_mean_distance(reply.logprobs, logprobs) for logprobs in own)
+                pairs = (zip(reply.logprobs, logprobs, strict=False) for logprobs in own)
+                to_arm, to_base = (sum(abs(a - b) for a, b in both) / len(ids) for both in pairs)
                 return to_arm, to_base
         return None
 
@@ -145,7 +139,3 @@ class Judge:
         for literal in (*self._unwritten, "\ufffd"):
             text = text.replace(literal, "")
         return "".join(self.template.answer(text).split())
-
-
-def _mean_distance(ones: Sequence[float], others: Sequence[float]) -> float:
-    return sum(abs(a - b) for a, b in zip(ones, others, strict=False)) / len(others)

@@ -31,7 +31,10 @@ def verify(ctx: RunContext, arm_name: str, server: OpenAiServer, probes: int = P
     server.reach()  # before a model is loaded, which may take minutes
     gate = _Gate(ctx, arm, server)
     asked = gate.choose(probes)
-    told = {"completions": gate.complete(asked), "chat": gate.chat(asked)}
+    told = {
+        "completions": gate.told(asked, gate.complete),
+        "chat": gate.told([one for one in asked if gate.in_chat(one)], gate.chat),
+    }
     if all(found is None for found in told.values()):
         raise IikataError(f"{server.url}: neither /completions nor /chat/completions is there.")
     routes = [gate.route(name, found) for name, found in told.items() if found]
@@ -66,38 +69,29 @@ class _Gate:
             Asked(row, prompt, {who: answers[i] for who, answers in own.items()})
             for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True))
         ]
-        return sorted(found, key=lambda one: (not self.judge.tells(one), not self._in_chat(one)))[:count]
+        return sorted(found, key=lambda one: (not self.judge.tells(one), not self.in_chat(one)))[:count]
 
     def _prompt(self, template: Template, row: tuple[str, str, Before]) -> tuple[int, ...]:
         return tuple(tokenize.encode_prompt(template, self.ctx.tokenizer, *row))
 
-    def _in_chat(self, one: Asked) -> bool:
+    def in_chat(self, one: Asked) -> bool:
         """Return whether a chat message's content alone, which is all that servers pass on, gives this prompt."""
         return self.template.kind != "alpaca" or not one.asked[1].strip()
 
-    def complete(self, asked: Sequence[Asked]) -> list[Told] | None:
-        """Return what the answers to rendered prompts say; None where the server has no such endpoint."""
-
-        def ask(one: Asked) -> Reply | None:
-            return self.server.complete(self._rendered(one), TOKENS, self.template.stop)
-
-        return self._told(asked, ask)
-
-    def _rendered(self, one: Asked) -> str:
+    def complete(self, one: Asked) -> Reply | None:
+        """Return the answer to the rendered prompt; None where the server has no such endpoint."""
         text, tokenizer = self.template.render(*one.asked[:2], before=one.asked[2]).prompt, self.ctx.tokenizer
         bos = tokenizer.named_tokens.get("bos_token") if tokenizer.bos_id is not None else None
-        return text.removeprefix(bos) if bos else text  # servers put it in front of a text themselves
+        # Servers put it in front of a text themselves.
+        return self.server.complete(text.removeprefix(bos or ""), TOKENS, self.template.stop)
 
-    def chat(self, asked: Sequence[Asked]) -> list[Told] | None:
-        """Return what the answers to messages say, [] where none can be asked so; None for no such endpoint."""
+    def chat(self, one: Asked) -> Reply | None:
+        """Return the answer to its messages; None where the server has no such endpoint."""
+        turns = [{key: turn[key] for key in ("role", "content")} for turn in messages(*one.asked)]
+        return self.server.chat(turns, TOKENS, self.template.stop)
 
-        def ask(one: Asked) -> Reply | None:
-            turns = [{key: turn[key] for key in ("role", "content")} for turn in messages(*one.asked)]
-            return self.server.chat(turns, TOKENS, self.template.stop)
-
-        return self._told([one for one in asked if self._in_chat(one)], ask)
-
-    def _told(self, asked: Iterable[Asked], ask: Callable[[Asked], Reply | None]) -> list[Told] | None:
+    def told(self, asked: Iterable[Asked], ask: Callable[[Asked], Reply | None]) -> list[Told] | None:
+        """Return what the answers say, [] where none can be asked so; None for no such endpoint."""
         found = []
         for one in asked:
             if (reply := ask(one)) is None:
