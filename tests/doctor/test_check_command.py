@@ -109,6 +109,7 @@ def test_a_template_cured_after_an_error_is_no_edit_of_the_run(twice, tmp_path, 
     assert (out / "encode" / "counts.json").is_file()
 
 
+@pytest.mark.long
 def test_the_report_shows_a_forced_error(twice):
     declared, out = twice
     Pipeline(declared, out).run(force=True)

@@ -175,6 +175,7 @@ class OurDay(datetime):
         return cls.fromisoformat(DATE)
 
 
+@pytest.mark.long
 def test_ids_of_one_to_five_turns_are_those_of_apply_chat_template(published, byte_bpe_folder, tmp_path, monkeypatch):
     import transformers.utils.chat_template_utils as theirs_day
 
