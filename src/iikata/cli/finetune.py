@@ -28,29 +28,30 @@ FOREIGN = ("adapter_model.bin", "adapter_model.safetensors", "pytorch_model.bin"
 
 def finetune(given: argparse.Namespace) -> None:
     """Train one adapter into `output_dir`, as plain `peft` loads it; messages speak of flags."""
-    try:
-        _finetune(given)
-    except IikataError as error:
-        error.args = (in_flags(str(error)),)
-        raise
-
-
-def _finetune(given: argparse.Namespace) -> None:
     from iikata.pipeline.stages.train import stopped
 
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
     out = Path(given.output_dir)
-    for line in remarks(given, out):
-        _note(line)
-    pipeline = _opened(given, out)
-    pipeline.context.measures = False
-    pipeline.run("train", given.force)
-    (arm,) = pipeline.context.experiment.arms()
-    if why := stopped(pipeline.context, arm):
-        raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
-    _hand_over(pipeline.context, arm, out)
-    _tell_held_out_loss(pipeline.context, arm)
+    try:
+        for line in remarks(given, out):
+            _note(line)
+        pipeline = _opened(given, out)
+        pipeline.context.measures = False
+        pipeline.run("train", given.force)
+        (arm,) = pipeline.context.experiment.arms()
+        if why := stopped(pipeline.context, arm):
+            raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
+        _hand_over(pipeline.context, arm, out)
+    except IikataError as error:
+        error.args = (in_flags(str(error)),)
+        raise
+    curve = pipeline.context.store.read_evaluations(arm)
+    if curve:
+        loss, rows, first = curve[-1].value, curve[-1].rows, curve[0].value  # as Trainer's eval_loss: of a token
+        print(f"held-out loss: {loss:.4f} ({rows} rows; before training {first:.4f})")
+    else:
+        print("held-out loss: none, for no row is held out (--val_set_size), or it was trained by an earlier version")
     print(f"adapter: {out} (load it with peft.PeftModel.from_pretrained; its template is in template.json)")
 
 
@@ -110,16 +111,6 @@ def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
             f"{more if epochs < given.num_epochs else 'G'}ive another --output_dir."
         )
     return train
-
-
-def _tell_held_out_loss(ctx: "RunContext", arm: Arm) -> None:
-    """Print the loss over the held-out rows' tokens, of the same tokens as in training, as Trainer's eval_loss."""
-    curve = ctx.store.read_evaluations(arm)
-    if not curve:
-        print("held-out loss: none, for no row is held out (--val_set_size), or it was trained by an earlier version")
-        return
-    first, last = curve[0], curve[-1]
-    print(f"held-out loss: {last.value:.4f} ({last.rows} rows; before training {first.value:.4f})")
 
 
 def experiment_of(given: argparse.Namespace) -> dict[str, Any]:
