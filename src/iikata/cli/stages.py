@@ -143,7 +143,7 @@ def open_pipeline(given: argparse.Namespace) -> "Pipeline":
 
     path = Path(given.experiment)
     for run in (path, path / "run"):  # the latter is what `iikata finetune` makes
-        if (run / "experiment.yaml").is_file():
+        if os.path.isfile(run / "experiment.yaml"):  # which passes a name that is too long
             return Pipeline(read(run / "experiment.yaml", given.set), Path(given.out or run), Console())
     if os.path.isdir(path):
         raise IikataError(
