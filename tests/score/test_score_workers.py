@@ -1,11 +1,12 @@
-"""Answers that other processes score get the very numbers that this one would give them."""
+"""Answers that other processes score get the very lines that this one would give them."""
 
-import math
 import random
+from dataclasses import replace
 
 import pytest
 
-from iikata.core.records import Answer, Before, Probe
+from iikata.core.io import line_of
+from iikata.core.records import Answer, Before, Probe, Score, plain
 from iikata.metrics import METRICS, Context
 from iikata.score import values_of, workers
 
@@ -15,16 +16,22 @@ PROBES = {
     "c": Probe("c", "How many?", pattern=r"\d+"),
 }
 CONTEXT = Context({"alpaca": ("### Instruction:", "### Response:")})
+FORM = Score("alpaca", 0, 'a "sample": 0, "b"', "", "", 0, "", 0.0, "", "a|b", {"train.r": "8"})
 WORDS = ["red", "blue", "and", "赤", "と青", "3", "### Response:", "\n", "\ud83d", "🐟", "\u2028", "1,000"]
 
 
 def cells(count=3, each=600):
     draw = random.Random(0)
     return [
-        [
-            Answer("alpaca", 0, "alpaca", "abc"[n % 3], n // 3, "".join(draw.choices(WORDS, k=n % 7)), "stop", n % 5)
-            for n in range(each)
-        ]
+        (
+            FORM,
+            [
+                Answer(
+                    "alpaca", 0, "alpaca", "abc"[n % 3], n // 3, "".join(draw.choices(WORDS, k=n % 7)), "stop", n % 5
+                )
+                for n in range(each)
+            ],
+        )
         for _ in range(count)
     ]
 
@@ -35,21 +42,24 @@ def few(monkeypatch):
     monkeypatch.setattr("os.cpu_count", lambda: 2)
 
 
-def same(one, other):
-    return len(one) == len(other) and all(
-        a[:2] == b[:2] and (a[2] == b[2] or (math.isnan(a[2]) and math.isnan(b[2])))
-        for a, b in zip(one, other, strict=True)
-    )
+def lines_from_elsewhere(names, given):
+    with workers.scoring(names, given, PROBES, CONTEXT) as told:
+        return told()
 
 
-def test_every_metric_gives_the_same_numbers_to_the_last_bit():
+def test_every_metric_gives_the_same_lines_to_the_last_byte():
     every = [metric for metric in METRICS.values() if metric.scope in ("answer", "group")]
     names, given = workers.shared(every), cells()
     assert {"contains", "chrf", "leakage", "distinct", "script"} <= set(names)
     assert "pattern" not in names  # it tells of patterns that took too long
-    for answers, told in zip(given, workers.score_cells(names, given, PROBES, CONTEXT), strict=True):
-        for name in names:
-            assert same(told[name], list(values_of(METRICS[name], answers, PROBES, CONTEXT))), name
+    for (form, answers), told in zip(given, lines_from_elsewhere(names, given), strict=True):
+        for metric in map(METRICS.get, names):
+            scores = (
+                replace(form, probe=p, cluster=PROBES[p].cluster, sample=n, metric=metric.name, value=value)
+                for p, n, value in values_of(metric, answers, PROBES, CONTEXT)
+            )
+            lines = [line_of(plain(replace(score, signature=metric.signature))) for score in scores]
+            assert told[metric.name] == "".join(lines), metric.name
 
 
 def test_a_metric_of_ones_own_is_not_asked_for_elsewhere():
@@ -60,10 +70,10 @@ def test_a_metric_of_ones_own_is_not_asked_for_elsewhere():
 
 
 def test_few_answers_one_core_or_a_process_that_ends_leave_the_work_here(monkeypatch):
-    assert workers.score_cells(["length"], cells(2, 3), PROBES, CONTEXT) == []
+    assert lines_from_elsewhere(["length"], cells(2, 3)) == []
     with monkeypatch.context() as patch:
         patch.setattr("os.cpu_count", lambda: 1)
-        assert workers.score_cells(["length"], cells(), PROBES, CONTEXT) == []
+        assert lines_from_elsewhere(["length"], cells()) == []
     monkeypatch.setattr("sys.executable", "/bin/true")
     for _ in range(5):  # more cells than processes: none may wait for one that has ended
-        assert workers.score_cells(["length"], cells(9, 200), PROBES, CONTEXT) == []
+        assert lines_from_elsewhere(["length"], cells(9, 200)) == []

@@ -1,19 +1,32 @@
 """Answers to numbers: one metric over one cell's answers. Of given texts: score.nll."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from iikata.core.records import Answer, Cell, Probe, Score
+from iikata.core.io import line_of
+from iikata.core.records import Answer, Probe, Score, plain
 from iikata.metrics import Context, Metric
 
 Value = tuple[str, int, float]
 """A probe's id, a sample, a number."""
 
 
-def scores_of(metric: Metric, cell: Cell, values: Iterable[Value], probes: Mapping[str, Probe]) -> Iterator[Score]:
-    """Yield the values of one cell as scores."""
-    who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
+def lines_of(metric: Metric, form: Score, values: Iterable[Value], probes: Mapping[str, Probe]) -> Iterator[str]:
+    """Yield the values of one cell as lines of its score file; `form` is any score of the cell.
+
+    A probe's lines differ in two numbers only, so its JSON is made once.
+    """
+    form = replace(form, metric=metric.name, signature=metric.signature, sample=0, value=0.0)
+    parts: dict[str, tuple[str, str, str]] = {}
     for probe, sample, value in values:
-        yield Score(*who, probe, probes[probe].cluster, sample, metric.name, value, metric.signature)
+        if probe not in parts:
+            line = line_of(plain(replace(form, probe=probe, cluster=probes[probe].cluster)))
+            head, _, rest = line.partition(', "sample": 0, ')  # in a text these quotes have a backslash before them
+            middle, _, tail = rest.partition('"value": 0.0, ')
+            parts[probe] = f'{head}, "sample": ', f', {middle}"value": ', f", {tail}"
+        head, middle, tail = parts[probe]
+        yield f"{head}{sample}{middle}{value if math.isfinite(value) else 'null'}{tail}"
 
 
 def values_of(

@@ -1,26 +1,23 @@
 """Score many answers on every core: processes that know the built-in metrics, a cell at a time, as lines of JSON.
 
-A process of its own, not a fork: the parent may have a GPU open. The numbers are the same to the last bit.
+A process of its own, not a fork: the parent may have a GPU open. The lines are the same to the last byte.
 """
 
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import partial
 from queue import SimpleQueue
-from typing import Any
 
-from iikata.core.io import line_of
-from iikata.core.records import Answer, Probe, plain
+from iikata.core.records import Answer, Probe, Score, plain
 from iikata.core.system import GROUP
 from iikata.metrics import METRICS, Context, Metric
-from iikata.score import Value, values_of
+from iikata.score import lines_of, values_of
 
-Values = list[Value]
-"""Of one metric in one cell."""
 WORTH = 4000
 """Answers from which on starting processes pays."""
 MOST = 16
@@ -31,27 +28,36 @@ def shared(metrics: Iterable[Metric]) -> list[str]:
     return [m.name for m in metrics if METRICS.get(m.name) is m and type(m).remarks is Metric.remarks]
 
 
-def score_cells(
-    names: Sequence[str], cells: Sequence[Sequence[Answer]], probes: Mapping[str, Probe], context: Context
-) -> list[dict[str, Values]]:
-    """Return {metric: values} of each cell; nothing where the answers are too few, or the cores, to share them out.
+Lines = dict[str, str]
+"""Metric -> its score lines in one cell."""
+Children = SimpleQueue[tuple["subprocess.Popen[str]", str]]
+"""Processes that wait, each with what it must be told first."""
+Scored = Callable[[], list[Lines]]
 
-    Nothing too where a process ends, as where memory is short: then they are scored here.
+
+@contextmanager
+def scoring(
+    names: Sequence[str], cells: Sequence[tuple[Score, Sequence[Answer]]], probes: Mapping[str, Probe], context: Context
+) -> Iterator[Scored]:
+    """Score cells, each with any score of it, while the block goes on, and give what returns the lines of each.
+
+    That is nothing where the answers are too few, or the cores, to share them out, and where a process ends, as where
+    memory is short: then they are scored here.
     """
     count = min(MOST, os.cpu_count() or 1, len(cells))
-    if not names or count < 2 or sum(map(len, cells)) < WORTH:
-        return []
+    if not names or count < 2 or sum(len(answers) for _, answers in cells) < WORTH:
+        yield list
+        return
     head = {"metrics": list(names), "probes": list(map(plain, probes.values())), "literals": context.template_literals}
-    children: SimpleQueue[subprocess.Popen[str]] = SimpleQueue()
+    children = Children()
     started: list[subprocess.Popen[str]] = []
     pool = ThreadPoolExecutor(count)
     try:
-        started += [_start(json.dumps(head)) for _ in range(count)]
-        for child in started:
-            children.put(child)
-        return list(pool.map(lambda answers: _asked(children, answers), cells))
-    except (OSError, ValueError):
-        return []
+        with suppress(OSError):
+            for _ in range(count):
+                started.append(_start())
+                children.put((started[-1], json.dumps(head) + "\n"))
+        yield partial(_told, [pool.submit(_asked, children, *cell) for cell in cells if started])
     finally:
         for child in started:
             child.kill()  # so that after Ctrl-C no thread waits for an answer
@@ -61,8 +67,15 @@ def score_cells(
                 child.communicate()
 
 
-def _start(head: str) -> "subprocess.Popen[str]":
-    child = subprocess.Popen(
+def _told(asked: Sequence[Future[Lines]]) -> list[Lines]:
+    try:
+        return [one.result() for one in asked]
+    except (OSError, ValueError):
+        return []
+
+
+def _start() -> "subprocess.Popen[str]":
+    return subprocess.Popen(
         [sys.executable, "-m", "iikata.score.workers"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONUTF8": "1"},
         stdin=subprocess.PIPE,
@@ -71,40 +84,39 @@ def _start(head: str) -> "subprocess.Popen[str]":
         encoding="utf-8",
         **GROUP,
     )
-    assert child.stdin
-    child.stdin.write(head + "\n")
-    return child
 
 
-def _asked(children: "SimpleQueue[subprocess.Popen[str]]", answers: Sequence[Answer]) -> dict[str, Values]:
-    child = children.get()
+def _asked(children: Children, form: Score, answers: Sequence[Answer]) -> Lines:
+    child, head = children.get()
     try:
         assert child.stdin
         assert child.stdout
-        child.stdin.write(json.dumps([plain(answer) for answer in answers]) + "\n")
+        child.stdin.write(head + json.dumps([plain(form), [plain(answer) for answer in answers]]) + "\n")
         child.stdin.flush()
-        told: dict[str, list[list[Any]]] = json.loads(child.stdout.readline())
+        return dict(json.loads(child.stdout.readline()))
     finally:  # also one that has ended: others wait for it, and will be told so too
-        children.put(child)
-    return {name: [(p, s, float("nan") if v is None else v) for p, s, v in values] for name, values in told.items()}
+        children.put((child, ""))
 
 
 def serve() -> None:
-    """Answer each line of standard input, a cell's answers, with the values of every metric."""
+    """Answer each line of standard input, a cell's answers, with the score lines of every metric."""
     from pydantic import TypeAdapter
 
     head = json.loads(sys.stdin.readline())
     probes = {probe.id: probe for probe in TypeAdapter(list[Probe]).validate_python(head["probes"])}
     context = Context({name: tuple(lines) for name, lines in head["literals"].items()})
     for line in sys.stdin:
-        answers = [Answer(**one) for one in json.loads(line)]
-        told = {name: list(_finite(values_of(METRICS[name], answers, probes, context))) for name in head["metrics"]}
-        print(line_of(told), end="", flush=True)
+        form, given = json.loads(line)
+        told = cell_lines(head["metrics"], Score(**form), [Answer(**one) for one in given], probes, context)
+        print(json.dumps(told), flush=True)
 
 
-def _finite(values: Iterable[Value]) -> Iterator[tuple[str, int, float | None]]:
-    for probe, sample, value in values:
-        yield probe, sample, value if value == value else None
+def cell_lines(
+    names: Sequence[str], form: Score, answers: Sequence[Answer], probes: Mapping[str, Probe], context: Context
+) -> Lines:
+    """Return the score lines of one cell."""
+    metrics = [METRICS[name] for name in names]
+    return {m.name: "".join(lines_of(m, form, values_of(m, answers, probes, context), probes)) for m in metrics}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from iikata.core.records import Answer, Cell
+from iikata.core.records import Answer, Cell, Score
 from iikata.metrics import Context, get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
@@ -11,8 +11,8 @@ from iikata.pipeline.judge import judge
 from iikata.pipeline.likelihood import Asked, choices, held_out, references, score_likelihood
 from iikata.pipeline.rating import score_ratings
 from iikata.pipeline.signing import declare
-from iikata.score import Value, scores_of, values_of
-from iikata.score.workers import score_cells, shared
+from iikata.score import lines_of, values_of
+from iikata.score.workers import scoring, shared
 
 
 def score(ctx: RunContext) -> dict[str, int]:
@@ -22,24 +22,33 @@ def score(ctx: RunContext) -> dict[str, int]:
     probes = {probe.id: probe for probe in ctx.probes}
     cells = {cell.prompted_with: cell for cell in ctx.experiment.cells()}
     about = Context(template_literals={name: ctx.prompts.of(cell).template_literals() for name, cell in cells.items()})
-    rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
+    forms = {cell: _form(ctx, cell) for cell in answers}
     metrics = [metric for metric in map(get, ctx.experiment.score.metrics) if metric.scope in ("answer", "group")]
-    done = score_cells(shared(metrics), list(answers.values()), probes, about)
-    made: Iterable[tuple[Cell, Iterable[Value]]]
+    with scoring(shared(metrics), [(forms[cell], given) for cell, given in answers.items()], probes, about) as told:
+        rows = sum(score_likelihood(ctx, asked) for asked in _asked(ctx) if asked.rows)
+        done = told()
     for metric in metrics:
         if done and metric.name in done[0]:
-            made = zip(answers, (of[metric.name] for of in done), strict=True)
+            lines: Iterable[str] = (cell[metric.name] for cell in done)
         else:
-            made = ((cell, values_of(metric, given, probes, about)) for cell, given in answers.items())
-        ctx.store.write_scores(
-            metric.name, ctx.told(s for cell, values in made for s in scores_of(metric, cell, values, probes))
-        )
+            lines = (
+                line
+                for cell, given in answers.items()
+                for line in lines_of(metric, forms[cell], values_of(metric, given, probes, about), probes)
+            )
+        ctx.store.write_score_lines(metric.name, lines)
         for remark in metric.remarks():
             ctx.emit(Warned(f"{remark}. Such answers count as not scored; simplify the pattern for another run."))
     every = [answer for given in answers.values() for answer in given]
     judge(ctx, every, probes, about)
     score_ratings(ctx, every, about)
     return {"answers": sum(map(len, answers.values())), "rows": rows}
+
+
+def _form(ctx: RunContext, cell: Cell) -> Score:
+    """Return a score of the cell that says nothing yet."""
+    (form,) = ctx.told([Score(cell.arm.variant, cell.arm.seed, cell.prompted_with, "", "", 0, "", 0.0, "")])
+    return form
 
 
 def _asked(ctx: RunContext) -> list[Asked]:
