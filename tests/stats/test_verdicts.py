@@ -13,7 +13,7 @@ from statsmodels.stats.multitest import multipletests
 from iikata.metrics import Metric
 from iikata.stats import compare
 from iikata.stats.gates import shapes
-from iikata.stats.phrases import GATES_JA, PHRASES, SHAPES
+from iikata.stats.phrases import GATES_JA, PHRASES, REASONS, SHAPES
 from iikata.stats.sentence import Speaker
 from iikata.stats.verdict import benjamini_hochberg, holm, lora_needed, verdict
 
@@ -81,6 +81,7 @@ def test_both_languages_have_the_same_phrases_and_fields(language):
     for key, phrase in PHRASES[language].items():
         assert named(phrase) == named(english[key]), key
     assert SHAPES[language].keys() == SHAPES["en"].keys()
+    assert REASONS[language].keys() == REASONS["en"].keys()
 
 
 def said(a, b, base=0.5, margin=0.1, S=5, C=60, seed_sd=0.01, info=RATE):

@@ -47,7 +47,7 @@ class QuestionDesign:
     @property
     def said_ja(self) -> str:
         """The question and what it can be answered for, as a Japanese sentence."""
-        things, called = THINGS_JA[self.things], NAMES[self.several]["ja"]
+        things, called = THINGS_JA[self.things], NAMES[self.several]["ja"][1]
         spent = f"。ほかに {self.choosing} {things}は、選択や許容差の測定に使います" if self.choosing else ""
         counts = f"{self.seeds} {called}、{self.clusters} {things}{spent}"
         if not self.clusters:
@@ -197,7 +197,7 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
         if one.scope != "recipe":
             severity = "info" if one.scope else "warning"
             where = "train.seeds" if ctx.experiment.trains else "variants: adapters"
-            called = NAMES[one.several]["ja"]
+            called = NAMES[one.several]["ja"][1]
             cure = Both(
                 f"For the recipe: {MIN_SEEDS} {one.several} or more ({where}) and {MIN_CLUSTERS} {one.things} or more",
                 f"学習のしかたについて答えるには、{MIN_SEEDS} {called}以上（{where}）と "

@@ -13,13 +13,13 @@ from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
-from iikata.stats.factors import Choice, Design, Levels, choose, design_of, edges, failed_variants, levels_of
+from iikata.stats.factors import Choice, Design, choose, design_of, edges, failed_variants, levels_of
 from iikata.stats.margins import Gain, gains, unclear
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
 from iikata.stats.plan import Components, Power, answerable, power, tested_clusters, variance_components
 from iikata.stats.profile import profiles
-from iikata.stats.questions import Contrast, contrasts, noise_floor
+from iikata.stats.questions import contrasts, noise_floor
 from iikata.stats.reading import read_table
 from iikata.stats.sentence import sentences
 from iikata.stats.table import Panel, ScoreTable, panels, tabulate
@@ -93,25 +93,21 @@ def compare(
     _check({**metrics, **infos}, primary, declared, alpha)
     if primary not in infos:
         raise IikataError(f'no score of metric "{primary}". There are scores of: {", ".join(infos)}.')
-    design = design_of(table.variants, factor, others)
-    unsound = failed_variants(gates, table.variants)
-    best = design.others == "best"
+    design, unsound = design_of(table.variants, factor, others), failed_variants(gates, table.variants)
+    best, each = design.others == "best", design.others == "each"
     choice = choose(design, found[primary], infos[primary], choosing_seeds, unsound) if best else None
     rows = _Rows.of(found, infos, declared, unsound, alpha)
     drafts, noises = _drafted(rows, infos, design, choice, gates, alpha)
-    each = design.others == "each"
     judged = _judged(drafts, primary, rows.margins, alpha, explore=each)
     comparisons = sorted(judged + noises, key=lambda c: c.metric != primary)
-    right = content if content in infos else None
-    verdict = sentences(
-        [c for c in comparisons if c.metric == primary],
-        infos[primary], rows.margins.get(primary), design.factor, not each, rows.gains.get(primary),
-    )  # fmt: skip
+    right, margin = content if content in infos else None, rows.margins.get(primary)
+    own = [c for c in comparisons if c.metric == primary]
+    verdict = sentences(own, infos[primary], margin, design.factor, not each, rows.gains.get(primary))
     return Result(
         comparisons=comparisons,
         verdict={**verdict, **advised(comparisons, infos, verdict, right)},
         left_out=left_out(found, table, rows.lost),
-        warnings=assumed + rows.unclear() + edges(choice) + remarks(found, infos, primary, table),
+        warnings=assumed + unclear(rows.gains) + edges(choice) + remarks(found, infos, primary, table),
         cells=[row for panel in found.values() for row in cell_means(panel)],
         settings={
             "primary": primary,
@@ -150,9 +146,6 @@ class _Rows:
         sizes |= {name: of.margin for name, of in gained.items() if of.margin is not None}
         return cls(kept, lost, gained, sizes)
 
-    def unclear(self) -> list[str]:
-        return [said for name, of in self.gains.items() if (said := unclear(name, of))]
-
 
 def _drafted(
     rows: _Rows, infos: Mapping[str, Metric], design: Design, choice: Choice | None, gates: Sequence[Gate], alpha: float
@@ -161,31 +154,13 @@ def _drafted(
     drafts: list[Draft] = []
     noises: list[Comparison] = []
     for name, panel in rows.panels.items():
-        share = rows.lost[name] / panel.mean.shape[1]
-        levels = levels_of(design, panel, choice)
-        asked = contrasts(panel, infos[name], levels, choice, third_aside=name in rows.gains)
-        made = _of_metric(panel, infos[name], asked, levels, choice, rows.panels.get("finish"), gates, share, alpha)
-        drafts += made[0]
-        noises += made[1]
+        info, lost, levels = infos[name], rows.lost[name] / panel.mean.shape[1], levels_of(design, panel, choice)
+        sides = [side for one in levels for side in one.sides.values()]
+        floors = {str(side.trained_on): noise_floor(panel, side, choice.seeds if choice else ()) for side in sides}
+        for one in contrasts(panel, info, levels, choice, third_aside=name in rows.gains):
+            drafts.append(draft(one, info, panel, rows.panels.get("finish"), gates, lost, floors, alpha))
+        noises += [noise_comparison(floor, info, alpha, " ".join(panel.signatures)) for floor in floors.values()]
     return drafts, noises
-
-
-def _of_metric(
-    panel: Panel,
-    info: Metric,
-    asked: Iterable[Contrast],
-    levels: Sequence[Levels],
-    choice: Choice | None,
-    finish: Panel | None,
-    gates: Sequence[Gate],
-    rows_left_out: float,
-    alpha: float,
-) -> tuple[list[Draft], list[Comparison]]:
-    """Return one metric's effects, not yet corrected for their number, and its noise floors."""
-    sides = [side for one in levels for side in one.sides.values()]
-    floors = {str(side.trained_on): noise_floor(panel, side, choice.seeds if choice else ()) for side in sides}
-    drafts = [draft(contrast, info, panel, finish, gates, rows_left_out, floors, alpha) for contrast in asked]
-    return drafts, [noise_comparison(floor, info, alpha, " ".join(panel.signatures)) for floor in floors.values()]
 
 
 def _infos(
@@ -207,23 +182,26 @@ def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, floa
     if known[primary].better == "none":
         raise IikataError(f'metric "{primary}" knows no better or worse and cannot be the primary one; name another.')
     for name, margin in margins.items():
-        info = known[name]
-        try:
-            share = share_of_gain(margin)
-        except ValueError as error:
-            raise IikataError(f"the margin of {name}: {error}.") from None
-        if share is not None:
-            if info.better == "none":
-                raise IikataError(f'metric "{name}" knows no better or worse, so tuning gains nothing; give a number.')
-            continue
-        assert not isinstance(margin, str)
-        if not (np.isfinite(margin) and margin > 0):
-            raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
-        if info.bounds and margin >= (info.span or 0.0):
-            points = " Percentage points are hundredths: 10 are 0.10." if info.is_share else ""
-            raise IikataError(f"the margin of {name}, {margin:g}, covers all of its range {info.bounds}.{points}")
+        _check_margin(name, margin, known[name])
     if not 0 < alpha < 0.5:
         raise IikataError(f"alpha must lie between 0 and 0.5, saw {alpha}.")
+
+
+def _check_margin(name: str, margin: float | str, info: Metric) -> None:
+    try:
+        share = share_of_gain(margin)
+    except ValueError as error:
+        raise IikataError(f"the margin of {name}: {error}.") from None
+    if share is not None:
+        if info.better == "none":
+            raise IikataError(f'metric "{name}" knows no better or worse, so tuning gains nothing; give a number.')
+        return
+    assert not isinstance(margin, str)
+    if not (np.isfinite(margin) and margin > 0):
+        raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
+    if info.bounds and margin >= (info.span or 0.0):
+        points = " Percentage points are hundredths: 10 are 0.10." if info.is_share else ""
+        raise IikataError(f"the margin of {name}, {margin:g}, covers all of its range {info.bounds}.{points}")
 
 
 def _judged(

@@ -5,6 +5,7 @@ from typing import Any
 
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
+from iikata.stats.pairing import best_of
 from iikata.stats.sentence import Speaker, improved, widest
 from iikata.stats.short import ShortAnswers, gains
 from iikata.stats.short_phrases import ADVICE, LANGUAGES
@@ -34,84 +35,79 @@ def advised(
     must_match = prompt_must_match([(c.verdict, gains(c)) for c in primary if c.question == "mismatch"])
     more: dict[str, Any] = {"prompt_must_match": must_match, "recommended": None}
     for language in LANGUAGES:
-        short = ShortAnswers(primary, infos[str(verdict["metric"])], {**verdict, **more}, language)
-        more[f"short_{language}"] = "\n".join(short.answers())
-        adviser = _Adviser(short, comparisons, infos, content)
-        more |= {f"advice_{language}": adviser.text(), "recommended": adviser.recommended()}
+        said = _Adviser(primary, infos, {**verdict, **more}, language, comparisons, content)
+        more |= {f"short_{language}": "\n".join(said.answers()), f"advice_{language}": said.text()}
+        more["recommended"] = said.recommended()
     return more
 
 
-class _Adviser:
-    """Puts the advice together in the language of the short answers."""
+class _Adviser(ShortAnswers):
+    """Puts the advice together beside the short answers."""
 
     def __init__(
         self,
-        short: ShortAnswers,
-        comparisons: Sequence[Comparison],
+        primary: Sequence[Comparison],
         infos: Mapping[str, Metric],
+        verdict: Mapping[str, Any],
+        language: str,
+        comparisons: Sequence[Comparison],
         content: str | None,
     ) -> None:
-        self.short, self.infos, self.content, self.words = short, infos, content, ADVICE[short.language]
+        super().__init__(primary, infos[verdict["metric"]], verdict, language)
+        self.infos, self.content, self.advice = infos, content, ADVICE[language]
         self.beside = {
             (c.metric, c.treatment["trained_on"]): c for c in comparisons if c.question == "tuned_vs_best_base"
         }
 
     def text(self) -> str:
         """Return the parts; what limits them is said once, where it begins."""
-        parts = [
-            (self.short.matched, self._train),
-            (self.short.mismatch, self._prompt),
-            ([self.short.best] if self.short.best else [], self._taught),
-        ]
+        best = [self.best] if self.best else []
         told, before = [], ""
-        for about, say in parts:
-            if about:
-                limits = [limit for limit in map(self.short.limit, about) if limit]
-                kind = limits[0] if limits else ""
-                text = say()
-                if not text:
-                    continue
-                if kind and about[0].scope != before:
-                    text = kind + (text[0].lower() + text[1:] if not text.startswith("LoRA") else text)
-                before = about[0].scope if kind else ""
-                told.append(text + self.words["end"])
-        return self.words["join"].join(told)
+        for about, say in ((self.matched, self._train), (self.mismatch, self._prompt), (best, self._taught)):
+            if not (text := say() if about else ""):
+                continue
+            kind = next(filter(None, map(self.limit, about)), "")
+            if kind and about[0].scope != before:
+                text = kind + (text[0].lower() + text[1:] if not text.startswith("LoRA") else text)
+            before = about[0].scope if kind else ""
+            told.append(text + self.advice["end"])
+        return self.advice["join"].join(told)
 
     def _train(self) -> str:
         """Hold every level against the best; where all do harm, none is advised."""
-        if self.short.verdict["lora_needed"] == "HARMED":
+        if self.verdict["lora_needed"] == "HARMED":
             return ""
-        if self.short.explored:
-            return self.words["each"].format(factor=self.short.speaker.factor)
+        if self.explored:
+            return self.advice["each"].format(factor=self.speaker.factor)
         best, against, groups = self._groups()
-        names = {key: self.words["comma"].join(group) for key, group in groups.items()}
-        every = self.words["comma"].join((best, *against))
+        names = {key: self.advice["comma"].join(group) for key, group in groups.items()}
+        every = self.advice["comma"].join((best, *against))
         if len(groups["same"]) == len(against):
-            return self.words["any"].format(same=every)
+            return self.advice["any"].format(same=every)
         if not (groups["worse"] or groups["same"]):
             if groups["open"]:
-                return self.words["none"].format(open=every) + self._enough()
-            return self.words["judge_none"].format(failed=every)
-        said = self.words["train"].format(best=best) + (self.words["over"].format(**names) if groups["worse"] else "")
-        return said + "".join(self.words[key].format(**names) for key in ("same", "open", "failed") if groups[key])
+                return self.advice["none"].format(open=every) + self._enough()
+            return self.advice["judge_none"].format(failed=every)
+        said = self.advice["train"].format(best=best) + (self.advice["over"].format(**names) if groups["worse"] else "")
+        return said + "".join(self.advice[key].format(**names) for key in ("same", "open", "failed") if groups[key])
 
     def _groups(self) -> tuple[str, dict[str, str], dict[str, list[str]]]:
         """Return the best level, what was found of every other against it, and these by what that means."""
-        best, against = _against_best(self.short.matched, self.short.speaker.info)
+        best, against = _against_best(self.matched, self.speaker.info)
         groups = {key: [name for name, said in against.items() if said in words] for key, words in GROUPS.items()}
         return best, against, groups
 
     def recommended(self) -> dict[str, Any] | None:
         """Return the cell that the advice says to train and use; None where it names none, or no single variant."""
-        if self.short.verdict["lora_needed"] in ("NO", "HARMED") or self.short.explored:
+        if self.verdict["lora_needed"] in ("NO", "HARMED") or self.explored:
             return None
-        if self.short.matched:
+        if self.matched:
             best, _, groups = self._groups()
-            sides = [side for c in self.short.matched for side in (c.treatment, c.control)]
+            sides = [side for c in self.matched for side in (c.treatment, c.control)]
             found = [s for s in sides if s["trained_on"] == best] if groups["worse"] or groups["same"] else []
         else:
-            needed = self.short.best and self.short.verdict["lora_needed"] in ("YES", "SMALL")
-            found = [self.short.best.treatment] if self.short.best and needed else []
+            needed = self.best and self.verdict["lora_needed"] in ("YES", "SMALL")
+            found = [self.best.treatment] if self.best and needed else []
         side = found[0] if found else {}
         seed = next(iter(side.get("seeds", ())), None)
         if seed is None or side.get("variant", side["trained_on"]) is None:
@@ -120,52 +116,52 @@ class _Adviser:
 
     def _enough(self) -> str:
         """Return how large an experiment would settle it."""
-        shown = widest(self.short.matched, "INCONCLUSIVE")
+        shown = widest(self.matched, "INCONCLUSIVE")
         if shown is None or not shown.needed or not shown.needed["seeds"]:
             return ""
-        return self.words["enough"].format(**self.short.speaker.fields(shown))
+        return self.advice["enough"].format(**self.speaker.fields(shown))
 
     def _prompt(self) -> str:
-        verdict, speaker = self.short.verdict["prompt_must_match"], self.short.speaker
-        costly = [c for c in self.short.mismatch if c.verdict == "MATTERS" and not gains(c)]
+        verdict, speaker = self.verdict["prompt_must_match"], self.speaker
+        costly = [c for c in self.mismatch if c.verdict == "MATTERS" and not gains(c)]
         sizes = sorted(abs(c.difference or 0.0) for c in costly)
         cost = speaker.number(sizes[-1]) if sizes else ""
         if len(sizes) > 1:
-            cost = self.words["range"].format(low=speaker.digits(sizes[0]), high=cost)
-        return self.words[f"match_{verdict}"].format(cost=cost)
+            cost = self.advice["range"].format(low=speaker.digits(sizes[0]), high=cost)
+        return self.advice[f"match_{verdict}"].format(cost=cost)
 
     def _taught(self) -> str:
         """Say what LoRA taught, and beside it what it did for the metric of right answers."""
-        best, verdict = self.short.best, self.short.verdict["lora_needed"]
+        best, verdict = self.best, self.verdict["lora_needed"]
         assert best is not None
         if verdict == "NOT_ASSESSABLE":
-            return self.words["lora_NOT_ASSESSABLE"]
-        info, finish = self.short.speaker.info, self.beside.get(("finish", best.treatment["trained_on"]))
+            return self.advice["lora_NOT_ASSESSABLE"]
+        info, finish = self.speaker.info, self.beside.get(("finish", best.treatment["trained_on"]))
         ends = ""
         if finish is not None and finish.verdict == "MATTERS" and improved(finish):
-            ends = self.words["finish"].format(means=self._means(finish))
-        taught = self.words["style" if info.category == "likelihood" else "other"]
+            ends = self.advice["finish"].format(means=self._means(finish))
+        taught = self.advice["style" if info.category == "likelihood" else "other"]
         taught = taught.format(metric=info.name, means=self._means(best), finish=ends)
-        said = self.words[f"lora_{verdict}"].format(taught=taught)
+        said = self.advice[f"lora_{verdict}"].format(taught=taught)
         return said if self.content in (None, info.name) else said + self._right_answers()
 
     def _right_answers(self) -> str:
-        assert self.short.best is not None
-        c = self.beside.get((str(self.content), self.short.best.treatment["trained_on"]))
+        assert self.best is not None
+        c = self.beside.get((str(self.content), self.best.treatment["trained_on"]))
         if c is None or c.difference is None:
-            return self.words["right_none"]
+            return self.advice["right_none"]
         word = "OPEN"
         if c.scope == "recipe" and c.verdict in ("SMALL", "EQUIVALENT"):
             word = "SAME"
         elif c.scope == "recipe" and c.verdict == "MATTERS":
             word = "BETTER" if improved(c) else "WORSE"
-        return self.words["right"].format(word=self.words[word], metric=c.metric, means=self._means(c))
+        return self.advice["right"].format(word=self.advice[word], metric=c.metric, means=self._means(c))
 
     def _means(self, c: Comparison) -> str:
         """Return the untuned and the tuned mean of a comparison that has both."""
-        speaker = Speaker(self.infos[c.metric], None, self.short.language)
+        speaker = Speaker(self.infos[c.metric], None, self.language)
         before, after = c.control["mean"], c.treatment["mean"]
-        arrow = self.words["arrow"]
+        arrow = self.advice["arrow"]
         if speaker.info.is_share:
             return f"{100 * before:.0f}{arrow}{100 * after:.0f}%"
         return speaker.digits(before) + arrow + speaker.number(after)
@@ -176,6 +172,6 @@ def _against_best(matched: Sequence[Comparison], info: Metric) -> tuple[str, dic
     sides = [side for c in matched for side in (c.treatment, c.control)]
     means = {side["trained_on"]: side["mean"] for side in sides if side["mean"] is not None}
     names = list(dict.fromkeys(str(side["trained_on"]) for side in sides))
-    best = (max if info.better == "higher" else min)(means or names, key=lambda name: means.get(name, 0.0))
+    best = best_of(means or dict.fromkeys(names, 0.0), info)
     pairs = {frozenset((c.treatment["trained_on"], c.control["trained_on"])): str(c.verdict) for c in matched}
     return best, {name: pairs[frozenset((best, name))] for name in names if name != best}

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from iikata.core.bilingual import Both
 from iikata.core.records import Comparison, Gate
 from iikata.metrics import Metric
 from iikata.metrics.choice import chance_of
@@ -68,18 +67,14 @@ def draft(
             else estimate_unpaired(pair.treatment, pair.control, alpha, info.span)
         )
     made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
-    made.gates = handed_in(gates, contrast.question, sides) + score_gates(
-        pair, info, rows_left_out, chance_of(panel.signatures) if info.scope == "choice" else None, alpha
-    )
-    if (
-        info.category == "content"
-        and not info.needs_model
-        and (fault := finish_fault(finish, sides, [*pair.seeds, *pair.control_seeds]))
-    ):
+    chance = chance_of(panel.signatures) if info.scope == "choice" else None
+    made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out, chance, alpha)
+    written = info.category == "content" and not info.needs_model
+    if written and finish and (fault := finish_fault(finish, sides, [*pair.seeds, *pair.control_seeds])):
         if contrast.question == "matched":
-            made.gates.append(failed("finish_rate", fault))
+            made.gates.append(fault)
         else:
-            made.warnings.append(fault.en)
+            made.warnings.append(fault["detail"])
     if found is not None:
         _cross_check(made, found, alpha)
     return made
@@ -104,11 +99,7 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
         return
     made.p_permutation = float(sign_flip_p(pair.means))
     if found.p < alpha <= made.p_permutation:
-        detail = Both(
-            f"the interval excludes 0 (p = {found.p:.3g}), the sign flips do not (p = {made.p_permutation:.3g})",
-            f"信頼区間は 0 を含まず（p = {found.p:.3g}）、符号反転検定では差が出ません（p = {made.p_permutation:.3g}）",
-        )
-        made.gates.append(failed("permutation_disagrees", detail))
+        made.gates.append(failed("permutation_disagrees", p=found.p, flipped=made.p_permutation))
 
 
 def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from iikata.core.bilingual import NOT_SAID, Both
 from iikata.core.records import Gate
 from iikata.metrics import Metric
 from iikata.stats.interval import estimate
 from iikata.stats.pairing import Pair, Side
+from iikata.stats.phrases import REASONS
 from iikata.stats.table import Panel
 
 FLOOR = 0.05
@@ -20,9 +20,13 @@ MOST_ROWS_LEFT_OUT = 0.2
 LEAST_FINISH = 0.5
 
 
-def failed(name: str, detail: Both, subject: str = "") -> dict[str, Any]:
-    """Return a failed gate as it stands in comparisons.json."""
-    return {"name": name, "subject": subject, "passed": False, "detail": detail.en, "detail_ja": detail.ja}
+def failed(name: str, **about: Any) -> dict[str, Any]:
+    """Return a failed gate as it stands in comparisons.json; `about` is what its reason names."""
+    return _told(name, "", *(REASONS[language][name].format(**about) for language in REASONS))
+
+
+def _told(name: str, subject: str, detail: str, detail_ja: str) -> dict[str, Any]:
+    return {"name": name, "subject": subject, "passed": False, "detail": detail, "detail_ja": detail_ja}
 
 
 def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> list[dict[str, Any]]:
@@ -40,7 +44,7 @@ def handed_in(gates: Iterable[Gate], question: str, sides: Sequence[Side]) -> li
         for one, two in product(*({prompt for _, prompt in side.cells} for side in sides)):
             subjects |= {f"{one}|{two}", f"{two}|{one}"}
     mine = (gate for gate in gates if not gate.passed and _any_seed(gate.subject) in subjects)
-    return [failed(gate.name, Both(gate.detail, gate.detail_ja or gate.detail), gate.subject) for gate in mine]
+    return [_told(gate.name, gate.subject, gate.detail, gate.detail_ja or gate.detail) for gate in mine]
 
 
 def _any_seed(subject: str) -> str:
@@ -58,37 +62,17 @@ def score_gates(
     gates = []
     one, two = pair.missing
     if info.category == "likelihood" and rows_left_out > MOST_ROWS_LEFT_OUT:
-        detail = Both(
-            f"{rows_left_out:.0%} of the rows are not scored in every cell",
-            f"行の {rows_left_out:.0%} は、採点できないセルがあります",
-        )
-        gates.append(failed("rows_left_out", detail))
+        gates.append(failed("rows_left_out", left_out=rows_left_out))
     if info.category != "likelihood" and abs(one - two) > MOST_MISSING_APART:
-        detail = Both(
-            f"without a score are {one:.1%} of the treatment, {two:.1%} of the control",
-            f"採点できなかった割合は、処置側が {one:.1%}、対照側が {two:.1%} です",
-        )
-        gates.append(failed("missing_scores", detail))
+        gates.append(failed("missing_scores", one=one, two=two))
     if not all(pair.shape):
-        detail = Both(
-            "the cells share no seed or no complete cluster", "共通のシード、または両セルとも揃ったクラスタがありません"
-        )
-        gates.append(failed("nothing_to_pair", detail))
+        gates.append(failed("nothing_to_pair"))
     elif info.is_rate:
         low, high = sorted((pair.treatment.mean(), pair.control.mean()))
         if high <= FLOOR or low >= 1 - FLOOR:
-            name = "floor" if high <= FLOOR else "ceiling"
-            detail = Both(
-                f"rates of {low:.1%} and {high:.1%} leave no room for a difference",
-                f"率が {low:.1%} と {high:.1%} で、差が現れる余地がありません",
-            )
-            gates.append(failed(name, detail))
+            gates.append(failed("floor" if high <= FLOOR else "ceiling", low=low, high=high))
         if chance is not None and all(_may_guess(side, chance, alpha) for side in (pair.treatment, pair.control)):
-            detail = Both(
-                f"{low:.1%} and {high:.1%} may both be guessing, which comes to {chance:.1%}",
-                f"{low:.1%} と {high:.1%} は、どちらも当てずっぽう（{chance:.1%}）と区別できません",
-            )
-            gates.append(failed("chance", detail))
+            gates.append(failed("chance", low=low, high=high, chance=chance))
     return gates
 
 
@@ -98,21 +82,16 @@ def _may_guess(side: np.ndarray, chance: float, alpha: float) -> bool:
     return not abs(found.difference) > found.half
 
 
-def finish_fault(finish: Panel | None, sides: Sequence[Side], seeds: Sequence[Any]) -> Both:
-    """Return which cell ends fewer than half of its answers, or nothing."""
-    for cell in (cell for side in sides for cell in side.cells):
-        rows = finish.rows(*cell) if finish else {}
+def finish_fault(finish: Panel, sides: Sequence[Side], seeds: Sequence[Any]) -> dict[str, Any] | None:
+    """Return the failed gate of a cell that ends fewer than half of its answers; None where all end more."""
+    for trained_on, prompt in (cell for side in sides for cell in side.cells):
+        rows = finish.rows(trained_on, prompt)
         # No seed stands for all of them: scores that were averaged over seeds.
-        of_these = [row for seed, row in rows.items() if seed is None or None in seeds or seed in seeds]
-        means = finish.mean[of_these] if finish else np.zeros(0)
+        means = finish.mean[[row for seed, row in rows.items() if seed is None or None in seeds or seed in seeds]]
         rate = means[np.isfinite(means)].mean() if np.isfinite(means).any() else 1.0
         if rate < LEAST_FINISH:
-            name = f"{cell[0] or 'base'}@{cell[1]}"
-            return Both(
-                f"only {rate:.1%} of the answers of {name} end by themselves: content scores are truncated",
-                f"{name} の回答のうち自分で終わるのは {rate:.1%} だけで、内容は途中までの回答で採点しています",
-            )
-    return NOT_SAID
+            return failed("finish_rate", rate=rate, cell=f"{trained_on or 'base'}@{prompt}")
+    return None
 
 
 def shapes(d: np.ndarray) -> list[str]:

@@ -56,15 +56,15 @@ def gain(panel: Panel, info: Metric, share: float, failed: Collection[str], alph
     return Gain(share, mean, (mean - half, mean + half) if np.isfinite(half) else None, len(seeds), C)
 
 
-def unclear(metric: str, of: Gain) -> str:
-    """Return the warning that a metric has no margin since nothing clear was gained; "" where it has one."""
-    if of.margin is not None:
-        return ""
-    low_high = f", interval {of.interval[0]:.3g} to {of.interval[1]:.3g}" if of.interval else ""
-    return (
+def unclear(found: Mapping[str, Gain]) -> list[str]:
+    """Return a warning for each metric that has no margin, since nothing clear was gained."""
+    return [
         f"{metric} has no margin: it is declared as {100 * of.share:g}% of what tuning gains, and on the {of.clusters} "
-        f"clusters that measure it the gain is not clear ({of.gain:.3g}{low_high}). Nothing is called EQUIVALENT."
-    )
+        f"clusters that measure it the gain is not clear ({of.gain:.3g}"
+        f"{', interval {:.3g} to {:.3g}'.format(*of.interval) if of.interval else ''}). Nothing is called EQUIVALENT."
+        for metric, of in found.items()
+        if of.margin is None
+    ]
 
 
 def gains(

@@ -122,6 +122,30 @@ SHAPES = {
     },
 }
 
+REASONS = {
+    "en": {
+        "rows_left_out": "{left_out:.0%} of the rows are not scored in every cell",
+        "missing_scores": "without a score are {one:.1%} of the treatment, {two:.1%} of the control",
+        "nothing_to_pair": "the cells share no seed or no complete cluster",
+        "floor": "rates of {low:.1%} and {high:.1%} leave no room for a difference",
+        "ceiling": "rates of {low:.1%} and {high:.1%} leave no room for a difference",
+        "chance": "{low:.1%} and {high:.1%} may both be guessing, which comes to {chance:.1%}",
+        "finish_rate": "only {rate:.1%} of the answers of {cell} end by themselves: content scores are truncated",
+        "permutation_disagrees": "the interval excludes 0 (p = {p:.3g}), the sign flips do not (p = {flipped:.3g})",
+    },
+    "ja": {
+        "rows_left_out": "行の {left_out:.0%} は、採点できないセルがあります",
+        "missing_scores": "採点できなかった割合は、処置側が {one:.1%}、対照側が {two:.1%} です",
+        "nothing_to_pair": "共通のシード、または両セルとも揃ったクラスタがありません",
+        "floor": "率が {low:.1%} と {high:.1%} で、差が現れる余地がありません",
+        "ceiling": "率が {low:.1%} と {high:.1%} で、差が現れる余地がありません",
+        "chance": "{low:.1%} と {high:.1%} は、どちらも当てずっぽう（{chance:.1%}）と区別できません",
+        "finish_rate": "{cell} の回答のうち自分で終わるのは {rate:.1%} だけで、内容は途中までの回答で採点しています",
+        "permutation_disagrees": "信頼区間は 0 を含まず（p = {p:.3g}）、符号反転検定では差が出ません（p = {flipped:.3g}）",
+    },
+}
+"""Why a gate that a comparison finds itself has failed."""
+
 GATES_JA = {
     "rows_left_out": "どのセルでも採点できた行が8割に満たない",
     "missing_scores": "採点できなかった回答の割合が両者で5ポイントより多く違う",

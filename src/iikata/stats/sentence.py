@@ -30,7 +30,7 @@ def sentences(
     margin was measured from, where it is a share of that.
     """
     matched = [c for c in comparisons if c.question == "matched"]
-    best = next((c for c in comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"]), None)
+    best = against_best_base(comparisons)
     matters = template_matters([c.verdict for c in matched] if summary else [])
     lora = lora_needed(best.verdict, improved(best)) if best else lora_needed(None, False)
     shown = widest(matched, matters) if summary else None
@@ -53,6 +53,28 @@ def sentences(
     }
 
 
+def against_best_base(comparisons: Sequence[Comparison]) -> Comparison | None:
+    """Return the comparison that the verdict on LoRA rests on: of what did best on the choosing clusters."""
+    asked = (c for c in comparisons if c.question == "tuned_vs_best_base")
+    return next((c for c in asked if c.detail["best_on_choosing"]), None)
+
+
+def limited(c: Comparison) -> bool:
+    """Return whether what is said of it does not hold for training again on other probes."""
+    return c.scope != "recipe" and not c.detail["both_few"] and c.verdict != "NOT_ASSESSABLE"
+
+
+def reason(c: Comparison, margin: float | None) -> str:
+    """Return the phrase for why nothing is settled: too little to say anything, else what the numbers leave open."""
+    if c.interval is None:
+        return "too_few_no_interval" if c.detail["both_few"] else "no_interval"
+    if c.detail["both_few"]:
+        return "too_few"
+    if not c.interval[0] <= 0 <= c.interval[1]:
+        return "alone"
+    return "neither_no_margin" if margin is None else "neither"
+
+
 def improved(c: Comparison) -> bool:
     return (c.difference or 0.0) > 0 if c.detail["better"] == "higher" else (c.difference or 0.0) < 0
 
@@ -66,6 +88,12 @@ def widest(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None
     if verdict in ("INCONCLUSIVE", "EQUIVALENT"):
         return max(of, key=lambda c: max(map(abs, c.interval_90)) if c.interval_90 else float("inf"), default=None)
     return max(of, key=lambda c: abs(c.difference or 0.0), default=None)
+
+
+def size_interval(c: Comparison) -> tuple[float, float]:
+    """Return the interval turned so that the difference is positive."""
+    low, high = c.interval or (0.0, 0.0)
+    return (low, high) if (c.difference or 0.0) >= 0 else (-high, -low)
 
 
 class Speaker:
@@ -118,26 +146,15 @@ class Speaker:
     def _verdict(self, asked: str, verdict: str, c: Comparison, fields: Mapping[str, Any]) -> str:
         """Say the verdict, and before it what it is limited to: the interval would be read as the recipe's."""
         if c.verdict == "INCONCLUSIVE":
-            said = self.words[f"{asked}_open"] + self.words[self._reason(c)]
+            said = self.words[f"{asked}_open"] + self.words[reason(c, self.margin)]
         else:
             alone = c.verdict == "SMALL" and c.p_holm is not None and c.p_holm >= 1 - c.level
             said = self.words[f"{asked}_{verdict}{'_alone' if alone else ''}"]
-        limited = c.scope != "recipe" and not c.detail["both_few"] and c.verdict != "NOT_ASSESSABLE"
-        if not limited:
+        if not limited(c):
             return said.format(**fields)
         if self.language == "en" and not said.startswith("LoRA"):
             said = said[0].lower() + said[1:]
         return (self.words[c.scope] + said).format(**fields)
-
-    def _reason(self, c: Comparison) -> str:
-        """Return why nothing is settled: too little to say anything, else what the numbers leave open."""
-        if c.detail["both_few"]:
-            return "too_few_no_interval" if c.interval is None else "too_few"
-        if c.interval is None:
-            return "no_interval"
-        if not c.interval[0] <= 0 <= c.interval[1]:
-            return "alone"
-        return "neither_no_margin" if self.margin is None else "neither"
 
     def _after(self, c: Comparison, fields: Mapping[str, Any]) -> list[str]:
         """Say what must stand behind an effect: margin, what it would take, scope, noise floor, shape."""
@@ -165,7 +182,6 @@ class Speaker:
     def fields(self, c: Comparison) -> dict[str, Any]:
         """Return what a phrase may name; size and size_interval are turned so that the size is positive."""
         difference = c.difference or 0.0
-        low, high = c.interval or (0.0, 0.0)
         sides = [self._side(c, side) for side in (c.treatment, c.control)]
         better, worse = sides if improved(c) else sides[::-1]
         need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
@@ -182,10 +198,10 @@ class Speaker:
             "better": better,
             "worse": worse,
             "difference": self.number(difference, sign=True),
-            "interval": self.interval(low, high),
+            "interval": self.interval(*(c.interval or (0.0, 0.0))),
             "interval_90": self.interval(*(c.interval_90 or (0.0, 0.0))),
             "size": self.number(abs(difference)),
-            "size_interval": self.interval(*((low, high) if difference >= 0 else (-high, -low)), sign=False),
+            "size_interval": self.interval(*size_interval(c), sign=False),
             "level": f"{100 * c.level:.3g}%",
             "level_90": f"{100 * (2 * c.level - 1):.3g}%",
             "p": "p < 0.001" if (c.p_holm or 0.0) < 0.001 else f"p = {c.p_holm:.2g}",
@@ -194,7 +210,7 @@ class Speaker:
             "mde": self.number(c.mde or 0.0),
             "noise": self.number(c.detail["noise_floor"] or 0.0),
             **named(c.detail.get("replicates") or {"seeds": c.n_seeds}, self.language),
-            "n_clusters": self._count(c.n_clusters, one, many),
+            "n_clusters": f"{c.n_clusters} {one if c.n_clusters == 1 else many}",
             "things": many,
             "units": many if self.info.on_rows else counted["unit"],
             "with_choosing": self.words["with_choosing"] if aside else "",
@@ -209,9 +225,6 @@ class Speaker:
         trained_on = side["trained_on"] or "base"
         return trained_on if c.question == "matched" else f"{trained_on}@{side['prompted_with']}"
 
-    def _count(self, n: int, one: str, many: str) -> str:
-        return f"{n} {one if n == 1 else many}"
-
     def _gates(self, c: Comparison) -> str:
         names = [f"{gate['name']} {gate['subject']}".strip() for gate in c.gates]
         if self.language == "ja":
@@ -225,8 +238,11 @@ class Speaker:
 
     def interval(self, low: float, high: float, sign: bool = True) -> str:
         """Return an interval with its unit."""
-        between = "〜" if self.language == "ja" else " to "
-        return self.digits(low, sign) + between + self.digits(high, sign) + self.unit
+        return self.span(low, high, sign) + self.unit
+
+    def span(self, low: float, high: float, sign: bool = False) -> str:
+        """Return an interval without its unit."""
+        return self.digits(low, sign) + ("〜" if self.language == "ja" else " to ") + self.digits(high, sign)
 
     def digits(self, value: float, sign: bool = False) -> str:
         """Return a number without its unit."""

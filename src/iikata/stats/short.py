@@ -6,7 +6,7 @@ from typing import Any
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
 from iikata.stats.phrases import FACTOR
-from iikata.stats.sentence import Speaker, improved, widest
+from iikata.stats.sentence import Speaker, against_best_base, improved, limited, reason, size_interval, widest
 from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
 MOST_CHARACTERS = 140
@@ -24,8 +24,7 @@ class ShortAnswers:
         self.speaker = Speaker(info, verdict["margin"], language, verdict["factor"])
         self.matched = [c for c in comparisons if c.question == "matched"]
         self.mismatch = [c for c in comparisons if c.question == "mismatch"]
-        against_base = (c for c in comparisons if c.question == "tuned_vs_best_base")
-        self.best = next((c for c in against_base if c.detail["best_on_choosing"]), None)
+        self.best = against_best_base(comparisons)
 
     @property
     def explored(self) -> bool:
@@ -42,11 +41,7 @@ class ShortAnswers:
         shown = widest(self.matched, self.verdict["factor_matters"])
         if shown is None:
             return self.words["factor_NONE"].format(factor=self.speaker.factor)
-        beyond = self.words["beyond" if shown.beyond_margin else "beyond_open"]
-        trained = {side["trained_on"] for c in self.matched for side in (c.treatment, c.control)}
-        use = self.words["two" if len(trained) == 2 else "many"]
-        more = {"beyond": beyond if self.speaker.margin is not None else "", "use": use}
-        return self._fitted("factor", self.verdict["factor_matters"], shown, more)
+        return self._fitted("factor", self.verdict["factor_matters"], shown)
 
     def _match(self) -> str:
         verdict = self.verdict["prompt_must_match"]
@@ -54,79 +49,66 @@ class ShortAnswers:
             return self.words["match_NONE"]
         costly = [c for c in self.mismatch if not gains(c)]
         shown = widest(costly, verdict) or max(self.mismatch, key=lambda c: abs(c.difference or 0.0))
-        return self._fitted("match", verdict if costly else "GAIN", shown, {})
+        return self._fitted("match", verdict if costly else "GAIN", shown)
 
     def _lora(self) -> str:
-        return (
-            self._fitted("lora", self.verdict["lora_needed"], self.best, {}) if self.best else self.words["lora_NONE"]
-        )
+        verdict = self.verdict["lora_needed"]
+        return self._fitted("lora", verdict, self.best) if self.best else self.words["lora_NONE"]
 
     def limit(self, c: Comparison) -> str:
         """Return what an answer is about where it does not speak about training again on other probes."""
-        if c.scope == "recipe" or c.detail["both_few"] or c.verdict == "NOT_ASSESSABLE":
-            return ""
-        return self.words["rows_only" if c.scope == "these_probes" else "adapters_only"].format(**self._fields(c, 0))
+        words = self.words["rows_only" if c.scope == "these_probes" else "adapters_only"]
+        return words.format(**self._fields(c, 0)) if limited(c) else ""
 
-    def _fitted(self, asked: str, verdict: str, c: Comparison, more: Mapping[str, str]) -> str:
+    def _fitted(self, asked: str, verdict: str, c: Comparison) -> str:
         """Return the answer, its names cut and at last its end left out where it would be too long."""
         head, _, text = self.words[self._key(asked, verdict, c)].rpartition("|")
         text, _, end = text.partition("~")
         for tail, longest in ((end, 30), ("", 100), ("", 60), *(("", n) for n in (40, 30, 20, 14, 10, 6))):
-            fields = {**self._fields(c, longest), **more}
-            fields["beyond"] = more.get("beyond", "").format(**fields)
-            said = (self.limit(c) or head) + (text + tail).format(**fields)
+            said = (self.limit(c) or head) + (text + tail).format(**self._fields(c, longest))
             if len(said) <= MOST_CHARACTERS:
                 break
         return said
 
     def _key(self, asked: str, verdict: str, c: Comparison) -> str:
-        if verdict == "NOT_ASSESSABLE":
-            return "failed"
         if verdict != "INCONCLUSIVE":
-            return f"{asked}_{verdict}"
+            return "failed" if verdict == "NOT_ASSESSABLE" else f"{asked}_{verdict}"
         if c.interval is None:
             return "no_interval"
-        settled = not c.interval[0] <= 0 <= c.interval[1]
-        if c.detail["both_few"]:
-            return "likely" if settled else "few"
-        if settled:
-            return "alone"
-        return "neither" if self.speaker.margin is not None else "neither_no_margin"
+        why = reason(c, self.speaker.margin)
+        return "likely" if why == "too_few" and not c.interval[0] <= 0 <= c.interval[1] else why
 
     def _fields(self, c: Comparison, longest: int) -> dict[str, Any]:
         """Return what a phrase may name; the unit stands once, at the first number."""
-        speaker, plain = self.speaker, self.speaker.digits
-        difference, low, high = c.difference or 0.0, *(c.interval or (0.0, 0.0))
+        speaker = self.speaker
         worse = 1 if speaker.info.better == "lower" else -1
         names = self._names(c)
         better, other = names if improved(c) else names[::-1]
-        turned = (low, high) if difference >= 0 else (-high, -low)
         low_90, high_90 = c.interval_90 or (0.0, 0.0)
+        costs = worse * low_90, worse * high_90
         cut = {"a": names[0], "b": names[1], "better": better, "worse": other, "arm": c.treatment["trained_on"]}
-        cut["other"] = c.treatment["prompted_with"]
+        cut |= {"other": c.treatment["prompted_with"]}
+        trained = {side["trained_on"] for of in self.matched for side in (of.treatment, of.control)}
+        beyond, margin = self.words["beyond" if c.beyond_margin else "beyond_open"], speaker.margin or 0.0
         return {
             **speaker.fields(c),
             **{key: shortened(str(name), longest) for key, name in cut.items()},
-            "size_interval": self._range(*turned),
-            "interval": self._range(low, high),
-            "interval_90": self._range(low_90, high_90),
-            "cost": speaker.number(worse * difference),
-            "cost_interval_90": self._range(*sorted((worse * low_90, worse * high_90))),
-            "margin": plain(speaker.margin or 0.0),
-            "margin_unit": speaker.number(speaker.margin or 0.0),
+            "size_interval": speaker.span(*size_interval(c)),
+            "interval": speaker.span(*(c.interval or (0.0, 0.0))),
+            "interval_90": speaker.span(low_90, high_90),
+            "cost": speaker.number(worse * (c.difference or 0.0)),
+            "cost_interval_90": speaker.span(min(costs), max(costs)),
+            "margin": speaker.digits(margin),
+            "margin_unit": speaker.number(margin),
+            "beyond": "" if speaker.margin is None else beyond.format(margin=speaker.digits(margin)),
+            "use": self.words["two" if len(trained) == 2 else "many"],
             "gate": self._gate(c, longest),
         }
 
     def _names(self, c: Comparison) -> tuple[str, str]:
-        if c.question == "mismatch":
-            return f"{c.treatment['trained_on']}@{c.treatment['prompted_with']}", str(c.control["trained_on"])
-        if c.question == "matched":
-            return str(c.treatment["trained_on"]), str(c.control["trained_on"])
-        return str(c.treatment["trained_on"]), str(c.control["prompted_with"])
-
-    def _range(self, low: float, high: float) -> str:
-        between = self.words["to"]
-        return self.speaker.digits(low) + between + self.speaker.digits(high)
+        asked = f"@{c.treatment['prompted_with']}" if c.question == "mismatch" else ""
+        told = "trained_on" if c.question in ("matched", "mismatch") else "prompted_with"
+        return f"{c.treatment['trained_on']}{asked}", str(c.control[told])
 
     def _gate(self, c: Comparison, longest: int) -> str:
         if not c.gates:

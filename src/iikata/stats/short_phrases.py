@@ -10,7 +10,6 @@ SHORT = {
     "en": {
         "rows_only": "On these {n_clusters} only: ",
         "adapters_only": "Of these adapters only ({n_seeds}): ",
-        "to": " to ",
         "of": "{said} ({subject})",
         "failed": "Cannot be judged: {gate}.",
         "factor_NONE": "Not asked: {factor} did not vary in what was trained and scored.",
@@ -29,7 +28,7 @@ SHORT = {
         "lora_SMALL": "Hardly: |{a} minus the untuned model's best (with {b}) is {difference} ({interval_90}), your margin is {margin}.",
         "lora_NO": "No: |{a} and the untuned model's best (with {b}) differ by less than your margin of {margin_unit} ({interval_90}).",
         "likely": "Very likely, not settled: {better} is ahead by {size} ({size_interval}), but only {n_clusters} and {n_seeds}.~ Add some.",
-        "few": "Not settled: only {n_clusters} and {n_seeds}; {a} minus {b} is {difference} ({interval}).",
+        "too_few": "Not settled: only {n_clusters} and {n_seeds}; {a} minus {b} is {difference} ({interval}).",
         "no_interval": "Not settled: these scores give no interval for {a} minus {b}.",
         "alone": "Not settled: {a} minus {b} is {difference} ({interval}), but not once all comparisons are counted ({p}).",
         "neither": "Not settled: {a} minus {b} is {difference} ({interval}), your margin is {margin}.",
@@ -42,7 +41,6 @@ SHORT = {
     "ja": {
         "rows_only": "この{n_clusters}に限ると、",
         "adapters_only": "このアダプタ({n_seeds})に限ると、",
-        "to": "〜",
         "of": "{said}:{subject}",
         "failed": "判定できません({gate})。",
         "factor_NONE": "調べていません(学習して採点した{factor}は1つだけです)。",
@@ -61,7 +59,7 @@ SHORT = {
         "lora_SMALL": "ほぼ不要です。|{a} から学習前のモデルの最良({b})を引いた差は {difference}({interval_90}。許容差は {margin})。",
         "lora_NO": "不要でした。|{a} と学習前のモデルの最良({b})の差は許容差 {margin_unit} 以内です({interval_90})。",
         "likely": "可能性は高いものの、まだ決まりません。{better} が {size} 良い({size_interval})ですが、{n_clusters}と{n_seeds}だけです。~増やしてください。",
-        "few": "まだ決まりません。{n_clusters}と{n_seeds}だけで、{a} から {b} を引いた差は {difference}({interval})です。",
+        "too_few": "まだ決まりません。{n_clusters}と{n_seeds}だけで、{a} から {b} を引いた差は {difference}({interval})です。",
         "no_interval": "まだ決まりません。{a} から {b} を引いた差の信頼区間を計算できません。",
         "alone": "まだ決まりません。{a} から {b} を引いた差は {difference}({interval})ですが、全部の組を数えると言い切れません({p})。",
         "neither": "まだ決まりません。{a} から {b} を引いた差は {difference}({interval})、許容差は {margin} です。",
