@@ -1,4 +1,4 @@
-"""`iikata compare --scores`: statistics on score files from any tool; torch is never imported."""
+"""`iikata compare --scores` and `iikata study`: statistics on scores alone; torch is never imported."""
 
 import argparse
 from pathlib import Path
@@ -9,6 +9,8 @@ from iikata.metrics import METRICS
 from iikata.stats import Result, read_table
 from iikata.stats import compare as compared
 from iikata.stats.short import first_lines
+
+SHOWN = 20
 
 
 def compare_files(given: argparse.Namespace) -> None:
@@ -60,3 +62,25 @@ def _result(path: Path, given: argparse.Namespace) -> Result:
     margins = {} if given.margin is None else {given.metric: given.margin}
     factors = {"factor": given.factor, "others": given.others, "choosing_seeds": given.choosing_seeds or ()}
     return compared(table, metrics, given.metric, margins, given.alpha, better=better, **factors)
+
+
+def study(given: argparse.Namespace) -> None:
+    """Publish runs into a folder, or hold what it holds against its scores; IikataError where they disagree."""
+    from iikata.pipeline.publishing import RESULT, differences, publish, redone
+    from iikata.run_folder import read_json, write_json
+
+    folder = Path(given.folder)
+    if given.of:
+        publish(folder, [Path(run) for run in given.of])
+    now = redone(folder)
+    if given.write:
+        write_json(folder / RESULT, now)
+    then = read_json(folder / RESULT)
+    if found := list(differences(now, then)):
+        told = "\n".join(found[:SHOWN])
+        raise IikataError(
+            f"{folder / RESULT}: {len(found)} values are not what the scores give now (place: now, there):\n{told}"
+        )
+    told_in = language(given.lang)
+    print(*first_lines(now["verdict"], told_in), sep="\n")
+    print(f"{folder}: {len(now['comparisons']):,} comparisons, each as it was published")

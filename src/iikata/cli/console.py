@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -76,7 +76,10 @@ class Console:
             note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"
             self._write(event, f"{note}  {speed}", last)
             return
-        self._display = self._display or _display(self._curves)
+        if self._display is None:
+            from iikata.cli.arms_display import ArmsDisplay
+
+            self._display = ArmsDisplay(_rich(), self._curves)
         self._display.emit(stepped, partial(self._text, event, speed))
         if last:
             self._close()
@@ -118,9 +121,3 @@ def _rich() -> "Rich":
     from rich.console import Console as Rich
 
     return Rich(file=bare(sys.stderr), stderr=True, highlight=False)
-
-
-def _display(curves: Mapping[str, Sequence[float]]) -> "ArmsDisplay":
-    from iikata.cli.arms_display import ArmsDisplay
-
-    return ArmsDisplay(_rich(), curves)

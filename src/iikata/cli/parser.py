@@ -89,7 +89,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
         ),
     ),
     "study": (
-        "study:study",
+        "compare:study",
         "redo the statistics of published scores",
         (
             _arg("folder", metavar="DIR", help="scores.parquet, published.json, comparisons.json"),

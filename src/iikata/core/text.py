@@ -2,8 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import quote, unquote
 
@@ -40,29 +39,24 @@ def redact(text: str) -> str:
     """
     if len(text) < LEAST:
         return text
-    known, text = _secrets(tuple(os.environ.items())), _USER.sub("⟨…⟩@", text)
-    if not any(part in text for part in known.parts):
+    (names, pattern, parts), text = _secrets(tuple(os.environ.items())), _USER.sub("⟨…⟩@", text)
+    if not any(part in text for part in parts):
         return text
-    return known.pattern.sub(lambda match: f"⟨{known.names[match.lastindex or 0]}⟩", text)
-
-
-@dataclass(frozen=True)
-class _Secrets:
-    names: Sequence[str]
-    """Of the variable by the pattern's group; the first is nobody's, as groups count from 1."""
-    pattern: re.Pattern[str]
-    parts: Sequence[str]
-    """A part of each secret that no quotation changes: a text without any is passed at once."""
+    return pattern.sub(lambda match: f"⟨{names[match.lastindex or 0]}⟩", text)
 
 
 @lru_cache(maxsize=1)
-def _secrets(environment: tuple[tuple[str, str], ...]) -> _Secrets:
+def _secrets(environment: tuple[tuple[str, str], ...]) -> tuple[list[str], re.Pattern[str], list[str]]:
+    """Return the variables' names by the pattern's groups (which count from 1), the pattern, and a part of each secret.
+
+    No quotation changes such a part: a text without any of them is passed at once.
+    """
     # The longest first: one may hold another.
     forms = {(form, name) for name, value in environment for form in _forms(name, value)}
     found = sorted(forms, key=lambda one: (-len(one[0]), one[1]))
     pattern = re.compile("|".join(f"({_quoted(form)})" for form, _ in found))
     parts = [max(re.split(r"[\\/'\"]", form), key=len) for form, _ in found]
-    return _Secrets(["", *(name for _, name in found)], pattern, parts)
+    return ["", *(name for _, name in found)], pattern, parts
 
 
 def _forms(name: str, value: str) -> Iterator[str]:

@@ -184,12 +184,11 @@ def open_conversation(value: Any, what: str) -> tuple[Before, str]:
     """
     try:
         turns = read_turns(value if isinstance(value, list) else [value], what)
-    except UnreadError as held:
-        raise IikataError(f"{what}: it holds {held}; only text is read. Take it out.") from None
-    try:
         if not unanswered(turns):
             raise UntrainableError("it does not end with a question")
         systems, said = split([*turns, ("assistant", "")])
+    except UnreadError as held:
+        raise IikataError(f"{what}: it holds {held}; only text is read. Take it out.") from None
     except UntrainableError as why:
         rule = "user and assistant take turns, and the last message is the user's, to be answered"
         raise IikataError(f"{what}: {why}; {rule}.") from None

@@ -40,10 +40,8 @@ def untrained_stop(case: DoctorInput) -> Iterator[Finding]:
                     f"answers end with {text!r}, for which the model has no embedding row (config: {rows})",
                     f"回答の終わりの {text!r} に、モデルの埋め込みの行がありません（config: {rows}）",
                 )
-            severity, evidence = (
-                "error" if id >= rows else "warning",
-                f"{text!r} -> id {id}; trained ends: {sorted(known)}",
-            )
+            severity = "error" if id >= rows else "warning"
+            evidence = f"{text!r} -> id {id}; trained ends: {sorted(known)}"
             eos = tokenizer.token(tokenizer.eos_id)
             fix = Both(f"End the answer with {eos} instead.", f"回答を {eos} で終えます。")
             yield Finding.of("untrained_stop", severity, name, message, evidence, fix)
@@ -56,10 +54,9 @@ def no_row(case: DoctorInput) -> Iterator[Finding]:
         return
     for name, template in case.templates.items():
         asked = [encode_prompt(template, case.tokenizer, *probe.asked) for probe in case.probes]
-        ids = set(encode_prompt(template, case.tokenizer, "a")).union(
-            *asked, *(row.input_ids for row in case.rows(name))
-        )
-        if beyond := sorted(id for id in ids - {end_id(template, case.tokenizer)} if id >= rows):
+        every = [encode_prompt(template, case.tokenizer, "a"), *asked, *(row.input_ids for row in case.rows(name))]
+        ids = {id for one in every for id in one if id >= rows}
+        if beyond := sorted(ids - {end_id(template, case.tokenizer)}):
             text = case.tokenizer.token(beyond[0])
             message = Both(
                 f"{text!r} has no row in the model's embedding of {rows} (config.json), so this would fail",

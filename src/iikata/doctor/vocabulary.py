@@ -87,13 +87,10 @@ def ids_coincide(case: DoctorInput) -> Iterator[Finding]:
             f"the {first} and the {second} token are one and the same: {why.en}",
             f"{NAMED_JA[first]}と{NAMED_JA[second]}が同じです。{why.ja}",
         )
-        path = case.folder / "tokenizer_config.json"
-        fix = Both(
-            f"Name another unk_token or eos_token in {path}.", f"{path} の unk_token か eos_token を別のものにします。"
-        )
-        fix = fix if ends else NOT_SAID
-        severity, evidence = "error" if ends else "info", f"id {id}: {tokenizer.token(id)!r}"
-        yield Finding.of("ids_coincide", severity, None, message, evidence, fix)
+        evidence, path = f"id {id}: {tokenizer.token(id)!r}", case.folder / "tokenizer_config.json"
+        another = f"Name another unk_token or eos_token in {path}."
+        fix = Both(another, f"{path} の unk_token か eos_token を別のものにします。") if ends else NOT_SAID
+        yield Finding.of("ids_coincide", "error" if ends else "info", None, message, evidence, fix)
 
 
 NAMED_JA = {"unknown": "未知語トークン", "end": "終端トークン", "pad": "パディングトークン"}
