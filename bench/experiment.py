@@ -11,6 +11,8 @@ Needs the package trl for its row.
 import argparse
 import json
 import os
+import pstats
+import re
 import statistics
 import subprocess
 import sys
@@ -52,18 +54,21 @@ def write_inputs(folder: Path, args: argparse.Namespace) -> None:
     (folder / "small.yaml").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def whole_run(folder: Path, caches: Path) -> dict[str, float]:
-    """Return the seconds of `iikata run` and of each of its stages."""
+def whole_run(folder: Path, caches: Path, profile: str = "") -> dict[str, float]:
+    """Return the seconds of `iikata run` and of each of its stages, and the last tokens/s that training told."""
     with tempfile.TemporaryDirectory() as out:
         env = os.environ | {name: str(caches / name.lower()) for name in CACHES}
-        command = [sys.executable, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
+        profiled = ["-m", "cProfile", "-o", profile] if profile else []
+        command = [sys.executable, *profiled, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
         began = time.monotonic()
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
         if done.returncode:
             raise RuntimeError(done.stderr[-600:])
         lines = [json.loads(line) for line in (Path(out) / "timing.jsonl").read_text(encoding="utf-8").splitlines()]
-    return {"whole": seconds} | {line["stage"]: line["seconds"] for line in lines if "part" not in line}
+    speeds = re.findall(r"([\d,]+) tokens/s", done.stdout + done.stderr)
+    stages = {line["stage"]: line["seconds"] for line in lines if "part" not in line}
+    return {"whole": seconds} | stages | {"tokens/s": float(speeds[-1].replace(",", "")) if speeds else 0.0}
 
 
 def print_runs(name: str, runs: list[dict[str, float]]) -> None:
@@ -146,6 +151,9 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument(
+        "--profile", default="", help="a file for cProfile of one more warm run, whose lists are printed"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -155,7 +163,12 @@ def main() -> None:
             cold.append(whole_run(folder, folder / f"caches{number}"))
             print_runs(f"iikata run, cold, {number + 1}", cold[-1:])
         print_runs(f"iikata run, cold, median of {args.times}", cold)
-        print_runs("iikata run, warm", [whole_run(folder, folder / f"caches{args.times - 1}")])
+        warm = folder / f"caches{args.times - 1}"
+        print_runs("iikata run, warm", [whole_run(folder, warm)])
+        if args.profile:
+            print_runs("iikata run, profiled", [whole_run(folder, warm, args.profile)])
+            for order in ("cumulative", "tottime"):
+                pstats.Stats(args.profile).sort_stats(order).print_stats(70)
         if not args.no_peers:
             arms = len(TEMPLATES) * args.seeds
             peer("TRL + peft, training", arms, lambda: sft(folder, args))
