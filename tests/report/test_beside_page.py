@@ -11,7 +11,7 @@ import pytest
 from synthetic_run import HOSTILE_NAME, hostile, run
 from test_pages import Page
 
-from iikata.report.beside import Row, Side, beside, differing, flat, questions
+from iikata.report.beside import Side, beside, differing, flat, questions
 from iikata.report.bilingual import words
 from iikata.report.context import context
 from iikata.report.effects import QUESTIONS
@@ -110,8 +110,8 @@ def test_what_differs_is_told_once_and_what_does_not_is_counted(data, other):
 def test_settings_are_flat_and_what_is_not_set_is_left_out():
     given = {"a": {"b": None, "c": [1, "x"]}, "d": "/way/to/file.json", "e": [], "f": [{"g": 1}], "h": False}
     assert dict(flat(given)) == {"a.c": "1, x", "d": "file.json", "f": '[{"g": 1}]', "h": "false"}
-    assert list(differing({"a": "1", "b": "2"}, {"b": "3", "c": "4"})) == [
-        Row("a", ("1", "–")), Row("b", ("2", "3")), Row("c", ("–", "4")),
+    assert differing({"a": "1", "b": "2"}, {"b": "3", "c": "4"}) == [
+        ("a", ("1", "–")), ("b", ("2", "3")), ("c", ("–", "4")),
     ]  # fmt: skip
 
 

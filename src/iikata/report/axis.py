@@ -32,6 +32,14 @@ def axis(values: Iterable[float], least: float) -> Axis:
     return Axis(step * math.floor(low / step - 0.15), step * math.ceil(high / step + 0.15), step)
 
 
+def path(points: Iterable[tuple[float, float] | None]) -> str:
+    """Return SVG path data through the points, broken where there is none."""
+    drawn, pen = "", "M"
+    for point in points:
+        drawn, pen = (f"{drawn}{pen}{point[0]} {point[1]}", "L") if point else (drawn, "M")
+    return drawn
+
+
 def _step(span: float) -> float:
     """Return a round distance between ticks that cuts `span` into two to five."""
     power = 10.0 ** math.floor(math.log10(span / 2))

@@ -67,12 +67,19 @@ def _first_probe(
     probes: Sequence[Probe], answers: Sequence[Answer], sides: Sequence[Key], variants: Variants
 ) -> tuple[Probe | None, Sequence[tuple[Key, Said]]]:
     """Return the first probe that both sides answered, chosen by its place alone, and their answers."""
-    side_of = {one: side for side in sides for one in variants.cells(side)}
-    said: dict[str, dict[Key, Counter[tuple[str, bool]]]] = {}
+    groups = answer_groups(probes, answers, {one: side for side in sides for one in variants.cells(side)})
+    found = ((probe, [(side, said[side]) for side in sides]) for probe, said in groups if said.keys() == {*sides})
+    return next(found, (None, []))
+
+
+def answer_groups(
+    probes: Sequence[Probe], answers: Sequence[Answer], groups: Mapping[Key, Key] | None = None
+) -> list[tuple[Probe, dict[Key, Said]]]:
+    """Return each probe with its cells' distinct answers; `groups` puts cells together, and leaves others out."""
+    counts: dict[str, dict[Key, Counter[tuple[str, bool]]]] = {probe.id: {} for probe in probes}
     for answer in answers:
-        side = side_of.get((answer.trained_on, answer.prompted_with))
-        if side is not None:
-            found = said.setdefault(answer.probe, {}).setdefault(side, Counter())
-            found[answer.text, answer.finish != "stop"] += 1
-    probe = next((one for one in probes if said.get(one.id, {}).keys() == {*sides}), None)
-    return probe, [(side, said[probe.id][side].most_common()) for side in sides] if probe else []
+        own = (answer.trained_on, answer.prompted_with)
+        key = own if groups is None else groups.get(own)
+        if key is not None and answer.probe in counts:
+            counts[answer.probe].setdefault(key, Counter())[answer.text, answer.finish != "stop"] += 1
+    return [(probe, {key: found.most_common() for key, found in counts[probe.id].items()}) for probe in probes]

@@ -1,6 +1,5 @@
 """Two runs on one page, each with its own verdict and numbers; nothing is pooled, nothing is computed anew."""
 
-import base64
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,14 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import Any
 
-from markupsafe import Markup
-
 from iikata.metrics import HELD_OUT
-from iikata.report.bilingual import resource, words
+from iikata.report.bilingual import words
 from iikata.report.context import context
 from iikata.report.data import ReportData
 from iikata.report.effects import QUESTIONS, groups
-from iikata.report.pages import shelf
+from iikata.report.pages import shelf, styled
 
 DECLARED_ALREADY = ("name", "train", "generate", "declared", "scored")
 """What a signature repeats of the experiment, and what says nothing of how a run was made."""
@@ -32,14 +29,6 @@ class Side:
     """The address of its own report, from the page's folder."""
 
 
-@dataclass(frozen=True)
-class Row:
-    """Something in which the runs differ."""
-
-    name: str
-    values: tuple[str, str]
-
-
 def beside(first: Side, second: Side) -> str:
     """Return the page as HTML."""
     made = shelf()
@@ -47,20 +36,18 @@ def beside(first: Side, second: Side) -> str:
     for side, one in zip(sides, (first, second), strict=True):
         side["home"] = one.home
         side["parts"] = made.get_template("parts.html.jinja").make_module(side)
-    script = resource("iikata.report", "language.js")
-    declared = list(differing(*(_declared(one.data) for one in (first, second))))
+    settings = [_declared(one.data) for one in (first, second)]
+    declared, same_primary = differing(*settings), _same_primary(first.data, second.data)
     return made.get_template("beside.html.jinja").render(
-        style=Markup(resource("iikata.report", "page.css")),
-        script=Markup(script),
-        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **styled("language.js"),
         sides=sides,
         same_factor=len({side["m"].comparisons["verdict"]["factor"] for side in sides}) == 1,
-        same_primary=_same_primary(first.data, second.data),
+        same_primary=same_primary,
         same_rows=_same_rows(first.data, second.data),
         declared=declared,
-        equal=len(set(_declared(first.data)) | set(_declared(second.data))) - len(declared),
-        made=list(differing(*(_made(one.data) for one in (first, second)))),
-        questions=questions(sides, _same_primary(first.data, second.data)),
+        equal=len({*settings[0], *settings[1]}) - len(declared),
+        made=differing(*(_made(one.data) for one in (first, second))),
+        questions=questions(sides, same_primary),
     )
 
 
@@ -68,24 +55,16 @@ def questions(sides: Sequence[Mapping[str, Any]], common: bool) -> list[tuple[st
     """Return each question that a run asked with its plots of the primary metric, on one axis where it is `common`."""
     drawn = []
     for side, other in (sides, sides[::-1]):
-        primary, more = side["primary"], (other["m"].comparisons["comparisons"], other["margins"][other["primary"]])
-        own = groups(
-            side["m"].comparisons["comparisons"],
-            primary,
-            side["margins"][primary],
-            side["v"],
-            more if common else None,
-        )
-        drawn.append({group.question: group for group in own})
+        own, more = ((one["m"].comparisons["comparisons"], one["margins"][one["primary"]]) for one in (side, other))
+        found = groups(own[0], side["primary"], own[1], side["v"], more if common else None)
+        drawn.append({group.question: group for group in found})
     return [(one, [own.get(one) for own in drawn]) for one in QUESTIONS if any(one in own for own in drawn)]
 
 
-def differing(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[Row]:
-    """Yield what is not the same in both, in the order of the first."""
-    for name in dict.fromkeys((*first, *second)):
-        values = first.get(name, "–"), second.get(name, "–")
-        if values[0] != values[1]:
-            yield Row(name, values)
+def differing(first: Mapping[str, str], second: Mapping[str, str]) -> list[tuple[str, tuple[str, str]]]:
+    """Return what is not the same in both, by name, in the order of the first."""
+    both = {name: (first.get(name, "–"), second.get(name, "–")) for name in (*first, *second)}
+    return [(name, values) for name, values in both.items() if values[0] != values[1]]
 
 
 def flat(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
@@ -131,9 +110,6 @@ def _same_primary(first: ReportData, second: ReportData) -> bool:
 def _same_rows(first: ReportData, second: ReportData) -> bool:
     """Return whether the primary metrics were measured on the same held-out rows, or the same probes."""
     if first.comparisons["settings"]["primary"] in HELD_OUT:
-        return _hash(first) == _hash(second) is not None
+        one, two = (data.signature.get("data", {}).get("validation") for data in (first, second))
+        return one == two is not None
     return list(first.probes) == list(second.probes)
-
-
-def _hash(data: ReportData) -> str | None:
-    return data.signature.get("data", {}).get("validation")

@@ -1,18 +1,18 @@
 """Arrange a run's records for the pages: what the templates name is made here and nowhere else."""
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from iikata.core.records import Answer, Probe, Score
-from iikata.report.behaviour import behaviour
+from iikata.core.records import Score
+from iikata.report.behaviour import answer_groups, behaviour
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
 from iikata.report.effects import cell, groups, target
 from iikata.report.glossary import glossary
 from iikata.report.held_out import held_out_panels
 from iikata.report.matrix import Key, matrix
-from iikata.report.pack import compressed, pack
+from iikata.report.pack import Packed, compressed, pack
 from iikata.report.profile import choosing, profile
 from iikata.report.variants import Variants
 from iikata.stats.short import questions
@@ -33,23 +33,15 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
     margins = {name: settings["margins"].get(name) for name in data.metrics}
     # False sorts before True: the primary metric first, the others as they come.
     names = sorted(data.metrics, key=lambda name: name != primary)
-    scored = [name for name in names if data.scores.get(name)]
-    matrices = [matrix(name, data.scores[name], data.metrics[name], margins[name]) for name in scored]
     variants = Variants(data.variants, verdict["factor"], list(data.templates))
-    forests = {name: groups(compared, name, margins[name], variants) for name in names}
+    forests = {name: found for name in names if (found := groups(compared, name, margins[name], variants))}
     about_template = _about(compared, primary, "matched", verdict["template_pair"])
     about_lora = _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None])
     profiles = [profile(one, variants) for one in data.comparisons.get("profiles", ())]
-    noise_floors = [c for c in compared if c["question"] == "noise_floor"]
-
-    def linked(metric: str, sides: Iterable[Key]) -> str:
-        """Return the fragment that shows the answers of these sides of a comparison."""
-        return target(metric, [one for side in sides for one in variants.cells(side)])
-
     packed = pack(data.answers, [probe.id for probe in data.probes], _of_answers(data))
     first = variants.first(packed.cells, [cell(c[side]) for c in (about_template, about_lora) if c for side in SIDES])
     absent = {"ratings": data.ratings, "loss": data.steps, "settings": profiles}
-    return {
+    given = {
         "m": data,
         "primary": primary,
         "margins": margins,
@@ -62,34 +54,16 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "profiles": profiles,
         "choosing": choosing(compared, primary, variants),
         "warnings": data.comparisons["warnings"],
-        "matrices": matrices,
-        "forests": {name: found for name, found in forests.items() if found},
-        "noise_floors": noise_floors,
-        "linked": linked,
+        "matrices": [
+            matrix(name, data.scores[name], data.metrics[name], margins[name])
+            for name in names
+            if data.scores.get(name)
+        ],
+        "forests": forests,
+        "noise_floors": [c for c in compared if c["question"] == "noise_floor"],
+        "linked": partial(_linked, variants),
         "packed": packed,
-        "index": compressed({
-            "probes": [
-                [p.id, p.cluster or p.id, p.before.said, p.instruction, p.input, *p.references] for p in data.probes
-            ],
-            "cells": packed.cells,
-            "names": [variants.side(one) for one in packed.cells],
-            "hues": [variants.colour(one) for one in packed.cells],
-            "own": [i for i, one in enumerate(packed.cells) if one[0] is None or variants.own(one)],
-            "first": [packed.cells.index(one) for one in first],
-            "seeds": packed.seeds,
-            "metrics": packed.metrics,
-            "signatures": {name: metric.signature for name, metric in data.metrics.items()},
-            # The longest first: one may hold another.
-            "markers": sorted({m for c in data.templates.values() for m in c.template_literals}, key=_longest_first),
-            "words": {key: words[key] for key in SCRIPT_WORDS},
-        }),
-        "targets": list(dict.fromkeys([
-            *(target(m.metric, [key]) for m in matrices for key in m.entries),
-            *(target("rated", [one["first"], one["second"]]) for one in (data.ratings or {}).get("win_rates", ())),
-            *(effect.target for found in forests.values() for group in found for effect in group.effects),
-            *(linked(c["metric"], [cell(c["treatment"])]) for c in noise_floors),
-            *(point.target for one in profiles for curve in one.curves for point in curve.points),
-        ])),
+        "index": compressed(_index(data, packed, variants, first, words)),
         "answer_groups": answer_groups(data.probes[:FALLBACK], data.answers),
         "losses": panels(data.steps),
         "held_out_panels": held_out_panels(data.evaluations),
@@ -97,23 +71,46 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "first_cells": first,
         "counts": {**data.counts, "data": _counted(data.counts.get("data", {}), words)},
         "environment": _flat(data.signature),
-    }  # fmt: skip
+    }
+    return {**given, "targets": list(dict.fromkeys(_targets(given)))}
 
 
-def _longest_first(text: str) -> tuple[int, str]:
-    return -len(text), text
+def _linked(variants: Variants, metric: str, sides: Iterable[Key]) -> str:
+    """Return the fragment that shows the answers of these sides of a comparison."""
+    return target(metric, [one for side in sides for one in variants.cells(side)])
 
 
-def answer_groups(
-    probes: Sequence[Probe], answers: Sequence[Answer]
-) -> list[tuple[Probe, dict[Key, list[tuple[tuple[str, bool], int]]]]]:
-    """Return each probe with its cells' distinct answers: ((text, whether it was cut off), count), commonest first."""
-    counts: dict[str, dict[Key, Counter[tuple[str, bool]]]] = {probe.id: {} for probe in probes}
-    for answer in answers:
-        if answer.probe in counts:
-            cell = counts[answer.probe].setdefault((answer.trained_on, answer.prompted_with), Counter())
-            cell[answer.text, answer.finish != "stop"] += 1
-    return [(probe, {key: cell.most_common() for key, cell in counts[probe.id].items()}) for probe in probes]
+def _index(
+    data: ReportData, packed: Packed, variants: Variants, first: Sequence[Key], words: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """Return what the page's script knows beside the packed answers."""
+    # The longest first: one may hold another.
+    markers = {literal for card in data.templates.values() for literal in card.template_literals}
+    return {
+        "probes": [
+            [p.id, p.cluster or p.id, p.before.said, p.instruction, p.input, *p.references] for p in data.probes
+        ],
+        "cells": packed.cells,
+        "names": [variants.side(one) for one in packed.cells],
+        "hues": [variants.colour(one) for one in packed.cells],
+        "own": [i for i, one in enumerate(packed.cells) if one[0] is None or variants.own(one)],
+        "first": [packed.cells.index(one) for one in first],
+        "seeds": packed.seeds,
+        "metrics": packed.metrics,
+        "signatures": {name: metric.signature for name, metric in data.metrics.items()},
+        "markers": sorted(markers, key=lambda text: (-len(text), text)),
+        "words": {key: words[key] for key in SCRIPT_WORDS},
+    }
+
+
+def _targets(given: Mapping[str, Any]) -> Iterator[str]:
+    """Yield every fragment that leads to answers."""
+    yield from (target(m.metric, [key]) for m in given["matrices"] for key in m.entries)
+    for one in (given["m"].ratings or {}).get("win_rates", ()):
+        yield target("rated", [one["first"], one["second"]])
+    yield from (effect.target for found in given["forests"].values() for group in found for effect in group.effects)
+    yield from (given["linked"](c["metric"], [cell(c["treatment"])]) for c in given["noise_floors"])
+    yield from (point.target for one in given["profiles"] for curve in one.curves for point in curve.points)
 
 
 def _of_answers(data: ReportData) -> dict[str, Sequence[Score]]:

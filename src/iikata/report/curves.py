@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iikata.core.records import TrainStep
+from iikata.report.axis import path
 
 WIDTH, HEIGHT = 292, 154
 """The drawing area of a panel; the templates add room for the labels."""
@@ -47,15 +48,9 @@ def _thinned(curve: Sequence[TrainStep]) -> list[TrainStep]:
 
 
 def _panel(template: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> Panel:
-    paths, lost = [], []
-    for curve in curves:
-        path, pen = "", "M"
-        for step in curve:
-            x = round(WIDTH * step.step / last, 1)
-            if math.isfinite(step.loss):
-                path, pen = f"{path}{pen}{x} {round(HEIGHT * (1 - step.loss / top), 1)}", "L"
-            else:
-                lost.append(x)
-                pen = "M"
-        paths.append(path)
-    return Panel(template, paths, lost, top, last)
+    def place(step: TrainStep) -> tuple[float, float] | None:
+        height = HEIGHT * (1 - step.loss / top)
+        return (round(WIDTH * step.step / last, 1), round(height, 1)) if math.isfinite(height) else None
+
+    lost = [round(WIDTH * step.step / last, 1) for curve in curves for step in curve if not math.isfinite(step.loss)]
+    return Panel(template, [path(map(place, curve)) for curve in curves], lost, top, last)

@@ -58,9 +58,9 @@ class ReportData:
     strength, interval}], the strongest first; a cell is (trained_on, prompted_with). None: nobody rated."""
     declared: Mapping[str, Any] | None = None
     """When margin, primary metric and alpha were declared ("at"), and whether scores existed then ("after_scores")."""
-    halvings: Sequence[Mapping[str, Any]] = ()
     devices: Mapping[str, Sequence[str]] = field(default_factory=dict)
     """Device -> the arms that it trained, where there were several devices."""
+    halvings: Sequence[Mapping[str, Any]] = ()
     """Where memory ran out: stage ("train", "generate", "score") and what was gone on with (to)."""
     variants: Mapping[str, Variant] = field(default_factory=dict)
     """What was trained, by name; one that is missing is a template's."""

@@ -10,8 +10,7 @@ from markupsafe import Markup
 
 from iikata.core.text import escape
 from iikata.report.bilingual import resource
-
-LANGUAGES = ("en", "ja")
+from iikata.stats.short_phrases import LANGUAGES
 
 
 @cache

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from iikata.core.evaluation import Evaluation, lowest
-from iikata.report.axis import axis
+from iikata.report.axis import axis, path
 
 WIDTH, HEIGHT = 292, 154
 """The drawing area of a panel; the template adds room for the labels."""
@@ -52,16 +52,14 @@ def held_out_panels(evaluations: Mapping[str, Sequence[Evaluation]]) -> list[Hel
         return []
     upright, steps = axis(values, abs(values[0]) or 1.0), max(1, *(one.step for one in every))
 
-    def place(one: Evaluation) -> tuple[float, float]:
+    def place(one: Evaluation | None) -> tuple[float, float] | None:
+        if one is None or not math.isfinite(one.value):
+            return None
         return round(WIDTH * one.step / steps, 1), round(HEIGHT * (1 - upright.at(one.value) / 100), 1)
 
     def line(name: str, curve: Sequence[Evaluation]) -> Line:
-        path, pen = "", "M"
-        for one in curve:
-            x, y = place(one) if math.isfinite(one.value) else (0.0, 0.0)
-            path, pen = (f"{path}{pen}{x} {y}", "L") if math.isfinite(one.value) else (path, "M")
         best = lowest(curve)
-        return Line(name, curve[0], best, curve[-1], path, place(best) if best else None)
+        return Line(name, curve[0], best, curve[-1], path(map(place, curve)), place(best))
 
     ticks = [(round(HEIGHT * (1 - y / 100), 1), value) for y, value in upright.ticks]
     return [

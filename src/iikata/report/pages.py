@@ -14,10 +14,11 @@ from iikata.report import effects, figures
 from iikata.report.bilingual import environment, resource, words
 from iikata.report.context import context
 from iikata.report.data import ReportData
-from iikata.report.glossary import LANGUAGES, explained
+from iikata.report.glossary import explained
 from iikata.report.picture import FAMILIES
 from iikata.report.share import card
 from iikata.report.variants import setting
+from iikata.stats.short_phrases import LANGUAGES
 
 
 def pages(data: ReportData) -> dict[str, str]:
@@ -27,19 +28,9 @@ def pages(data: ReportData) -> dict[str, str]:
     """
     made, given = shelf(), context(data, words())
     figure: Any = made.get_template("figure.svg.jinja").module
-    page = resource("iikata.report", "page.js").replace("HIDDEN_IN_SCRIPT", HIDDEN_IN_SCRIPT)
-    script = resource("iikata.report", "language.js") + resource("iikata.report", "differing.js") + page
-    # A hash, not a nonce: the same run makes the same bytes.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     cards = [card(given, place) for place in range(len(LANGUAGES))]
-    html = made.get_template("page.html.jinja").render(
-        style=Markup(resource("iikata.report", "page.css")),
-        script=Markup(script),
-        digest=digest,
-        share=cards[0],
-        **given,
-    )
-    found = {"index.html": html}
+    inside = styled("language.js", "differing.js", "page.js")
+    found = {"index.html": made.get_template("page.html.jinja").render(share=cards[0], **inside, **given)}
     for name, zenn in (("report.md", False), ("report.zenn.md", True)):
         found[name] = made.get_template("report.md.jinja").render(zenn=zenn, first=int(zenn), **given)
     for language, variables in zip(LANGUAGES, cards, strict=True):
@@ -55,6 +46,14 @@ def pages(data: ReportData) -> dict[str, str]:
         drawn: Any = made.get_template("held_out.svg.jinja").module
         found["plots/held_out.svg"] = drawn.picture(given["held_out_panels"], given["v"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
+
+
+def styled(*scripts: str) -> dict[str, str]:
+    """Return the style sheet of a page, its scripts as one, and that one's hash."""
+    script = "".join(resource("iikata.report", name) for name in scripts).replace("HIDDEN_IN_SCRIPT", HIDDEN_IN_SCRIPT)
+    # A hash, not a nonce: the same run makes the same bytes.
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return {"style": Markup(resource("iikata.report", "page.css")), "script": Markup(script), "digest": digest}
 
 
 def shelf() -> jinja2.Environment:

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from iikata.core.records import Variant
-from iikata.report import figures
-from iikata.report.bilingual import environment
 from iikata.report.effects import groups
+from iikata.report.pages import shelf
 from iikata.report.profile import profile
 from iikata.report.variants import Variants
 
@@ -14,18 +13,12 @@ from iikata.report.variants import Variants
 def forest(comparisons: Sequence[Mapping[str, Any]], metric: Any, margin: float | None) -> str:
     """Return the forest plots of a metric's comparisons (as comparisons.json has them), one a question."""
     found = groups(comparisons, metric.name, margin)
-    made: Any = _environment().get_template("figure.svg.jinja").module
+    made: Any = shelf().get_template("figure.svg.jinja").module
     return f"{made.forest(found, metric).strip()}\n"
 
 
 def along(record: Mapping[str, Any], variants: Sequence[Variant], metric: Any) -> str:
     """Return a profile (as comparisons.json has it) with the names of its curves below."""
     laid = profile(record, Variants({one.name: one for one in variants}))
-    made: Any = _environment().get_template("figure.svg.jinja").module
+    made: Any = shelf().get_template("figure.svg.jinja").module
     return f"{made.along(laid, metric).strip()}\n"
-
-
-def _environment() -> Any:
-    made = environment("iikata.report")
-    made.globals |= {"n": figures}
-    return made

@@ -73,25 +73,20 @@ def profile(record: Mapping[str, Any], variants: Variants) -> Profile:
     def height(x: float) -> float:
         return round(HEIGHT * (1 - upright.at(x) / 100), 1)
 
+    own = [variants.colour((curve["points"][0]["variant"], "")) or 0 for curve in record["curves"]]
+    colours = own if len(set(own)) == len(own) else range(len(own))  # a level's, where these tell curves apart
     curves = []
-    for i, curve in enumerate(record["curves"]):
+    for i, (curve, colour) in enumerate(zip(record["curves"], colours, strict=True)):
         beside, points = APART * (i - (len(record["curves"]) - 1) / 2), []
         for point in curve["points"]:
             drawn = (height(point["interval"][1]), height(point["interval"][0])) if point["interval"] else None
             link = target(record["metric"], [(point["variant"], point["prompted_with"])])
             points.append(Point(point, places[point["level"]] + beside, height(point["mean"]), drawn, link))
         name = settings_text(curve["levels"]) or curve["points"][0]["variant"]
-        curves.append(Curve(name, i, points))
+        curves.append(Curve(name, colour, points))
     across = [(x, level) for level, x in places.items()]
     ticks = [(height(value), value) for _, value in upright.ticks]
-    return Profile(record, setting(record["factor"]), coloured(curves, variants), across, ticks)
-
-
-def coloured(curves: Sequence[Curve], variants: Variants) -> list[Curve]:
-    """Return the curves in the colours of the factor's levels, where these tell them apart."""
-    found = [variants.colour((curve.points[0].record["variant"], "")) or 0 for curve in curves]
-    colours = found if len(set(found)) == len(found) else range(len(curves))
-    return [Curve(curve.name, colour, curve.points) for curve, colour in zip(curves, colours, strict=True)]
+    return Profile(record, setting(record["factor"]), curves, across, ticks)
 
 
 @dataclass(frozen=True)
