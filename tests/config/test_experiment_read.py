@@ -161,6 +161,29 @@ def test_set_overrides_the_file_and_is_read_as_yaml(file):
     assert experiment.probes is None
 
 
+def test_several_files_are_one_level_of_the_data(file):
+    files = "[[a.jsonl, sub/b.jsonl], c.jsonl]"
+    recipes = read(file(SMALLEST), [f"vary={{data.train: {files}}}", "templates=[plain]"]).recipes
+    assert {name: recipe.data for name, recipe in recipes.items()} == {
+        "plain+a,b": ("a.jsonl", "sub/b.jsonl"),
+        "plain+c": ("c.jsonl",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("levels", "told"),
+    [
+        ("train.epochs: 3", "train.epochs: a list of values, or {name: value}, is allowed"),
+        ("train.loss_on: all", "train.loss_on: a list of values, or {name: value}, is allowed"),
+        ("data.train: [3]", "data.train: 3 was seen; Input should be a valid string"),
+    ],
+)
+def test_levels_that_are_none_are_refused(file, levels, told):
+    with pytest.raises(IikataError) as caught:
+        read(file(SMALLEST), [f"vary={{{levels}}}"])
+    assert told in str(caught.value)
+
+
 def test_import_needs_neither_torch_nor_pyyaml():
     code = "import sys, iikata.config; print([m for m in ('torch', 'yaml', 'numpy') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -166,18 +166,24 @@ def _levels(experiment: Declared, key: str, levels: Any, faults: list[str]) -> I
         faults.append(f"{experiment.at('vary', key)}{fault}")
         return
     named = isinstance(levels, dict)
-    if not levels or (named and not all(isinstance(name, str) for name in levels)):
+    if (
+        not levels
+        or not isinstance(levels, list | dict)
+        or (named and not all(isinstance(name, str) for name in levels))
+    ):
         faults.append(f"{experiment.at('vary', key)}{key}: a list of values, or {{name: value}}, is allowed.")
         return
-    for i, (name, value) in enumerate(levels.items() if named else ((None, value) for value in levels)):
+    for i, (name, value) in enumerate(
+        levels.items() if isinstance(levels, dict) else ((None, value) for value in levels)
+    ):
         place = experiment.at("vary", key, name if named else i)
         if not named and isinstance(value, dict):
             faults.append(f"{place}{key}: settings that go together need a name, {{r8: {{r: 8, alpha: 16}}}}.")
             continue
-        level = str(name) if named else data_name((value,)) if key == DATA else level_text(value)
-        short = SHORT.get(key.removeprefix("train."), "")
-        part = level if named or isinstance(value, str) else f"{short or key.rpartition('.')[2]}{level}"
-        yield key, level, part, value, place
+        files = value if isinstance(value, list) else (value,)
+        level = str(name) if named else data_name(files) if key == DATA else level_text(value)
+        short = SHORT.get(key.removeprefix("train."), "") or key.rpartition(".")[2]
+        yield key, level, level if named or key == DATA or isinstance(value, str) else short + level, value, place
 
 
 def _key_fault(experiment: Declared, key: str) -> str:
@@ -221,6 +227,6 @@ def level_text(value: Any) -> str:
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
-def data_name(specs: tuple[str, ...]) -> str:
+def data_name(specs: Iterable[Any]) -> str:
     """Return what a level of the data is called: its files' names without their endings."""
-    return ",".join(PurePath(spec).stem for spec in specs)
+    return ",".join(PurePath(str(spec)).stem for spec in specs)
