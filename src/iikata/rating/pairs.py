@@ -3,7 +3,6 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeVar
 
@@ -11,22 +10,13 @@ from iikata.core.records import Answer, Arm, Cell, Probe
 from iikata.core.rng import stream_seed
 from iikata.metrics import Context
 from iikata.metrics.leakage import without_leaks
-from iikata.rating.ratings import Pair, Rating, Side, signature_of
+from iikata.rating.ratings import Pair, Rating, Side, clusters_of, signature_of
 
 T = TypeVar("T")
 TemplateLiterals = Mapping[str, Sequence[str]]
 """Template -> the literal lines that it writes around a row."""
 Own = Mapping[str, Sequence[str]]
 """Variant -> the templates that it was trained on; one that is missing is called as its template."""
-
-
-@dataclass(frozen=True)
-class Group:
-    """All pairs of one training seed's answers to one probe."""
-
-    seed: int | None
-    probe: str
-    sample: int
 
 
 def pairs(
@@ -51,11 +41,8 @@ def pairs(
     Two answers of the same text are left out, for there is nothing to choose. They are ties all the same (`same`):
     to count only where answers differ would make every difference between cells look larger than it is.
     """
-    return [
-        pair
-        for pair in _draw(answers, probes, template_literals, rater, seed, own or {})
-        if pair.left.text != pair.right.text
-    ]
+    drawn = _draw(answers, probes, template_literals, rater, seed, own or {})
+    return [pair for pair in drawn if pair.left.text != pair.right.text]
 
 
 def same(
@@ -99,8 +86,9 @@ def _draw(
     sides = {(side.cell, a.probe, a.sample): side for a in asked for side in [_side(a, about)]}
     seeds = {cell.arm.seed for cell, _, _ in sides if cell.arm.variant is not None}
     drawn = []
-    for group in _groups(sides, probes, sorted(seeds, key=str), rater, seed):
-        found = _pairs_of(group, prompts, sides)
+    for trained, probe, sample in _groups(sides, probes, sorted(seeds, key=str), rater, seed):
+        cells = [Cell(Arm(name, trained), prompt) for name, prompt in prompts.items()]
+        found = _pairs_of(cells, probe, sample, sides)
         drawn += sorted(found, key=lambda pair: stream_seed("rate order", seed, rater, pair.id))
     turned = (stream_seed("rate side", seed, rater, pair.id) % 2 for pair in drawn)
     return [Pair(p.id, p.probe, p.right, p.left) if turn else p for p, turn in zip(drawn, turned, strict=True)]
@@ -110,8 +98,8 @@ def _prompts(answers: Iterable[Answer], own: Own) -> dict[str, str]:
     """Return each variant with the first of its templates that it was asked under, in the variants' order."""
     asked = {(a.trained_on, a.prompted_with) for a in answers if a.trained_on is not None}
     names = sorted({str(name) for name, _ in asked})
-    found = {name: next((t for t in own.get(name, (name,)) if (name, t) in asked), None) for name in names}
-    return {name: template for name, template in found.items() if template is not None}
+    found = {name: [t for t in own.get(name, (name,)) if (name, t) in asked] for name in names}
+    return {name: templates[0] for name, templates in found.items() if templates}
 
 
 def _side(answer: Answer, about: Context) -> Side:
@@ -121,13 +109,13 @@ def _side(answer: Answer, about: Context) -> Side:
 
 def _groups(
     places: Iterable[tuple[Cell, str, int]], probes: Sequence[Probe], seeds: list[int | None], rater: str, seed: int
-) -> Iterator[Group]:
-    """Yield the groups in the rater's order.
+) -> Iterator[tuple[int | None, str, int]]:
+    """Yield (training seed, probe, sample) in the rater's order.
 
     All (training seed, cluster) come once before any comes a second time, and then with another probe, or another
     sample where there is none. Samples are independent draws, so their own order is as good as any.
     """
-    clusters = {probe.id: probe.cluster or probe.id for probe in probes}
+    clusters = clusters_of(probes)
     answered = {(probe, sample) for _, probe, sample in places if probe in clusters}
     waiting: dict[str, list[tuple[str, int]]] = {}
     for probe, sample in sorted(answered, key=lambda place: (place[1], stream_seed("rate probe", seed, place[0]))):
@@ -135,7 +123,7 @@ def _groups(
     for layer in range(max(map(len, waiting.values()), default=0)):
         there = [cluster for cluster in waiting if layer < len(waiting[cluster])]
         for one, cluster in _turns(seeds, there, rater, seed, layer):
-            yield Group(one, *waiting[cluster][layer])
+            yield one, *waiting[cluster][layer]
 
 
 def _turns(
@@ -164,14 +152,13 @@ def _shuffled(items: Iterable[T], *names: str | int) -> list[T]:
     return sorted(items, key=lambda item: stream_seed(*names, repr(item)))
 
 
-def _pairs_of(group: Group, prompts: Mapping[str, str], sides: Mapping[tuple[Cell, str, int], Side]) -> Iterator[Pair]:
-    """Yield the group's pairs, the side whose cell's name comes first on the left."""
-    place = (group.probe, group.sample)
-    cells = [Cell(Arm(name, group.seed), prompt) for name, prompt in prompts.items()]
-    couples = [*combinations(cells, 2), *((cell, Cell(Arm(), cell.prompted_with)) for cell in cells)]
-    for couple in couples:
+def _pairs_of(
+    cells: Sequence[Cell], probe: str, sample: int, sides: Mapping[tuple[Cell, str, int], Side]
+) -> Iterator[Pair]:
+    """Yield the pairs of these cells and their bases, the side whose cell's name comes first on the left."""
+    for couple in [*combinations(cells, 2), *((cell, Cell(Arm(), cell.prompted_with)) for cell in cells)]:
         one, two = sorted(couple, key=lambda cell: cell.name)
-        if (one, *place) in sides and (two, *place) in sides:
-            name = "\x1f".join((group.probe, one.name, two.name, str(group.sample)))
+        if (one, probe, sample) in sides and (two, probe, sample) in sides:
+            name = "\x1f".join((probe, one.name, two.name, str(sample)))
             made = hashlib.sha256(name.encode()).hexdigest()[:16]
-            yield Pair(made, group.probe, sides[one, *place], sides[two, *place])
+            yield Pair(made, probe, sides[one, probe, sample], sides[two, probe, sample])

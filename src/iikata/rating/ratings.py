@@ -2,14 +2,14 @@
 
 import hashlib
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender, read_jsonl
-from iikata.core.records import Answer, Arm, Cell, plain
+from iikata.core.records import Answer, Arm, Cell, Probe, plain
 
 CHOICES = ("left", "right", "tie", "skip")
 """What a rater may say of a pair."""
@@ -82,6 +82,11 @@ class Rating:
         """Return whether both answers are still the ones that were rated; by cell, probe and sample."""
         now = [signatures.get((cell, self.probe, self.sample), "") for cell in (self.first, self.second)]
         return self.signature == _digest(*now)
+
+
+def clusters_of(probes: Iterable[Probe]) -> dict[str, str]:
+    """Return each probe's cluster."""
+    return {probe.id: probe.cluster or probe.id for probe in probes}
 
 
 def signature_of(answer: Answer) -> str:
@@ -170,20 +175,17 @@ def _take(line: dict[str, Any], given: dict[str, list[Rating]]) -> None:
     if line["choice"] == "undo":
         own.pop()
     elif line["choice"] in CHOSEN:
-        own.append(Rating(**{**line, "first": _cell(line["first"]), "second": _cell(line["second"])}))
+        sides = (line[side] for side in ("first", "second"))
+        first, second = (Cell(Arm(one["trained_on"], one["seed"]), one["prompted_with"]) for one in sides)
+        own.append(Rating(**{**line, "first": first, "second": second}))
     else:
         raise ValueError(f"choice {line['choice']!r} is none of {', '.join(CHOSEN)}")
 
 
 def _line(rating: Rating) -> dict[str, Any]:
-    line = {**plain(rating), "first": _flat(rating.first), "second": _flat(rating.second)}
-    del line["asked"]
-    return line
-
-
-def _flat(cell: Cell) -> dict[str, Any]:
-    return {"trained_on": cell.arm.variant, "seed": cell.arm.seed, "prompted_with": cell.prompted_with}
-
-
-def _cell(line: Mapping[str, Any]) -> Cell:
-    return Cell(Arm(line["trained_on"], line["seed"]), line["prompted_with"])
+    cells = {"first": rating.first, "second": rating.second}
+    flat = {
+        side: {"trained_on": cell.arm.variant, "seed": cell.arm.seed, "prompted_with": cell.prompted_with}
+        for side, cell in cells.items()
+    }
+    return {name: value for name, value in {**plain(rating), **flat}.items() if name != "asked"}

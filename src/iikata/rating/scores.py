@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from iikata.core.records import Cell, Probe, Score
 from iikata.metrics import METRICS
-from iikata.rating.ratings import Rating
+from iikata.rating.ratings import Rating, clusters_of
 
 WON = {"first": 1.0, "tie": 0.5, "second": 0.0}
 """What a choice is worth to the first side. A skip says nothing."""
@@ -21,11 +21,6 @@ class Met:
     sample: int
     won: float
     """The first one's mean over its raters."""
-
-
-def clusters_of(probes: Iterable[Probe]) -> dict[str, str]:
-    """Return each probe's cluster."""
-    return {probe.id: probe.cluster or probe.id for probe in probes}
 
 
 def scores(ratings: Iterable[Rating], probes: Sequence[Probe]) -> Iterator[Score]:

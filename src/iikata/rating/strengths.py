@@ -1,11 +1,9 @@
 """Bradley-Terry strengths from a table of wins, with intervals over probe clusters."""
 
-from typing import TYPE_CHECKING
+import numpy as np
+from scipy.special import expit
 
 from iikata.core.rng import stream_seed
-
-if TYPE_CHECKING:
-    import numpy as np
 
 RESAMPLES = 2000
 LEAST_CLUSTERS = 10
@@ -13,16 +11,13 @@ LEAST_CLUSTERS = 10
 MOST_STEPS = 200
 
 
-def bradley_terry(wins: "np.ndarray") -> "np.ndarray":
+def bradley_terry(wins: np.ndarray) -> np.ndarray:
     """Return log strengths [..., K], mean 0, for wins[..., K, K]: row's wins over column, a tie half to each.
 
     P(i beats j) = 1 / (1 + exp(s_j - s_i)) (Bradley & Terry 1952), at the maximum of the likelihood and of a weak
     prior: each player has tied once with one of strength 0. So a player that never lost stays finite, players that
     never met have a place, and with many games nothing changes.
     """
-    import numpy as np
-    from scipy.special import expit
-
     games = wins + np.swapaxes(wins, -1, -2)
     s: np.ndarray = np.zeros(wins.shape[:-1])
     for _ in range(MOST_STEPS):
@@ -38,14 +33,12 @@ def bradley_terry(wins: "np.ndarray") -> "np.ndarray":
     return s - s.mean(axis=-1, keepdims=True)
 
 
-def intervals(wins: "np.ndarray", level: float = 0.95) -> "np.ndarray | None":
+def intervals(wins: np.ndarray, level: float = 0.95) -> np.ndarray | None:
     """Return [K, 2], the percentile bootstrap over clusters of wins[cluster, K, K]; None below ten clusters.
 
     The cluster is resampled whole (Davison & Hinkley 1997, 3.8): choices about one question are alike, whoever made
     them. The seeds that were trained are taken as they are.
     """
-    import numpy as np
-
     C = len(wins)
     if C < LEAST_CLUSTERS:
         return None

@@ -4,9 +4,11 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from iikata.core.records import Cell, Probe
-from iikata.rating.ratings import Rating
-from iikata.rating.scores import WON, clusters_of
+from iikata.rating.ratings import Rating, clusters_of
+from iikata.rating.scores import WON
 from iikata.rating.strengths import bradley_terry, intervals
 
 Who = tuple[str | None, str]
@@ -92,19 +94,15 @@ def _win_rates(chosen: Sequence[Rating], clusters: dict[str, str]) -> tuple[WinR
     for rating in chosen:
         of_pair = games.setdefault((_who(rating.first), _who(rating.second)), {})
         of_pair.setdefault(clusters[rating.probe], []).append(WON[rating.choice])
-    return tuple(_win_rate(*games_of) for games_of in sorted(games.items(), key=lambda item: str(item[0])))
-
-
-def _win_rate(couple: tuple[Who, Who], games: dict[str, list[float]]) -> WinRate:
-    by_cluster = {cluster: sum(won) / len(won) for cluster, won in sorted(games.items())}
-    won = [value for values in games.values() for value in values]
-    counts = (won.count(1.0), won.count(0.5), won.count(0.0))
-    return WinRate(*couple, *counts, sum(by_cluster.values()) / len(by_cluster), by_cluster)
+    found = []
+    for couple, of_pair in sorted(games.items(), key=lambda item: str(item[0])):
+        by_cluster = {cluster: sum(won) / len(won) for cluster, won in sorted(of_pair.items())}
+        wins, ties, losses = (sum(won.count(worth) for won in of_pair.values()) for worth in (1.0, 0.5, 0.0))
+        found.append(WinRate(*couple, wins, ties, losses, sum(by_cluster.values()) / len(by_cluster), by_cluster))
+    return tuple(found)
 
 
 def _strengths(chosen: Sequence[Rating], clusters: dict[str, str]) -> tuple[Strength, ...]:
-    import numpy as np
-
     if not chosen:
         return ()
     players = sorted({_who(cell) for rating in chosen for cell in (rating.first, rating.second)}, key=str)
