@@ -12,7 +12,7 @@ import oracle
 from iikata.core.errors import IikataError
 from iikata.model.adapters import adapter_file
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
-from iikata.model.adapters.merge import merge_whole
+from iikata.model.adapters.merge import merge
 from iikata.model.adapters.merged import merged_base
 from tokenizer_folders import byte_bpe
 
@@ -171,7 +171,7 @@ def test_a_merge_that_moves_the_logits_is_refused(llama_folder, tmp_path, monkey
 def test_written_out_it_is_a_model_that_gives_the_same_logits(kind, model_folder, tmp_path):
     base = model_folder("qwen2")  # its ends share one tensor, and must not once one of them is another
     saved(base, tmp_path / "adapter", **KINDS[kind])
-    moved = merge_whole(base, tmp_path / "adapter", tmp_path / "dest", [IDS[0].tolist()])
+    moved = merge(base, tmp_path / "adapter", tmp_path / "dest", [IDS[0].tolist()], whole=True)
     assert moved < 1e-4
     with torch.no_grad():
         theirs = oracle.with_adapter(base, tmp_path / "adapter")(input_ids=IDS).logits[0]

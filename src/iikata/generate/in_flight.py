@@ -53,7 +53,7 @@ class InFlight:
         """[R, E] the tokens that end each row."""
         self.watched = np.zeros(count, dtype=bool)
         """[R] whose answers may hold a stop string."""
-        self.asked: list[tuple[Request, int] | None] = [None] * count
+        self.asked: dict[int, tuple[Request, int]] = {}
         self.on_token = on_token
         self.begun = 0
 
@@ -83,10 +83,10 @@ class InFlight:
         self.made[going] += 1
         if self.on_token is not None:
             for slot in going.tolist():
-                request, sample = self._asked(slot)
+                request, sample = self.asked[slot]
                 self.on_token(request.keys[sample], self._new(slot))
         for slot in going[self.watched[going]].tolist():
-            stopped = self._asked(slot)[0].stopped
+            stopped = self.asked[slot][0].stopped
             assert stopped is not None
             ended[slots == slot] = stopped(self._new(slot))
         for slot in slots[ended].tolist():
@@ -95,14 +95,9 @@ class InFlight:
             yield self._end(slot, "length")
 
     def _end(self, slot: int, finish: str) -> Completion:
-        request, sample = self._asked(slot)
+        request, sample = self.asked[slot]
         self.serial[slot] = -1
         return Completion(request.keys[sample], self._new(slot), finish)
 
     def _new(self, slot: int) -> Ids:
         return tuple(self.ids[slot, : self.made[slot]].tolist())
-
-    def _asked(self, slot: int) -> tuple[Request, int]:
-        asked = self.asked[slot]
-        assert asked is not None
-        return asked

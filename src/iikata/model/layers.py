@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -56,10 +56,8 @@ class Runner:
         run = self.plain
         if self.compile:
             run = self._compiled
-            if isinstance(layout, StaticKVCache):
-                _fix(tokens, 1)
-            else:
-                _vary(tokens, 1)
+            slots = isinstance(layout, StaticKVCache)
+            _mark(torch._dynamo.mark_static if slots else torch._dynamo.maybe_mark_dynamic, tokens, 1)
         if self.checkpoint and torch.is_grad_enabled():
             return checkpoint(run, hidden, *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
         return run(hidden, *args, **kwargs)
@@ -93,24 +91,18 @@ def vary(buffer: Buffer) -> None:
     """Tell the compiler that this buffer's lengths are not every buffer's."""
     assert isinstance(buffer.layout, Varlen)
     vary_layout(buffer.layout)
-    _vary((buffer.buckets, buffer.noise), 0)
+    _mark(torch._dynamo.maybe_mark_dynamic, (buffer.buckets, buffer.noise), 0)
 
 
 def vary_layout(layout: Varlen) -> None:
     """Tell the compiler that this layout's lengths are not every buffer's."""
-    _vary(layout.tensors, 0)
+    _mark(torch._dynamo.maybe_mark_dynamic, layout.tensors, 0)
 
 
-def _vary(tensors: Iterable[Tensor | None], dimension: int) -> None:
+def _mark(mark: Callable[[Tensor, int], None], tensors: Iterable[Tensor | None], dimension: int) -> None:
     for tensor in tensors:
         if tensor is not None:
-            torch._dynamo.maybe_mark_dynamic(tensor, dimension)
-
-
-def _fix(tensors: Iterable[Tensor | None], dimension: int) -> None:
-    for tensor in tensors:
-        if tensor is not None:
-            torch._dynamo.mark_static(tensor, dimension)
+            mark(tensor, dimension)
 
 
 def compilations() -> int:

@@ -226,13 +226,11 @@ def _write_gguf(ctx: RunContext, made: Export, folder: Path, words: Mapping[str,
 
 
 def _write_merged(ctx: RunContext, made: Export, stored: "Stored", folder: Path) -> None:
-    from iikata.model.adapters.merge import merge, merge_whole
+    from iikata.model.adapters.merge import merge
 
     rows = rows_of(ctx)[:MERGE_PROMPTS]
     prompts = [tokenize.encode_prompt(made.template, ctx.tokenizer, *row.asked) for row in rows]
     if stored.beyond:
         refuse_unmergeable(ctx.experiment)
-        moved = merge_whole(ctx.model_folder, stored.folder, folder, prompts)
-    else:
-        moved = merge(ctx.model_folder, stored.folder, folder, prompts, ctx.trusted)
+    moved = merge(ctx.model_folder, stored.folder, folder, prompts, ctx.trusted, whole=bool(stored.beyond))
     made.remarks.append(f"Merging moved the logits by {moved:.1g} of their size (||merged - adapter|| / ||adapter||).")

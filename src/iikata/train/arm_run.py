@@ -176,7 +176,8 @@ class ArmRun:
 
     def weights(self) -> Weights:
         """Return the arm's live tensors."""
-        return {name: tensor for flat in self.flats.values() for name, tensor in flat.of(self.arm.name).items()}
+        assert self.base.adapters is not None
+        return self.base.adapters.weights(self.arm.name)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a resumed arm needs, as tensors and as plain values, however many stages there are."""

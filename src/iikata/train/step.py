@@ -9,6 +9,7 @@ from torch import Tensor
 from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
+from iikata.model.attention.tiles import joined
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import BUCKET, Buffer, Part, computed, split
@@ -63,18 +64,14 @@ def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Ste
 
 def _together(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
     """Yield the parts in buffers of at most `size` tokens, in order; one longer part stands alone."""
-    some: list[Part] = []
-    used = 0
-    for part in parts:
+
+    def cost(part: Part) -> int:
         own = sum(map(len, part.prefixes)) + sum(computed(sample, part.prefixes) for sample in part.samples)
-        own += -own % BUCKET
-        if some and used + own > size:
-            yield some
-            some, used = [], 0
-        some.append(part)
-        used += own
-    if some:
-        yield some
+        return own + -own % BUCKET
+
+    costs = [(part, cost(part)) for part in parts]
+    for some in joined(costs, lambda some, one: sum(used for _, used in some) + one[1] <= size):
+        yield [part for part, _ in some]
 
 
 def gradients(step: Step) -> Tensor:
@@ -83,12 +80,10 @@ def gradients(step: Step) -> Tensor:
     It begins with no gradient, so that it may be done again after it broke off.
     """
     base, flat = step.runs[0].base, step.runs[0].flat
-    assert base.adapters is not None
     flat.gradient.zero_()  # laid out before the first backward pass, which then adds to it
     totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
     for buffer in step.buffers:
-        base.adapters.set_adapter(step.runs[0].arm.name, buffer.noise, buffer.buckets)
-        losses = counted(base.losses(buffer), buffer, step.weights, totals)
+        losses = counted(_losses(base, step.runs[0], buffer), buffer, step.weights, totals)
         _scaled(losses, step.runs, buffer).sum().backward()
     return totals
 
@@ -127,6 +122,12 @@ def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_token
         own = losses[buffer.sample_index >= 0].double()
         total, count = total + float(own.sum()), count + len(own)
     return total / count
+
+
+def _losses(base: Base, run: ArmRun, buffer: Buffer) -> Tensor:
+    assert base.adapters is not None
+    base.adapters.set_adapter(run.arm.name, buffer.noise, buffer.buckets)
+    return base.losses(buffer)
 
 
 def _scaled(losses: Tensor, runs: Sequence[ArmRun], buffer: Buffer) -> Tensor:

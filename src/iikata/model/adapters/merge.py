@@ -5,7 +5,6 @@ import re
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,61 +23,33 @@ NEOX = {"rope_theta": "rotary_emb_base", "partial_rotary_factor": "rotary_pct"}
 LONGROPE = ("short_factor", "long_factor")
 KINDS = {"default", "linear", "dynamic", "yarn", "longrope", "llama3"}
 """Of rotary embedding in transformers 4."""
+AGAIN = "Copy the model again."
 TOLERANCE = {torch.float32: 1e-4, torch.float16: 1e-2, torch.bfloat16: 5e-2}
 """||merged - adapter|| / ||adapter|| over the next-token logits; half formats round each merged weight once."""
 
 
-@dataclass(frozen=True)
-class _Change:
-    """What the adapter adds to one weight."""
-
-    weight: Tensor
-    delta: Tensor
-
-
-def merge(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]], trusted: bool = False) -> float:
+def merge(
+    base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]], trusted: bool = False, whole: bool = False
+) -> float:
     """Write the base in `base` with the PEFT adapter in `adapter` merged in, in the base's own files and formats.
 
-    Code that comes with the base runs only where it is `trusted`. Returns how far the logits after `prompts` (token
-    ids) moved, both computed in float32. Raises IikataError beyond TOLERANCE.
+    Of an adapter that is more than plain LoRA, transformers writes the `whole` model, in its format. Code that comes
+    with the base runs only where it is `trusted`. Returns how far the logits after `prompts` (token ids) moved, both
+    computed in float32. Raises IikataError beyond TOLERANCE.
     """
-    from peft import PeftModel
-
     model = _open(base, trusted)
     kind = model.dtype
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model by a name that transformers renamed
-        tuned: Any = PeftModel.from_pretrained(_in_float32(model), str(adapter)).eval()
+    tuned = merge_in(_in_float32(model), adapter) if whole else _with_adapter(_in_float32(model), adapter)
     before = _logits(tuned, prompts)
-    _write(base, dest, _changes(tuned))
-    del model, tuned
-    return _moved(adapter, dest, prompts, before, kind, trusted)
-
-
-def merge_whole(base: Path, adapter: Path, dest: Path, prompts: Sequence[Sequence[int]]) -> float:
-    """Do the same with an adapter that is more than plain LoRA: transformers writes the whole model, in its format."""
-    model = _open(base, False)
-    kind = model.dtype
-    made = merge_in(_in_float32(model), adapter)
-    before = _logits(made, prompts)
-    for parameter in made.parameters():
-        parameter.data = parameter.data.to(kind)
-    made.save_pretrained(dest)
-    config = named_for_both(read_json(dest / "config.json", dict[str, Any], "Copy the model again."))
+    if whole:
+        for parameter in tuned.parameters():
+            parameter.data = parameter.data.to(kind)
+        tuned.save_pretrained(dest)
+    else:
+        _write(base, dest, tuned)
+    config = named_for_both(read_json((dest if whole else base) / "config.json", dict[str, Any], AGAIN))
     write_text(dest / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
-    del model, made
-    return _moved(adapter, dest, prompts, before, kind)
-
-
-def _moved(
-    adapter: Path,
-    dest: Path,
-    prompts: Sequence[Sequence[int]],
-    before: Tensor,
-    kind: torch.dtype,
-    trusted: bool = False,
-) -> float:
-    """Return how far the logits of what was written are from those before. Raises IikataError beyond TOLERANCE."""
+    del model, tuned
     moved = float((_logits(_in_float32(_open(dest, trusted)), prompts) - before).norm() / before.norm())
     if not moved <= TOLERANCE[kind]:
         raise IikataError(
@@ -110,34 +81,32 @@ def _logits(model: Any, prompts: Sequence[Sequence[int]]) -> Tensor:
         return torch.stack([model(input_ids=torch.tensor([list(ids)])).logits[0, -1].float() for ids in prompts])
 
 
-def _changes(tuned: Any) -> dict[str, _Change]:
-    """Return what peft would add to each adapted weight, by the module's name."""
-    found = {}
-    for name, layer in tuned.base_model.model.named_modules():
-        if hasattr(layer, "get_delta_weight"):
-            found[f"{name}.weight"] = _Change(layer.base_layer.weight, layer.get_delta_weight("default").detach())
-    return found
+def _with_adapter(model: Any, adapter: Path) -> Any:
+    from peft import PeftModel
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # peft asks the model by a name that transformers renamed
+        return PeftModel.from_pretrained(model, str(adapter)).eval()
 
 
-def _write(base: Path, dest: Path, changes: dict[str, _Change]) -> None:
+def _write(base: Path, dest: Path, tuned: Any) -> None:
     """Copy the base's files with its weights changed: names and configuration stay what every reader knows."""
     dest.mkdir(parents=True, exist_ok=True)
-    left = set(changes)
+    adapted = tuned.base_model.model.named_modules()
+    left = {f"{name}.weight": layer for name, layer in adapted if hasattr(layer, "get_delta_weight")}
     for path in sorted(base.glob("*.safetensors")):
         with safe_open(path, "pt") as file:
             tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
         for name, tensor in tensors.items():
-            if module := next((m for m in left if _is(m, name) and _same(changes[m].weight, tensor)), None):
-                tensors[name] = (tensor.float() + changes[module].delta).to(tensor.dtype)
-                left.remove(module)
+            if at := next((m for m in left if _is(m, name) and _same(left[m].base_layer.weight, tensor)), None):
+                delta = left.pop(at).get_delta_weight("default").detach()
+                tensors[name] = (tensor.float() + delta).to(tensor.dtype)
         save_file(tensors, dest / path.name, metadata)
     if left:
         raise IikataError(
             f"{base}: {len(left)} of the adapter's weights are not in its files as transformers loads them, the first "
             f"is {min(left)}. Export the adapter itself, without --merge."
         )
-    config = named_for_both(read_json(base / "config.json", dict[str, Any], "Copy the model again."))
-    write_text(dest / "config.json", json.dumps(config, indent=2, ensure_ascii=False))
     for name in (INDEX, "generation_config.json"):
         if (base / name).is_file():
             shutil.copyfile(base / name, dest / name)

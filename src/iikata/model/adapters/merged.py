@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from iikata.core.errors import IikataError
-from iikata.core.io import sha256_of
+from iikata.core.io import read_json, sha256_of
 from iikata.model.adapters.adapter_config import AGAIN, CONFIG
 from iikata.model.adapters.adapter_file import PREFIX, WEIGHTS
 from iikata.model.base import Base
@@ -43,10 +43,14 @@ def merge_in(model: Any, adapter: Path) -> Any:
         return _merged(model, adapter, _read(model, load_file(adapter / WEIGHTS)))
 
 
+def _tied(model: Any) -> bool:
+    return model.get_input_embeddings().weight is model.get_output_embeddings().weight
+
+
 def _read(model: Any, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors but those that peft saved beside the ones it reads, as of ends resized and trained."""
     inside, head = _ends(model)
-    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    tied = _tied(model)
 
     def spare(name: str) -> bool:
         read = name.replace(".modules_to_save.", ".").replace(".original_module.", ".")
@@ -67,16 +71,13 @@ def _ends(model: Any) -> list[str]:
 def _merged(model: Any, adapter: Path, tensors: dict[str, Tensor]) -> Any:
     _resize(model, adapter, tensors)
     tuned = _with_adapter(model, adapter, tensors)
-    ids = _ids(model, adapter)
-    with torch.inference_mode():
-        before = tuned(input_ids=ids, use_cache=False).logits
-    tied = model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    ids, tied = _ids(model, adapter), _tied(model)
+    before = _logits(tuned, ids)
     _untie(tuned)
     made = tuned.merge_and_unload().eval()
     if tied:
         _tie_again(made)
-    with torch.inference_mode():
-        moved = float((made(input_ids=ids, use_cache=False).logits - before).norm() / before.norm())
+    moved = float((_logits(made, ids) - before).norm() / before.norm())
     if not moved <= EXACT:
         raise IikataError(
             f"{adapter}: merged into the base, its logits move by {moved:.2g} of their size, so that it would not be "
@@ -85,16 +86,21 @@ def _merged(model: Any, adapter: Path, tensors: dict[str, Tensor]) -> Any:
     return made
 
 
+def _logits(model: Any, ids: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return model(input_ids=ids, use_cache=False).logits
+
+
 def _resize(model: Any, adapter: Path, tensors: Mapping[str, Tensor]) -> None:
     """Give the model as many embeddings as the adapter brings; of all tokens that are new it must bring the rows."""
-    inside, head = model.get_input_embeddings(), model.get_output_embeddings()
+    own = model.get_input_embeddings().weight.shape[0]
     brought = [_rows(name, tensors) for name in _ends(model)]
     rows = next((count for count in brought if count), 0)
-    if not rows or rows == inside.weight.shape[0]:
+    if not rows or rows == own:
         return
-    if brought != [rows, rows] and not (brought[0] and head.weight is inside.weight):
+    if brought != [rows, rows] and not (brought[0] and _tied(model)):
         raise IikataError(
-            f"{adapter / WEIGHTS}: {rows:,} embeddings, where the base has {inside.weight.shape[0]:,}, and not "
+            f"{adapter / WEIGHTS}: {rows:,} embeddings, where the base has {own:,}, and not "
             f"the rows of both ends: {brought[0] or 'none'} going in, {brought[1] or 'none'} coming out. {AGAIN}"
         )
     model.resize_token_embeddings(rows, mean_resizing=False)
@@ -138,8 +144,6 @@ def _lacking(adapter: Path, name: str) -> IikataError:
 
 def _ids(model: Any, adapter: Path) -> Tensor:
     """Return a text [1, T] that has the tokens that were trained by themselves."""
-    from iikata.core.io import read_json
-
     given = read_json(adapter / CONFIG, dict[str, Any], AGAIN).get("trainable_token_indices") or []
     tokens = [token for own in given.values() for token in own] if isinstance(given, dict) else list(given)
     vocabulary = model.get_input_embeddings().weight.shape[0]

@@ -11,9 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from iikata.model.attention.registry import Options, attend_causal, attend_masked, causal_mask
-
-Span = tuple[int, int]
-"""Start and end of consecutive tokens in a buffer."""
+from iikata.model.attention.tiles import Span, joined
 
 MOST_PADDING = 1.5
 """Samples are attended to together while the longest is at most this many times the shortest,"""
@@ -60,7 +58,7 @@ class _Block:
     def mask(self, window: int | None) -> Tensor:
         """Return [L, P + L], True where seen: the prefix, and the own tokens up to the query's."""
         length = self.places.shape[1]
-        return causal_mask(length, self.prefix[1] - self.prefix[0] + length, window, self.places.device)
+        return causal_mask(length, _length(self.prefix) + length, window, self.places.device)
 
 
 @dataclass(frozen=True)
@@ -94,7 +92,7 @@ class Packed:
 
     @property
     def _prefixes(self) -> list[Span]:
-        return [group.prefix for group in self.groups if group.prefix[1] > group.prefix[0]]
+        return [group.prefix for group in self.groups if _length(group.prefix)]
 
     @cached_property
     def _blocks(self) -> list[_Block]:
@@ -120,14 +118,12 @@ class Packed:
 
 def _alike(suffixes: Sequence[Span]) -> Iterator[list[Span]]:
     """Yield the suffixes in parts of like length, shortest first; ties stay in order."""
-    part: list[Span] = []
-    for span in sorted(suffixes, key=lambda span: span[1] - span[0]):
-        if part and span[1] - span[0] > max(FEW, MOST_PADDING * (part[0][1] - part[0][0])):
-            yield part
-            part = []
-        part.append(span)
-    if part:
-        yield part
+    by_length = sorted(suffixes, key=_length)
+    return joined(by_length, lambda part, span: _length(span) <= max(FEW, MOST_PADDING * _length(part[0])))
+
+
+def _length(span: Span) -> int:
+    return span[1] - span[0]
 
 
 def _block_of(prefix: Span, spans: Sequence[Span], device: torch.device) -> _Block:

@@ -1,7 +1,9 @@
-"""The tiles into which packed sequences are cut for the kernels of short_attention."""
+"""How consecutive tokens are joined, and the tiles into which they are cut for the kernels of short_attention."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
 
+T = TypeVar("T")
 TILE = 64
 """Tokens a tile."""
 ASKED = 512
@@ -31,3 +33,15 @@ def shared_tiles(ranges: Iterable[Sees]) -> Iterator[int]:
             for query in range(start, end, ASKED):
                 yield from (key, high, query, min(query + ASKED, end), place + key - low)
         place += high - low
+
+
+def joined(items: Iterable[T], fits: Callable[[list[T], T], bool]) -> Iterator[list[T]]:
+    """Yield consecutive items in lists; one that does not fit those before it begins the next list."""
+    part: list[T] = []
+    for item in items:
+        if part and not fits(part, item):
+            yield part
+            part = []
+        part.append(item)
+    if part:
+        yield part

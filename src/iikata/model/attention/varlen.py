@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from iikata.model.attention.flash import attend_packed
 from iikata.model.attention.packed import Group
 from iikata.model.attention.registry import Options
-from iikata.model.attention.tiles import Sees, shared_tiles, tiles
+from iikata.model.attention.tiles import Sees, joined, shared_tiles, tiles
 
 
 @dataclass(frozen=True)
@@ -94,13 +94,11 @@ def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]
 
 def _ranges(sequences: Sequence[Sees], part: int) -> list[Sees]:
     """Join sequences next to each other that see the same shared keys, up to `part` tokens."""
-    joined: list[Sees] = []
-    for (start, end), shared in sequences:
-        if joined and joined[-1][1] == shared and end - joined[-1][0][0] <= part:
-            joined[-1] = ((joined[-1][0][0], end), shared)
-        else:
-            joined.append(((start, end), shared))
-    return joined
+
+    def fits(some: list[Sees], one: Sees) -> bool:
+        return some[0][1] == one[1] and one[0][1] - some[0][0][0] <= part
+
+    return [((some[0][0][0], some[-1][0][1]), some[0][1]) for some in joined(sequences, fits)]
 
 
 def to_device(values: Sequence[int], device: torch.device, kind: torch.dtype = torch.long) -> Tensor:

@@ -46,7 +46,8 @@ def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
 
     logging.disable_progress_bar()
     reader, fields, tensors = _metadata(path)
-    _write_tokenizer(path, fields, folder)
+    with _readable(path, IikataError, OSError):  # metadata may be of other kinds than they are to be
+        gguf_tokenizer.write(path, fields, folder)
     with _read_once(reader):
         loaded, info = _load(path, folder / ".alone")
         config = loaded.config
@@ -96,49 +97,34 @@ def _metadata(path: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     """Return a reader of the file, its metadata and its tensors, by their names."""
     import gguf
 
-    try:
+    with _readable(path):
         reader = gguf.GGUFReader(path)
         fields = {name: field.contents() for name, field in reader.fields.items()}
         fields["general.architecture"]
-    except Exception as error:  # a damaged file makes the reader raise anything
-        raise _unreadable(path, error) from None
     return reader, fields, {tensor.name: tensor for tensor in reader.tensors}
-
-
-def _write_tokenizer(path: Path, fields: dict[str, Any], folder: Path) -> None:
-    try:
-        gguf_tokenizer.write(path, fields, folder)
-    except (IikataError, OSError):
-        raise
-    except Exception as error:  # of metadata of other kinds than they are to be
-        raise _unreadable(path, error) from None
 
 
 def _load(path: Path, alone: Path) -> tuple[Any, dict[str, Any]]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    _stand_alone(path, alone)
-    try:
-        # The conversion's progress bar ignores transformers' own switch for such bars.
-        with contextlib.redirect_stderr(io.StringIO()):
-            opened: Any = AutoModelForCausalLM.from_pretrained(
-                str(alone), gguf_file=path.name, dtype=torch.float32, output_loading_info=True
-            )
-    except Exception as error:
-        raise _unreadable(path, error) from None
+    alone.mkdir()  # transformers also reads config.json and tokenizer files that happen to lie beside a .gguf file
+    link(alone / path.name, path.absolute())
+    # The conversion's progress bar ignores transformers' own switch for such bars.
+    with _readable(path), contextlib.redirect_stderr(io.StringIO()):
+        opened: Any = AutoModelForCausalLM.from_pretrained(
+            str(alone), gguf_file=path.name, dtype=torch.float32, output_loading_info=True
+        )
     shutil.rmtree(alone)
     return opened
 
 
-def _unreadable(path: Path, error: Exception) -> IikataError:
-    return IikataError(f"{path}: transformers cannot read this .gguf file: {error}")
-
-
-def _stand_alone(path: Path, folder: Path) -> None:
-    # transformers also reads config.json and tokenizer files that happen to lie beside a .gguf file.
-    folder.mkdir()
+@contextlib.contextmanager
+def _readable(path: Path, *passing: type[Exception]) -> Iterator[None]:
+    """Raise IikataError for whatever a damaged file makes its readers raise, except errors that are `passing`."""
     try:
-        link(folder / path.name, path.absolute())
-    except OSError:  # Windows lets few users make links
-        shutil.copyfile(path, folder / path.name)
+        yield
+    except passing:
+        raise
+    except Exception as error:
+        raise IikataError(f"{path}: transformers cannot read this .gguf file: {error}") from None

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from iikata.core.errors import IikataError
@@ -68,12 +69,6 @@ def _unzip(wheel: Path, folder: Path) -> None:
 
 def _installer() -> list[str]:
     # An environment made by uv has no pip; uv names itself in $UV for its children.
-    if uv := os.environ.get("UV") or (None if _has_pip() else shutil.which("uv")):
+    if uv := os.environ.get("UV") or (None if find_spec("pip") else shutil.which("uv")):
         return [uv, "pip", "install", "--target", "."]
     return [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check"]
-
-
-def _has_pip() -> bool:
-    from importlib.util import find_spec
-
-    return find_spec("pip") is not None
