@@ -9,17 +9,14 @@ fastest case; iikata as 4 adapters and the base, mixed.
 """
 
 import argparse
-import json
 import math
-import platform
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from subject import SHAPES, fresh, open_model, peak_gb, wait
+from subject import SHAPES, arguments, fresh, heading, keep, measured, open_model, parsed, peak_gb, profiled, wait
 
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.model import memory
@@ -190,25 +187,11 @@ def kernels() -> str:
 
 def profile(base: Any, args: argparse.Namespace, rows: int) -> str:
     """Return where the device's time goes in steps that hold no prompts."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiler
-
     base.run_layers(True)
     shapes = Shapes(rows, args.prompt + args.new, prefill_tokens(base))
     asked = requests(args, base.config.vocab_size, rows, 20)
-    steps = []
-    kinds = [ProfilerActivity.CUDA] if base.device.type == "cuda" else [ProfilerActivity.CPU]
-    with profiler(activities=kinds) as found:
-        began = wait()
-        steps.append(len(list(generate(base, ARMS, asked, SAMPLING, 24, shapes))))
-        took = wait() - began
-    events = found.key_averages()
-    field = "self_device_time_total" if base.device.type == "cuda" else "self_cpu_time_total"
-    total = sum(getattr(e, field) for e in events)
-    lines = [f"24 tokens for {rows} rows: {took * 1e3:.0f} ms, kernels {total / 1e3:.0f} ms"]
-    for e in sorted(events, key=lambda e: -getattr(e, field))[:26]:
-        lines.append(f"{getattr(e, field) / 1e3:9.1f} ms {getattr(e, field) / total:6.1%} {e.count:6d}x {e.key[:110]}")
-    return "\n".join(lines)
+    answer = generate(base, ARMS, asked, SAMPLING, 24, shapes)
+    return profiled(lambda: list(answer), f"24 tokens for {rows} rows", base.device)
 
 
 def baselines(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Row]]]:
@@ -248,10 +231,7 @@ def our_rows(args: argparse.Namespace) -> Iterator[tuple[str, Callable[[], Any]]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="neox-3.6b")
-    parser.add_argument("--model", help="a model folder instead of a shape")
-    parser.add_argument("--only", nargs="*", help="the kinds of rows to run, e.g. batch iikata same")
+    parser = arguments(str(__doc__))
     parser.add_argument("--prompt", type=int, default=64, help="tokens")
     parser.add_argument("--new", type=int, default=64, help="tokens")
     parser.add_argument("--rows", type=int, help="in flight; a run's default where left out")
@@ -260,42 +240,21 @@ def main() -> None:
     parser.add_argument("--static", type=int, nargs="*", default=[256], help="batches with a static cache")
     parser.add_argument("--held", type=float, default=16, help="GB of a GPU that a row is held to")
     parser.add_argument("--waves", type=int, default=4, help="answers, in rows")
-    parser.add_argument("--r", type=int, default=8)
-    parser.add_argument("--targets", default="auto")
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    if args.targets == "auto":
-        args.targets = "query_key_value" if args.shape == "neox-3.6b" and not args.model else "all-linear"
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.machine()
+    args = parsed(parser)
     print(
-        f"{device}, torch {torch.__version__}, {args.model or args.shape}, r {args.r}, {args.targets}, prompts of "
-        f"{args.prompt} tokens, {args.new} new ones; new tokens/s, ratio to the first row, peak memory"
+        f"{heading(args)}, prompts of {args.prompt} tokens, {args.new} new ones; new tokens/s, ratio to the first row, "
+        "peak memory"
     )
     rows: list[Row] = []
+
+    def line(row: Row, first: Row) -> str:
+        return f"{row.name:60s} {row.speed:10,.0f} {row.speed / first.speed:8.2f}x {row.peak_gb:6.1f} GB  {row.note}"
+
     for source in (baselines, our_rows):
-        if source is baselines and args.only and not {"one", "batch", "continuous", "static"} & set(args.only):
-            continue
-        for kind, measure in source(args):
-            if args.only and kind not in args.only:
-                continue
-            try:
-                found = measure()
-            except Exception as error:  # one row that fails must not cost the others
-                print(f"{kind}: {type(error).__name__}: {str(error)[:600]}", flush=True)
-                continue
-            if not isinstance(found, Row):
-                print(found, flush=True)
-                continue
-            rows.append(found)
-            ratio = found.speed / rows[0].speed
-            print(
-                f"{found.name:60s} {found.speed:10,.0f} {ratio:8.2f}x {found.peak_gb:6.1f} GB  {found.note}", flush=True
-            )
-        measure = None  # the lambdas hold the model
+        if source is our_rows or args.only is None or {"one", "batch", "continuous", "static"} & set(args.only):
+            measured(source(args), args.only, rows, line)
         fresh()
-    if args.json:
-        args.json.write_text(json.dumps([vars(row) for row in rows], indent=1))
+    keep(rows, args.json)
 
 
 if __name__ == "__main__":

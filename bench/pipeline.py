@@ -16,9 +16,10 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from subject import most, wait
 
 from iikata.core.encoded import Encoded
 from iikata.core.records import Arm
@@ -32,6 +33,7 @@ from iikata.model.stages import device_map, on
 from iikata.train import ArmRun, Recipe, pipelined, train
 from iikata.train.pipelined import Pipeline
 
+T = TypeVar("T")
 LLAMA: dict[str, dict[str, int]] = {
     "llama-70b": dict(hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64),
     "llama-32b": dict(hidden_size=5120, intermediate_size=27648, num_hidden_layers=64, num_attention_heads=40),
@@ -43,13 +45,6 @@ PROMPT, WARM = 32, 8
 """Tokens of a prompt, and steps a group that are not timed."""
 SLEEP = 4_000_000
 """Most clock cycles of a sleep, some 2 ms."""
-
-
-def wait(devices: list[torch.device]) -> float:
-    for device in devices:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-    return time.perf_counter()
 
 
 def say(*what: Any) -> None:
@@ -123,13 +118,13 @@ class Alone:
         forward = backward = self.asking = 0.0
         for repeat in range(repeats + 2):
             x = ids if stage.first else torch.randn(shape, dtype=self.base.dtype, device=stage.device).requires_grad_()
-            began = wait([stage.device])
+            began = wait(stage.device)
             out = self.pipeline._compute(number, self.item, x)
             asked = time.perf_counter() - began
-            half = wait([stage.device])
+            half = wait(stage.device)
             torch.autograd.backward(out, None if stage.last else torch.ones_like(out))
             asked += time.perf_counter() - half
-            end = wait([stage.device])
+            end = wait(stage.device)
             if repeat == 0:
                 say(f"    stage {number}: first forward and backward {end - began:.1f} s (kernels are compiled)")
             if repeat > 1:
@@ -139,18 +134,19 @@ class Alone:
         return 1000 * forward / repeats, 1000 * backward / repeats
 
 
-def timed(call: Callable[[], None], spent: list[float]) -> Callable[[], None]:
-    def run() -> None:
+def watched(call: Callable[[], T], when: list[tuple[float, float]]) -> Callable[[], T]:
+    """Let a call note when it began and ended."""
+
+    def run() -> T:
         began = time.perf_counter()
-        call()
-        spent.append(time.perf_counter() - began)
+        found = call()
+        when.append((began, time.perf_counter()))
+        return found
 
     return run
 
 
 def training(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
-    base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
-    base.run_layers(devices[0].type == "cuda" and not args.eager)
     assert base.laid_over is not None
     runs, stages = arms(base, args), base.laid_over.stages
     alone = Alone(base, runs[0])
@@ -178,8 +174,9 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
     pipelined.WARM = 10**9 if way == "one" else 2
-    pipeline, asking = Pipeline(runs, lambda run: False), []
-    pipeline.turn = timed(pipeline.turn, asking)  # type: ignore[method-assign]
+    pipeline = Pipeline(runs, lambda run: False)
+    asking: list[tuple[float, float]] = []
+    pipeline.turn = watched(pipeline.turn, asking)  # type: ignore[method-assign]
     steps = pipeline.steps(lambda tokens: say(f"  memory ran out: buffers of {tokens} tokens"))
     for _ in range(3 * len(runs)):
         next(steps)
@@ -187,7 +184,8 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
     torch.compiler.set_stance(skip_guard_eval_unsafe=way == "unguarded")
     began, worked = time.perf_counter(), time.process_time()
     done = [next(steps) for _ in range(args.steps * len(runs))]
-    seconds, worked, turns = time.perf_counter() - began, time.process_time() - worked, sum(asking)
+    seconds, worked = time.perf_counter() - began, time.process_time() - worked
+    turns = sum(end - start for start, end in asking)
     if args.profile and way == args.ways[-1]:
         profile(steps, 2 * len(runs))
     steps.close()
@@ -204,10 +202,7 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
 
 def decoding(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
     """Answer with full groups of rows, all of one length, and time the steps and each device's piece of one alone."""
-    if base.adapters is None:
-        base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
     assert base.adapters is not None
-    base.run_layers(devices[0].type == "cuda" and not args.eager)
     names = [f"t.s{seed}" for seed in range(args.arms)]
     for seed, name in enumerate(names):
         base.adapters.initialise(name, seed)
@@ -216,23 +211,23 @@ def decoding(base: Base, args: argparse.Namespace, devices: list[torch.device]) 
         Request((i,), rows(1, PROMPT, base.config.vocab_size)[0].input_ids, (i,), frozenset(), names[i % len(names)])
         for i in range(count)
     ]
-    began = wait(devices)
+    began = wait(*devices)
     engine = _Engine(base, names, requests, Sampling(0.9), args.new, Shapes(args.rows, length, 8192), None)
-    asked: list[float] = []
+    asked: list[tuple[float, float]] = []
     for group in engine.groups:
-        group.decoder.step = noted(group.decoder.step, asked)  # type: ignore[method-assign]
+        group.decoder.step = watched(group.decoder.step, asked)  # type: ignore[method-assign]
     answers = sum(1 for _ in engine.run())
-    seconds, first = wait(devices) - began, WARM * len(devices)
+    seconds, first = wait(*devices) - began, WARM * len(devices)
     graphs = all(piece.graph for group in engine.groups for piece in group.decoder.pieces)
-    a_step = (asked[-1] - asked[first]) / (len(asked) - 1 - first)
+    a_step = (asked[-1][0] - asked[first][0]) / (len(asked) - 1 - first)
     alone = []
     with torch.inference_mode():
         for piece in engine.groups[0].decoder.pieces:
             piece()
-            start = wait(devices)
+            start = wait(*devices)
             for _ in range(10):
                 piece()
-            alone.append((wait(devices) - start) / 10)
+            alone.append((wait(*devices) - start) / 10)
     say(
         f"  decoding, {len(devices)} groups of {args.rows} rows, graphs {graphs}: "
         f"{answers} answers in {seconds:.0f} s; "
@@ -241,14 +236,6 @@ def decoding(base: Base, args: argparse.Namespace, devices: list[torch.device]) 
         + ", ".join(f"{1000 * one:.1f}" for one in alone)
     )
     memories(devices)
-
-
-def noted(call: Callable[[], torch.Tensor], when: list[float]) -> Callable[[], torch.Tensor]:
-    def run() -> torch.Tensor:
-        when.append(time.perf_counter())
-        return call()
-
-    return run
 
 
 def profile(steps: Iterator[Any], count: int) -> None:
@@ -260,11 +247,8 @@ def profile(steps: Iterator[Any], count: int) -> None:
     with torch.profiler.profile(activities=activities, experimental_config=every) as found:
         for _ in range(count):
             next(steps)
-    averages = found.key_averages()
-    for what, key in (("processor", "self_cpu_time_total"), ("kernels", "self_device_time_total")):
-        say(f"    {what}, {count} buffers: ms, calls")
-        for one in sorted(averages, key=lambda one: -getattr(one, key))[:30]:
-            say(f"      {getattr(one, key) / 1e3:9.1f} {one.count:7d} {one.key[:90]}")
+    for what, field in (("processor", "self_cpu_time_total"), ("kernels", "self_device_time_total")):
+        say(f"    {what}, {count} buffers:\n{most(found, field)}")
 
 
 def memories(devices: list[torch.device]) -> None:
@@ -279,8 +263,6 @@ def memories(devices: list[torch.device]) -> None:
 
 def check(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> None:
     """Train two steps of every arm, undelayed twice and with sleeps, and compare all bits."""
-    base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
-    base.run_layers(devices[0].type == "cuda" and not args.eager)
     assert base.laid_over is not None
 
     def once() -> Iterator[torch.Tensor]:
@@ -347,8 +329,10 @@ def main() -> None:
         kind = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
         say(
             f"{args.shape}, {parameters:.2f} B parameters over {count} x {kind}, torch {torch.__version__}; "
-            f"made and proved in {wait(devices) - began:.0f} s"
+            f"made and proved in {wait(*devices) - began:.0f} s"
         )
+        base.adapt(args.r, 2 * args.r, 0.0, "all-linear")
+        base.run_layers(args.device == "cuda" and not args.eager)
         for what, measure in {"check": check, "train": training, "decode": decoding}.items():
             if args.check == (what == "check") and args.only in (None, what):
                 measure(base, args, devices)

@@ -8,18 +8,16 @@ no sample shared its first tokens. Random weights, random tokens, lengths lognor
 """
 
 import argparse
-import json
 import math
-import platform
 import random
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import islice
 from typing import Any
 
 import torch
-from subject import SHAPES, fresh, open_model, peak_gb, wait
+from subject import arguments, fresh, heading, keep, measured, open_model, parsed, peak_gb, profiled, wait
 
 from iikata.core.encoded import Encoded, Role
 from iikata.core.records import Arm
@@ -70,21 +68,8 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
     )
     setting |= asked
     fresh()
-    unwrapped = _bare(base)
-    if not setting["buffer"]:
-        setting["buffer"], setting["checkpoint"] = planned(base, args, setting)
-    adapters = unwrapped.adapt(args.r, 2 * args.r, 0.0, setting["targets"])
-    unwrapped.run_layers(base.device.type == "cuda" and not args.eager, setting["checkpoint"])
-    rows = samples(args.batch * 8, base.config.vocab_size, setting["preamble"])
-    prefixes = (rows[0].input_ids[: setting["preamble"]],) if setting["preamble"] else ()
-    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=setting["buffer"])
-    arms = [Arm("t", seed) for seed in range(setting["arms"])]
-    for arm in arms:
-        adapters.initialise(arm.name, int(arm.seed or 0))
-    for start in range(0, len(arms), setting["group"]):
-        if setting["group"] > 1:
-            adapters.group([arm.name for arm in arms[start : start + setting["group"]]])
-    runs = [ArmRun(arm, rows, prefixes, recipe, unwrapped) for arm in arms]
+    runs = prepared(base, args, setting)
+    prefixes = runs[0].prefixes
     steps = train(runs)
     began, graphs = wait(), compilations()
     # Two turns; arms that take turns one by one have the shapes of one another.
@@ -92,7 +77,7 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
     warm = wait() - began
     after_two = compilations()
     began = wait()
-    done = [next(steps) for _ in range(setting["turns"] * len(arms))]
+    done = [next(steps) for _ in range(setting["turns"] * len(runs))]
     seconds = wait() - began
     steps.close()
     cost = [
@@ -102,12 +87,31 @@ def iikata(base: Any, args: argparse.Namespace, name: str, **asked: Any) -> Row:
         if run.arm.name == step.arm
     ]
     tokens = sum(step.tokens for step in done)
-    compiling = max(0.0, warm - 2 * seconds / setting["turns"] * setting["group"] / len(arms))
+    compiling = max(0.0, warm - 2 * seconds / setting["turns"] * setting["group"] / len(runs))
     note = f"compile {compiling:.0f} s, {after_two - graphs} graphs, then {compilations() - after_two}"
-    losses = [step.loss for step in first + done if step.arm == arms[0].name]
+    losses = [step.loss for step in first + done if step.arm == runs[0].arm.name]
     return Row(
         name, tokens / seconds, sum(cost) / seconds, peak_gb(), note, {"seconds": seconds, "losses": losses, **setting}
     )
+
+
+def prepared(base: Any, args: argparse.Namespace, setting: dict[str, Any]) -> list[ArmRun]:
+    """Return fresh arms; what of `setting` is left to a run's own choice is filled in."""
+    base = _bare(base)
+    if not setting["buffer"]:
+        setting["buffer"], setting["checkpoint"] = planned(base, args, setting)
+    adapters = base.adapt(args.r, 2 * args.r, 0.0, setting["targets"])
+    base.run_layers(base.device.type == "cuda" and not args.eager, setting["checkpoint"])
+    rows = samples(args.batch * 8, base.config.vocab_size, setting["preamble"])
+    prefixes = (rows[0].input_ids[: setting["preamble"]],) if setting["preamble"] else ()
+    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=setting["buffer"])
+    arms = [Arm("t", seed) for seed in range(setting["arms"])]
+    for arm in arms:
+        adapters.initialise(arm.name, int(arm.seed or 0))
+    for start in range(0, len(arms), setting["group"]):
+        if setting["group"] > 1:
+            adapters.group([arm.name for arm in arms[start : start + setting["group"]]])
+    return [ArmRun(arm, rows, prefixes, recipe, base) for arm in arms]
 
 
 def planned(base: Any, args: argparse.Namespace, setting: dict[str, Any]) -> tuple[int, bool]:
@@ -322,92 +326,42 @@ def plan_rows(base: Any, args: argparse.Namespace) -> Iterator[tuple[str, Callab
 
 def profile(base: Any, args: argparse.Namespace) -> str:
     """Return where the time of two turns goes, by kernel."""
-    base = _bare(base)
-    small = base.config.hidden_size < 1024
-    arms = [Arm("t", seed) for seed in range(8 if small else 1)]
-    adapters = base.adapt(args.r, 2 * args.r, 0.0, args.targets)
-    base.run_layers(not args.eager)
-    for arm in arms:
-        adapters.initialise(arm.name, int(arm.seed or 0))
-    if small:
-        adapters.group([arm.name for arm in arms])
-    rows = samples(args.batch * 8, base.config.vocab_size, args.preamble)
-    prefixes = (rows[0].input_ids[: args.preamble],) if args.preamble else ()
-    recipe = Recipe(
-        100,
-        args.batch,
-        1e-4,
-        buffer_tokens=args.buffer or planned(base, args, dict(arms=len(arms), targets=args.targets))[0],
-    )
-    steps = train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms])
-    for _ in range(3 * len(arms)):
+    side_by_side = 8 if base.config.hidden_size < 1024 else 1
+    setting = dict(arms=side_by_side, group=side_by_side, targets=args.targets, checkpoint=False)
+    runs = prepared(base, args, {**setting, "preamble": args.preamble, "buffer": args.buffer})
+    steps = train(runs)
+    for _ in range(3 * len(runs)):
         next(steps)
-    from torch.profiler import ProfilerActivity
-
-    with torch.profiler.profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as found:
-        for _ in range(2 * len(arms)):
-            next(steps)
-        torch.cuda.synchronize()
-    steps.close()
-    events = [e for e in found.key_averages() if e.self_device_time_total > 0 and e.device_type.name == "CUDA"]
-    total = sum(e.self_device_time_total for e in events)
-    lines = [f"{total / 1e3:9.1f} ms in kernels, 2 turns"]
-    for e in sorted(events, key=lambda e: -e.self_device_time_total)[:28]:
-        lines.append(
-            f"{e.self_device_time_total / 1e3:9.1f} ms {e.self_device_time_total / total:6.1%}"
-            f" {e.count:6d}x {e.key[:110]}"
-        )
-    return "\n".join(lines)
+    return profiled(lambda: [next(steps) for _ in range(2 * len(runs))], "2 turns", base.device)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=SHAPES, default="neox-3.6b")
-    parser.add_argument("--model", help="a model folder instead of a shape")
-    parser.add_argument("--only", nargs="*", help="trainer, peft, iikata, prefix, linears, checkpoint")
+    parser = arguments(str(__doc__))
     parser.add_argument("--rows", type=int, help="at most this many")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--buffer", type=int, default=0, help="tokens; 0 chooses as a run does")
-    parser.add_argument("--r", type=int, default=8)
-    parser.add_argument("--targets", default="auto")
     parser.add_argument("--turns", type=int, default=8)
     parser.add_argument("--preamble", type=int, default=0, help="of the profile")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
-    parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--json", type=Path)
-    args = parser.parse_args()
-    if args.targets == "auto":
-        args.targets = "query_key_value" if args.shape == "neox-3.6b" and not args.model else "all-linear"
+    args = parsed(parser)
     base = open_model(args)
-    device = torch.cuda.get_device_name() if base.device.type == "cuda" else platform.machine()
     print(
-        f"{device}, torch {torch.__version__}, {args.model or args.shape}, batch {args.batch}, r {args.r}, "
-        f"{args.targets}; computed and effective tokens/s, ratio to the first row, share of the bound, peak memory"
+        f"{heading(args)}, batch {args.batch}; computed and effective tokens/s, ratio to the first row, share of the "
+        "bound, peak memory"
     )
     bound = PEAK / flops_a_token(base)
     rows: list[Row] = []
-    for kind, measure in plan_rows(base, args):
-        if args.only is not None and kind not in args.only:
-            continue
-        if args.rows is not None and len(rows) >= args.rows:
-            break
-        try:
-            row = measure()
-        except Exception as error:  # one row that fails must not cost the others
-            print(f"{kind}: {type(error).__name__}: {str(error)[:600]}", flush=True)
-            continue
-        rows.append(row)
+
+    def line(row: Row, first: Row) -> str:
         share = f"{row.computed / bound:6.1%}" if base.device.type == "cuda" else ""
-        ratio = row.effective / rows[0].effective
-        print(
-            f"{row.name:52s} {row.computed:10,.0f} {row.effective:10,.0f} {ratio:7.2f}x {share}"
-            f" {row.peak_gb:6.1f} GB  {row.note}",
-            flush=True,
-        )
+        speeds = f"{row.computed:10,.0f} {row.effective:10,.0f} {row.effective / first.effective:7.2f}x {share}"
+        return f"{row.name:52s} {speeds} {row.peak_gb:6.1f} GB  {row.note}"
+
+    plan = (one for one in plan_rows(base, args) if args.only is None or one[0] in args.only)
+    measured(islice(plan, args.rows), args.only, rows, line)
     if args.profile:
         print(profile(base, args))
-    if args.json:
-        args.json.write_text(json.dumps([vars(row) for row in rows], indent=1, default=str))
+    keep(rows, args.json)
 
 
 if __name__ == "__main__":
