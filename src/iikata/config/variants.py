@@ -166,17 +166,12 @@ def _levels(experiment: Declared, key: str, levels: Any, faults: list[str]) -> I
         faults.append(f"{experiment.at('vary', key)}{fault}")
         return
     named = isinstance(levels, dict)
-    if (
-        not levels
-        or not isinstance(levels, list | dict)
-        or (named and not all(isinstance(name, str) for name in levels))
-    ):
+    listed = list(levels.items()) if named else list(enumerate(levels)) if isinstance(levels, list) else []
+    if not listed or (named and not all(isinstance(name, str) for name, _ in listed)):
         faults.append(f"{experiment.at('vary', key)}{key}: a list of values, or {{name: value}}, is allowed.")
         return
-    for i, (name, value) in enumerate(
-        levels.items() if isinstance(levels, dict) else ((None, value) for value in levels)
-    ):
-        place = experiment.at("vary", key, name if named else i)
+    for name, value in listed:
+        place = experiment.at("vary", key, name)
         if not named and isinstance(value, dict):
             faults.append(f"{place}{key}: settings that go together need a name, {{r8: {{r: 8, alpha: 16}}}}.")
             continue
