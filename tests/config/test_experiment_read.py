@@ -184,6 +184,18 @@ def test_levels_that_are_none_are_refused(file, levels, told):
     assert told in str(caught.value)
 
 
+def test_a_variant_sets_what_can_vary_and_no_other(file):
+    variant = "{name: own, template: plain, train: {%s}}"
+    with pytest.raises(IikataError, match=r"train.seeds cannot vary: every variant has every seed"):
+        read(file(SMALLEST), [f"variants=[{variant % 'seeds: [7]'}]"])
+    with pytest.raises(IikataError, match=r'train.epoch is no setting that can vary \(did you mean "train.epochs"'):
+        read(file(SMALLEST), [f"variants=[{variant % 'epoch: 1'}]"])
+    with pytest.raises(IikataError, match=r"variants.0: 3 was seen; settings are allowed: name, template, train, data"):
+        read(file(SMALLEST), ["variants=[3]"])
+    with pytest.raises(IikataError, match=r'variants.0.tran: unknown setting; .*did you mean "train"'):
+        read(file(SMALLEST), ["variants=[{name: own, template: plain, tran: {}}]"])
+
+
 def test_import_needs_neither_torch_nor_pyyaml():
     code = "import sys, iikata.config; print([m for m in ('torch', 'yaml', 'numpy') if m in sys.modules])"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -93,7 +93,7 @@ def dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iter
 def _fields(key: Key) -> dict[str, FieldInfo]:
     """Return the settings in the section `key`; none where it is no section."""
     section: type[Settings] | None = Experiment
-    for part in key:
+    for part in filter(lambda part: isinstance(part, str), key):  # a number is a place in a list of sections
         field = section.model_fields.get(str(part)) if section else None
         section = _section(field) if field else None
     return section.model_fields if section else {}

@@ -124,8 +124,12 @@ def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
             yield Recipe(variant, experiment.train, experiment.data.train, place, folders)
             continue
         recipe = Recipe(Variant(given.name, names), experiment.train, given.data or experiment.data.train, place)
+        where = experiment.at("variants", index, "train")
         for key, value in _flat(given.train):
-            recipe = _with(recipe, f"train.{key}", value, experiment.at("variants", index, "train"), faults)
+            if fault := _key_fault(experiment, f"train.{key}"):
+                faults.append(f"{where}{fault}")
+            else:
+                recipe = _with(recipe, f"train.{key}", value, where, faults)
         levels = {f"train.{key}": level_text(value) for key, value in _flat(given.train)}
         levels |= {DATA: data_name(given.data)} if given.data else {}
         yield Recipe(Variant(given.name, names, tuple(levels.items())), recipe.train, recipe.data, place)
