@@ -35,11 +35,18 @@ def read_jsonl(path: Path, kind: type[T], fix: str) -> Iterator[T]:
     """Yield what the lines of a file hold: none where there is no file, and no last line that a kill has torn."""
     if not path.exists():
         return
+    from pydantic import ValidationError
+
     size(path, fix=fix)
+    read = _adapter(cast(Hashable, kind)).validator.validate_json
     with path.open("rb") as file:  # a kill may tear a character, not only a line
         for number, line in enumerate(file, 1):
             if line.endswith(b"\n"):
-                yield parse_json(line[:-1], kind, str(path), fix, number)
+                try:
+                    one = read(line, strict=True)
+                except ValidationError:
+                    one = parse_json(line[:-1], kind, str(path), fix, number)  # which says what is wrong
+                yield cast(T, one)
 
 
 def parse_json(text: str | bytes, kind: type[T], where: str, fix: str, line: int | None = None) -> T:

@@ -264,7 +264,7 @@ class RunContext:
         recipes = self.experiment.recipes
         known = {n: one.variant for n, one in recipes.items() if one.variant.templates != (n,) or one.adapters}
         for score in scores:
-            if variant := known.get(str(score.trained_on)):
+            if known and (variant := known.get(str(score.trained_on))):
                 score = replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
             yield score
 

@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import fields
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Answer, Arm, Cell, Comparison, Gate, Score, TrainStep
+from iikata.core.records import Answer, Arm, Comparison, Gate, Score, TrainStep
 from iikata.metrics import HELD_OUT, RATED, get
 from iikata.metrics.judge import Judge
 from iikata.pipeline.context import RunContext
@@ -15,6 +16,7 @@ from iikata.pipeline.signature import FREE, probe_hashes, settled
 from iikata.run_folder import read_json
 from iikata.stats.short import SAID
 
+CELL = attrgetter("trained_on", "seed", "prompted_with")
 AGAIN = "iikata run makes it again."
 CURES = {
     "train": "Put back the experiment's file and give that",
@@ -47,11 +49,12 @@ def whole_scores(ctx: RunContext, metric: str, scores: Sequence[Score], found: S
     """Raise IikataError where a cell has fewer scores than another, or none though its arm is sound."""
     if metric in RATED or metric == Judge.name or (not scores and nothing_to_score(ctx, metric)):
         return
-    counts = Counter(Cell(Arm(one.trained_on, one.seed), one.prompted_with).name for one in scores)
+    counts = Counter(map(CELL, scores))
     failed = {gate.subject for gate in found if not gate.passed}
     most = max(counts.values(), default=0)
     for cell in ctx.experiment.cells():
-        if (seen := counts[cell.name]) < max(most, 1) and (seen or cell.arm.name not in failed):
+        seen = counts[cell.arm.variant, cell.arm.seed, cell.prompted_with]
+        if seen < max(most, 1) and (seen or cell.arm.name not in failed):
             raise IikataError(
                 f"{ctx.store.scores(metric)}: {seen} scores of {cell.name}, where other cells have {most}. "
                 "Delete the file; iikata run makes it again."

@@ -12,7 +12,7 @@ from iikata.metrics.judge import Judge
 from iikata.pipeline import declaring, looks
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Warned
-from iikata.pipeline.integrity import gates, missing_scores, nothing_to_score, same_experiment, whole_scores
+from iikata.pipeline.integrity import CELL, gates, missing_scores, nothing_to_score, same_experiment, whole_scores
 from iikata.pipeline.judge import judge_of
 from iikata.pipeline.rating import averaged
 from iikata.pipeline.signing import declare
@@ -131,4 +131,4 @@ def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
     """Return the scores of the experiment's own cells."""
     # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
     cells = {(c.arm.variant, c.arm.seed, c.prompted_with) for c in ctx.experiment.cells()}
-    return list(ctx.told(s for s in scores if (s.trained_on, s.seed, s.prompted_with) in cells))
+    return list(ctx.told(s for s in scores if CELL(s) in cells))
