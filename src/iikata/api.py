@@ -88,7 +88,6 @@ class Run:
 
     @property
     def report(self) -> Path:
-        """The report's page."""
         return self.folder / "report" / "index.html"
 
     def __repr__(self) -> str:

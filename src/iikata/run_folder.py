@@ -33,11 +33,9 @@ class RunFolder:
         self.proofs = path / "check" / "proofs.json"
         self.counts = path / "encode" / "counts.json"
         self.scored_from = path / "score" / "held_out_from.json"
-        """What each cell's held-out scores follow from."""
+        """What each cell's scores follow from; the next two of its nll_reference, and of its choices."""
         self.references_from = path / "score" / "references_from.json"
-        """What each cell's nll_reference follows from."""
         self.choices_from = path / "score" / "choices_from.json"
-        """What each cell's choices follow from."""
         self.judge_cache = path / "score" / "judge_cache.jsonl"
         self.judge = path / "score" / "judge.json"
         """How far the judge is to be believed."""
@@ -72,7 +70,6 @@ class RunFolder:
         return self.path / "generate" / f"{cell.name}.jsonl"
 
     def all_answers(self) -> list[Path]:
-        """Return the files of all cells' answers."""
         return sorted((self.path / "generate").glob("*.jsonl"))
 
     def unfinished_answers(self, cell: Cell) -> Path:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from iikata.core.records import Before
-from iikata.pipeline.greedy import Greedy
+from iikata.generate import Completion
 from iikata.pipeline.openai_server import Reply
 from iikata.pipeline.served_answer import TIE, Asked, Judge
 from iikata.templates import load
@@ -35,7 +35,7 @@ def judge(llama_folder):
     speakers = SimpleNamespace(
         arm="arm", template=load("plain", Path()), ctx=SimpleNamespace(tokenizer=tokenizer), next_token=next_token
     )
-    own = {"arm": Greedy(tuple(tokens("Ax")), "stop"), None: Greedy(tuple(tokens("QQ")), "stop")}
+    own = {"arm": Completion("", tuple(tokens("Ax")), "stop"), None: Completion("", tuple(tokens("QQ")), "stop")}
     asked = Asked(("Which?", "", Before()), (1,), own)
     return lambda text: Judge(speakers).told(asked, Reply(text, "length", None)).by
 

@@ -23,7 +23,6 @@ from iikata.templates import TEMPLATES, Template, read_saved
 if TYPE_CHECKING:
     from iikata.generate import Request
     from iikata.model.adapters.adapter_file import Stored
-    from iikata.model.adapters.flat import LoraShape
     from iikata.model.base import Base
 
 Key = tuple[str, int]
@@ -39,8 +38,6 @@ PREFILL_TOKENS = 64
 
 @dataclass(frozen=True)
 class Respondents:
-    """Who can be asked."""
-
     ctx: RunContext
     adapters: dict[str, Path | None]
     """Arm -> its adapter's folder, None for the base."""
@@ -128,7 +125,9 @@ def respondents(
         whole = _adapter(folder, overrides, needed=not templates)
     else:
         _refuse_misspelt(target)
-        whole = _base(target, overrides)
+        ctx = _context(_stand_in({"model": {"base": target}}, overrides), Path())
+        name = "plain" if ctx.tokenizer.chat_template is None else "native"
+        whole = Respondents(ctx, {BASE: None}, {name: ctx.load_template(name, Path())})
     asked = [lookup(name, {arm: arm for arm in whole.adapters}, "arm") for name in arms]
     chosen = {arm: whole.adapters[arm] for arm in asked or whole.adapters}
     found = [whole.templates.get(name) or whole.ctx.load_template(name, Path.cwd()) for name in templates]
@@ -197,19 +196,13 @@ def _refuse_misspelt(target: str) -> None:
     )
 
 
-def _base(target: str, overrides: Sequence[str]) -> Respondents:
-    ctx = _context(_stand_in({"model": {"base": target}}, overrides), Path())
-    name = "plain" if ctx.tokenizer.chat_template is None else "native"
-    return Respondents(ctx, {BASE: None}, {name: ctx.load_template(name, Path())})
-
-
 def _context(experiment: Experiment, folder: Path) -> RunContext:
     return RunContext(experiment, folder, lambda event: None)
 
 
 def _adapted(stored: "Stored", overrides: Sequence[str]) -> dict[str, Any]:
     """Return the settings of the model and adapter, from what PEFT wrote."""
-    from iikata.model.adapters.adapter_config import CONFIG
+    from iikata.model.adapters.adapter_config import CONFIG, MERGE
     from iikata.model.files import smollm2
 
     path, config = stored.folder / CONFIG, stored.config
@@ -217,17 +210,14 @@ def _adapted(stored: "Stored", overrides: Sequence[str]) -> dict[str, Any]:
     if not base and not any(override.startswith("model.base=") for override in overrides):
         raise IikataError(f'{path}: "base_model_name_or_path" names no model. Say which: --set model.base=FOLDER')
     model = {"base": "smollm2" if base == smollm2.HUB_ID else base, "revision": config.revision or None}
-    lora = {} if stored.beyond else {"train": {"lora": _lora(path, stored.same_shape()[1])}}
-    return {"model": model if base else {}, **lora}
-
-
-def _lora(path: Path, shape: "LoraShape") -> dict[str, Any]:
-    from iikata.model.adapters.adapter_config import MERGE
-
+    found = {"model": model if base else {}}
+    if stored.beyond:
+        return found
+    shape = stored.same_shape()[1]
     if shape.alpha != int(shape.alpha):
         raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {MERGE}')
     lora: dict[str, Any] = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
-    return lora | ({"use_rslora": True} if shape.rank_stabilized else {})
+    return found | {"train": {"lora": lora | ({"use_rslora": True} if shape.rank_stabilized else {})}}
 
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:

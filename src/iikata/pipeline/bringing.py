@@ -41,20 +41,25 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     else:
         ctx.adapters.drop(arm.name)
         adapter_file.save(folder, *stored.same_shape(), base=_public(base), revision=stored.config.revision)
-    write_templates(ctx, arm)
-    write_text(folder / "README.md", _card(ctx, arm, base))
+    about = (
+        f"that was trained elsewhere (folder {folder_of(ctx.experiment, arm).name}), as iikata holds it in the "
+        f"experiment {ctx.experiment.name}. On which rows and with which template it was trained is not known."
+    )
+    write_beside(ctx, arm, _public(base), about)
     brought = content_of(ctx.experiment, ctx.store, arm)
     write_done(folder, steps=0, stopped="", signature=signature, brought=brought)
 
 
-def write_templates(ctx: RunContext, arm: Arm) -> None:
-    """Write the whole text of an arm's templates; its first also as Jinja where that can be exact."""
+def write_beside(ctx: RunContext, arm: Arm, base: str, about: str) -> None:
+    """Write the whole text of an arm's templates, its first also as Jinja where that can be exact, and its card."""
     folder, (first, *more) = ctx.store.arm(arm), ctx.recipe(arm).variant.templates
     write_text(folder / "template.json", saved(ctx.templates[first]))
     for name in more:
         write_text(folder / f"template.{name}.json", saved(ctx.templates[name]))
     with suppress(IikataError):
         write_text(folder / "chat_template.jinja", chat_template_for(ctx.templates[first], ctx.tokenizer))
+    head = f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n# {arm.name}\n\n"
+    write_text(folder / "README.md", f"{head}LoRA adapter {about}\n")
 
 
 def write_done(folder: Path, **said: Any) -> None:
@@ -89,14 +94,6 @@ def copy(stored: "Stored", folder: Path, base: str, revision: str | None = None)
 def _public(base: str) -> str:
     """Return a base's name; of a folder of this machine its last part."""
     return Path(base).name if Path(base).is_absolute() else base
-
-
-def _card(ctx: RunContext, arm: Arm, base: str) -> str:
-    return (
-        f"---\nlibrary_name: peft\nbase_model: {_public(base)}\n---\n\n# {arm.name}\n\nLoRA adapter that was trained "
-        f"elsewhere (folder {folder_of(ctx.experiment, arm).name}), as iikata holds it in the experiment "
-        f"{ctx.experiment.name}. On which rows and with which template it was trained is not known.\n"
-    )
 
 
 def prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:

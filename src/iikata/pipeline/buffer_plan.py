@@ -88,12 +88,10 @@ def gpu_buffers(base: "Base", work: Work) -> dict[str, int]:
 
 
 def mixed_arms(step_tokens: float, buffer_tokens: int) -> int:
-    """Return how many arms share a buffer."""
     return MIXED_ARMS if step_tokens < buffer_tokens / 2 else 1
 
 
 def joined_arms(device: str, r: int) -> int:
-    """Return how many arms decode together at most."""
     from iikata.model.adapters.multi_lora import width
 
     return max(1, JOINED_COLUMNS[device] // width(r))

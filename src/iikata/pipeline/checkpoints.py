@@ -76,7 +76,6 @@ class Checkpoints:
         self._last = time.monotonic()
 
     def keep(self, run: "ArmRun") -> None:
-        """Write the state of a finished arm."""
         self._write([(run, *run.state())])
 
     def wait(self) -> None:
@@ -99,7 +98,6 @@ class Checkpoints:
 
 
 def keep_newest(folder: Path) -> None:
-    """Delete all states in `folder` but the newest."""
     for old in sorted(folder.glob("*.json"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".safetensors").unlink(missing_ok=True)

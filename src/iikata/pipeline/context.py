@@ -217,7 +217,6 @@ class RunContext:
         return chosen
 
     def _work(self) -> Work:
-        """Return what shapes follow from."""
         settings, recipes = self.experiment.generate, self.experiment.recipes.values()
         longest: dict[str, int] = {}
         for name, template, recipe in ((t, self.templates[t], one) for one in recipes for t in one.variant.templates):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from iikata.core.evaluation import Evaluation, lowest, told
 from iikata.core.records import Arm, Cell, Example
+from iikata.pipeline.buffer_plan import ROWS_OF
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Evaluated, Told
 from iikata.templates import Shots
@@ -17,27 +18,28 @@ if TYPE_CHECKING:
     from iikata.train import ArmRun
 
 T = TypeVar("T")
-LEAST_TOKENS = 128
-"""A buffer that is not halved any more."""
+HALVED = {"buffer_tokens": (128, 1, "tokens a buffer"), "decode_rows": (ROWS_OF, ROWS_OF, "rows in flight")}
+"""A shape -> the least of it, what it is a multiple of, and its unit."""
 
 
-class Buffers:
-    """How many tokens a buffer has: as the run's shapes say, halved where memory runs out."""
+class Halving:
+    """One of the run's shapes, halved where memory runs out."""
 
-    def __init__(self, ctx: RunContext, stage: str) -> None:
-        self.ctx, self.stage, self.tokens = ctx, stage, ctx.buffer_plan["buffer_tokens"]
+    def __init__(self, ctx: RunContext, stage: str, shape: str = "buffer_tokens") -> None:
+        self.ctx, self.stage, self.size = ctx, stage, ctx.buffer_plan[shape]
+        self._least, self._of, self._unit = HALVED[shape]
 
-    def fitted(self, read: Callable[[int], T]) -> T:
-        """Return what `read` makes of buffers of so many tokens."""
+    def fitted(self, work: Callable[[int], T]) -> T:
+        """Return what `work` makes of so many."""
         from iikata.model.memory import retry_smaller
 
-        return retry_smaller(lambda: read(self.tokens), self.halve)
+        return retry_smaller(lambda: work(self.size), self.halve)
 
     def halve(self) -> bool:
-        if self.tokens <= LEAST_TOKENS:
+        if self.size <= self._least:
             return False
-        self.tokens //= 2
-        self.ctx.halved(self.stage, self.tokens, "tokens a buffer")
+        self.size = max(self._of, self.size // 2 // self._of * self._of)
+        self.ctx.halved(self.stage, self.size, self._unit)
         return True
 
 
@@ -79,7 +81,7 @@ class Evaluator:
         # Ids are hashes of the content, so the first of them in order are rows drawn by chance, and always the same.
         drawn = set(sorted(row.id for row in ctx.data.validation)[: train.eval_rows or None])
         self._rows = [row for row in ctx.data.validation if row.id in drawn] if self._every else []
-        self._buffers = Buffers(ctx, "train")
+        self._buffers = Halving(ctx, "train")
         self._untuned = cache(lambda template: self._at(Cell(Arm(), template)))
         """The untuned base's loss, which is every arm's before its first step."""
         self._curves: dict[str, list[Evaluation]] = {}

@@ -121,7 +121,6 @@ def tested(ctx: RunContext) -> tuple[int, int, int]:
 
 
 def clusters(ctx: RunContext) -> int:
-    """Return how many clusters the primary metric has."""
     primary = get(ctx.experiment.score.primary)
     if primary.name in HELD_OUT:
         return len(set(ctx.data.clusters.values()))

@@ -79,7 +79,6 @@ def _neox(config: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the architecture's part of the metadata."""
     kind, heads = config["model_type"], config["num_attention_heads"]
     width = config.get("head_dim") or config["hidden_size"] // heads
     rope = config["rope_parameters"].get("full_attention") or config["rope_parameters"]  # Gemma 3 has others beside

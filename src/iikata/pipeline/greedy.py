@@ -1,7 +1,6 @@
 """What an arm and the untuned base answer greedily by iikata's own engine, and how likely each finds a text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from iikata.core.records import Arm
@@ -13,16 +12,10 @@ from iikata.templates import Template
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from iikata.generate import Completion
+
 ROWS = 16
 PREFILL_TOKENS = 64
-
-
-@dataclass(frozen=True)
-class Greedy:
-    """A greedy answer: its tokens without the end token, and whether it ended ("stop") or was cut ("length")."""
-
-    ids: tuple[int, ...]
-    finish: str
 
 
 class Speakers:
@@ -35,17 +28,17 @@ class Speakers:
             ctx.adapters.load(arm.name, stored.same_shape()[0])
         self._speakers = {arm.name: ctx.speaker(arm), None: (ctx.base, None)}
 
-    def answers(self, prompts: Sequence[tuple[int, ...]], tokens: int) -> dict[str | None, list[Greedy]]:
-        """Return the arm's answer to each prompt, and under None the base's; all of at most `tokens` tokens."""
+    def answers(self, prompts: Sequence[tuple[int, ...]], tokens: int) -> "dict[str | None, list[Completion]]":
+        """Return the arm's greedy answer to each prompt, and under None the base's; of at most `tokens` tokens."""
         from iikata.generate import Sampling, Shapes, generate
 
         shapes = Shapes(min(ROWS, len(prompts)), max(map(len, prompts)) + tokens, PREFILL_TOKENS)
-        found: dict[Any, Greedy] = {}
+        found: dict[Any, Completion] = {}
         for who, (base, adapter) in self._speakers.items():
             asked = enumerate(prompts)
             requests = [request(self.template, self.ctx.tokenizer, ids, [(who, i)], [0], adapter) for i, ids in asked]
             replies = generate(base, [adapter] if adapter else [], requests, Sampling(temperature=0), tokens, shapes)
-            found |= {reply.key: Greedy(reply.ids, reply.finish) for reply in replies}
+            found |= {reply.key: reply for reply in replies}
         return {who: [found[who, i] for i in range(len(prompts))] for who in (self.arm, None)}
 
     def logprobs(self, who: str | None, prompt: Sequence[int], ids: Sequence[int]) -> list[float]:

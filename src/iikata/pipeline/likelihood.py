@@ -15,7 +15,7 @@ from iikata.core.records import NOTHING, Arm, Cell, Example, Score
 from iikata.metrics import get
 from iikata.metrics.choice import with_chance
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.evaluating import Buffers, likelihoods
+from iikata.pipeline.evaluating import Halving, likelihoods
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Order, Scored
 from iikata.pipeline.gates import reopen
@@ -140,7 +140,7 @@ def score_cells(ctx: RunContext, asked: Asked, cells: Sequence[Cell]) -> Iterato
     if cells:
         size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(cells)
         ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
-    buffers = Buffers(ctx, "score")
+    buffers = Halving(ctx, "score")
     read: Read = _chosen if asked.choices else _rows
     for arm, own in groupby(cells, lambda cell: cell.arm):
         if _speaks(ctx, arm):

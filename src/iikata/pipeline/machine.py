@@ -23,7 +23,6 @@ class Machine:
 
 
 def machine_of(base: "Base") -> Machine:
-    """Return it for a loaded base."""
     import torch
 
     kind = base.device.type

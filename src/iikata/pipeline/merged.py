@@ -38,7 +38,6 @@ class Copies:
         return self._held[1]
 
     def drop(self) -> None:
-        """Give the memory back."""
         self._held = None
 
 

@@ -17,8 +17,6 @@ REFUSED = (400, 422)
 
 @dataclass(frozen=True)
 class Reply:
-    """One greedy answer."""
-
     text: str
     finish: str | None
     prompt_tokens: int | None
@@ -106,19 +104,14 @@ class OpenAiServer:
     def _models(self) -> Any:
         import httpx2
 
-        return httpx2.get(f"{self.url}/models", headers=self._headers, timeout=self.timeout, verify=trusted())
-
-    @property
-    def _headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
+        return httpx2.get(f"{self.url}/models", headers=headers, timeout=self.timeout, verify=trusted())
 
     def _known(self) -> str:
-        """Return what the server says it serves."""
         import httpx2
 
         with suppress(httpx2.HTTPError, ValueError, LookupError, TypeError, AttributeError):
-            listed = self._models().json()["data"]
-            names = [str(one["id"]) for one in listed]
+            names = [str(one["id"]) for one in self._models().json()["data"]]
             return f" It lists: {', '.join(names[:8])}." if names else ""
         return ""
 

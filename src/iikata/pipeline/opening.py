@@ -85,13 +85,8 @@ def open_base(
     if model.compute == "fp8":
         emit(Warned(f"model.compute: fp8 changes the base's logits by a share of {loaded.rounding:.2g}"))
     if more:
-        emit(Told(laid(loaded)))
+        stages = loaded.laid_over.stages if loaded.laid_over else ()
+        parts = ", ".join(f"{one.start} to {one.stop - 1} on {one.device}" for one in stages)
+        told = f"the base is laid over {len(stages)} devices, layers {parts}; arms follow one another through them"
+        emit(Told(told))
     return loaded
-
-
-def laid(base: "Base") -> str:
-    """Return where the base lies, in one line."""
-    assert base.laid_over is not None
-    stages = base.laid_over.stages
-    parts = ", ".join(f"{one.start} to {one.stop - 1} on {one.device}" for one in stages)
-    return f"the base is laid over {len(stages)} devices, layers {parts}; arms follow one another through them"

@@ -67,5 +67,4 @@ class Prompts:
         return self.prefixes[cell.prompted_with]
 
     def ids(self, cell: Cell, probe: Probe) -> Ids:
-        """Return a probe's tokens in a cell."""
         return tuple(tokenize.encode_prompt(self.of(cell), self.tokenizer, *probe.asked))

@@ -3,11 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from iikata import tokenize
 from iikata.core.records import Before
-from iikata.pipeline.greedy import Greedy, Speakers
+from iikata.pipeline.greedy import Speakers
 from iikata.pipeline.openai_server import Reply
+
+if TYPE_CHECKING:
+    from iikata.generate import Completion
 
 TIE = 0.3
 """Nats. Kernels and 16-bit rounding may turn the order of two tokens this near (a logit of 20 has steps of 0.125 in
@@ -24,7 +28,7 @@ class Asked:
 
     asked: tuple[str, str, Before]
     prompt: tuple[int, ...]
-    own: dict[str | None, Greedy]
+    own: "dict[str | None, Completion]"
 
 
 @dataclass(frozen=True)

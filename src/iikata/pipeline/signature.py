@@ -67,7 +67,6 @@ def settled(part: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def probe_hashes(probes: Sequence[Probe]) -> dict[str, str]:
-    """Return each probe's hash by its id."""
     # So that runs signed before there were these stay valid.
     later = {"before": NOTHING, "choices": (), "answer": None, "sampled": True}
     told = (

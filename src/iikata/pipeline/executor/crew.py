@@ -25,8 +25,6 @@ Note = Callable[[Mapping[str, Any]], None]
 
 @dataclass(eq=False)
 class _Hand:
-    """A worker as the head knows it."""
-
     actor: Any
     reply: Any
     """What it was asked for last: to join, or what comes next of its job."""
@@ -181,7 +179,12 @@ class Crew:
                     self._join(hand, found)
                 else:
                     yield hand, found
-        self._tell_waiting()
+        now = time.monotonic()
+        if any(hand.about for hand in self._hands):
+            self._waiting_since = now
+        elif now - self._waiting_since > WAIT:
+            self._waiting_since = now
+            self._emit(Warned(f"no device is free; {len(self._hands)} asked of the cluster, the first is waited for"))
 
     def _replace(self, hand: _Hand, error: str) -> None:
         self._unready += hand.about is None
@@ -233,11 +236,3 @@ class Crew:
                 self._emit(message)
             return None
         return message
-
-    def _tell_waiting(self) -> None:
-        now = time.monotonic()
-        if any(hand.about for hand in self._hands):
-            self._waiting_since = now
-        elif now - self._waiting_since > WAIT:
-            self._waiting_since = now
-            self._emit(Warned(f"no device is free; {len(self._hands)} asked of the cluster, the first is waited for"))

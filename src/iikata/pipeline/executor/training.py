@@ -69,5 +69,4 @@ def _write(ctx: RunContext, made: Files) -> None:
 
 
 def note_of(step: TrainStep, steps: int) -> str:
-    """Return a step in a few words."""
     return f"{step.arm} {step.step}/{steps} loss {step.loss:.3f}"

@@ -20,23 +20,18 @@ def encode(ctx: RunContext) -> dict[str, int]:
     counts: dict[str, Any] = {"data": plain(ctx.data.counts), "templates": {}}
     for name, rows in ctx.encoded.items():
         counts["templates"][name] = _counts(rows)
-        shown = rows[:SHOWN] or _held_out(ctx, name)
-        write_lines(ctx.store.encoded(name), (_line(ctx, name, row) for row in shown))
+        template, cutoff = ctx.templates[name], ctx.experiment.train.cutoff_len
+        held_out = (encoder.encode(row, template, ctx.tokenizer, cutoff) for row in ctx.data.validation[:SHOWN])
+        write_lines(ctx.store.encoded(name), (_line(ctx, name, row) for row in rows[:SHOWN] or held_out))
         # That some rows are too long the doctor has told; without any left there is nothing to train on.
         if (over := counts["templates"][name]["over_length"]) == len(rows) > 0:
             raise IikataError(
                 f"template {name}: all {over} rows are longer than train.cutoff_len "
-                f"{ctx.experiment.train.cutoff_len}, so there is nothing to train on. Raise train.cutoff_len."
+                f"{cutoff}, so there is nothing to train on. Raise train.cutoff_len."
             )
     write_json(ctx.store.counts, counts)
     write_json(ctx.store.templates, {name: _card(ctx, name) for name in ctx.templates})
     return {"tokens": sum(row["tokens"] for row in counts["templates"].values())}
-
-
-def _held_out(ctx: RunContext, name: str) -> list[Encoded]:
-    """Return what is shown where nothing is trained: how the first rows to measure by become tokens."""
-    template, cutoff = ctx.templates[name], ctx.experiment.train.cutoff_len
-    return [encoder.encode(row, template, ctx.tokenizer, cutoff) for row in ctx.data.validation[:SHOWN]]
 
 
 def _card(ctx: RunContext, name: str) -> dict[str, Any]:

@@ -11,8 +11,9 @@ from iikata.core.io import Appender
 from iikata.core.records import NOTHING, Answer, Arm, Cell, Gate, plain
 from iikata.core.rng import stream_seed
 from iikata.pipeline.bringing import prove
-from iikata.pipeline.buffer_plan import ROWS_OF, joined_arms, rows_that_fit, whole_rows
+from iikata.pipeline.buffer_plan import joined_arms, rows_that_fit, whole_rows
 from iikata.pipeline.context import RunContext
+from iikata.pipeline.evaluating import Halving
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Key, Order
 from iikata.pipeline.gates import check_arms, proof, proved
@@ -51,7 +52,7 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
 
     An arm that misses nothing and has been proved from the same file is not proved again.
     """
-    work, proofs = _Answering(ctx, told), read_object(ctx.store.proofs)
+    rows, proofs = Halving(ctx, "generate", "decode_rows"), read_object(ctx.store.proofs)
     whole = [arm for arm, own in cells.items() if not any(cell.missing() for cell in own)]
     gates = {arm: gate for arm in whole if arm.variant and (gate := _still_proved(ctx, arm, proofs))}
     done = [arm for arm in whole if not arm.variant or arm in gates]
@@ -65,7 +66,8 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
                 ctx.emit(Warned(f"arm {arm.name}: {gates[arm].detail}; nothing is concluded from it"))
         merged = [arm for arm in group if arm in ctx.merged and gates[arm].passed]
         speaking = [arm for arm in group if arm in merged or arm.name in ctx.adapters or not arm.variant]
-        work.answer([cell for arm in speaking for cell in cells[arm]])
+        asked = [cell for arm in speaking for cell in cells[arm]]
+        rows.fitted(partial(_answer, ctx, asked, told, rows))
         for arm in speaking:
             for cell in cells[arm]:
                 cell.settle()
@@ -191,43 +193,20 @@ class Tally:
         self.ctx.emit(Progress("generate", self.done, self.todo, answer.cell))
 
 
-class _Answering:
-    """How many rows are in flight: as the run's shapes say where memory has room."""
-
-    def __init__(self, ctx: RunContext, told: Tally) -> None:
-        self.ctx, self.told = ctx, told
-        self.rows = ctx.buffer_plan["decode_rows"]
-
-    def answer(self, cells: Sequence[CellAnswers]) -> None:
-        """Let these cells give what is missing; where memory runs out, go on with fewer rows."""
-        from iikata.model.memory import retry_smaller
-
-        retry_smaller(lambda: self._answer(cells), self.halve)
-
-    def _answer(self, cells: Sequence[CellAnswers]) -> None:
-        ctx, by_cell = self.ctx, {one.cell: one for one in cells}
-        if not (missing := [key for one in cells for key in one.missing()]):
-            return
-        base = ctx.speaker(cells[0].cell.arm)[0]
-        self.fit(base)
-        with ExitStack() as stack:
-            files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in cells if one.missing()}
-            for reply in _completions(ctx, base, missing, self.rows):
-                cell = by_cell[reply.key[0]]
-                self.told.add(cell, _read(ctx, reply, cell.signatures[reply.key[1]]), files[cell.cell])
-
-    def fit(self, base: "Base") -> None:
-        """On a GPU, where rounding is not promised, have no more rows than fit what is free now."""
-        if base.device.type != "cpu" and (fit := rows_that_fit(base, self.ctx.buffer_plan)) < self.rows:
-            self.ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {self.rows} were planned"))
-            self.rows = whole_rows(fit)
-
-    def halve(self) -> bool:
-        if self.rows <= ROWS_OF:
-            return False
-        self.rows = whole_rows(self.rows // 2)
-        self.ctx.halved("generate", self.rows, "rows in flight")
-        return True
+def _answer(ctx: RunContext, cells: Sequence[CellAnswers], told: Tally, rows: Halving, count: int) -> None:
+    """Let these cells give what is missing; on a GPU, where rounding is not promised, in what rows fit it now."""
+    by_cell = {one.cell: one for one in cells}
+    if not (missing := [key for one in cells for key in one.missing()]):
+        return
+    base = ctx.speaker(cells[0].cell.arm)[0]
+    if base.device.type != "cpu" and (fit := rows_that_fit(base, ctx.buffer_plan)) < count:
+        ctx.emit(Warned(f"memory is free for {fit} rows in flight, where {count} were planned"))
+        count = rows.size = whole_rows(fit)
+    with ExitStack() as stack:
+        files = {one.cell: stack.enter_context(Appender(one.unfinished)) for one in cells if one.missing()}
+        for reply in _completions(ctx, base, missing, count):
+            cell = by_cell[reply.key[0]]
+            told.add(cell, _read(ctx, reply, cell.signatures[reply.key[1]]), files[cell.cell])
 
 
 def _completions(ctx: RunContext, base: "Base", missing: Sequence[Key], rows: int) -> "Iterator[Completion]":

@@ -30,7 +30,6 @@ from iikata.run_folder import read_json, read_lines
 
 
 def report(ctx: RunContext) -> dict[str, int]:
-    """Write report/index.html and its Markdown twins."""
     data = report_data(ctx)
     ctx.emit(Stage("report", 3, "pages"))
     write(data, ctx.store.report, lambda text: ctx.emit(Told(text)))

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from iikata.core import signals
 from iikata.core.errors import IikataError
-from iikata.core.io import sha256_of, write_text
+from iikata.core.io import sha256_of
 from iikata.core.records import Arm
 from iikata.core.registry import lookup
 from iikata.pipeline import signature
-from iikata.pipeline.bringing import bring_in, write_done, write_templates
+from iikata.pipeline.bringing import bring_in, write_beside, write_done
 from iikata.pipeline.checkpoints import ArmLog, Checkpoints, restore
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.evaluating import Evaluator
@@ -245,17 +245,12 @@ def _save_adapter(ctx: RunContext, run: "ArmRun", folder: Path) -> None:
         base=base,
         revision=commit or ctx.experiment.model.revision,
     )
-    write_templates(ctx, run.arm)
-    write_text(folder / "README.md", _card(ctx, run.arm, base))
-
-
-def _card(ctx: RunContext, arm: Arm, base: str) -> str:
-    recipe = ctx.recipe(arm)
+    recipe = ctx.recipe(run.arm)
     train, names = recipe.train, "`, `".join(recipe.variant.templates)
-    return (
-        f"---\nlibrary_name: peft\nbase_model: {base}\n---\n\n"
-        f"# {arm.name}\n\nLoRA adapter trained by iikata in the experiment {ctx.experiment.name}: template "
-        f"`{names}` (its whole text is in template.json; prompt the adapter with no other), seed {arm.seed}, "
+    about = (
+        f"trained by iikata in the experiment {ctx.experiment.name}: template "
+        f"`{names}` (its whole text is in template.json; prompt the adapter with no other), seed {run.arm.seed}, "
         f"{len(ctx.data.of(recipe.data))} rows, {train.epochs} epochs of batches of {train.batch_size}, "
-        f"learning rate {train.learning_rate:g}, loss on {train.loss_on}.\n"
+        f"learning rate {train.learning_rate:g}, loss on {train.loss_on}."
     )
+    write_beside(ctx, run.arm, base, about)
