@@ -284,6 +284,16 @@ def test_the_column_of_documents_must_be_there(data):
         data([row(1)], columns={"cluster": "document"})
 
 
+def test_a_row_of_a_file_in_several_levels_is_left_out_once(tmp_path):
+    for name, rows in (("a", [row(1), row(2), row(3, output=" "), row(1)]), ("b", [row(4), row(5, output="")])):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(one) + "\n" for one in rows), encoding="utf-8")
+    settings = DataSettings(train="a.jsonl", validation=0)
+    counts = read(settings, tmp_path, [("a.jsonl",), ("a.jsonl", "b.jsonl")]).counts
+    assert counts.rows == 6
+    assert counts.empty == LeftOut(2, ("a.jsonl:3", "b.jsonl:2"))
+    assert counts.duplicates == LeftOut(1, ("a.jsonl:4",))
+
+
 def test_a_document_is_held_out_of_every_level(tmp_path):
     for name, numbers in (("a", range(30)), ("b", range(20, 60))):
         lines = (json.dumps(row(n, document=f"d{n // 5}")) + "\n" for n in numbers)

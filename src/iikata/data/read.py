@@ -51,6 +51,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     held_ids = {row.id for row in validation}
     if isinstance(settings.validation, str):
         left_out["overlap"] = [row.source for row in train if row.id in held_ids]
+    left_out = {why: [*dict.fromkeys(sources)] for why, sources in left_out.items()}  # a file may be in several levels
     train = [row for row in train if row.id not in held_ids]
     needed = bool(levels or settings.train)
     measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
