@@ -13,9 +13,6 @@ from iikata.config.other_names import meant
 from iikata.config.settings import Experiment
 from iikata.core.registry import did_you_mean, nearest
 
-ABOUT_NAMES = ("extra_forbidden", "missing", "invalid_key")
-"""Errors that are shown at a setting's name, others at its value."""
-
 
 def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, str]]:
     """Yield of each error the key in `values`, whether it is about the key's name, and the message."""
@@ -29,7 +26,8 @@ def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, st
             message = f"{_dotted((*key, name))} is missing: {' '.join(meaning.split())}"
         else:
             message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {_allowed(detail, key)}."
-        yield key, kind in ABOUT_NAMES, message
+        # The others are shown at the value.
+        yield key, kind in ("extra_forbidden", "missing", "invalid_key"), message
 
 
 def _existing(location: tuple[int | str, ...], values: Any) -> Key:

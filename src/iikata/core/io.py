@@ -141,7 +141,11 @@ def write_bytes(path: Path, content: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
-        _write_new(temporary, content)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | BINARY, 0o666)
+        with open(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         replace(temporary, path)
         sync_folder(path.parent)
     except BaseException as error:
@@ -150,14 +154,6 @@ def write_bytes(path: Path, content: bytes) -> None:
         if isinstance(error, OSError):
             raise _refused(path, error) from None
         raise
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | BINARY, 0o666)
-    with open(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 FINITE = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode

@@ -40,7 +40,10 @@ def hold(folder: Path) -> Iterator[None]:
             f"{folder}: cannot be worked in: {error.strerror or error}. Give a folder that can be written: --out DIR."
         ) from None
     try:
-        write_text(folder / HOLDER, json.dumps(_own()) + "\n")
+        started = time.strftime("%Y-%m-%d %H:%M:%S")
+        command = redact(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+        own = {"process": os.getpid(), "machine": platform.node(), "since": started, "command": command}
+        write_text(folder / HOLDER, json.dumps(own) + "\n")
         yield
     finally:
         (folder / HOLDER).unlink(missing_ok=True)
@@ -50,12 +53,6 @@ def hold(folder: Path) -> Iterator[None]:
                 for path in made:
                     path.rmdir()
         lock.release()
-
-
-def _own() -> dict[str, str | int]:
-    started = time.strftime("%Y-%m-%d %H:%M:%S")
-    command = redact(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
-    return {"process": os.getpid(), "machine": platform.node(), "since": started, "command": command}
 
 
 def _holder(folder: Path) -> str:
