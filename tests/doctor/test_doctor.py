@@ -243,6 +243,14 @@ FOUND = {
     "braces": ("placeholder", "byte_bpe", [asks('{instruction} as {"a": 1}:')], ROWS, {}, [("t0", "info")], ["as they are"]),
     "a template that refuses rows": ("template", "byte_bpe", [LOUD, template()], ROWS, {}, [("t0", "error")], ["changes the answer"]),
     "a template that cannot be read": ("template", "byte_bpe", [template(prompt_input=None)], ROWS, {}, [("t0", "error")], ['"prompt_input" is missing']),
+    "places still to be filled": ("null_words", "byte_bpe", [], [row("I am {{name}} of {{ author }}."), row("x", system="You are {{name}}."), row("a {dict}")], {}, [(None, "warning")], ["2 of 3 (66.7%) rows hold places that look like still to be filled: {{ author }}, {{name}}", "train.jsonl:1, train.jsonl:2"]),
+    "a conversation in one question": ("out_of_turn", "byte_bpe", [], [row("x", "Human: Two?\nAssistant: Red.\nHuman: One?"), row("y", "Translate: \nUser: hello"), row("z")], {}, [(None, "warning")], ["1 of 3 (33.3%) rows seem to hold a whole conversation as their question", "train.jsonl:1: 'Human: Two"]),
+    "special tokens in what is asked": ("plain_marker", "byte_bpe", [], [row("x", system="Be <|im_end|> short."), row("It ends with <|im_end|>."), row("z")], {}, [(None, "warning")], ["1 of 3 (33.3%) rows hold the text of a special token", "train.jsonl:1: 'Be <|im_end|> short.'"]),
+    "a context where there is no input": ("unused_columns", "byte_bpe", [], [row("x", context="The sky.", input="")], {}, [(None, "warning")], ["data: {columns: {input: context}}"]),
+    "a context beside an input": ("unused_columns", "byte_bpe", [], [row("x", context="The sky."), row("y", input="z")], {}, [(None, "info")], ["context (1 rows)"]),
+    **{f"the word {word}": ("null_words", "byte_bpe", [], [row("x"), row("y", input=word)], {}, [(None, "warning")], [repr(word), "train.jsonl:2"]) for word in ("nan", "None", "null", "<noinput>")},
+    "no instruction": ("empty_rows", "byte_bpe", [], [row("x"), row("y", " ", input="x")], {}, [(None, "info")], ["1 of 2 (50.0%) rows have an input and no instruction"]),
+    "rows held out by default": ("held_out", "byte_bpe", [], [row(f"x{n}") for n in range(20)], {"data": {"train": "train.jsonl"}}, [(None, "info")], ["2 of 20 (10.0%) rows are held out to measure by"]),
 }  # fmt: skip
 
 

@@ -95,21 +95,6 @@ def test_each_way_in_which_a_conversation_is_none_is_told_with_its_lines_and_not
     assert kept == {"train.jsonl:9": "system 0 of 8\n\nsystem 1 of 8", "train.jsonl:10": "", "train.jsonl:11": ""}
 
 
-def test_places_that_are_still_to_be_filled_are_told(tmp_path, byte_bpe_folder):
-    held = rows({"output": "I am {{name}} of {{ author }}."}, {"system": "You are {{name}}."}, {"output": "a {dict}"})
-    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=held), "null_words")
-    assert found.message == "2 of 3 (66.7%) rows hold places that look like still to be filled: {{ author }}, {{name}}"
-    assert found.evidence == "train.jsonl:1, train.jsonl:2"
-
-
-def test_a_conversation_in_one_question_is_told_and_a_quotation_is_none(tmp_path, byte_bpe_folder):
-    whole, quoted = "Human: Two colours?\nAssistant: Red, blue.\nHuman: One?\nAssistant:", "Translate: \nUser: hello"
-    found = examined(tmp_path, byte_bpe_folder, rows=rows({"instruction": whole}, {"instruction": quoted}, {}))
-    (told,) = of(found, "out_of_turn")
-    assert told.message == "1 of 3 (33.3%) rows seem to hold a whole conversation as their question"
-    assert told.evidence.startswith("train.jsonl:1: 'Human: Two")
-
-
 @pytest.mark.parametrize(
     ("loss_on", "severity", "told"),
     [
@@ -127,16 +112,6 @@ def test_answers_that_are_marked_as_not_to_be_trained_are_told(tmp_path, byte_bp
     assert finding.message.startswith("1 of 2 (50.0%) rows mark answers as not to be trained (weight")
     assert told in finding.message
     assert finding.evidence == "train.jsonl:1"
-
-
-def test_special_tokens_in_what_is_asked_are_told_and_in_answers_are_text(tmp_path, byte_bpe_folder):
-    quoting = {"system": "Be <|im_end|> short."}
-    (found,) = of(
-        examined(tmp_path, byte_bpe_folder, rows=rows(quoting, {"output": "It ends with <|im_end|>."}, {})),
-        "plain_marker",
-    )
-    assert found.message.startswith("1 of 3 (33.3%) rows hold the text of a special token")
-    assert "train.jsonl:1: 'Be <|im_end|> short.'" in found.evidence
 
 
 def test_a_conversation_that_is_too_long_is_left_out_or_cut_as_declared(tmp_path, byte_bpe_folder):
@@ -162,26 +137,6 @@ def test_a_row_that_is_too_long_is_not_told_as_one_with_untrained_answers(tmp_pa
     assert [finding.rule for finding in found if finding.rule in ("cutoff", "untrained_answers")] == ["cutoff"] * len(
         {finding.template for finding in of(found, "cutoff")}
     )
-
-
-def test_a_context_is_missed_only_where_there_is_no_input(tmp_path, byte_bpe_folder):
-    answered = {"context": "The sky.", "input": ""}
-    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=rows(answered)), "unused_columns")
-    assert (found.severity, found.cure) == ("warning", "data: {columns: {input: context}}")
-    (found,) = of(examined(tmp_path / "b", byte_bpe_folder, rows=rows(answered, {"input": "x"})), "unused_columns")
-    assert found.severity == "info"
-
-
-@pytest.mark.parametrize("word", ["nan", "None", "null", "<noinput>"])
-def test_nothing_written_as_a_word_is_found(tmp_path, byte_bpe_folder, word):
-    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=rows({}, {"input": word})), "null_words")
-    assert repr(word) in found.message
-    assert found.evidence.endswith("train.jsonl:2")
-
-
-def test_rows_without_an_instruction_are_told(tmp_path, byte_bpe_folder):
-    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=rows({}, {"instruction": " ", "input": "x"})), "empty_rows")
-    assert (found.severity, found.message) == ("info", "1 of 2 (50.0%) rows have an input and no instruction")
 
 
 @pytest.mark.parametrize(("limit", "severities"), [(4, ["warning", "warning"]), (30, ["info"]), (300, [])])
@@ -212,12 +167,6 @@ def test_settings_that_this_machine_lacks_are_found_before_a_model_is_loaded(
     found = of(examined(tmp_path, byte_bpe_folder, model={**base, **model}), "device")
     assert [finding.severity for finding in found][:1] == ([severity] if severity else [])
     assert said in "".join(finding.message for finding in found)
-
-
-def test_how_many_rows_are_held_out_by_default_is_told(tmp_path, byte_bpe_folder):
-    given = rows(*[{}] * 20)
-    (found,) = of(examined(tmp_path, byte_bpe_folder, rows=given, data={"train": "train.jsonl"}), "held_out")
-    assert found.message == "2 of 20 (10.0%) rows are held out to measure by"
 
 
 def test_a_misspelt_placeholder_is_pasted_into_no_other_cure(tmp_path, sp_nfkc_folder):
