@@ -138,7 +138,7 @@ PARSERS: dict[str, Parser] = {
     "jinja": _file("mine.jinja", _rendered),
     **{f"rows_{kind}": _file(f"rows.{kind}", _rows) for kind in ("json", "jsonl", "csv", "parquet")},
     "probes": _file("probes.jsonl", data.read_probes),
-    "scores": _file("scores.jsonl", lambda path: read_table(path).scores()),
+    "scores": _file("scores.jsonl", read_table),
     "lines": lines,
     "adapter": adapter,
     "tokenizer": tokenizer,

@@ -6,6 +6,7 @@ import numpy as np
 
 from iikata.core.records import Score
 from iikata.metrics import Metric
+from iikata.stats.table import NAMED, ScoreTable
 
 NUMBER = Metric.declared("m", "higher", None, "marks", "content")
 RATE = Metric.declared("m", "higher", (0.0, 1.0), "share of answers", "content")
@@ -32,6 +33,13 @@ def made(
                 Score(trained_on, seed, prompted_with, f"p{p:03d}", cluster, k, metric, float(value), "m|v:1")
             )
     return scores
+
+
+def records(table: ScoreTable) -> list[Score]:
+    """Return a table's lines as records."""
+    cell, probe, cluster, metric, signature = (map(table.names[n].__getitem__, table.codes[n]) for n in NAMED)
+    lines = zip(cell, probe, cluster, table.sample.tolist(), metric, table.value.tolist(), signature, strict=True)
+    return [Score(*one, *more) for one, *more in lines]
 
 
 def normal(S: int, C: int, mean: float = 0.0, seed_sd: float = 0.05, probe_sd: float = 0.1, rng: int = 0) -> np.ndarray:

@@ -4,10 +4,10 @@ import json
 import math
 
 import pytest
-from made_scores import NUMBER, made, normal
+from made_scores import NUMBER, made, normal, records
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Score
+from iikata.core.records import Score, Variant
 from iikata.stats import compare, read_table
 
 LINE = {
@@ -27,34 +27,33 @@ def write(tmp_path, *lines, end="\n"):
 
 
 def test_a_line_becomes_the_record_it_describes(tmp_path):
-    assert read_table(write(tmp_path, line(probe="色の三原色"))).scores() == [
-        Score("A", 0, "A", "色の三原色", "c1", 0, "m", 1.0, "m|v:1")
-    ]
+    (score,) = records(read_table(write(tmp_path, line(probe="色の三原色"))))
+    assert score == Score("A", 0, "A", "色の三原色", "c1", 0, "m", 1.0, "m|v:1")
 
 
 def test_what_may_be_left_out_has_its_documented_value(tmp_path):
-    (score,) = read_table(write(tmp_path, line(cluster="gone", sample="gone", signature="gone"))).scores()
+    (score,) = records(read_table(write(tmp_path, line(cluster="gone", sample="gone", signature="gone"))))
     assert (score.cluster, score.sample, score.signature) == ("p1", 0, "")
 
 
 @pytest.mark.parametrize("value", [None, math.nan])
 def test_null_and_nan_mean_not_scored(tmp_path, value):
-    (score,) = read_table(write(tmp_path, line(value=value))).scores()
+    (score,) = records(read_table(write(tmp_path, line(value=value))))
     assert math.isnan(score.value)
 
 
 def test_values_may_be_true_or_false_and_names_whole_numbers(tmp_path):
-    first, second = read_table(
-        write(tmp_path, line(value=True, probe=7, cluster=0), line(value=False, probe=8))
-    ).scores()
+    first, second = records(
+        read_table(write(tmp_path, line(value=True, probe=7, cluster=0), line(value=False, probe=8)))
+    )
     assert (first.value, first.probe, first.cluster) == (1.0, "7", "0")
     assert (second.value, second.probe) == (0.0, "8")
 
 
 def test_a_line_may_name_its_template_and_levels(tmp_path):
     recipe = {"template": "A", "levels": {"train.learning_rate": "3e-4", "train.lora.r": 8}}
-    (score,) = read_table(write(tmp_path, line(**recipe))).scores()
-    assert score.trained_on == "A"
+    table = read_table(write(tmp_path, line(**recipe)))
+    assert table.variants == {"A": Variant("A", ("A",), (("train.learning_rate", "3e-4"), ("train.lora.r", "8")))}
 
 
 @pytest.mark.parametrize(
@@ -97,4 +96,4 @@ def test_records_and_table_compare_alike(several):
 
 def test_what_is_read_is_what_was_written(several):
     path, scores = several
-    assert [repr(s) for s in read_table(path).scores()] == [repr(s) for s in scores]
+    assert [repr(s) for s in records(read_table(path))] == [repr(s) for s in scores]

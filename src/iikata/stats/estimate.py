@@ -119,30 +119,58 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
         (_within(found, half, made.info.span) for half in (found.half, found.half_90)) if found else (None, None)
     )
     word, beyond = verdict(made.gates, interval, interval_90, margin, p_adjusted, made.p_permutation, both_few, alpha)
-    return Comparison(
-        question=contrast.question,
-        treatment=_side(contrast.treatment, pair.treatment, pair.seeds),
-        control=_side(contrast.control, pair.control, pair.control_seeds),
-        metric=made.info.name,
+    return _comparison(
+        contrast,
+        made.info,
+        alpha,
+        made.signature,
         difference=None if found is None else float(found.difference),
         interval=interval,
-        level=1 - alpha,
         interval_90=interval_90,
         p=made.p,
         p_holm=p_adjusted,
         verdict=word,
         beyond_margin=beyond,
+        mde=None if found is None else finite(found.mde),
+        needed=_needed(made, found, margin, alpha) if word == "INCONCLUSIVE" and found else None,
+        gates=tuple(made.gates),
+        detail={**_detail(made, exploratory), "margin": margin, "both_few": both_few, **contrast.detail}
+        | ({} if set(several) == {"seeds"} else {"replicates": several}),
+    )
+
+
+def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: str) -> Comparison:
+    """Write a noise floor down; p and verdict are None, for it decides nothing."""
+    return _comparison(
+        Contrast("noise_floor", floor.side, floor.side, floor.pair),
+        info,
+        alpha,
+        signature,
+        difference=floor.size,
+        interval=floor.interval(alpha),
+        interval_90=floor.interval(2 * alpha),
+        **dict.fromkeys(("p", "p_holm", "verdict", "beyond_margin", "mde", "needed")),
+        detail={"better": info.better, "unit": info.unit, "left_out": floor.pair.left_out},
+    )
+
+
+def _comparison(contrast: Contrast, info: Metric, alpha: float, signature: str, **found: Any) -> Comparison:
+    """Return what was found beside what follows from the pair."""
+    pair = contrast.pair
+    S, C = pair.shape
+    return Comparison(
+        question=contrast.question,
+        treatment=_side(contrast.treatment, pair.treatment, pair.seeds),
+        control=_side(contrast.control, pair.control, pair.control_seeds),
+        metric=info.name,
+        level=1 - alpha,
         scope=scope_of(S, C),
         n_seeds=S,
         n_probes=pair.n_probes,
         n_clusters=C,
         n_samples=pair.n_samples,
-        mde=None if found is None else finite(found.mde),
-        needed=_needed(made, found, margin, alpha) if word == "INCONCLUSIVE" and found else None,
-        gates=tuple(made.gates),
-        signature=made.signature,
-        detail={**_detail(made, exploratory), "margin": margin, "both_few": both_few, **contrast.detail}
-        | ({} if set(several) == {"seeds"} else {"replicates": several}),
+        signature=signature,
+        **found,
     )
 
 
@@ -154,13 +182,11 @@ def _within(found: Estimate, half: np.ndarray, span: float | None) -> tuple[floa
 
 
 def _side(side: Side, values: np.ndarray, seeds: list[int | None]) -> dict[str, Any]:
-    mean = float(values.mean()) if values.size else None
-    own = seeds if side.trained_on is not None else []
     told: dict[str, Any] = {
         "trained_on": side.trained_on,
         "prompted_with": side.prompted_with,
-        "seeds": own,
-        "mean": mean,
+        "seeds": seeds if side.trained_on is not None else [],
+        "mean": float(values.mean()) if values.size else None,
     }
     if side.levels:
         told |= {"variant": side.trained_on if len(side.cells) == 1 else None, "levels": dict(side.levels)}
@@ -202,7 +228,7 @@ def _needed(made: Draft, found: Estimate, margin: float | None, alpha: float) ->
     else:
         settled = needed(found.squares, goal, alpha, equivalence=margin is not None) if goal > 0 else None
     if settled is None:
-        return {"seeds": None, "probes": None, "clusters": None, "tested": None, "lower_bound": False}
+        return {**dict.fromkeys(("seeds", "probes", "clusters", "tested")), "lower_bound": False}
     # The clusters that choose a template or set the margin must be there, too.
     clusters = math.ceil(settled["clusters"] * (C + made.contrast.detail["clusters_aside"]) / C)
     probes = math.ceil(clusters * pair.n_probes / C)
@@ -215,36 +241,5 @@ def _needed_identical(size: float, span: float, margin: float | None, alpha: flo
     room, level = (margin - size, 2 * alpha) if margin is not None and size < margin else (size, alpha)
     if room <= 0:
         return None
-    return (
-        MIN_CLUSTERS if room >= span else max(MIN_CLUSTERS, math.ceil(math.log(level) / math.log1p(-room / span)) + 1)
-    )
-
-
-def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: str) -> Comparison:
-    """Write a noise floor down; p and verdict are None, for it decides nothing."""
-    pair = floor.pair
-    side = _side(floor.side, pair.treatment, pair.seeds)
-    S, C = pair.treatment.shape
-    return Comparison(
-        question="noise_floor",
-        treatment=side,
-        control=side,
-        metric=info.name,
-        difference=floor.size,
-        interval=floor.interval(alpha),
-        level=1 - alpha,
-        interval_90=floor.interval(2 * alpha),
-        p=None,
-        p_holm=None,
-        verdict=None,
-        beyond_margin=None,
-        scope=scope_of(S, C),
-        n_seeds=S,
-        n_probes=pair.n_probes,
-        n_clusters=C,
-        n_samples=pair.n_samples,
-        mde=None,
-        needed=None,
-        signature=signature,
-        detail={"better": info.better, "unit": info.unit, "left_out": pair.left_out},
-    )
+    enough = 0 if room >= span else math.ceil(math.log(level) / math.log1p(-room / span)) + 1
+    return max(MIN_CLUSTERS, enough)

@@ -7,7 +7,6 @@ import numpy as np
 
 from iikata.core.errors import IikataError
 from iikata.metrics import Metric
-from iikata.stats.questions import templates
 from iikata.stats.table import Panel, ScoreTable
 
 
@@ -27,11 +26,12 @@ def assumed_metric(name: str, values: np.ndarray, better: str | None = None) -> 
 def remarks(found: Mapping[str, Panel], infos: Mapping[str, Metric], primary: str, table: ScoreTable) -> list[str]:
     """Return what is unusual in the scores; IikataError where a score lies outside its metric's bounds."""
     told = [remark for name, panel in found.items() for remark in _metric_remarks(panel, infos[name])]
-    trained = templates(found[primary])
+    panel = found[primary]
+    trained = list(dict.fromkeys(t for t, p in panel.sides() if t is not None and p in panel.own(t)))
     if len(trained) < 2:
         names = ", ".join(trained) or "none"
         told.append(f"{primary}: two templates trained and prompted alike are needed to compare; there is {names}")
-    seeds = {seed for t, seed, _ in found[primary].cells if t is not None}
+    seeds = {seed for t, seed, _ in panel.cells if t is not None}
     if len(seeds) == 1:
         elsewhere = all(name in table.variants and table.variants[name].elsewhere for name in trained)
         one = "one adapter of each variant" if elsewhere else "one training seed"
@@ -83,7 +83,7 @@ def _missing_cells(panel: Panel) -> list[str]:
 def cell_means(panel: Panel) -> list[dict[str, Any]]:
     """Return one row for each trained-on and prompted-with: mean over probes and seeds, and counts of samples."""
     told = []
-    for t, p in dict.fromkeys((t, p) for t, _, p in panel.cells):
+    for t, p in panel.sides():
         rows = list(panel.rows(t, p).values())
         known = panel.mean[rows][np.isfinite(panel.mean[rows])]
         mean = float(known.mean()) if len(known) else None

@@ -96,9 +96,10 @@ def power(
         "probes": (seeds, math.floor(probes * growth), samples),
         "samples": (seeds, probes, math.floor(samples * growth)),
     }
-    scope, now = answerable(seeds, probes), _detectable(components, seeds, probes, samples, alpha / pairs)
+    tails = alpha / pairs / 2, 1 - POWER
+    scope, now = answerable(seeds, probes), _settles(components, seeds, probes, samples, tails)
     more = {
-        name: _detectable(components, *design, alpha / pairs)
+        name: _settles(components, *design, tails)
         for name, design in options.items()
         if scope and answerable(*design[:2]) == scope and (name != "samples" or components.sample)
     }
@@ -114,10 +115,6 @@ def power(
         scope=scope,
         seed_noise=math.sqrt(2 / seeds) * components.seed_template,
     )
-
-
-def _detectable(components: Components, seeds: int, probes: int, samples: int, alpha: float) -> float:
-    return _settles(components, seeds, probes, samples, (alpha / 2, 1 - POWER))
 
 
 def _settles(c: Components, seeds: int, probes: int, samples: int, tails: tuple[float, float]) -> float:

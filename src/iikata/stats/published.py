@@ -108,21 +108,23 @@ def _numbered(rows: np.ndarray) -> np.ndarray:
 def _cells(found: dict[str, Any], seed: np.ndarray) -> tuple[list[tuple[Any, ...]], np.ndarray]:
     """Return the cells in order of appearance, and which of them each row is of."""
     trained, prompted = found["trained_on"], found["prompted_with"]
-    key = np.stack([trained[0], np.where(np.isnan(seed), -1, seed).astype(np.int64), prompted[0]], axis=1)
-    unique, first, inverse = np.unique(key, axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    place = np.empty(len(order), dtype=np.int64)
-    place[order] = np.arange(len(order))
-    cells = [(trained[1][t], None if s < 0 else int(s), prompted[1][p]) for t, s, p in unique[order].tolist()]
-    return cells, place[inverse.reshape(-1)]
+    seeds = np.where(np.isnan(seed), -1, seed).astype(np.int64)
+    unique, place = _distinct(trained[0], seeds, prompted[0])
+    return [(trained[1][t], None if s < 0 else int(s), prompted[1][p]) for t, s, p in unique], place
 
 
 def _variants(found: dict[str, Any]) -> dict[str, Variant]:
-    key = np.stack([found[name][0] for name in ("trained_on", "template", "levels")], axis=1)
-    _, first = np.unique(key, axis=0, return_index=True)
+    columns = [found[name] for name in ("trained_on", "template", "levels")]
     made = {}
-    for row in key[np.sort(first)].tolist():
-        name, template, levels = (found[n][1][code] for n, code in zip(TEXTS[:1] + TEXTS[2:4], row, strict=True))
+    for row in _distinct(*(codes for codes, _ in columns))[0]:
+        name, template, levels = (names[code] for (_, names), code in zip(columns, row, strict=True))
         if name is not None:
             made[name] = variant(name, template, sorted(json.loads(levels or "{}").items()))
     return made
+
+
+def _distinct(*columns: np.ndarray) -> tuple[list[list[int]], np.ndarray]:
+    """Return the rows of these columns in order of appearance, and which of them each is."""
+    unique, first, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    return unique[order].tolist(), np.argsort(order)[inverse.reshape(-1)]

@@ -1,6 +1,6 @@
 """The questions: which cells answer each of them, and the noise floor."""
 
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -25,11 +25,6 @@ class Contrast:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
-def templates(panel: Panel) -> list[str]:
-    """Return the variants that were asked under a template of their own, in order of appearance."""
-    return list(dict.fromkeys(t for t, p in panel.sides() if t is not None and p in panel.own(t)))
-
-
 def contrasts(
     panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None, third_aside: bool = False
 ) -> Iterator[Contrast]:
@@ -40,9 +35,8 @@ def contrasts(
     # Whatever the other settings are, each variant is held against the base and against its other prompts once.
     every = {str(side.trained_on): side for one in levels for side in one.sides.values()}
     about = levels[0].about if len(levels) == 1 else {}
-    for contrast in _contrasts(panel, info, levels, Levels(every, about), choice, third_aside):
-        if not info.within_template or contrast.question == "tuned_vs_base":
-            yield contrast
+    found = _contrasts(panel, info, levels, Levels(every, about), choice, third_aside)
+    yield from (c for c in found if not info.within_template or c.question == "tuned_vs_base")
 
 
 def _contrasts(
@@ -91,9 +85,8 @@ def _mixtures(panel: Panel, levels: Levels, held: Callable[..., Contrast], cells
         for template in own if len(own) > 1 else ():
             other = next((s for (t, p), s in single.items() if panel.own(str(t)) == (template,) == (p,)), None)
             if other is not None and (side.trained_on, template) in cells:
-                yield held(
-                    "mixture", Side(side.trained_on, template, ((side.trained_on, template),), side.levels), other
-                )
+                mixed = Side(side.trained_on, template, ((side.trained_on, template),), side.levels)
+                yield held("mixture", mixed, other)
 
 
 def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Container[Any]) -> Iterator[Contrast]:
@@ -103,8 +96,10 @@ def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Cont
     """
     base = {p: panel.rows(None, p) for t, _, p in panel.cells if t is None}
     choosing = choosing_third(panel.clusters)
-    best, of_base = _best(panel, info, {p: choosing_draws(rows) for p, rows in base.items()}, choosing)
-    tuned = {name: _all_rows(panel, side) for name, side in levels.sides.items()}
+    best, of_base = _best(panel, info, {p: choosing_draws(rows).values() for p, rows in base.items()}, choosing)
+    tuned = {
+        name: [row for cell in side.cells for row in panel.rows(*cell).values()] for name, side in levels.sides.items()
+    }
     best_tuned, of_tuned = _best(panel, info, tuned, choosing)
     for name, side in levels.sides.items() if base else ():
         prompt = best or next(iter(base))
@@ -127,15 +122,11 @@ def choosing_draws(rows: dict[int | None, int]) -> dict[int | None, int]:
     return {draw: rows[draw] for draw in (order if order == [None] else order[: len(order) // 2])}
 
 
-def _all_rows(panel: Panel, side: Side) -> dict[Any, int]:
-    return {(cell, seed): row for cell in side.cells for seed, row in panel.rows(*cell).items()}
-
-
 def _best(
-    panel: Panel, info: Metric, rows: dict[str, dict[Any, int]], choosing: np.ndarray
+    panel: Panel, info: Metric, rows: Mapping[str, Collection[int]], choosing: np.ndarray
 ) -> tuple[str | None, dict[str, float]]:
     """Return the template with the best mean on the clusters that all of them answer, and all means."""
-    scored = {t: [r for r in group.values() if np.isfinite(panel.mean[r]).any()] for t, group in rows.items()}
+    scored = {t: [r for r in group if np.isfinite(panel.mean[r]).any()] for t, group in rows.items()}
     scored = {t: group for t, group in scored.items() if group}
     means = {t: float(values.mean()) for t, values in on_common_clusters(panel, scored, choosing).items()}
     return best_of(means, info) if means else None, means

@@ -42,18 +42,6 @@ class ScoreTable:
     def metrics(self) -> list[str]:
         return self.names["metric"]
 
-    def scores(self) -> list[Score]:
-        """Return the lines as records."""
-        cell, probe, cluster, metric, signature = (map(self.names[n].__getitem__, self.codes[n]) for n in NAMED)
-        rest = (cluster, self.sample.tolist(), metric, self.value.tolist(), signature)
-        told = []
-        for one, asked, *others in zip(cell, probe, *rest, strict=True):
-            variant = self.variants.get(one[0])
-            template = "|".join(variant.templates) if variant else one[0]
-            recipe = (None if template == one[0] else template, dict(variant.levels if variant else ()))
-            told.append(Score(*one, asked, *others, *recipe))  # type: ignore[call-arg]
-        return told
-
 
 class TableWriter:
     """Collects score lines into a table; names get their codes in order of appearance."""
