@@ -42,16 +42,6 @@ def test_docs_list_every_rule_and_no_other_and_the_readmes_count_them():
         assert said.format(len(every)) in (root / name).read_text(encoding="utf-8")
 
 
-def test_lost_line_breaks_are_found_with_tokens_and_the_cure_is_nl(tmp_path, nl_folder):
-    rows = [*ROWS, row("two\nlines")]
-    found = only(examined(tmp_path, nl_folder, [template(prompt_no_input="In: {instruction}\nA:")], rows), "newline")
-    assert found.severity == "warning"
-    assert "1 in the template" in found.message
-    assert "1 of 5" in found.message
-    assert "'▁A'" in found.evidence
-    assert '"newline": "<NL>"' in found.cure
-
-
 def test_the_cure_of_a_built_in_template_is_a_file_that_passes(tmp_path, nl_folder):
     cure = only(examined(tmp_path, nl_folder, ["alpaca_short"]), "newline").cure
     cured = json.loads(cure[cure.index('{"') :])
@@ -63,12 +53,6 @@ def test_where_nl_would_be_unknown_the_cure_is_a_template_without_line_breaks(tm
     assert "<NL>" not in cure
     cured = json.loads(cure[cure.index('{"') :])
     assert of(examined(tmp_path, sp_nfkc_folder, [cured]), "newline") == []
-
-
-def test_a_newline_convention_that_does_not_come_back_is_found(tmp_path, sp_nfkc_folder, nl_folder):
-    rows = [row("two\nlines")]
-    assert of(examined(tmp_path, sp_nfkc_folder, [template(newline="<NL>")], rows), "newline")
-    assert not of(examined(tmp_path / "nl", nl_folder, [template(newline="<NL>")], rows), "newline")
 
 
 def test_line_breaks_that_come_back_are_no_finding(tmp_path, any_tokenizer_folder):
@@ -103,11 +87,6 @@ def test_a_converted_tokenizer_that_gives_other_ids_is_an_error(tmp_path, byte_b
     found = only(examined(tmp_path, sp_nfkc_folder, settings=names), "sentencepiece")
     assert found.severity == "error"
     assert found.cure.startswith("mv ")
-
-
-def test_an_end_that_is_also_the_pad_is_information_only(tmp_path, byte_bpe_folder, sp_nfkc_folder):
-    assert only(examined(tmp_path, byte_bpe_folder), "ids_coincide").severity == "info"
-    assert not of(examined(tmp_path / "apart", sp_nfkc_folder), "ids_coincide")
 
 
 def test_an_end_that_unknown_letters_become_is_an_error(tmp_path, sp_nfkc_folder):
@@ -150,22 +129,6 @@ def test_prompts_that_end_differently_are_found_and_cured(tmp_path, sp_bytes_fol
     assert "'<NL><NL>システム: <NL>'" in found.evidence
     cured = template(**json.loads(f"{{{found.cure}}}"), prompt_input="{instruction}{input}<NL><NL>システム: ")
     assert not of(examined(tmp_path, sp_bytes_folder, [cured]), "variants")
-
-
-def test_templates_that_become_the_same_tokens_are_an_error(tmp_path, sp_nfkc_folder, byte_bpe_folder):
-    folded = [
-        template(),
-        template(prompt_no_input="In:\n{instruction}\nA:", prompt_input="In:\n{instruction} {input}\nA:"),
-    ]
-    assert only(examined(tmp_path, sp_nfkc_folder, folded), "same_tokens").severity == "error"
-    assert not of(examined(tmp_path / "kept", byte_bpe_folder, folded), "same_tokens")
-
-
-def test_empty_and_doubled_rows_are_counted_with_their_places(tmp_path, byte_bpe_folder):
-    found = examined(tmp_path, byte_bpe_folder, rows=[*ROWS, ROWS[0], row(" ")])
-    assert only(found, "empty_rows").evidence.endswith("train.jsonl:6")
-    assert only(found, "duplicate_rows").evidence.endswith("train.jsonl:5")
-    assert "1 of 6" in only(found, "duplicate_rows").message
 
 
 def test_validation_rows_that_are_trained_on_are_found(tmp_path, byte_bpe_folder):
@@ -219,6 +182,7 @@ def asks(text: str) -> dict[str, str]:
     return template(prompt_no_input=text)
 
 
+FOLDED = [template(), template(prompt_no_input="In:\n{instruction}\nA:", prompt_input="In:\n{instruction} {input}\nA:")]
 FOUND = {
     # case: (rule, tokenizer, templates, rows, more settings, [(template, severity)], what the first finding says)
     "letters that the vocabulary lacks": ("unknown_token", "sp_nfkc", [asks("In: {instruction}<NL>A:")], ROWS, {}, [("t0", "error")], ["<unk>", "plain"]),
@@ -243,6 +207,15 @@ FOUND = {
     "braces": ("placeholder", "byte_bpe", [asks('{instruction} as {"a": 1}:')], ROWS, {}, [("t0", "info")], ["as they are"]),
     "a template that refuses rows": ("template", "byte_bpe", [LOUD, template()], ROWS, {}, [("t0", "error")], ["changes the answer"]),
     "a template that cannot be read": ("template", "byte_bpe", [template(prompt_input=None)], ROWS, {}, [("t0", "error")], ['"prompt_input" is missing']),
+    "lost line breaks": ("newline", "nl", [asks("In: {instruction}\nA:")], [*ROWS, row("two\nlines")], {}, [("t0", "warning")], ["1 in the template", "1 of 5", "'▁A'", '"newline": "<NL>"']),
+    "a newline convention that is lost": ("newline", "sp_nfkc", [template(newline="<NL>")], [row("two\nlines")], {}, [("t0", "warning")], []),
+    "one that comes back": ("newline", "nl", [template(newline="<NL>")], [row("two\nlines")], {}, [], []),
+    "an end that is also the pad": ("ids_coincide", "byte_bpe", [], ROWS, {}, [(None, "info")], []),
+    "an end of its own": ("ids_coincide", "sp_nfkc", [], ROWS, {}, [], []),
+    "templates that are one": ("same_tokens", "sp_nfkc", FOLDED, ROWS, {}, [("t1", "error")], []),
+    "templates that are two": ("same_tokens", "byte_bpe", FOLDED, ROWS, {}, [], []),
+    "empty rows": ("empty_rows", "byte_bpe", [], [*ROWS, row(" ")], {}, [(None, "warning")], ["1 of 5", "train.jsonl:5"]),
+    "doubled rows": ("duplicate_rows", "byte_bpe", [], [*ROWS, ROWS[0], row(" ")], {}, [(None, "warning")], ["1 of 6", "train.jsonl:5"]),
     "places still to be filled": ("null_words", "byte_bpe", [], [row("I am {{name}} of {{ author }}."), row("x", system="You are {{name}}."), row("a {dict}")], {}, [(None, "warning")], ["2 of 3 (66.7%) rows hold places that look like still to be filled: {{ author }}, {{name}}", "train.jsonl:1, train.jsonl:2"]),
     "a conversation in one question": ("out_of_turn", "byte_bpe", [], [row("x", "Human: Two?\nAssistant: Red.\nHuman: One?"), row("y", "Translate: \nUser: hello"), row("z")], {}, [(None, "warning")], ["1 of 3 (33.3%) rows seem to hold a whole conversation as their question", "train.jsonl:1: 'Human: Two"]),
     "special tokens in what is asked": ("plain_marker", "byte_bpe", [], [row("x", system="Be <|im_end|> short."), row("It ends with <|im_end|>."), row("z")], {}, [(None, "warning")], ["1 of 3 (33.3%) rows hold the text of a special token", "train.jsonl:1: 'Be <|im_end|> short.'"]),
