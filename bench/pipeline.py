@@ -285,7 +285,7 @@ def check(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> 
         base.laid_over.links.pause = sleeper(draw)
         if count := differing(list(once()), wanted):
             bad.append((number, count))
-    base.laid_over.links.pause = None
+    base.laid_over.links.pause = lambda device: None
     say(f"  check: {args.runs} runs with sleeps, {len(bad)} differ {bad or ''}")
 
 

@@ -119,7 +119,6 @@ class Base:
 
     @property
     def head(self) -> Head:
-        """The frozen head."""
         return head_of(self.model)
 
     def logits(self, hidden: Tensor) -> Tensor:

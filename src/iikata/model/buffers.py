@@ -100,10 +100,8 @@ def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = No
         made.fill(multiple, part)
     if limits is not None:
         made.fill_losses()
-    tokens = len(made.ids)
-    layout = (
-        Packed(tuple(made.groups), tokens, device) if limits is None else lay_out(made.groups, tokens, limits, device)
-    )
+    groups, tokens = tuple(made.groups), len(made.ids)
+    layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device)
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
         input_ids=to_device(made.ids, device).unsqueeze(0),
@@ -159,9 +157,7 @@ class _Making:
         targets = _loss_tokens(sample)
         predicting = [begin - shared - 1 + target for target in targets]
         if shared and targets and targets[0] == shared:
-            predicting[0] = (
-                start + shared - 1
-            )  # the first token of a suffix is predicted by the last of the shared prefix
+            predicting[0] = start + shared - 1  # by the last token of the shared prefix
         self.loss_positions += predicting
         self.targets += [sample.input_ids[target] for target in targets]
         self.sample_index += [row] * len(targets)

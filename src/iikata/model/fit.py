@@ -131,8 +131,7 @@ def _longest(base: Base) -> int | None:
     ends = [] if learned is None else [learned]
     # Rounding to 16 bits would hide frequencies that follow the length; only there are the flash kernels tried.
     holds = not lengths or (
-        _twin_holds(base, decoder, torch.float32, False)
-        and (not base.runners or _twin_holds(base, decoder, base.dtype, True))
+        _twin_holds(decoder, torch.float32, False) and (not base.runners or _twin_holds(decoder, base.dtype, True))
     )
     return min(ends if holds else ends + lengths, default=None)
 
@@ -150,13 +149,16 @@ def _can_be_cut(decoder: Any) -> bool:
         return False
 
 
-def _twin_holds(base: Base, decoder: Any, dtype: torch.dtype, flash: bool) -> bool:
+def _twin_holds(decoder: Any, dtype: torch.dtype, flash: bool) -> bool:
+    def theirs(ids: Tensor) -> Tensor:
+        return model(input_ids=ids, use_cache=False).last_hidden_state[0]
+
     try:
         model = twin.make(decoder, dtype)
-        if flash:
-            run_layers(model)
-        subject = twin.subject(model, flash)
-        ids = torch.arange(exact.TOKENS, device=subject.device) * 7 % model.config.vocab_size
+        own = Base(model, Path(), model.device, dtype, runners=run_layers(model) if flash else [])
+        own.decoder = model
+        subject = Subject(model, lambda *row: own.hidden(*row)[0], theirs, flash, model.device, shared=not flash)
+        ids = torch.arange(exact.TOKENS, device=model.device) * 7 % model.config.vocab_size
         return exact.compare(subject, exact.refer(subject, ids)).holds
     except Exception:  # a configuration that cannot be cut, or what only shows beyond a length
         return False

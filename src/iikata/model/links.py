@@ -78,13 +78,8 @@ class Links:
 
     def __init__(self) -> None:
         self.streams: dict[tuple[torch.device, torch.device], tuple[torch.cuda.Stream, torch.cuda.Stream]] = {}
-        self.pause: Callable[[torch.device], None] | None = None
+        self.pause: Callable[[torch.device], None] = lambda device: None
         """Is called where a stage or a copy begins; a test of the order delays them so."""
-
-    def paused(self, device: torch.device) -> None:
-        """Wait as long as a test says."""
-        if self.pause is not None:
-            self.pause(device)
 
     def send(self, x: Tensor, target: torch.device) -> Sent:
         """Copy `x` to another device; on the same one it is the same tensor."""
@@ -95,7 +90,7 @@ class Links:
         out, into = self._between(x.device, target)
         out.wait_stream(torch.cuda.current_stream(x.device))
         with torch.cuda.stream(into), torch.cuda.stream(out):
-            self.paused(x.device)
+            self.pause(x.device)
             copied = x.to(target, non_blocking=True)  # waits for the copies before it at both ends, and for no work
         x.record_stream(out)
         return Sent(copied, into.record_event())

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from iikata.model.attention.registry import NAME, Layout, laid_out
-from iikata.model.exact import TOKENS, Subject
+from iikata.model.attention.registry import NAME
+from iikata.model.exact import TOKENS
 
 CUT = 16
 LENGTHS = re.compile("window|chunk|block|compress|stride|segment|floor_scale|topk")
@@ -62,17 +61,3 @@ def _cut(original: Any) -> Any:
     for holder, name, _ in list(lengths(config)):
         holder[name] = CUT
     return config
-
-
-def subject(model: Any, flash: bool) -> Subject:
-    """Return the twin as what is compared: its last hidden states."""
-
-    def run(ids: Tensor, positions: Tensor, layout: Layout) -> Tensor:
-        given = {"layout": layout} if flash else {}
-        with laid_out(layout):
-            return model(input_ids=ids, position_ids=positions, use_cache=False, **given).last_hidden_state[0]
-
-    def theirs(ids: Tensor) -> Tensor:
-        return model(input_ids=ids, use_cache=False).last_hidden_state[0]
-
-    return Subject(model, run, theirs, flash, model.device, shared=not flash)

@@ -34,7 +34,8 @@ def train(
         yield from Pipeline(runs, hold).steps(halved)
         return
     groups = [[run for run in runs if run.flat is flat] for flat in dict.fromkeys(run.flat for run in runs)]
-    with _Ahead(runs, threaded=runs[0].base.device.type == "cuda") as ahead:
+    ahead = _Ahead(runs, threaded=runs[0].base.device.type == "cuda")
+    with ahead.worker:
         while waiting := [group for group in groups if any(not run.done for run in group)]:
             for index, group in enumerate(waiting):
                 following = waiting[(index + 1) % len(waiting)]
@@ -62,15 +63,8 @@ class _Ahead:
     def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
         self.runs = runs
         self.limits = limits_of(runs)
-        self.worker = ThreadPoolExecutor(1) if threaded else None
+        self.worker, self.threaded = ThreadPoolExecutor(1), threaded
         self.next: Future[Step] | None = None
-
-    def __enter__(self) -> "_Ahead":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.worker is not None:
-            self.worker.shutdown(cancel_futures=True)
 
     def step(self, group: Sequence[ArmRun], following: Sequence[ArmRun]) -> Step:
         """Return the group's turn, and have the following group's made."""
@@ -91,10 +85,8 @@ class _Ahead:
         self.limits = limits_of(self.runs)
 
     def _started(self, now: Sequence[ArmRun], following: Sequence[ArmRun]) -> "Future[Step] | None":
-        if self.worker is None:
-            return None
         wanted = [(run, run.step + (run in now)) for run in following]
         wanted = [(run, step) for run, step in wanted if not run.stopped and step < run.steps]
-        if not wanted:
+        if not (wanted and self.threaded):
             return None
         return self.worker.submit(prepare, [run for run, _ in wanted], [step for _, step in wanted], self.limits)

@@ -207,7 +207,7 @@ class Pipeline:
         run, own = item.asked.run, self.stages[stage]
         buffer, adapters = item.buffers[own.device], self.base.adapters
         assert adapters is not None
-        self.laid_over.links.paused(own.device)
+        self.laid_over.links.pause(own.device)
         adapters.set_adapter(run.arm.name, buffer.noise, stage=stage)
         out = own.run(x, buffer.positions, buffer.layout, self.laid_over.given(buffer.layout))
         if not own.last:
@@ -221,7 +221,7 @@ class Pipeline:
         self.held[stage] -= 1
         self.graphs[stage] -= out is not None
         if wanted or stage in run.flats:
-            self.laid_over.links.paused(self.stages[stage].device)
+            self.laid_over.links.pause(self.stages[stage].device)
             self.recomputed[stage] += out is None
             out = self._compute(stage, item, x) if out is None else out
             torch.autograd.backward(out, None if came is None else came.take())

@@ -99,7 +99,6 @@ class AdapterConfig(BaseModel):
     revision: Text
 
     def rank_of(self, module: str) -> int:
-        """Return the rank of a module's adapter."""
         return self._of(self.rank_pattern, module, self.r)
 
     def scale_of(self, module: str) -> float:

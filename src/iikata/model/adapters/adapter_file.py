@@ -98,10 +98,11 @@ class Stored:
         """
         config = self.config
         r = max(config.rank_of(module) for module in self.modules)
-        plain = not (config.rank_pattern or config.alpha_pattern)
-        targets = tuple(config.names) if self._by_last_parts() else tuple(self.modules)
+        # The names in a list say which modules there are in any model, unless some of those are left out.
+        by_last_parts = config.names and not (config.layers() or config.exclude_modules)
+        targets = tuple(config.names if by_last_parts else self.modules)
         shape = LoraShape(r, config.lora_alpha, config.lora_dropout, targets, config.use_rslora)
-        if plain:
+        if not (config.rank_pattern or config.alpha_pattern):
             return self.weights, shape
         made: Weights = {}
         for module in self.modules:
@@ -110,10 +111,6 @@ class Stored:
             b = self.weights[f"{module}.lora_B"] * (config.scale_of(module) / shape.scale)
             made[f"{module}.lora_B"] = pad(b, (0, more))
         return made, shape
-
-    def _by_last_parts(self) -> bool:
-        """Return whether the names in the list say which modules there are in any model."""
-        return bool(self.config.names) and not (self.config.layers() or self.config.exclude_modules)
 
     def refuse_inexact(self) -> None:
         """Raise IikataError for what peft could not merge exactly either."""

@@ -52,7 +52,6 @@ class FlatAdapters:
         return {name: part.unflatten(-1, size) for (name, size), part in zip(self.sizes.items(), parts, strict=True)}
 
     def put(self, arm: str, weights: Mapping[str, Tensor]) -> None:
-        """Copy an arm's weights in."""
         with torch.no_grad():
             for name, tensor in self.of(arm).items():
                 tensor.copy_(weights[name])

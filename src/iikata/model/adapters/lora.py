@@ -119,7 +119,6 @@ class Adapters:
         return self._flat[arm]
 
     def drop(self, arm: str) -> None:
-        """Forget an arm's weights."""
         self.set_adapter(None)
         del self._flat[arm]
 
