@@ -131,6 +131,15 @@ def samples(count: int, seed: int = 0, prefix: Sequence[int] = (), longest: int 
     return made
 
 
+def with_arms(loaded: Any, *arms: str, r: int = 4, alpha: float = 16) -> Any:
+    """Put arms that act, each seeded by its place, on a base."""
+    adapters = loaded.adapt(r, alpha, 0.0, "all-linear")
+    for seed, arm in enumerate(arms):
+        adapters.initialise(arm, seed)
+        stir(adapters.weights(arm), seed)
+    return loaded
+
+
 def stir(weights: dict[str, torch.Tensor], seed: int = 0) -> None:
     """Give an arm's B, zero at first, random values, so that its adapter acts and A has a gradient."""
     generator = torch.Generator().manual_seed(seed)

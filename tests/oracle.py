@@ -64,6 +64,26 @@ def save_adapter(base: Base, arm: str, folder: Path) -> Path:
     return folder
 
 
+def warped(logits: Tensor, ids: Sequence[int], sampling: Any) -> Tensor:
+    """Return the probabilities [R, V] that transformers' own warpers leave of logits [R, V] behind these tokens."""
+    from transformers import (
+        RepetitionPenaltyLogitsProcessor,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    chain = [
+        RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
+        TemperatureLogitsWarper(sampling.temperature),
+        *([TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []),
+        *([TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []),
+    ]
+    for warper in chain:
+        logits = warper(torch.tensor([list(ids)] * len(logits)), logits)
+    return logits.double().softmax(-1)
+
+
 def logits(model: Any, sample: Encoded) -> Tensor:
     """Return the logits of every token of a sample, [T, V]."""
     return model(input_ids=torch.tensor([sample.input_ids])).logits[0]

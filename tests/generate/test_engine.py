@@ -75,9 +75,7 @@ def test_the_penalty_counts_the_prompt_and_the_answer_as_transformers_does(llama
 
 
 def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama, tmp_path):
-    adapters = llama.adapt(4, 16, 0.0, "all-linear")
-    adapters.initialise("arm", 0)
-    models.stir(adapters.weights("arm"))
+    models.with_arms(llama, "arm")
     oracle.save_adapter(llama, "arm", tmp_path)
     requests = [request(p, index) for index, p in enumerate(PROMPTS[:4])]
     for arm, reference in (("arm", oracle.with_adapter(llama_folder, tmp_path)), (None, oracle.plain(llama_folder))):
@@ -86,12 +84,7 @@ def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama,
 
 
 def with_three_arms(folder, dtype):
-    loaded = load(folder, dtype)
-    adapters = loaded.adapt(4, 16, 0.0, "all-linear")
-    for seed, arm in enumerate(("one", "two", "three")):
-        adapters.initialise(arm, seed)
-        models.stir(adapters.weights(arm), seed)
-    return loaded
+    return models.with_arms(load(folder, dtype), "one", "two", "three")
 
 
 @pytest.fixture
@@ -151,10 +144,7 @@ def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_laye
 
 
 def test_two_arms_may_answer_in_turn(llama):
-    adapters = llama.adapt(4, 16, 0.0, "all-linear")
-    for seed, arm in enumerate(("one", "two")):
-        adapters.initialise(arm, seed)
-        models.stir(adapters.weights(arm), seed)
+    models.with_arms(llama, "one", "two")
     requests = [request(p, index) for index, p in enumerate(PROMPTS)]
     alone = {arm: answers(llama, requests, arm=arm) for arm in ("one", "two")}
     assert alone["one"] != alone["two"]
@@ -177,28 +167,13 @@ def test_the_caller_is_not_left_in_inference_mode_between_answers(llama):
     "sampling", [Sampling(temperature=0.7), Sampling(0.9, top_p=0.8, top_k=30, repetition_penalty=1.5)], ids=str
 )
 def test_sampled_frequencies_fit_the_softmax_after_transformers_warpers(llama_folder, llama, sampling):
-    from transformers import (
-        RepetitionPenaltyLogitsProcessor,
-        TemperatureLogitsWarper,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    chain = [
-        RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty),
-        TemperatureLogitsWarper(sampling.temperature),
-    ]
-    chain += [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
-    chain += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
     reference, prompt = oracle.plain(llama_folder), PROMPTS[0]
     replies = answers(llama, [request(prompt, seeds=range(3000))], sampling, new=2, rows=100)
 
     def fits(context, tokens):
         with torch.no_grad():
             logits = reference(input_ids=torch.tensor([context])).logits[:, -1].float()
-        for warper in chain:
-            logits = warper(torch.tensor([context]), logits)
-        expected = logits[0].double().softmax(-1) * len(tokens)
+        expected = oracle.warped(logits, context, sampling)[0] * len(tokens)
         counts = torch.bincount(torch.tensor(tokens), minlength=len(expected)).double()
         assert not counts[expected == 0].any()
         common = expected >= 5
@@ -253,12 +228,7 @@ def wider(tmp_path_factory):
 
     @cache
     def opened(dtype, r=8):
-        loaded = load(folder, dtype)
-        adapters = loaded.adapt(r, 2 * r, 0.0, "all-linear")
-        for seed, arm in enumerate(("arm", *(f"arm {index}" for index in range(9)))):
-            adapters.initialise(arm, seed)
-            models.stir(adapters.weights(arm), seed)
-        return loaded
+        return models.with_arms(load(folder, dtype), "arm", *(f"arm {i}" for i in range(9)), r=r, alpha=2 * r)
 
     return opened
 

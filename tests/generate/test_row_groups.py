@@ -15,14 +15,7 @@ PROMPTS = [(*PREFIX, *row.input_ids[:6]) for row in models.samples(7, seed=3)]
 
 def answers(folder, stages, sampling, rows=8):
     """Return each sample's answer, of two arms and the base, by its key."""
-    base = load(folder, "float32", devices=[CPU] * stages)
-    adapters = base.adapt(4, 8, 0.0, "all-linear")
-    for seed, arm in enumerate(("a", "b")):
-        adapters.initialise(arm, seed)
-        with torch.no_grad():
-            generator = torch.Generator().manual_seed(seed)
-            for weight in adapters.weights(arm).values():
-                weight.add_(0.1 * torch.randn(weight.shape, generator=generator))
+    base = models.with_arms(load(folder, "float32", devices=[CPU] * stages), "a", "b")
     requests = [
         Request(
             keys=tuple((arm, number, sample) for sample in range(3)), prompt_ids=prompt, end_ids=frozenset({2, 40}),

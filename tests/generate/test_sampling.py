@@ -5,13 +5,8 @@ import math
 import pytest
 import torch
 from scipy.stats import kstest
-from transformers import (
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
+import oracle
 from iikata.generate.sampling import Sampling, draws, pick
 
 SETTINGS = [
@@ -34,18 +29,6 @@ def logits_of(rows: int) -> torch.Tensor:
     return torch.randn(rows, VOCAB, generator=torch.Generator().manual_seed(0)) * 3
 
 
-def warped(logits: torch.Tensor, sampling: Sampling) -> torch.Tensor:
-    """Return transformers' probabilities after the prompt, [R, V]."""
-    ids = torch.tensor([PROMPT] * len(logits))
-    chain = [RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty)]
-    chain += [TemperatureLogitsWarper(sampling.temperature)]
-    chain += [TopKLogitsWarper(sampling.top_k)] if sampling.top_k else []
-    chain += [TopPLogitsWarper(sampling.top_p)] if sampling.top_p < 1 else []
-    for warper in chain:
-        logits = warper(ids, logits)
-    return logits.double().softmax(-1)
-
-
 def seen_in_prompt(rows: int) -> torch.Tensor:
     seen = torch.zeros(rows, VOCAB, dtype=torch.bool)
     seen[:, list(PROMPT)] = True
@@ -59,7 +42,7 @@ def test_each_tokens_share_of_the_unit_interval_is_its_probability(sampling):
     for row in logits_of(3):
         tokens = pick(row.expand(grid, VOCAB), uniform, seen_in_prompt(grid), sampling)
         shares = torch.bincount(tokens, minlength=VOCAB) / grid
-        wanted = warped(row[None], sampling)[0]
+        wanted = oracle.warped(row[None], PROMPT, sampling)[0]
         assert float((shares - wanted).abs().max()) < 1.5 / grid
         assert not shares[wanted == 0].any()
 
@@ -67,7 +50,7 @@ def test_each_tokens_share_of_the_unit_interval_is_its_probability(sampling):
 @pytest.mark.parametrize("sampling", SETTINGS, ids=str)
 def test_the_first_and_the_last_number_give_tokens_that_the_warpers_leave(sampling):
     logits = logits_of(64)
-    wanted = warped(logits, sampling)
+    wanted = oracle.warped(logits, PROMPT, sampling)
     last = 1 - 2.0**-53
     for number in (0.0, last):
         uniform = torch.full((64,), number, dtype=torch.float64)
