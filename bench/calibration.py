@@ -12,9 +12,10 @@ import importlib.util
 import sys
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtr, stdtr
@@ -128,13 +129,18 @@ def verdicts(pairs: Sequence[Judged], sim: int, margin: float | None) -> list[st
     adjusted = holm([float(j.p[sim]) for j in pairs])
     told = []
     for j, p in zip(pairs, adjusted, strict=True):
-        middle, half, half_90 = (float(x[sim]) for x in (j.difference, j.half, j.half_90))
         disagree = ["permutation"] if j.p[sim] < ALPHA <= j.p_permutation[sim] else []
-        interval, interval_90 = (middle - half, middle + half), (middle - half_90, middle + half_90)
-        told.append(
-            verdict(disagree, interval, interval_90, margin, float(p), float(j.p_permutation[sim]), False, ALPHA)[0]
-        )
+        half, half_90, flips = (float(x[sim]) for x in (j.half, j.half_90, j.p_permutation))
+        told.append(word(float(j.difference[sim]), half, half_90, float(p), flips, margin, disagree))
     return told
+
+
+def word(
+    middle: float, half: float, half_90: float, p: float, flips: float, margin: float | None, gates: Sequence[str] = ()
+) -> str:
+    """Return the verdict on a difference with the half widths of its intervals."""
+    interval, interval_90 = (middle - half, middle + half), (middle - half_90, middle + half_90)
+    return verdict(list(gates), interval, interval_90, margin, p, flips, False, ALPHA)[0]
 
 
 def span_of(kind: str) -> float | None:
@@ -240,6 +246,18 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines) + "\n"
+
+
+def tabulate(
+    about: str, head: Sequence[str], designs: Iterable[Any], row: Callable[[Any, int], Sequence[object]], said: str,
+    usual: int = 4000,
+) -> None:  # fmt: skip
+    """Read --sims from the command line and print a row of the table for each design."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--sims", type=int, default=usual, help=f"simulated experiments a row (default {usual})")
+    sims = parser.parse_args().sims
+    print(f"{sims} experiments a row; {said}in percent.\n")
+    print(table(head, [row(design, sims) for design in designs]))
 
 
 OURS = ("false positive", "family of 2", "family of 3", "family of 4", "coverage", "coverage at margin")

@@ -7,13 +7,12 @@ which choose, on the third of the clusters that chooses), tested on the other dr
 untuned model is as good, or worse by `gap`. Prints the table of docs/statistics.md; iikata's own code judges.
 """
 
-import argparse
 import zlib
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from calibration import ALPHA, MARGIN, table
+from calibration import ALPHA, MARGIN, percent, tabulate
 from calibration_unpaired import words
 
 from iikata.stats.interval import estimate
@@ -64,28 +63,15 @@ def row(design: Design, sims: int) -> list[str]:
     """Return the rates in percent."""
     null, apart = judged(design, sims, 0.0).mean(axis=0), judged(design, sims, MARGIN).mean(axis=0)
     rates = [null[0] if design.gap == 0 else None, null[1], apart[2], apart[3]]
-    told = ["-" if rate is None else f"{100 * rate:.1f}" for rate in rates]
+    told = map(percent, rates)
     return [f"{design.S}", f"{design.draws}", str(design.C), f"{design.sd:g}", f"{design.gap:g}", *told]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sims", type=int, default=4000, help="simulated experiments a row (default 4000)")
-    sims = parser.parse_args().sims
-    head = [
-        "seeds",
-        "draws",
-        "clusters",
-        "SD between draws",
-        "gap",
-        "false positive",
-        "missed",
-        "false equivalence",
-        "power",
-    ]
+    head = ["seeds", "draws", "clusters", "SD between draws", "gap"]
+    head += ["false positive", "missed", "false equivalence", "power"]
     designs = [Design(*one) for one in product((3, 5), (4, 6), (30, 90), (0.0, 0.05), (0.0, 0.05))]
-    print(f"{sims} experiments a row, margin {MARGIN}; in percent.\n")
-    print(table(head, [row(design, sims) for design in designs]))
+    tabulate(str(__doc__), head, designs, row, f"margin {MARGIN}; ")
 
 
 if __name__ == "__main__":

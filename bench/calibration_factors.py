@@ -7,13 +7,12 @@ curve over the settings is flat, or has a peak; the best settings of both levels
 0.05 in the two levels. Prints the table of docs/statistics.md; iikata's own code judges, as in calibration.py.
 """
 
-import argparse
 import zlib
 from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from calibration import ALPHA, MARGIN, judge, table, verdicts
+from calibration import ALPHA, MARGIN, judge, percent, tabulate, verdicts
 
 from iikata.stats.factors import LEAST_CHOOSING
 from iikata.stats.pairing import choosing_third
@@ -103,19 +102,15 @@ def row(design: Design, sims: int) -> list[str]:
     """Return the rates in percent."""
     null, apart = (ways(design, design.scores(sims, shift), shift) for shift in (0.0, MARGIN))
     rates = [*map(missed, null.values()), *map(equivalent, apart.values()), called(null["best"])]
-    return [design.curve, str(design.K), f"{design.S} x {design.C}", *(f"{100 * rate:.1f}" for rate in rates)]
+    return [design.curve, str(design.K), f"{design.S} x {design.C}", *map(percent, rates)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sims", type=int, default=4000, help="simulated experiments a cell (default 4000)")
-    sims = parser.parse_args().sims
     head = ["curves", "settings", "S x C"]
     head += [f"{name}: {what}" for what in ("missed", "false equivalence") for name in ("best", "naive", "average")]
     head.append("best: called though the bests are equal")
     designs = [Design(*one) for one in product(("flat", "peaked", "flat, peaked"), (3, 9), (3, 5, 8), (30, 90))]
-    print(f"{sims} experiments a cell; seed SDs {SEED_SD[0]} and {SEED_SD[1]}, margin {MARGIN}; in percent.\n")
-    print(table(head, [row(design, sims) for design in designs]))
+    tabulate(str(__doc__), head, designs, row, f"seed SDs {SEED_SD[0]} and {SEED_SD[1]}, margin {MARGIN}; ")
 
 
 if __name__ == "__main__":

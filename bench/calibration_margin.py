@@ -7,12 +7,11 @@ by the margin as it was measured, or by 10% of the true gain. Beside: tested on 
 Prints the table of docs/statistics.md; iikata's own code judges, as in calibration.py.
 """
 
-import argparse
 import zlib
 from itertools import product
 
 import numpy as np
-from calibration import ALPHA, Judged, judge, table, verdicts
+from calibration import ALPHA, Judged, judge, percent, tabulate, verdicts
 
 from iikata.stats.interval import estimate
 from iikata.stats.pairing import choosing_third
@@ -49,18 +48,14 @@ def row(S: int, C: int, seed_sd: float, sims: int) -> list[str]:
         claimed(judge(d[..., ~third] + SHARE * GAIN, None), margins),
         claimed(judge(d[..., ~third], None), margins),
     ]
-    return [f"{S} x {C}", f"{seed_sd}", *(f"{100 * rate:.1f}" for rate in rates)]
+    return [f"{S} x {C}", f"{seed_sd}", *map(percent, rates)]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sims", type=int, default=4000, help="simulated experiments a cell (default 4000)")
-    sims = parser.parse_args().sims
     head = ["S x C", "seed SD", "a margin was set", "false equivalence", "tested on all clusters"]
     head += ["10% of the true gain apart", "equivalent where nothing differs"]
     designs = product((3, 5, 8), (30, 90, 300), (0.005, 0.02))
-    print(f"{sims} experiments a cell; true gain {GAIN}, in percent.\n")
-    print(table(head, [row(*design, sims) for design in designs]))
+    tabulate(str(__doc__), head, designs, lambda design, sims: row(*design, sims), f"true gain {GAIN}, ")
 
 
 if __name__ == "__main__":

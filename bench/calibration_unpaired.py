@@ -8,18 +8,16 @@ paired forms, and lets the reader try every order of the second side: how often 
 there is no difference.
 """
 
-import argparse
 import zlib
 from dataclasses import dataclass
 from itertools import islice, permutations, product
 
 import numpy as np
-from calibration import ALPHA, MARGIN, table
+from calibration import ALPHA, MARGIN, percent, tabulate, word
 
 from iikata.stats.interval import MIN_SEEDS, estimate
 from iikata.stats.permutation import sign_flip_p
 from iikata.stats.unpaired import estimate_unpaired
-from iikata.stats.verdict import verdict
 
 SIZES = ((2, 3), (3, 3), (3, 5), (3, 8), (5, 5), (8, 8))
 MOST_ORDERS = 24
@@ -55,21 +53,18 @@ def row(design: Design, sims: int) -> list[str]:
     rates = [
         np.mean(null.p < ALPHA),
         np.mean(np.abs(shifted.difference - MARGIN) > shifted.half),
-        np.mean([word in ("EQUIVALENT", "SMALL") for word in words(shifted, flips)]),
+        np.mean([one in ("EQUIVALENT", "SMALL") for one in words(shifted, flips)]),
         np.mean((shifted.p < ALPHA) & (flips < ALPHA)),
         by_order(one, two) if design.S[0] == design.S[1] else None,
     ]
-    told = ["-" if rate is None else f"{100 * rate:.1f}" for rate in rates]
+    told = map(percent, rates)
     return [f"{design.S[0]} and {design.S[1]}", str(design.C), f"{design.sd[0]:g} and {design.sd[1]:g}", *told]
 
 
 def words(found, flips: np.ndarray) -> list[str]:  # type: ignore[no-untyped-def]
     """Return the verdicts under the margin."""
-    told = []
-    for middle, half, half_90, p, flip in zip(found.difference, found.half, found.half_90, found.p, flips, strict=True):
-        interval, interval_90 = (middle - half, middle + half), (middle - half_90, middle + half_90)
-        told.append(verdict([], interval, interval_90, MARGIN, float(p), float(flip), False, ALPHA)[0])
-    return told
+    numbers = (found.difference, found.half, found.half_90, found.p, flips)
+    return [word(*map(float, one), MARGIN) for one in zip(*numbers, strict=True)]
 
 
 def by_order(one: np.ndarray, two: np.ndarray) -> float:
@@ -81,15 +76,11 @@ def by_order(one: np.ndarray, two: np.ndarray) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sims", type=int, default=10000, help="simulated experiments a row (default 10000)")
-    sims = parser.parse_args().sims
     head = ["adapters", "clusters", "SD between adapters", "false positive", "missed at the margin"]
     head += ["false equivalence", "power", "by order: some order finds p < 0.05"]
     sds = ((0.0, 0.0), (0.02, 0.02), (0.02, 0.05), (0.05, 0.02))
     designs = [Design(*one) for one in product(SIZES, (30, 90), sds) if one[2] != (0.05, 0.02) or len({*one[0]}) > 1]
-    print(f"{sims} experiments a row, margin {MARGIN}; in percent.\n")
-    print(table(head, [row(design, sims) for design in designs]))
+    tabulate(str(__doc__), head, designs, row, f"margin {MARGIN}; ", usual=10000)
 
 
 if __name__ == "__main__":
