@@ -32,7 +32,7 @@ CACHES = ("HOME", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR
 
 def write_inputs(folder: Path, args: argparse.Namespace) -> None:
     """Write rows, probes and the experiment file; a model of random weights where none is given."""
-    write_rows(folder, args)
+    write_rows(folder, args, 7, 13)  # some 70 tokens with a template in SmolLM2's tokenizer, to which words are strange
     if not args.model:
         (folder / "model").mkdir()
         scaling = Path(__file__).with_name("scaling.py")

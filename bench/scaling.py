@@ -87,8 +87,8 @@ def words() -> list[str]:
     return [one + other for one in parts[:40] for other in parts[:40]]
 
 
-def write_rows(folder: Path, args: argparse.Namespace) -> None:
-    """Write training rows, held-out rows and probes."""
+def write_rows(folder: Path, args: argparse.Namespace, asked: int = 40, answered: int = 80) -> None:
+    """Write training rows, held-out rows and probes; `asked` and `answered` are the medians of their words."""
     draw, known = random.Random(0), words()
 
     def text(mean: float) -> str:
@@ -96,10 +96,10 @@ def write_rows(folder: Path, args: argparse.Namespace) -> None:
         return " ".join(draw.choice(known) for _ in range(count))
 
     def row() -> dict[str, str]:
-        return {"instruction": text(40), "input": "", "output": text(80)}
+        return {"instruction": text(asked), "input": "", "output": text(answered)}
 
     rows = {"train": [row() for _ in range(args.rows)], "held": [row() for _ in range(args.held_out)]}
-    rows["probes"] = [{"id": f"p{i}", "instruction": text(40), "references": ["none"]} for i in range(args.probes)]
+    rows["probes"] = [{"id": f"p{i}", "instruction": text(asked), "references": ["none"]} for i in range(args.probes)]
     for name, lines in rows.items():
         content = "".join(json.dumps(line) + "\n" for line in lines)
         (folder / f"{name}.jsonl").write_text(content, encoding="utf-8")

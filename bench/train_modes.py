@@ -13,6 +13,7 @@ from subject import SHAPES
 from train_throughput import samples
 
 from iikata.core.records import Arm
+from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group
 from iikata.model.attention.varlen import Limits, lay_out
 from iikata.model.base import Base
@@ -81,6 +82,13 @@ def kernel_errors() -> None:
             got = torch.ops.iikata.rotate(x.cuda(), x.cuda(), cos.cuda(), sin.cuda(), back)[1].cpu().double()
             want = turned(x.double(), cos.double(), sin.double(), back)
             print(f"rotation of {rotary} columns, transposed {back}: {float((got - want).norm() / want.norm()):.4f}")
+    streams, salt = noise(2**40 + 3, 50, torch.device("cpu")), torch.tensor(-77, dtype=torch.int32)
+    for kind, dropout in ((torch.bfloat16, 0.05), (torch.float16, 0.5), (torch.float32, 0.9)):
+        given = torch.randn(50, 300).to(kind)
+        got = torch.ops.iikata.drop(given.cuda(), streams.cuda(), salt.cuda(), dropout).cpu()
+        want = torch.ops.iikata.drop(given, streams, salt, dropout)
+        print(f"dropout {dropout} in {kind}: masks differ at {int(((got == 0) != (want == 0)).sum())} places, ", end="")
+        print(f"the rest by {float((got.double() - want.double()).norm() / want.double().norm()):.4f}")
 
 
 def turned(x, cos, sin, back):  # type: ignore[no-untyped-def]
