@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-WORDS = {"yes": "yes", "no": "no", "open": "open", "harm": "harm"}
-
 
 def page(found: Mapping[str, Any]) -> str:
     """Return all tables of one model."""
@@ -19,16 +17,10 @@ def page(found: Mapping[str, Any]) -> str:
 
 def _tables(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     margins = ", ".join(f"{metric} {_n(margin)}" for metric, margin in found["margins"].items())
-    yield (
-        f"The two questions (primary; margins: {margins})",
-        _table(
-            ("metric", "does the template matter", "was LoRA needed"),
-            [
-                (m, WORDS[found["answers"]["template"][m]], WORDS[found["answers"]["lora"][m]])
-                for m in ("nll", "choice")
-            ],
-        ),
-    )
+    asked, metrics = ("template", "lora"), ("nll", "choice")
+    rows = [(m, *(found["answers"][one][m] for one in asked)) for m in metrics]
+    head = ("metric", "does the template matter", "was LoRA needed")
+    yield f"The two questions (primary; margins: {margins})", _table(head, rows)
     yield "Pairs of templates (primary; Holm over both metrics)", _compared(found["pairs"])
     yield "Against the untuned model's best (primary; Holm over both metrics)", _compared(found["lora"])
     yield "Control: planted effects, nll", _table(
@@ -47,24 +39,11 @@ def _tables(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for one in found["negative"]
         ],
     )  # fmt: skip
-    yield (
-        "Without one seed",
-        _table(
-            ("seed", *(f"{q}, {m}" for q in ("template", "lora") for m in ("nll", "choice"))),
-            [
-                (s, *(a[q][m] for q in ("template", "lora") for m in ("nll", "choice")))
-                for s, a in found["without_a_seed"].items()
-            ],
-        ),
-    )
+    rows = [(s, *(a[one][m] for one in asked for m in metrics)) for s, a in found["without_a_seed"].items()]
+    yield "Without one seed", _table(("seed", *(f"{one}, {m}" for one in asked for m in metrics)), rows)
     if found["strata"]:
-        yield (
-            "Rows with long and short answers, nll",
-            _table(
-                ("rows", "number", "template", "LoRA"),
-                [(name, one["rows"], one["template"], one["lora"]) for name, one in found["strata"].items()],
-            ),
-        )
+        rows = [(name, one["rows"], one["template"], one["lora"]) for name, one in found["strata"].items()]
+        yield "Rows with long and short answers, nll", _table(("rows", "number", "template", "LoRA"), rows)
     yield "What these seeds and rows can find and show (80% power)", _table(
         ("metric", "seeds", "clusters", "smallest difference found", "smallest margin shown", "margin", "buys most"),
         [
@@ -73,58 +52,40 @@ def _tables(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             for m, one in found["power"].items()
         ],
     )  # fmt: skip
-    yield from _explored(found)
+    yield from _of_rates(found["rates"])
+    yield from _of_cells(found)
+    yield from _of_answers(found)
 
 
-def _explored(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    rates = found["rates"]
-    yield (
-        "Exploratory: learning rates (nll on the choosing rows; the chosen one in bold)",
-        _table(
-            ("template", *rates["grid"]),
-            [
-                (
-                    name,
-                    *(f"**{_n(own.get(r))}**" if r == rates["rates"][name] else _n(own.get(r)) for r in rates["grid"]),
-                )
-                for name, own in rates["means"].items()
-            ],
-        ),
-    )
-    orders = [(rate, " < ".join(order)) for rate, order in rates["ranking"].items()]
-    yield (
-        "Exploratory: ranking by rate, and with each template's own best",
-        _table(("rate", "from best to worst"), [*orders, ("own best", " < ".join(rates["ranking_at_best"]))]),
-    )
+def _of_rates(rates: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    shown = {name: {rate: _n(own.get(rate)) for rate in rates["grid"]} for name, own in rates["means"].items()}
+    for name, rate in rates["rates"].items():
+        shown[name][rate] = f"**{shown[name][rate]}**"
+    title = "Exploratory: learning rates (nll on the choosing rows; the chosen one in bold)"
+    yield title, _table(("template", *rates["grid"]), [(name, *own.values()) for name, own in shown.items()])
+    orders = {**rates["ranking"], "own best": rates["ranking_at_best"]}
+    title = "Exploratory: ranking by rate, and with each template's own best"
+    yield title, _table(("rate", "from best to worst"), [(rate, " < ".join(order)) for rate, order in orders.items()])
+
+
+def _of_cells(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for metric, rows in found["matrix"].items():
         prompts = list(dict.fromkeys(prompt for row in rows.values() for prompt in row))
-        yield (
-            f"Exploratory: {metric}, trained on (rows) x prompted with",
-            _table(
-                ("", *prompts), [(name, *(_n(row.get(prompt)) for prompt in prompts)) for name, row in rows.items()]
-            ),
-        )
-    yield (
-        "Exploratory: the untuned model",
-        _table(
-            ("prompt", *found["untuned"]),
-            [(p, *(_n(own.get(p)) for own in found["untuned"].values())) for p in found["untuned"]["nll"]],
-        ),
-    )
-    yield (
-        "Exploratory: the price of prompting with another template",
-        _contrasts(found["price"], lambda one: f"{one['trained_on']}@{one['prompted_with']}"),
-    )
-    yield (
-        "Exploratory: the mixture less a template's own adapters",
-        _contrasts(found["mixture"], lambda one: f"mixed less {one['template']}, both @{one['prompted_with']}"),
-    )
+        cells = [(name, *(_n(row.get(prompt)) for prompt in prompts)) for name, row in rows.items()]
+        yield f"Exploratory: {metric}, trained on (rows) x prompted with", _table(("", *prompts), cells)
+    untuned = found["untuned"]
+    cells = [(prompt, *(_n(own.get(prompt)) for own in untuned.values())) for prompt in untuned["nll"]]
+    yield "Exploratory: the untuned model", _table(("prompt", *untuned), cells)
+    price = _contrasts(found["price"], "{trained_on}@{prompted_with}")
+    yield "Exploratory: the price of prompting with another template", price
+    mixed = "mixed less {template}, both @{prompted_with}"
+    yield "Exploratory: the mixture less a template's own adapters", _contrasts(found["mixture"], mixed)
     if found["loss"]:
         rows = [{**found["loss"], "metric": "nll"}]
-        yield (
-            "Exploratory: loss on the answer less loss on everything",
-            _contrasts(rows, lambda one: "completion - all"),
-        )
+        yield "Exploratory: loss on the answer less loss on everything", _contrasts(rows, "completion - all")
+
+
+def _of_answers(found: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "Exploratory: shares of the variance of one answer's score", _table(
         ("metric", "seed", "probe", "sample", "rest", "SD seed x template", "SD probe x template"),
         [
@@ -159,10 +120,13 @@ def _name(one: Mapping[str, Any]) -> str:
     return f"**{sides}**" if one.get("best_on_choosing") else sides
 
 
-def _contrasts(rows: Sequence[Mapping[str, Any]], name: Any) -> str:
+def _contrasts(rows: Sequence[Mapping[str, Any]], name: str) -> str:
     return _table(
         ("metric", "", "difference", "95% interval", "p, not adjusted"),
-        [(one["metric"], name(one), _n(one["difference"]), _span(one["interval"]), _p(one["p"])) for one in rows],
+        [
+            (one["metric"], name.format(**one), _n(one["difference"]), _span(one["interval"]), _p(one["p"]))
+            for one in rows
+        ],
     )
 
 
