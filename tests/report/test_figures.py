@@ -74,3 +74,20 @@ def test_deeper_is_better_and_a_difference_within_the_margin_does_not_span_the_c
     assert entries(RATE, a=[0.25], b=[0.30])["a"].shade == pytest.approx(0.25)
     close = entries(NLL, margin=0.02, a=[0.80], b=[0.81])
     assert abs(close["a"].shade - close["b"].shade) <= 0.25
+
+
+def test_a_variant_s_own_cells_are_those_of_the_templates_that_it_was_trained_on():
+    def score(trained_on, prompted_with, template=None):
+        return Score(trained_on, 0, prompted_with, "p", "p", 0, "nll", 1.0, "", template)
+
+    given = [
+        score("alpaca", "alpaca"),
+        score("alpaca", "native"),
+        score("native+lr3e-4", "native", "native"),
+        score("native+lr3e-4", "alpaca", "native"),
+        score("mixed", "alpaca", "alpaca|native"),
+        Score(None, None, "alpaca", "p", "p", 0, "nll", 1.0, ""),
+    ]
+    found = matrix("nll", given, NLL)
+    own = {key for key, entry in found.entries.items() if entry.own}
+    assert own == {("alpaca", "alpaca"), ("native+lr3e-4", "native"), ("mixed", "alpaca")}

@@ -52,10 +52,6 @@ def test_a_score_that_is_missing_is_null(data):
     assert None in [scores[place] for _, _, scores in chunk["texts"]]
 
 
-def test_packing_twice_gives_the_same_bytes(data):
-    assert packed(data).chunks == packed(data).chunks
-
-
 def test_a_small_budget_shows_fewer_samples_and_says_so(data):
     full = packed(data)
     part = packed(data, budget=sum(map(len, full.chunks)) - 1)

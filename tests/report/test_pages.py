@@ -89,6 +89,7 @@ def test_write_leaves_the_files_and_nothing_half_done(data, tmp_path):
     assert sorted(p for p in tmp_path.rglob("*") if p.is_file()) == sorted(paths)
 
 
+@pytest.mark.long
 def test_the_same_run_makes_the_same_bytes_in_any_process(data, made):
     write = "import hashlib; from synthetic_run import run; from iikata.report.pages import pages; "
     write += "print(hashlib.sha256(repr(pages(run())).encode()).hexdigest())"

@@ -28,15 +28,16 @@ def bench():
     del sys.modules["calibration"]
 
 
-@pytest.mark.parametrize(("kind", "S", "C", "seed_sd", "templates"), [
-    ("bounded", 3, 40, 0.05, 4),
-    ("bounded", 5, 12, 0.10, 3),
-    ("bounded", 8, 40, 0.00, 2),
-    ("heavy", 5, 40, 0.02, 4),
-    ("clusters", 5, 40, 0.05, 3),
-    ("missing", 3, 40, 0.02, 2),
-    ("base", 3, 100, 0.10, 2),
-])  # fmt: skip
+LARGE = (
+    ("bounded", 3, 40, 0.05, 4), ("bounded", 8, 40, 0.00, 2), ("heavy", 5, 40, 0.02, 4), ("clusters", 5, 40, 0.05, 3),
+    ("missing", 3, 40, 0.02, 2), ("base", 3, 100, 0.10, 2),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "S", "C", "seed_sd", "templates"),
+    [("bounded", 5, 12, 0.10, 3), *(pytest.param(*one, marks=pytest.mark.long) for one in LARGE)],
+)
 def test_errors_stay_within_what_is_promised(bench, kind, S, C, seed_sd, templates):
     told = bench.row(bench.Design(kind, S, C, seed_sd, templates), SIMS)
     assert told["false positive"] <= 0.06
