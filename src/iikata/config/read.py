@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from iikata.config.document import Key, key_line, load, position, short
 from iikata.config.explain import explain
 from iikata.config.settings import Experiment
+from iikata.config.variants import recipes
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text
 
@@ -65,7 +66,7 @@ def declare(
         more = [f"{len(told) - MOST_FAULTS} more like these."] if len(told) > MOST_FAULTS else []
         raise IikataError("\n".join(lines + more)) from None
     experiment._folder, experiment._place = folder.absolute(), place
-    _ = experiment.recipes  # what is wrong with a level is told with its line
+    experiment._recipes = recipes(experiment)  # what is wrong with a level is told with its line
     return experiment
 
 

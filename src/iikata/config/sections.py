@@ -1,5 +1,6 @@
 """The sections of an experiment: every setting's one home, its default and what it means."""
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
@@ -30,7 +31,9 @@ from iikata.config.kinds import (
     refuse_repeats,
 )
 from iikata.config.lora import LoraSettings
+from iikata.core.records import Variant
 
+DATA = "data.train"
 DEFAULT_MARGIN: dict[str, float | str] = {"nll": "10% of gain", "contains": 0.10}
 
 
@@ -224,6 +227,25 @@ class VariantSettings(Settings):
         if self.adapters and (self.train or self.data or len(self.template) > 1):
             raise ValueError("adapters from elsewhere have one template, and no train and no data: they are trained")
         return self
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One variant with all that it is trained by."""
+
+    variant: Variant
+    train: TrainSettings
+    data: tuple[str, ...]
+    """Files or hub ids, as data.train."""
+    place: str = ""
+    """Where it was declared, for messages."""
+    adapters: tuple[str, ...] = ()
+    """Folders of adapters that were trained elsewhere, by absolute path; nothing is trained then."""
+
+    @property
+    def content(self) -> tuple[Any, ...]:
+        """What makes it another recipe than others."""
+        return self.variant.templates, self.train, self.data, self.adapters
 
 
 class UntunedSettings(Settings):

@@ -19,17 +19,18 @@ from iikata.config.kinds import (
 )
 from iikata.config.places import absolute_path, lm_eval_task, local_path, template_name
 from iikata.config.sections import (
+    DATA,
     DEFAULT_MARGIN,
     CompareSettings,
     DataSettings,
     GenerateSettings,
     ModelSettings,
+    Recipe,
     ScoreSettings,
     TrainSettings,
     UntunedSettings,
     VariantSettings,
 )
-from iikata.config.variants import DATA, Recipe, recipes
 from iikata.core.records import Arm, Cell
 
 
@@ -73,7 +74,7 @@ class Experiment(Settings):
     """Trackers that are told losses, final scores and the verdict: tensorboard, wandb, mlflow, trackio."""
 
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
-    _recipes: dict[str, Recipe] | None = PrivateAttr(default=None)
+    _recipes: dict[str, Recipe] = PrivateAttr(default_factory=dict)
     _place: Callable[[tuple[str | int, ...]], str] | None = PrivateAttr(default=None)
 
     @field_validator("templates", "prompt_only")
@@ -121,8 +122,6 @@ class Experiment(Settings):
     @property
     def recipes(self) -> dict[str, Recipe]:
         """Every variant's recipe, by its name."""
-        if self._recipes is None:
-            self._recipes = recipes(self)
         return self._recipes
 
     @property

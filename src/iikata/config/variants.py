@@ -3,16 +3,16 @@
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import product
-from pathlib import Path, PurePath
-from typing import Any, Protocol
+from pathlib import PurePath
+from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
 from iikata.config.kinds import Texts, safe_name
 from iikata.config.places import absolute_path, template_name
-from iikata.config.sections import DataSettings, TrainSettings, UntunedSettings, VariantSettings
+from iikata.config.sections import DATA, Recipe
+from iikata.config.settings import Experiment
 from iikata.core.errors import IikataError
 from iikata.core.records import ELSEWHERE, Variant
 from iikata.core.registry import did_you_mean
@@ -35,45 +35,11 @@ FIXED = {
     **dict.fromkeys(("checkpoint_seconds", "eval_steps", "eval_rows"), "it changes no result"),
 }
 """Settings of `train` that cannot vary, and why; no adapter follows from their value."""
-DATA = "data.train"
+Level = tuple[str, str, str, Any, str]
+"""(setting, level, its part of a variant's name, value, place) of a factor."""
 
 
-class Declared(Protocol):
-    """What an experiment says of its variants."""
-
-    templates: tuple[str, ...]
-    vary: dict[str, Any]
-    variants: tuple[VariantSettings, ...]
-    train: TrainSettings
-    data: DataSettings
-    untuned: UntunedSettings
-
-    @property
-    def folder(self) -> Path: ...
-
-    def at(self, *key: str | int) -> str: ...
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One variant with all that it is trained by."""
-
-    variant: Variant
-    train: TrainSettings
-    data: tuple[str, ...]
-    """Files or hub ids, as data.train."""
-    place: str = ""
-    """Where it was declared, for messages."""
-    adapters: tuple[str, ...] = ()
-    """Folders of adapters that were trained elsewhere, by absolute path; nothing is trained then."""
-
-    @property
-    def content(self) -> tuple[Any, ...]:
-        """What makes it another recipe than others."""
-        return self.variant.templates, self.train, self.data, self.adapters
-
-
-def recipes(experiment: Declared) -> dict[str, Recipe]:
+def recipes(experiment: Experiment) -> dict[str, Recipe]:
     """Return every variant's recipe by its name. Raises IikataError for all that is wrong, each with its place."""
     faults: list[str] = []
     made: dict[str, Recipe] = {}
@@ -95,7 +61,7 @@ def recipes(experiment: Declared) -> dict[str, Recipe]:
     return made
 
 
-def _combined(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
+def _combined(experiment: Experiment, faults: list[str]) -> Iterator[Recipe]:
     """Yield each template with each combination of the levels."""
     factors = [list(_levels(experiment, key, levels, faults)) for key, levels in experiment.vary.items()]
     for template in map(template_name, experiment.templates):
@@ -113,7 +79,7 @@ def _combined(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
             yield recipe
 
 
-def _named(experiment: Declared, faults: list[str]) -> Iterator[Recipe]:
+def _named(experiment: Experiment, faults: list[str]) -> Iterator[Recipe]:
     """Yield the variants of `variants:`, each what the experiment says but for its own settings."""
     for index, given in enumerate(experiment.variants):
         place = experiment.at("variants", index)
@@ -144,7 +110,7 @@ def _refuse_one_folder_twice(made: Iterable[Recipe], faults: list[str]) -> None:
             )
 
 
-def _refuse_no_rows(experiment: Declared, made: Iterable[Recipe], faults: list[str]) -> None:
+def _refuse_no_rows(experiment: Experiment, made: Iterable[Recipe], faults: list[str]) -> None:
     """Note what needs rows to train on where there are none."""
     rows, data = "Hub id, or json / jsonl / csv / parquet file, or a list of them.", experiment.data
     if untrained := [one.variant.name for one in made if not (one.adapters or one.data)]:
@@ -164,8 +130,7 @@ def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, 
         yield from _flat(value, f"{key}.") if isinstance(value, dict) else [(before + key, value)]
 
 
-def _levels(experiment: Declared, key: str, levels: Any, faults: list[str]) -> Iterator[tuple[str, str, str, Any, str]]:
-    """Yield (setting, level, its part of a variant's name, value, place) for each level of a factor."""
+def _levels(experiment: Experiment, key: str, levels: Any, faults: list[str]) -> Iterator[Level]:
     if fault := _key_fault(experiment, key):
         faults.append(f"{experiment.at('vary', key)}{fault}")
         return
@@ -185,7 +150,7 @@ def _levels(experiment: Declared, key: str, levels: Any, faults: list[str]) -> I
         yield key, level, level if named or key == DATA or isinstance(value, str) else short + level, value, place
 
 
-def _key_fault(experiment: Declared, key: str) -> str:
+def _key_fault(experiment: Experiment, key: str) -> str:
     """Return what is wrong with a factor's name; "" where it is a setting that can vary."""
     if key in ("template", "templates"):
         return "the template varies through `templates:`; list them there."
