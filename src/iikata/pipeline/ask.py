@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata import tokenize
-from iikata.config import Experiment, parse, read, template_name
+from iikata.config import Experiment, parse, read
 from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
 from iikata.core.records import NOTHING, Before
@@ -146,12 +146,10 @@ def _run(folder: Path, overrides: Sequence[str]) -> Respondents:
     # What an arm was trained on lies beside it; the experiment's file may have moved since.
     kept = {ctx.recipe(arm).variant.templates[0]: ctx.store.arm(arm) / "template.json" for arm in reversed(arms)}
     templates = {name: read_saved(path) for name, path in kept.items()}
-    specs = (*ctx.experiment.trained_templates, *ctx.experiment.prompt_only)
-    names = {template_name(spec): spec for spec in specs}
     return Respondents(
         ctx,
         {**{arm.name: ctx.store.arm(arm) for arm in arms}, BASE: None},
-        {name: templates.get(name) or ctx.load_template(spec) for name, spec in names.items()},
+        {name: templates.get(name) or ctx.load_template(spec) for name, spec in ctx.specs.items()},
     )
 
 

@@ -101,7 +101,5 @@ def _checked(ctx: RunContext, made: Export) -> list[str]:
     found = [f for f in ctx.store.read_findings() if f.template in (None, made.arm.variant)]
     lines = [f"- {gate.name}: {'passed' if gate.passed else 'FAILED'} ({markdown(gate.detail)})" for gate in gates]
     lines += [f"- {finding.severity}, {finding.rule}: {markdown(finding.message)}" for finding in found]
-    if not lines:
-        looked = ctx.store.findings.is_file()
-        lines = ["The template doctor found nothing." if looked else "The template doctor has not looked at it."]
-    return ["\n".join(lines)]
+    nothing = "found nothing" if ctx.store.findings.is_file() else "has not looked at it"
+    return ["\n".join(lines) or f"The template doctor {nothing}."]

@@ -53,7 +53,7 @@ class Checkpoints:
     def __init__(self, ctx: RunContext, runs: Sequence["ArmRun"], logs: Mapping[str, ArmLog]) -> None:
         self._ctx, self._runs, self._logs = ctx, runs, logs
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
-        self._writing: Future[None] | None = None
+        self._writing: Future[None] = self._worker.submit(lambda: None)
         self._last = time.monotonic()
 
     def __enter__(self) -> "Checkpoints":
@@ -65,8 +65,7 @@ class Checkpoints:
     @property
     def due(self) -> bool:
         """Whether it is time, and the one before is written; a slow disk makes them rarer, training never waits."""
-        rest = self._writing is None or self._writing.done()
-        return rest and time.monotonic() - self._last >= self._ctx.experiment.train.checkpoint_seconds
+        return self._writing.done() and time.monotonic() - self._last >= self._ctx.experiment.train.checkpoint_seconds
 
     def save(self) -> None:
         """Copy the states as they are now; a thread writes them. Raises what the one before came to."""
@@ -80,9 +79,7 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Return once what was saved is on the disk. Raises IikataError where it could not be written."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+        self._writing.result()
 
     def _write(self, copies: Sequence[tuple["ArmRun", Mapping[str, Any], Mapping[str, Any]]]) -> None:
         from safetensors.torch import save

@@ -112,9 +112,13 @@ class RunContext:
 
     @cached_property
     def templates(self) -> dict[str, Template]:
-        """Every template that anything is prompted with, by name; those trained on come first."""
+        return {name: self.template(spec) for name, spec in self.specs.items()}
+
+    @property
+    def specs(self) -> dict[str, str]:
+        """Name -> how the experiment writes each template that anything is prompted with, those trained on first."""
         specs = (*self.experiment.trained_templates, *self.experiment.prompt_only)
-        return {template_name(spec): self.template(spec) for spec in specs}
+        return {template_name(spec): spec for spec in specs}
 
     def template(self, spec: str) -> Template:
         """Return the template that the experiment calls `spec`; one that is not there is told with its line."""

@@ -1,8 +1,8 @@
 """What training would take on this machine, in seconds and bytes; reads the model's configuration, not its weights."""
 
 import math
-import time
 from collections.abc import Callable, Sequence
+from timeit import repeat
 from typing import Any
 
 import torch
@@ -129,12 +129,10 @@ def bandwidth(device: torch.device) -> float:
 def _time(work: Callable[[], object], device: torch.device) -> float:
     """Return the seconds of the fastest of a few runs, each long enough for the clock."""
 
-    def run() -> float:
-        start = time.perf_counter()
+    def run() -> None:
         for _ in range(5):
             work()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
-        return (time.perf_counter() - start) / 5
 
-    return min(run() for _ in range(5))
+    return min(repeat(run, number=1)) / 5

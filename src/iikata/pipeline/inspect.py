@@ -86,9 +86,8 @@ def _ask(stored: "Stored", base: str) -> dict[str, Any]:
     name = stored.folder.absolute().name
     place = locate(base, stored.config.revision)
     loaded, tokenizer = load(place), tokenize.load_tokenizer(place)
-    about: dict[str, Any] = {"base": base, "same_base": same_base(stored, base, place)}
-    about["same_template"] = same_template(stored.folder, tokenizer.chat_template)
-    about["more_tokens"] = more_tokens(stored.folder, tokenizer)
+    alike, more = same_template(stored.folder, tokenizer.chat_template), more_tokens(stored.folder, tokenizer)
+    about = {"base": base, "same_base": same_base(stored, base, place), "same_template": alike, "more_tokens": more}
     prompts = [tokenizer.ids(text) for text in TEXTS]
     try:
         if stored.beyond:

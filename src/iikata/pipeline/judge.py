@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from iikata.core.records import Answer, Probe
 from iikata.metrics import Context
-from iikata.metrics.judge import Judge, Judged
+from iikata.metrics.judge import Judge
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Warned
 from iikata.run_folder import write_json
@@ -36,21 +36,11 @@ def judge(ctx: RunContext, answers: Sequence[Answer], probes: Mapping[str, Probe
     ctx.emit(Stage("score", sum(answer.trained_on is not None for answer in answers), "answers for the judge"))
     judged = asker.against_base(answers, probes, about)
     ctx.store.write_scores(Judge.name, ctx.told(judged.scores))
-    flip_rate = None if math.isnan(judged.flip_rate) else judged.flip_rate
-    found = {
-        "model": asker.endpoint.model,
-        "signature": asker.signature,
-        "flip_rate": flip_rate,
-        "unread": judged.unread,
-    }
-    write_json(ctx.store.judge, found)
-    ctx.emit(Warned(_told(judged)))
-
-
-def _told(judged: Judged) -> str:
-    if math.isnan(judged.flip_rate):
-        flips = "no pair of different answers was judged"
-    else:
-        flips = f"in {judged.flip_rate:.0%} of the pairs the two orders disagree, which counts as a tie"
-    doubt = "; the order is being judged, not the answers: do not believe it" if judged.flip_rate > MOST_FLIPS else ""
-    return f"judge: {flips}{doubt}; {judged.unread} pairs without a readable reply have no score"
+    rate = None if math.isnan(judged.flip_rate) else judged.flip_rate
+    who = {"model": asker.endpoint.model, "signature": asker.signature}
+    write_json(ctx.store.judge, {**who, "flip_rate": rate, "unread": judged.unread})
+    flips = "no pair of different answers was judged"
+    if rate is not None:
+        flips = f"in {rate:.0%} of the pairs the two orders disagree, which counts as a tie"
+        flips += "; the order is being judged, not the answers: do not believe it" if rate > MOST_FLIPS else ""
+    ctx.emit(Warned(f"judge: {flips}; {judged.unread} pairs without a readable reply have no score"))

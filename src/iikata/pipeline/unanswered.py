@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from iikata.config import template_name
 from iikata.metrics import HELD_OUT, get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.foreseeing import NEED_REFERENCES, factor_design, factor_named
@@ -30,9 +29,7 @@ def _factor(ctx: RunContext) -> Iterator[str]:
 
 def _prompts(ctx: RunContext) -> Iterator[str]:
     """Name what is missing to tell whether the prompt must match: a template that some variant was not trained on."""
-    settings = ctx.experiment
-    prompted = {template_name(spec) for spec in (*settings.trained_templates, *settings.prompt_only)}
-    if all(prompted <= set(recipe.variant.templates) for recipe in settings.recipes.values()):
+    if all(ctx.specs.keys() <= {*recipe.variant.templates} for recipe in ctx.experiment.recipes.values()):
         yield "whether the prompt must match: there is no other template to prompt with (prompt_only)"
 
 

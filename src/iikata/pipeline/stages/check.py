@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from iikata import doctor
-from iikata.config import local_path, template_name
+from iikata.config import local_path
 from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import Finding, plain
@@ -81,9 +81,9 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
     templates: dict[str, Template] = {}
     encoded: dict[str, Sequence[Encoded]] = {}
     broken: dict[str, str] = {}
-    trained = ctx.experiment.trained_templates
-    for spec in (*trained, *ctx.experiment.prompt_only):
-        name, path = template_name(spec), local_path(spec, ctx.experiment.folder, "template")
+
+    for name, spec in ctx.specs.items():
+        path = local_path(spec, ctx.experiment.folder, "template")
         saved = path is not None and path.suffix == ".json" and path.is_file()
         try:  # one with faults too: the doctor tells of them
             template = read_unchecked(path) if path and saved else ctx.template(spec)
@@ -91,7 +91,7 @@ def case(ctx: RunContext) -> doctor.DoctorInput:
                 template.render(probe.instruction, probe.input, before=probe.before)
             for row in data.validation:
                 template.render(*row.texts)
-            if data.train and spec in trained and not list(template.faults()):
+            if data.train and spec in ctx.experiment.trained_templates and not list(template.faults()):
                 encoded[name] = ctx.encoded_with(template)
             templates[name] = template
         except IikataError as error:
@@ -121,8 +121,7 @@ def summary(ctx: RunContext) -> str:
         + held
         + f", {left:,} left out" * bool(left),
     ]
-    specs = (*experiment.trained_templates, *experiment.prompt_only)
-    found = {template_name(spec): local_path(spec, experiment.folder, "template") for spec in specs}
+    found = {name: local_path(spec, experiment.folder, "template") for name, spec in ctx.specs.items()}
     lines.append("templates: " + ", ".join(f"{name} ({path.name})" if path else name for name, path in found.items()))
     if ctx.probes:
         answered = sum(bool(probe.references or probe.pattern) for probe in ctx.probes)

@@ -100,23 +100,14 @@ def score_names(ctx: RunContext) -> list[str]:
             f"{ctx.store.ratings}: no ratings that make a score, and {names[0]} is the primary metric. "
             f"Rate answers first: iikata serve {ctx.store.path}; then: iikata score {ctx.store.path}"
         )
-    if there and names[0] not in there:
-        raise IikataError(
-            f"{ctx.store.scores(names[0])}: no such file, and it holds the primary metric. {_made_how(ctx, names[0])}"
-        )
-    if there and (gone := missing_scores(ctx, there)):
-        raise IikataError(
-            f"{ctx.store.scores(gone)}: no such file, and the experiment asks for {gone}. {_made_how(ctx, gone)}"
-        )
+    gone = names[0] if names[0] not in there else missing_scores(ctx, there)
+    if there and gone:
+        why = "it holds the primary metric" if gone == names[0] else f"the experiment asks for {gone}"
+        on = "data.validation" if gone in HELD_OUT else "probes"
+        how = f"To have it scored: iikata score EXP --out {ctx.store.path}, with the EXP that asks for it."
+        how = f"There is nothing to score {gone} on: {on} is none." if nothing_to_score(ctx, gone) else how
+        raise IikataError(f"{ctx.store.scores(gone)}: no such file, and {why}. {how}")
     return there
-
-
-def _made_how(ctx: RunContext, metric: str) -> str:
-    if nothing_to_score(ctx, metric):
-        return (
-            f"There is nothing to score {metric} on: {'data.validation' if metric in HELD_OUT else 'probes'} is none."
-        )
-    return f"To have it scored: iikata score EXP --out {ctx.store.path}, with the EXP that asks for it."
 
 
 def metric_of(ctx: RunContext, name: str) -> Metric:

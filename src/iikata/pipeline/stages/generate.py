@@ -4,7 +4,7 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from iikata.core.errors import IikataError
 from iikata.core.io import Appender
@@ -54,7 +54,10 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
     """
     rows, proofs = Halving(ctx, "generate", "decode_rows"), read_object(ctx.store.proofs)
     whole = [arm for arm, own in cells.items() if not any(cell.missing() for cell in own)]
-    gates = {arm: gate for arm in whole if arm.variant and (gate := _still_proved(ctx, arm, proofs))}
+    gates: dict[Arm, Gate] = {}
+    with suppress(IikataError):  # a damaged file of gates is made again
+        same = [arm for arm in whole if arm.variant and proofs.get(arm.name) == proof(ctx, arm)]
+        gates = {arm: gate for arm in same if (gate := proved(ctx, arm))}
     done = [arm for arm in whole if not arm.variant or arm in gates]
     for arm in done:
         for cell in cells[arm]:
@@ -75,12 +78,6 @@ def answer_arms(ctx: RunContext, cells: "Mapping[Arm, Sequence[CellAnswers]]", t
                 ctx.adapters.drop(arm.name)
     ctx.copies.drop()
     return [gates[arm] for arm in cells if arm.variant]
-
-
-def _still_proved(ctx: RunContext, arm: Arm, proofs: Mapping[str, Any]) -> Gate | None:
-    with suppress(IikataError):  # a damaged file of gates is made again
-        return proved(ctx, arm) if proofs.get(arm.name) == proof(ctx, arm) else None
-    return None
 
 
 def _answer_away(

@@ -146,9 +146,8 @@ def _ratings(ctx: RunContext, answers: list[Answer]) -> dict[str, Any] | None:
 def _cards(ctx: RunContext) -> dict[str, TemplateCard]:
     # In the experiment's order, from which colours follow; the file's is the alphabet's.
     trained = [template_name(spec) for spec in ctx.experiment.trained_templates]
-    names = [*trained, *(template_name(spec) for spec in ctx.experiment.prompt_only)]
-    stored, cards = object_of(ctx.store.templates, dict.fromkeys(names, dict)), {}
-    for name in names:
+    stored, cards = object_of(ctx.store.templates, dict.fromkeys(ctx.specs, dict)), {}
+    for name in ctx.specs:
         card = stored[name]
         if not {"prompt", "hash", "newline", "markers", "stops"} <= card.keys():
             raise IikataError(f"{ctx.store.templates}: template {name} is not whole. Delete the file; {AGAIN}")

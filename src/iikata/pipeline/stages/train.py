@@ -63,7 +63,8 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
         compiled=max(work, tokens_in_all) >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"])
     )
     before = sum(run.step for run in runs.values())
-    speed, logged, evaluator = _Speed(), {name: run.step for name, run in runs.items()}, Evaluator(ctx)
+    logged, evaluator = {name: run.step for name, run in runs.items()}, Evaluator(ctx)
+    seen = deque([(time.monotonic(), 0)], maxlen=64)  # when how many tokens were done: the speed of the last steps
     with ExitStack() as stack:
         logs = {
             name: stack.enter_context(ArmLog(ctx.store, run.arm, evaluator.earlier(run.arm, run.step), evaluator.on))
@@ -84,7 +85,9 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
             logs[step.arm].add(step)
             logged[step.arm] = step.step
             run = runs[step.arm]
-            ctx.emit(Stepped(step, run.steps, speed(step.tokens)))
+            seen.append((time.monotonic(), tokens))
+            seconds = seen[-1][0] - seen[0][0]
+            ctx.emit(Stepped(step, run.steps, (tokens - seen[0][1]) / seconds if seconds else 0.0))
             if evaluator.due(run):
                 logs[step.arm].evaluated(evaluator.evaluated(run))
             ctx.emit(Progress("train", sum(r.step for r in runs.values()), total, note_of(step, run.steps), before))
@@ -101,18 +104,6 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
                     break
         checkpoints.wait()
     return tokens
-
-
-class _Speed:
-    """Tokens a second over the last steps, as the user's clock sees them."""
-
-    def __init__(self) -> None:
-        self.seen: deque[tuple[float, int]] = deque([(time.monotonic(), 0)], maxlen=64)
-
-    def __call__(self, tokens: int) -> float:
-        self.seen.append((time.monotonic(), tokens))
-        seconds = self.seen[-1][0] - self.seen[0][0]
-        return sum(count for _, count in list(self.seen)[1:]) / seconds if seconds else 0.0
 
 
 def _lay_side_by_side(ctx: RunContext, arms: Sequence[Arm]) -> None:
