@@ -30,15 +30,15 @@ def starve(monkeypatch):
     """Let training run out of memory with buffers of more tokens than there is room for; give the sizes tried."""
 
     def begin(room: int, error: Exception) -> list[int]:
-        computed, sizes = turn._losses, []
+        computed, sizes = turn.counted, []
 
-        def starved(base, run, buffer):
+        def starved(losses, buffer, weights, totals):
             sizes.append(buffer.input_ids.shape[1])
             if sizes[-1] > room:
                 raise error
-            return computed(base, run, buffer)
+            return computed(losses, buffer, weights, totals)
 
-        monkeypatch.setattr(turn, "_losses", starved)
+        monkeypatch.setattr(turn, "counted", starved)
         return sizes
 
     return begin
