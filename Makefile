@@ -9,7 +9,7 @@ SOURCES := src tests bench study
 # A process a core, but no more than memory holds: each has torch, about 1 GB. A file's tests stay together.
 PROCESSES ?= -n auto --maxprocesses 4 --dist loadfile
 
-.PHONY: setup demo test test-all faults study study-run check fuzz test-oldest test-old-readers test-server test-track test-lm-eval test-llama-cpp size docs release
+.PHONY: setup demo test test-all faults study study-write study-run check fuzz test-oldest test-old-readers test-server test-track test-lm-eval test-llama-cpp size docs release
 
 setup: $(VENV)/.installed
 
@@ -36,10 +36,16 @@ test-all: setup
 faults: setup
 	IIKATA_FAULTS=long $(BIN)/python -m pytest $(PROCESSES) -m faults
 
-# The study: every number, table and figure again from its published scores, without torch; fails where one differs.
+# The study: every number, table, figure and page again from its published scores, without torch; fails where one differs.
 study: setup
 	$(BIN)/python study/results.py
 	$(BIN)/python study/reanalysis.py
+
+# The same, written anew: after another model was run. The pages quote the re-analysis.
+study-write: setup
+	$(BIN)/python study/results.py --write
+	$(BIN)/python study/reanalysis.py --write
+	$(BIN)/python study/pages.py --write
 
 # One of its models again, inputs and all (study/prepare.py, study/models.py): make study-run MODEL=smollm2
 study-run: setup

@@ -146,7 +146,7 @@ def _counts(probes: Probes, cell: Any, keep: np.ndarray) -> tuple[np.ndarray, np
     return right, count - right
 
 
-def curves(choose: Published, chosen: Mapping[str, Any]) -> dict[str, Any]:
+def curves(chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return each template's mean along the rates, and the templates' ranking at each rate and at each one's best."""
     means: dict[str, dict[str, float]] = {}
     for key, value in chosen["means"].items():
@@ -156,5 +156,13 @@ def curves(choose: Published, chosen: Mapping[str, Any]) -> dict[str, Any]:
     ranking = {
         rate: sorted((one for one in means if rate in means[one]), key=lambda one: means[one][rate]) for rate in grid
     }
-    best = sorted(means, key=lambda one: means[one][chosen["rates"][one]])
-    return {"grid": grid, "means": means, "ranking": ranking, "ranking_at_best": best, "rates": dict(chosen["rates"])}
+    best, rates = sorted(means, key=lambda one: means[one][chosen["rates"][one]]), dict(chosen["rates"])
+    edge = [name for name, rate in rates.items() if rate in (grid[0], grid[-1])]
+    return {
+        "grid": grid,
+        "means": means,
+        "ranking": ranking,
+        "ranking_at_best": best,
+        "rates": rates,
+        "at_the_edge": edge,
+    }

@@ -1,27 +1,75 @@
-"""The study's figures, drawn by the report's own plots; the matrix as a table of shades."""
+"""The study's figures: the report's own plots with a title and what their marks mean, and plain charts."""
 
 from collections.abc import Mapping
 from typing import Any
 from xml.sax.saxutils import escape
 
+from charts import bars, matrix
+
 from iikata.core.records import Variant
 from iikata.metrics import METRICS
+from iikata.report import figures
 from iikata.report.plots import along, forest
+
+MARKS = "Thick: 90% interval. Thin: 95%. Dotted: noise floor, how far two seeds lie apart."
+FROM = 1e-3
+"""The rate from which on the right-hand panel shows the curves again, larger."""
 
 
 def drawn(found: Mapping[str, Any]) -> dict[str, str]:
     """Return figure name -> SVG."""
     made = {f"forest_{metric}": _forest(found, metric) for metric in ("nll", "choice")}
+    made["price_nll"] = _price(found)
     made["rates"] = _rates(found["rates"])
-    made |= {f"matrix_{metric}": _matrix(rows, metric) for metric, rows in found["matrix"].items()}
-    return made
+    made |= {f"matrix_{metric}": matrix(rows, metric, unit(metric)) for metric, rows in found["matrix"].items()}
+    return made | bars(found)
+
+
+def framed(title: str, note: str, *parts: str) -> str:
+    """Return plots side by side, with a title above and a line of explanation below."""
+    sizes = [[int(part.split(f'{side}="')[1].split('"')[0]) for part in parts] for side in ("width", "height")]
+    width, height = max(sum(sizes[0]), 720), max(sizes[1]) + 64
+    placed, left = [], 0
+    for part, own in zip(parts, sizes[0], strict=True):
+        placed.append(part.replace("<svg ", f'<svg x="{left}" y="34" ', 1))
+        left += own
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">\n'
+        f'<text class="strong" x="10" y="22" font-size="14">{escape(title)}</text>\n'
+        f"{''.join(placed)}"
+        f'<text x="10" y="{height - 12}" font-size="11">{escape(note)}</text>\n</svg>\n'
+    )
+
+
+def unit(metric: str) -> str:
+    rate = figures.is_rate(METRICS[metric])
+    return f"{metric}, {'percentage points' if rate else METRICS[metric].unit}"
 
 
 def _forest(found: Mapping[str, Any], metric: str) -> str:
     """Return both questions' effects with margin and noise floor."""
     asked = {"matched": found["pairs"], "tuned_vs_best_base": found["lora"]}
     records = [_record(one, question) for question, rows in asked.items() for one in rows if one["metric"] == metric]
-    return forest(records, METRICS[metric], found["margins"][metric])
+    margin = found["margins"][metric]
+    band = (
+        f" Blue: margin, ±{margin * (100 if figures.is_rate(METRICS[metric]) else 1):g}." if margin else " No margin."
+    )
+    plot = forest(records, METRICS[metric], margin).replace("− base@", "− untuned@")
+    return framed(f"Differences in {unit(metric)}", MARKS + band, plot)
+
+
+def _price(found: Mapping[str, Any]) -> str:
+    """Return what each template's adapters lose under another than their own."""
+    bare = {"interval_90": None, "verdict": None, "noise_floor": None}
+    rows = [one for one in found["price"] if one["metric"] == "nll"]
+    records = [_record({**one, **_sides(one), **bare}, "mismatch") for one in rows]
+    note = "trained on@prompted with, less the same adapters under their own template. Line: 95% interval. Exploratory."
+    return framed(f"Prompted with another template: {unit('nll')}", note, forest(records, METRICS["nll"], None))
+
+
+def _sides(one: Mapping[str, Any]) -> dict[str, str]:
+    trained = one["trained_on"]
+    return {"treatment": f"{trained}@{one['prompted_with']}", "control": f"{trained}@{trained}"}
 
 
 def _record(one: Mapping[str, Any], question: str) -> dict[str, Any]:
@@ -38,44 +86,22 @@ def _record(one: Mapping[str, Any], question: str) -> dict[str, Any]:
 
 
 def _rates(rates: Mapping[str, Any]) -> str:
-    """Return each template's curve over the learning rates of the pilot."""
+    """Return each template's curve over the learning rates of the pilot, and its upper end once more."""
+    panels = [_curves(rates["means"], least) for least in (0.0, FROM)]
+    title = "nll (bits per byte) on the choosing rows, by learning rate; right: the same from 1e-3"
+    return framed(title, "Mean of two seeds, each template under its own. Lower is better.", *panels)
+
+
+def _curves(of: Mapping[str, Mapping[str, float]], least: float) -> str:
     curves, variants = [], []
-    for template, means in rates["means"].items():
+    for template, means in of.items():
         points = [
             {"variant": template, "prompted_with": template, "level": rate, "value": float(rate), "mean": mean,
              "interval": None}
             for rate, mean in sorted(means.items(), key=lambda item: float(item[0]))
+            if float(rate) >= least
         ]  # fmt: skip
         curves.append({"levels": {"template": template}, "points": points})
         variants.append(Variant(template, (template,)))
-    return along({"factor": "train.learning_rate", "metric": "nll", "curves": curves}, variants, METRICS["nll"])
-
-
-ROW, LEFT, WIDTH = 26, 130, 104
-
-
-def _matrix(rows: Mapping[str, Mapping[str, float]], metric: str) -> str:
-    """Return trained-on x prompted-with; deeper is better, or more where nothing is better."""
-    prompts = list(dict.fromkeys(prompt for row in rows.values() for prompt in row))
-    values = [value for row in rows.values() for value in row.values()]
-    low, high, better = min(values), max(values), METRICS[metric].better
-    parts = []
-    for x, prompt in enumerate(prompts):
-        parts.append(f'<text class="head" x="{LEFT + WIDTH * x + WIDTH / 2}" y="18">{escape(prompt)}</text>')
-    for y, (name, row) in enumerate(rows.items()):
-        top = 28 + ROW * y
-        parts.append(f'<text x="{LEFT - 8}" y="{top + 17}" text-anchor="end">{escape(name)}</text>')
-        for x, prompt in enumerate(prompts):
-            if prompt in row:
-                depth = (row[prompt] - low) / (high - low) if high > low else 0.0
-                depth = 1 - depth if better == "lower" else depth
-                left = LEFT + WIDTH * x
-                box = f'x="{left}" y="{top}" width="{WIDTH - 2}" height="{ROW - 2}"'
-                parts.append(f'<rect {box} fill="#2563b8" fill-opacity="{0.08 + 0.55 * depth:.3f}"/>')
-                parts.append(f'<text class="head" x="{left + WIDTH / 2}" y="{top + 17}">{row[prompt]:.3f}</text>')
-    width, height = LEFT + WIDTH * len(prompts), 34 + ROW * len(rows)
-    style = "text{font:12px system-ui,sans-serif;fill:#1f1d1a}.head{text-anchor:middle}svg{background:#fff}"
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-        f"<style>{style}</style>\n" + "\n".join(parts) + "\n</svg>\n"
-    )
+    found = {"factor": "train.learning_rate", "metric": "nll", "curves": curves}
+    return along(found, variants, METRICS["nll"]).replace("</style>", "circle.point{fill:#fff}</style>")

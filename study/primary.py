@@ -25,6 +25,8 @@ class Primary:
     """metric -> yes, no or open."""
     needed: Mapping[str, str]
     """metric -> yes, no, harm or open."""
+    bare: Sequence[Comparison] = ()
+    """Against the untuned model under the same template and without examples: exploratory."""
 
     @property
     def answers(self) -> dict[str, dict[str, str]]:
@@ -53,6 +55,7 @@ def primary(
     """Return the primary analysis; `without_seed` leaves a training seed out, `only` says which rows of nll count."""
     pairs: list[Comparison] = []
     lora: list[Comparison] = []
+    bare: list[Comparison] = []
     for metric in METRICS:
         records = scores.records(metric, primary_cells(templates, without_seed))
         if only and metric == "nll":
@@ -62,8 +65,10 @@ def primary(
         found = compare(records, info, metric, margin, ALPHA, scores.gates, factor="template").comparisons
         pairs += [one for one in found if one.question == "matched"]
         lora += [one for one in found if one.question == "tuned_vs_best_base"]
+        bare += [one for one in found if one.question == "tuned_vs_base"]
     pairs, lora = together(pairs), together(lora)
-    return Primary(pairs, lora, {m: of_pairs(pairs, m) for m in METRICS}, {m: of_lora(lora, m) for m in METRICS})
+    template, needed = ({m: of(rows, m) for m in METRICS} for of, rows in ((of_pairs, pairs), (of_lora, lora)))
+    return Primary(pairs, lora, template, needed, bare)
 
 
 def together(found: Sequence[Comparison]) -> list[Comparison]:
@@ -95,8 +100,8 @@ def of_lora(found: Sequence[Comparison], metric: str) -> str:
     return "no" if best.verdict in NO else "open"
 
 
-def row(one: Comparison) -> dict[str, Any]:
-    """Return what results.json keeps of a comparison."""
+def told(one: Comparison) -> dict[str, Any]:
+    """Return what results.json keeps of a comparison that is given no verdict."""
     sides = [f"{side['trained_on'] or 'base'}@{side['prompted_with']}" for side in (one.treatment, one.control)]
     return {
         "metric": one.metric,
@@ -105,6 +110,13 @@ def row(one: Comparison) -> dict[str, Any]:
         "means": [one.treatment["mean"], one.control["mean"]],
         "difference": one.difference,
         "interval": one.interval,
+    }
+
+
+def row(one: Comparison) -> dict[str, Any]:
+    """Return what results.json keeps of a primary comparison."""
+    return {
+        **told(one),
         "interval_90": one.interval_90,
         "p": one.p,
         "p_holm": one.p_holm,

@@ -1,9 +1,10 @@
 """Re-analyse the primary contrasts with statsmodels' mixed model, from the published scores and PLAN.md alone.
 
-    python study/reanalysis.py [MODEL ...] [--folder DIR]
+    python study/reanalysis.py [MODEL ...] [--folder DIR] [--write]
 
 Nothing of iikata is imported: scores are read by pandas, paired, averaged, corrected and judged anew, then held against
-results.json. Prints a Markdown table; exits 1 where a difference or a standard error does not agree as PLAN.md says.
+results.json. Prints a Markdown table; exits 1 where a difference or a standard error does not agree as PLAN.md says,
+or where MODEL/reanalysis.json, which the study's pages quote and --write writes, is not what comes out.
 Needs the dev extra (pandas, statsmodels). A verdict that differs is listed with what it comes from, and is no failure.
 """
 
@@ -216,7 +217,7 @@ def why(one: Contrast, told: Mapping[str, Any]) -> str:
         return f"a gate: {', '.join(told['gates'])}"
     low, high = told["interval"]
     wider = (high - low) / (2 * one.half)
-    return f"few seeds or draws: t and the widest form make the interval {wider:.2f} times as wide as the normal one"
+    return f"few seeds or draws: t and the widest form make the interval {wider:.1f} times as wide as the normal one"
 
 
 def analysed(model: str, folder: Path) -> tuple[list[tuple[str, ...]], int]:
@@ -246,10 +247,22 @@ def analysed(model: str, folder: Path) -> tuple[list[tuple[str, ...]], int]:
     return lines, wrong
 
 
+def summary(lines: list[tuple[str, ...]], wrong: int) -> dict[str, Any]:
+    """Return what the study's pages quote: how many contrasts agree, and each verdict that differs."""
+    names = ("metric", "contrast", "verdict", "mixed_model", "why")
+    picked = [(*line[:2], *line[4:6], line[6].replace("verdict: ", "")) for line in lines if line[4] != line[5]]
+    return {
+        "contrasts": len(lines),
+        "agree": len(lines) - wrong,
+        "differing": [dict(zip(names, one, strict=True)) for one in picked],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("models", nargs="*", default=list(TEMPLATES))
     parser.add_argument("--folder", type=Path, default=HERE, help="where the models' folders lie")
+    parser.add_argument("--write", action="store_true")
     given, wrong = parser.parse_args(), 0
     for model in given.models:
         if not (given.folder / model / "results.json").is_file():
@@ -260,6 +273,12 @@ def main() -> None:
         for line in (head, ["---"] * len(head), *lines):
             print(f"| {' | '.join(line)} |")
         print(f"\n{model}: {len(lines) - own} of {len(lines)} contrasts agree as PLAN.md asks.\n", flush=True)
+        path, text = given.folder / model / "reanalysis.json", json.dumps(summary(lines, own), indent=1) + "\n"
+        if given.write:
+            path.write_text(text, encoding="utf-8")
+        elif path.is_file() and path.read_text(encoding="utf-8") != text:
+            print(f"{path}: not what comes out now (--write)")
+            own += 1
         wrong += own
     sys.exit(1 if wrong else 0)
 

@@ -1,4 +1,4 @@
-"""Redo every number, table and figure of the study from the published scores, and fail where one differs.
+"""Redo every number, table, figure and page of the study from the published scores, and fail where one differs.
 
     python study/results.py [MODEL ...]            hold what is committed against the scores
     python study/results.py [MODEL ...] --write    write it
@@ -18,8 +18,10 @@ import controls
 import declare
 import explore
 import figures
+import pages
 import primary
 import tables
+from doubts import doubts
 from scores import read
 
 from iikata.pipeline.publishing import differences, redone
@@ -37,17 +39,18 @@ def results(model: str, folder: Path) -> dict[str, Any]:
     study, chosen = declare.STUDIES[model], json.loads((folder / "chosen.json").read_text(encoding="utf-8"))
     templates, asked = [declare.name_of(one) for one in study.templates], declare.name_of(study.asked)
     prompts, control = [*templates, asked], study.control
-    choose, pilot = read(folder / "choose"), read(folder / "pilot")
+    pilot = read(folder / "pilot")
     scores = read(*(folder / part for part in TESTED))
     margins = {"nll": chosen["margin"]["nll"], "choice": chosen["margin"]["choice"]}
     found = primary.primary(scores, templates, margins)
     seeds = sorted({one.seed for one in scores.records("nll", primary.primary_cells(templates)) if one.trained_on})
-    return {
+    made = {
         "model": model,
         "margins": margins,
         "answers": found.answers,
         "pairs": [primary.row(one) for one in found.pairs],
         "lora": [primary.row(one) for one in found.lora],
+        "without_examples": [primary.told(one) for one in found.bare],
         "planted": controls.planted(scores, pilot, control, chosen["foretold"]),
         "negative": [controls.negative(scores[metric], control) for metric in primary.METRICS],
         "without_a_seed": {
@@ -60,10 +63,11 @@ def results(model: str, folder: Path) -> dict[str, Any]:
         "price": explore.price(scores, templates, prompts),
         "mixture": explore.mixture(scores, templates, asked),
         "loss": _loss(folder, control),
-        "rates": explore.curves(choose, chosen),
+        "rates": explore.curves(chosen),
         "shares": explore.shares(scores, templates, _samples(scores)),
         "five_samples": explore.five_samples(scores["contains"], templates),
     }
+    return {**made, "doubts": doubts(made)}
 
 
 def _samples(scores: Any) -> int:
@@ -147,6 +151,9 @@ def main() -> None:
         wrong = [f"{model}/{one}" for one in faults(model, folder)]
         print(f"{model}: {f'{len(wrong)} values differ' if wrong else 'every number, table and figure as committed'}")
         found += wrong
+    if given.write:
+        pages.written(HERE)
+    found += pages.faults(HERE)
     sys.exit("\n".join(found[:50]) if found else 0)
 
 

@@ -1,0 +1,122 @@
+"""Fill the study's two pages in from the models' results.json and reanalysis.json, so that no number is typed.
+
+    python study/pages.py             fail where README.md or README.ja.md is not what the results give
+    python study/pages.py --write     write them
+
+What a sentence says beyond its numbers stands in the template beside `held(...)`, which fails where it is no longer so.
+A model without results.json is shown as not run yet.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import declare
+import jinja2
+from scores import shots_of
+
+from iikata.metrics import METRICS
+from iikata.report import figures
+from iikata.report.bilingual import words
+
+HERE = Path(__file__).resolve().parent
+PAGES = ("README.md", "README.ja.md")
+NAMES = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma-3-270M", "qwen": "Qwen2.5-Coder-0.5B-Instruct"}
+
+
+def pages(folder: Path) -> dict[str, str]:
+    """Return page name -> text, of the models whose results lie under `folder`."""
+    models = {name: _read(folder / name) for name in declare.STUDIES}
+    given = {
+        "models": models,
+        "done": {name: one for name, one in models.items() if one},
+        "names": NAMES,
+        "draws": declare.Study.draws,
+    }
+    return {name: _environment().get_template(f"{name}.jinja").render(given) for name in PAGES}
+
+
+def faults(folder: Path) -> Iterator[str]:
+    """Yield which page is not what the results give."""
+    for name, text in pages(folder).items():
+        path = folder / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            yield f"{name}: not what the results give (study/pages.py --write)"
+
+
+def _read(folder: Path) -> dict[str, Any] | None:
+    """Return a model's results with the re-analysis, None where the model is not run."""
+    path, again = folder / "results.json", folder / "reanalysis.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    found["reanalysis"] = json.loads(again.read_text(encoding="utf-8")) if again.is_file() else None
+    study = declare.STUDIES[found["model"]]
+    templates = [declare.name_of(one) for one in study.templates]
+    found["loss_told"] = found["loss"] and {**found["loss"], "metric": "nll"}
+    return {**found, "templates": templates, "asked": declare.name_of(study.asked), "control": study.control}
+
+
+def _environment() -> jinja2.Environment:
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE / "pages"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "dictjoin": lambda of, shape: ", ".join(shape.format(*one) for one in of.items()),
+        "lookup": lambda key, of: of[key],
+        "farthest": lambda rows: max(rows, key=lambda one: abs(one["difference"])),
+        "least": lambda of: min(of.values()),
+        "own": lambda name, matrix: matrix[name][name],
+        "bare": lambda of: [value for prompt, value in of.items() if not shots_of(prompt)],
+        "shots": lambda of: [value for prompt, value in of.items() if shots_of(prompt)],
+    }
+    made.globals |= {
+        "held": held,
+        "word": lambda verdict, language: words()[f"verdict.{verdict}"][language],
+        "v": lambda x, metric: figures.value(x, METRICS[metric]),
+        "d": lambda x, metric: figures.difference(x, METRICS[metric]),
+        "size": lambda x, metric: figures.difference(abs(x), METRICS[metric])[1:],
+        "i": lambda ends, metric, to=" to ": to.join(figures.difference(end, METRICS[metric]) for end in ends),
+        "p": figures.p_value,
+        "ends": ends,
+    }
+    return made
+
+
+def held(so: bool, what: str) -> str:
+    """Return nothing where a sentence of a page is still so."""
+    if not so:
+        raise SystemExit(f"study/pages: the results no longer say that {what}: the sentence must be written anew.")
+    return ""
+
+
+def ends(values: Sequence[float], metric: str) -> tuple[str, str]:
+    """Return the lowest and the highest of some levels, as text."""
+    low, high = (figures.value(end(values), METRICS[metric]) for end in (min, max))
+    return low, high
+
+
+def written(folder: Path) -> None:
+    for name, text in pages(folder).items():
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--write", action="store_true")
+    if parser.parse_args().write:
+        written(HERE)
+    found = list(faults(HERE))
+    print("pages: " + (f"{len(found)} differ" if found else "every number as the results have it"))
+    sys.exit("\n".join(found) if found else 0)
+
+
+if __name__ == "__main__":
+    main()
