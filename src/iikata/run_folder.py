@@ -45,6 +45,7 @@ class RunFolder:
         self.ratings = path / "rate" / "ratings.jsonl"
         self.halvings = path / "halved.jsonl"
         """Where memory ran out."""
+        self._read: dict[str, tuple[tuple[int, ...], list[Score]]] = {}
 
     def encoded(self, template: str) -> Path:
         return self.path / "encode" / f"{template}.jsonl"
@@ -125,6 +126,13 @@ class RunFolder:
         if is_torn(path):  # score files are replaced whole: no kill of ours leaves one like this
             raise IikataError(f"{path}: its last line is torn, so scores are missing. Delete it and run iikata score.")
         return list(io.read_jsonl(path, Score, AGAIN))
+
+    def scores_once(self, metric: str) -> list[Score]:
+        """Return a metric's scores, read once while the file stays as it is: compare and report read millions."""
+        file = self.scores(metric).stat()
+        if self._read.get(metric, ((), []))[0] != (stamp := (file.st_mtime_ns, file.st_size)):
+            self._read[metric] = stamp, self.read_scores(metric)
+        return self._read[metric][1]
 
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
         write_lines(self.scores(metric), map(plain, scores))

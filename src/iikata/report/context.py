@@ -1,6 +1,7 @@
 """Arrange a run's records for the pages: what the templates name is made here and nowhere else."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -42,7 +43,7 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
     first = variants.first(packed.cells, [cell(c[side]) for c in (about_template, about_lora) if c for side in SIDES])
     absent = {"ratings": data.ratings, "loss": data.steps, "settings": profiles}
     given = {
-        "m": data,
+        "m": replace(data, scores={}, answers=()),  # millions that no template names, and Jinja's contexts are cycles
         "primary": primary,
         "margins": margins,
         "about_template": about_template,

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from iikata.core.records import Answer, Score
@@ -87,5 +88,6 @@ def _draw(record: Answer | Score) -> Draw:
     return record.trained_on, record.seed, record.prompted_with, record.probe, record.sample
 
 
+@lru_cache(maxsize=1 << 16)  # a text's values come again with every text like it
 def _short(value: float) -> float | None:
     return float(f"{value:.3g}") if math.isfinite(value) else None

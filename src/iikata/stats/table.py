@@ -56,9 +56,11 @@ class TableWriter:
 
     def add(self, scored: tuple[Any, ...], asked: tuple[Any, ...], sample: int, value: float, line: int) -> None:
         """Append one line, its names in the order of SCORED and ASKED; IikataError where they contradict others."""
-        if scored not in self.scored:
+        code = self.scored.get(scored)
+        if code is None:
             self._check_recipe(scored)
-        self.codes[0].append(self.scored.setdefault(scored, len(self.scored)))
+            code = self.scored[scored] = len(self.scored)
+        self.codes[0].append(code)
         self.codes[1].append(self.asked.setdefault(asked, len(self.asked)))
         self.sample.append(sample)
         self.value.append(value)
@@ -115,7 +117,7 @@ def tabulate(scores: Iterable[Score]) -> ScoreTable:
     """Turn score records into columns; raises IikataError for a fault in one, and as `checked` does."""
     writer = TableWriter()
     for line, s in enumerate(scores, start=1):
-        levels = tuple(sorted(s.levels.items()))
+        levels = tuple(sorted(s.levels.items())) if s.levels else ()
         scored = (s.trained_on, s.seed, s.prompted_with, s.metric, s.signature, s.template, levels)
         writer.add(scored, (s.probe, s.cluster), s.sample, s.value, line)
     return writer.table()

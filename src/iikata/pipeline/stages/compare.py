@@ -74,7 +74,7 @@ class _Scores:
     def of(self, name: str) -> tuple[list[Score], str | None]:
         """Return a metric's scores as they may be compared, and what is to be said of them."""
         if name not in self._of:
-            found = known_cells(self.ctx, self.ctx.store.read_scores(name))
+            found = known_cells(self.ctx, self.ctx.store.scores_once(name))
             whole_scores(self.ctx, name, found, self.gates)
             self._of[name] = averaged(found) if name in RATED else (found, None)
         return self._of[name]

@@ -49,7 +49,7 @@ def report_data(ctx: RunContext) -> ReportData:
         raise IikataError(
             f"{store.path}: no scores of {', '.join(sorted(gone))} any more. To make them again: iikata run."
         )
-    proved, scores = gates(ctx), {name: store.read_scores(name) for name in names}
+    proved, scores = gates(ctx), {name: store.scores_once(name) for name in names}
     for name, own in scores.items():
         whole_scores(ctx, name, known_cells(ctx, own), proved)
     if not store.findings.exists():
