@@ -12,7 +12,7 @@ from iikata.run_folder import read_object
 from iikata.stats import answerable, tested_clusters
 from iikata.stats.factors import Design, design_of, refuse_few_seeds
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
-from iikata.stats.phrases import FACTOR, LEVELS
+from iikata.stats.phrases import factor_named
 from iikata.stats.replicates import NAMES
 
 THINGS_JA = {
@@ -85,9 +85,11 @@ def designs(ctx: RunContext) -> list[QuestionDesign]:
     things = rows if primary in HELD_OUT else "probe clusters"
     seeds, matched, levels = tested(ctx)
     several = "seeds" if ctx.experiment.trains else "adapters"
-    factor = Both(f"whether {factor_named(ctx)} matters", f"{factor_named(ctx, 'ja')}が影響するか")
+    factor = factor_design(ctx).factor
+    named = Both(*(factor_named(factor, language)[0] for language in ("en", "ja")))
+    asked = Both(f"whether {named.en} matters", f"{named.ja}が影響するか")
     lora = Both("whether LoRA was needed", "LoRA が必要だったか")
-    about_factor = ("matched", factor, matched)
+    about_factor = ("matched", asked, matched)
     about_lora = ("tuned_vs_best_base", lora, tested_clusters(every) if every else 0)
     return [
         QuestionDesign(
@@ -95,18 +97,6 @@ def designs(ctx: RunContext) -> list[QuestionDesign]:
         )
         for question, asked, count in ([about_factor] if levels > 1 else []) + [about_lora]
     ]
-
-
-def factor_named(ctx: RunContext, language: str = "en") -> str:
-    """Return the factor as a sentence names it."""
-    factor = factor_design(ctx).factor
-    return FACTOR[language].get(factor, (factor,))[0]
-
-
-def levels_named(ctx: RunContext) -> str:
-    """Return the factor's levels as a sentence names them."""
-    factor = factor_design(ctx).factor
-    return FACTOR["en"][factor][1] if factor in FACTOR["en"] else LEVELS["en"].format(factor=factor)
 
 
 def tested(ctx: RunContext) -> tuple[int, int, int]:

@@ -11,11 +11,12 @@ from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
 from iikata.pipeline.estimate_answers import answering
-from iikata.pipeline.foreseeing import designs, foresee, levels_named, refuse_undecided, tested
+from iikata.pipeline.foreseeing import designs, factor_design, foresee, refuse_undecided, tested
 from iikata.pipeline.stages.check import look_up_metrics
 from iikata.pipeline.unanswered import unanswered
 from iikata.run_folder import RunFolder, read_lines
 from iikata.stats import Components, power, variance_components
+from iikata.stats.phrases import factor_named
 
 ASSUMED = {
     "likelihood": Components(seed_template=0.01, probe_template=0.10, sample=0.0, residual=0.03),
@@ -59,7 +60,7 @@ def plan(
     return {
         **work,
         "primary": name,
-        "levels": levels_named(ctx),
+        "levels": factor_named(factor_design(ctx).factor, "en")[1],
         "unit": primary.unit,
         "span": _finite(primary.span),
         "margin": ctx.experiment.margins.get(name),

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from iikata.metrics import HELD_OUT, get
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.foreseeing import NEED_REFERENCES, factor_design, factor_named
+from iikata.pipeline.foreseeing import NEED_REFERENCES, factor_design
+from iikata.stats.phrases import factor_named
 
 
 def unanswered(ctx: RunContext) -> Iterator[str]:
@@ -21,10 +22,11 @@ def unanswered(ctx: RunContext) -> Iterator[str]:
 
 def _factor(ctx: RunContext) -> Iterator[str]:
     design = factor_design(ctx)
+    named, _ = factor_named(design.factor, "en")
     if len(design.levels) < 2:
-        yield f"whether {factor_named(ctx)} matters: one level is trained"
+        yield f"whether {named} matters: one level is trained"
     elif design.others == "each":
-        yield f"whether {factor_named(ctx)} matters: others: each explores every setting and sums nothing up"
+        yield f"whether {named} matters: others: each explores every setting and sums nothing up"
 
 
 def _prompts(ctx: RunContext) -> Iterator[str]:

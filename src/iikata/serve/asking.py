@@ -36,8 +36,8 @@ async def answers(request: Request) -> Response:
     """Stream the answers as server-sent events until all have ended or nobody listens."""
     _, run = chosen(request)
     form = await fields(request)
-    texts = (form.get(name, "").replace("\r\n", "\n") for name in ("instruction", "input", "system"))
-    instruction, input, system = texts
+    asked = ("instruction", "input", "system")
+    instruction, input, system = (form.get(name, "").replace("\r\n", "\n") for name in asked)
     if not instruction.strip():
         raise HTTPException(400, "There is no question.")
     arms = _among(form.getlist("arm"), list(run.adapters()), "arm")
@@ -69,12 +69,11 @@ async def _events(question: Question, queue: QuestionQueue) -> AsyncIterator[str
             if ended:
                 yield _event(_end(question.error))
                 return
-            if state != {"state": "answering"}:
-                ahead = {"state": "waiting", "ahead": queue.ahead(question)}
-                now = {"state": "loading"} if question.begun else ahead
-                if now != state:
-                    state = now
-                    yield _event(state)
+            waiting = {"state": "waiting", "ahead": queue.ahead(question)}
+            now = {"state": "loading"} if question.begun else waiting
+            if state not in ({"state": "answering"}, now):
+                state = now
+                yield _event(state)
             await asyncio.sleep(SECONDS)
     finally:
         question.gone = True  # the browser has closed the stream, or everything is said

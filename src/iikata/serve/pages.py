@@ -13,8 +13,8 @@ from iikata.core.lock import refuse_links
 from iikata.report.bilingual import environment
 from iikata.serve.guard import csrf
 from iikata.serve.run import Run
+from iikata.stats.short_phrases import LANGUAGES
 
-LANGUAGES = ("en", "ja")
 COOKIE = "iikata_language"
 """Read here and written by the page's script; not tied to a port, so that the next start remembers."""
 
@@ -66,9 +66,6 @@ def rendered(request: Request, name: str, **given: Any) -> Markup:
 
 def language(request: Request) -> str:
     """Return the language that the address asks for, else the one chosen before, else the browser's."""
-    wanted = (
-        request.query_params.get("lang")
-        or request.cookies.get(COOKIE)
-        or request.headers.get("accept-language", "")[:2]
-    )
+    asked, before = request.query_params.get("lang"), request.cookies.get(COOKIE)
+    wanted = asked or before or request.headers.get("accept-language", "")[:2]
     return wanted if wanted in LANGUAGES else LANGUAGES[0]

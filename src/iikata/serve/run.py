@@ -69,9 +69,7 @@ class Run:
         try:
             signed = read_json(self.store.signature, {}).get("probes", {})
             now = probe_hashes(self.ctx.probes)
-            return {
-                probe.id: probe for probe in self.ctx.probes if signed.get(probe.id, now[probe.id]) == now[probe.id]
-            }
+            return {one.id: one for one in self.ctx.probes if signed.get(one.id, now[one.id]) == now[one.id]}
         except IikataError:
             return {}
 
@@ -93,10 +91,7 @@ class Run:
         experiment = self.ctx.experiment
         encoded = read_json(self.store.counts, {"templates": {}})["templates"]
         yield Bar("encode", len(encoded), len(experiment.trained_templates))
-        steps = [
-            self._steps(arm, encoded.get(experiment.recipes[str(arm.variant)].variant.templates[0]))
-            for arm in experiment.arms()
-        ]
+        steps = [self._steps(arm, encoded.get(self.ctx.recipe(arm).variant.templates[0])) for arm in experiment.arms()]
         yield Bar("train", sum(done for done, _ in steps), sum(todo for _, todo in steps))
         if experiment.probes is not None:
             answers = [sum(map(_lines, files)) for files in self._answer_files()]
@@ -108,9 +103,7 @@ class Run:
     def _steps(self, arm: Arm, counts: dict[str, int] | None) -> tuple[int, int]:
         """Return the arm's steps done and to do; an arm that was given up has none left."""
         settings, done = self.ctx.recipe(arm).train, _lines(self.store.steps(arm))
-        if trained(self.ctx, arm):
-            return done, done
-        if self.ctx.recipe(arm).adapters:
+        if trained(self.ctx, arm) or self.ctx.recipe(arm).adapters:
             return done, done
         rows = counts["rows"] - counts["over_length"] if counts else 0
         return done, max(done, settings.epochs * ceil(rows / settings.batch_size))

@@ -183,3 +183,8 @@ FACTOR = {
 }
 """What the factor is called, and its levels; any other by its setting."""
 LEVELS = {"en": "levels of {factor}", "ja": "{factor} の値"}
+
+
+def factor_named(factor: str, language: str) -> tuple[str, str]:
+    """Return what a factor is called, and its levels."""
+    return FACTOR[language].get(factor, (factor, LEVELS[language].format(factor=factor)))

@@ -7,7 +7,7 @@ from typing import Any
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
 from iikata.stats.margins import Gain
-from iikata.stats.phrases import COUNTED, FACTOR, GATES_JA, LEVELS, PHRASES, SHAPES, UNITS_JA
+from iikata.stats.phrases import COUNTED, GATES_JA, PHRASES, SHAPES, UNITS_JA, factor_named
 from iikata.stats.replicates import named
 from iikata.stats.verdict import lora_needed, template_matters
 
@@ -102,8 +102,7 @@ class Speaker:
     def __init__(self, info: Metric, margin: float | None, language: str, factor: str = "template"):
         self.info, self.margin, self.language = info, margin, language
         self.words = PHRASES[language]
-        several = LEVELS[language].format(factor=factor)
-        self.factor, self.factors = FACTOR[language].get(factor, (factor, several))
+        self.factor, self.factors = factor_named(factor, language)
         self.metric = f"「{info.name}」" if language == "ja" else f'"{info.name}"'
         self.scale = 100 if info.is_share else 1
         unit = "points" if info.is_share else info.unit

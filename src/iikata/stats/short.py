@@ -5,7 +5,7 @@ from typing import Any
 
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
-from iikata.stats.phrases import FACTOR
+from iikata.stats.phrases import factor_named
 from iikata.stats.sentence import Speaker, against_best_base, improved, limited, reason, size_interval, widest
 from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
@@ -120,16 +120,15 @@ class ShortAnswers:
 
 def questions(verdict: Mapping[str, Any], language: str) -> list[tuple[str, str]]:
     """Return each question with its short answer."""
-    factor = FACTOR[language].get(verdict["factor"], (verdict["factor"],))[0]
+    factor, _ = factor_named(verdict["factor"], language)
     asked = [question.format(factor=factor) for question in QUESTIONS[language]]
     return list(zip(asked, verdict[f"short_{language}"].split("\n"), strict=True))
 
 
 def first_lines(verdict: Mapping[str, Any], language: str) -> list[str]:
     """Return what a reader needs first: each question with its short answer, and the advice."""
-    return [f"{question} {answer}" for question, answer in questions(verdict, language)] + [
-        str(verdict[f"advice_{language}"])
-    ]
+    answers = [f"{question} {answer}" for question, answer in questions(verdict, language)]
+    return [*answers, str(verdict[f"advice_{language}"])]
 
 
 def gains(c: Comparison) -> bool:

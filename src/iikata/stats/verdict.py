@@ -1,5 +1,6 @@
 """The ordered rules that turn an interval into a verdict, and the corrections for many comparisons."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -107,10 +108,6 @@ def _fewest_clusters(
         within = settles(*components, S, clusters, alpha, 0.1) if equivalence else detect
         return max(detect, within) <= goal
 
-    low, high = C, MOST_TIMES_CLUSTERS * C
-    if not enough(high):
-        return None
-    while low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    return low
+    tried = range(C, MOST_TIMES_CLUSTERS * C + 1)
+    found = bisect_left(tried, True, key=enough)
+    return tried[found] if found < len(tried) else None
