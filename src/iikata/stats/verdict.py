@@ -89,25 +89,27 @@ def needed(ms: MeanSquares, goal: float, alpha: float, equivalence: bool) -> dic
     components = ms.components
     clusters = max(ms.C, MIN_CLUSTERS)
     found: tuple[int, int] | None = None
+    most = MOST_TIMES_CLUSTERS * clusters
     for seeds in range(max(ms.S, MIN_SEEDS), max(ms.S, MOST_SEEDS) + 1):
-        if found and seeds * clusters >= found[0] * found[1]:
+        if found:
+            most = (found[0] * found[1] - 1) // seeds  # more clusters with these seeds would be no cheaper
+        if most < clusters:
             break
-        fewest = _fewest_clusters(components, seeds, clusters, goal, alpha, equivalence)
-        if fewest and (found is None or seeds * fewest < found[0] * found[1]):
+        if fewest := _fewest_clusters(components, seeds, clusters, most, goal, alpha, equivalence):
             found = (seeds, fewest)
     return {"seeds": found[0], "clusters": found[1]} if found else None
 
 
 def _fewest_clusters(
-    components: tuple[Any, ...], S: int, C: int, goal: float, alpha: float, equivalence: bool
+    components: tuple[Any, ...], S: int, C: int, most: int, goal: float, alpha: float, equivalence: bool
 ) -> int | None:
-    """Bisect for the fewest clusters, from C on, that reach the goal with S seeds: more are never worse."""
+    """Bisect for the fewest clusters, from C to `most`, that reach the goal with S seeds: more are never worse."""
 
     def enough(clusters: int) -> bool:
         detect = settles(*components, S, clusters, alpha / 2, 0.2)
         within = settles(*components, S, clusters, alpha, 0.1) if equivalence else detect
         return max(detect, within) <= goal
 
-    tried = range(C, MOST_TIMES_CLUSTERS * C + 1)
-    found = bisect_left(tried, True, key=enough)
-    return tried[found] if found < len(tried) else None
+    if not enough(most):
+        return None
+    return C + bisect_left(range(C, most), True, key=enough)
