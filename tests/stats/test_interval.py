@@ -59,14 +59,12 @@ def test_few_seeds_give_the_t_test_over_clusters(S):
     assert [found.difference - found.half, found.difference + found.half] == pytest.approx([low, high])
     low, high = oracle.confidence_interval(0.90)
     assert found.half_90 == pytest.approx((high - low) / 2)
-    assert found.scope == "these_adapters"
 
 
 def test_few_clusters_give_the_t_test_over_seeds():
     d = normal(5, 4, mean=0.1, rng=5)
     found = estimate(d, 0.05)
     assert found.p == pytest.approx(stats.ttest_1samp(d.mean(axis=1), 0).pvalue)
-    assert found.scope == "these_probes"
 
 
 @pytest.mark.parametrize("rng", range(20))

@@ -1,5 +1,7 @@
 """The untuned model with examples: draws that choose are not tested, and draws are no seeds."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from made_scores import made, normal
@@ -21,8 +23,6 @@ def scores(shown=0.6, seeds=4, draws=6, rng=7):
 
 
 def with_seed(lines):
-    from dataclasses import replace
-
     return [replace(line, trained_on=None) for line in lines]
 
 
@@ -51,8 +51,6 @@ def test_the_better_of_template_and_examples_is_chosen_on_draws_that_are_not_tes
 
 
 def test_which_draw_is_called_which_changes_nothing_of_the_interval():
-    from dataclasses import replace
-
     lines = scores()
     swap = {3: 5, 5: 3}
     turned = [replace(x, seed=swap.get(x.seed, x.seed)) if x.prompted_with == "A+4shots" else x for x in lines]
@@ -64,8 +62,6 @@ def test_which_draw_is_called_which_changes_nothing_of_the_interval():
 def test_choosing_seeds_of_the_variants_take_no_draw_away():
     lines = scores(seeds=6)
     levels = {"train.learning_rate": "1e-4"}
-    from dataclasses import replace
-
     more = [
         replace(x, trained_on=f"{x.trained_on}2", template=x.trained_on, levels=levels) for x in lines if x.trained_on
     ]
@@ -81,7 +77,7 @@ def test_choosing_seeds_of_the_variants_take_no_draw_away():
 
 def test_only_a_base_with_examples_has_a_number():
     lines = with_seed(made({("x", "A"): normal(2, C)}))
-    with pytest.raises(IikataError, match="has no training seed"):
+    with pytest.raises(IikataError, match=r"has no training seed, saw seed 0.*native\+4shots"):
         compare([*lines, *scores()], {"m": LOSS}, "m")
 
 

@@ -9,7 +9,7 @@ from iikata.core.records import ELSEWHERE, Score, Variant
 from iikata.metrics import get
 from iikata.stats import compare
 from iikata.stats.factors import design_of
-from iikata.stats.interval import estimate
+from iikata.stats.interval import estimate, scope_of
 from iikata.stats.unpaired import estimate_unpaired, forms, mean_squares
 
 NLL = {"nll": get("nll")}
@@ -56,7 +56,7 @@ def test_the_two_way_form_counts_the_residuals_once_and_the_widest_decides():
     found = estimate_unpaired(one, two, 0.05)
     assert found.half == pytest.approx(max(s * stats.t.ppf(0.975, d) for s, d in zip(se, df, strict=True)))
     assert found.difference == pytest.approx(one.mean() - two.mean())
-    assert (found.scope, found.squares.S, found.squares.C) == ("recipe", 5, 30)
+    assert (found.squares.S, found.squares.C) == (5, 30)
 
 
 def test_no_order_of_the_adapters_changes_anything():
@@ -72,14 +72,14 @@ def test_with_few_adapters_on_both_sides_the_clusters_alone_speak_and_only_about
     one, two = sides(S_A, S_B, 20)
     found = estimate_unpaired(one, two, 0.05)
     student = stats.ttest_rel(one.mean(axis=0), two.mean(axis=0))
-    assert found.scope == "these_adapters"
+    assert scope_of(found.squares.S, found.squares.C) == "these_adapters"
     assert found.p == pytest.approx(student.pvalue)
 
 
 def test_one_folder_against_several_is_fixed_and_the_others_spread_counts():
     one, two = sides(1, 6, 40, seed_sd=0.2)
     found = estimate_unpaired(one, two, 0.05)
-    assert found.scope == "these_adapters"
+    assert scope_of(found.squares.S, found.squares.C) == "these_adapters"
     spread = two.mean(axis=1).std(ddof=1) / 6**0.5
     assert found.half >= spread * stats.t.ppf(0.975, 5) * 0.999
 
@@ -88,7 +88,7 @@ def test_few_clusters_leave_the_seed_level():
     one, two = sides(4, 5, 6)
     found = estimate_unpaired(one, two, 0.05)
     welch = stats.ttest_ind(one.mean(axis=1), two.mean(axis=1), equal_var=False)
-    assert found.scope == "these_probes"
+    assert scope_of(found.squares.S, found.squares.C) == "these_probes"
     assert found.half == pytest.approx(abs(found.difference / welch.statistic) * stats.t.ppf(0.975, 3))
 
 

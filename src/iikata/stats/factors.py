@@ -10,13 +10,12 @@ import numpy as np
 from iikata.core.errors import IikataError
 from iikata.core.records import Gate, Variant
 from iikata.metrics import Metric
-from iikata.stats.pairing import Side, best_of, choosing_third, on_common_clusters
+from iikata.stats.pairing import Settings, Side, best_of, choosing_third, on_common_clusters
 from iikata.stats.table import Panel
 
 OTHERS = ("best", "average", "each")
 LEAST_CHOOSING, LEAST_TESTING = 2, 3
 """Seeds. Chosen on the tested ones, false equivalence reaches 14% (bench/calibration_factors.py)."""
-Settings = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -206,7 +205,9 @@ def levels_of(design: Design, panel: Panel, choice: Choice | None) -> list[Level
 def _sides(variants: Mapping[str, Variant], panel: Panel) -> dict[str, Side]:
     """Return the variants that were asked under a template of their own."""
     prompts = {level: (v, own_prompt(panel, v)) for level, v in variants.items()}
-    return {level: Side.of(v.name, prompt, v) for level, (v, prompt) in prompts.items() if panel.rows(v.name, prompt)}
+    return {
+        level: Side.of(v.name, prompt, v.levels) for level, (v, prompt) in prompts.items() if panel.rows(v.name, prompt)
+    }
 
 
 def averaged(factor: str, level: str, variants: Sequence[Variant], panel: Panel) -> Side:

@@ -113,7 +113,6 @@ class Estimate:
     identical: np.ndarray
     """True where all clusters have the same difference."""
     squares: MeanSquares
-    scope: str
 
 
 def estimate(d: np.ndarray, alpha: float, span: float | None = None) -> Estimate:
@@ -125,7 +124,7 @@ def estimate(d: np.ndarray, alpha: float, span: float | None = None) -> Estimate
     """
     ms = mean_squares(d)
     size = np.abs(d).max(axis=(-2, -1))
-    return concluded(d.mean(axis=-2), size, forms(ms), ms, scope_of(ms.S, ms.C), alpha, span)
+    return concluded(d.mean(axis=-2), size, forms(ms), ms, alpha, span)
 
 
 def concluded(
@@ -133,7 +132,6 @@ def concluded(
     size: np.ndarray,
     forms: tuple[np.ndarray, np.ndarray],
     ms: MeanSquares,
-    scope: str,
     alpha: float,
     span: float | None,
 ) -> Estimate:
@@ -154,16 +152,7 @@ def concluded(
         half = _rule(half, identical, (1 - alpha ** (1 / ms.C)) * span)
         half_90 = _rule(half_90, identical, (1 - (2 * alpha) ** (1 / ms.C)) * span)
         p = _rule(p, identical, np.maximum(0.0, 1 - np.abs(difference) / span) ** ms.C)
-    return Estimate(
-        difference,
-        half,
-        half_90,
-        p,
-        widest(se, df, alpha / 2, 1 - POWER),
-        identical,
-        ms,
-        scope,
-    )
+    return Estimate(difference, half, half_90, p, widest(se, df, alpha / 2, 1 - POWER), identical, ms)
 
 
 def _rule(value: np.ndarray, identical: np.ndarray, least: float | np.ndarray) -> np.ndarray:

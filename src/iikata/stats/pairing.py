@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from iikata.core.records import ELSEWHERE, Variant
+from iikata.core.records import ELSEWHERE
 from iikata.metrics import Metric
 from iikata.stats.table import Panel
 
 T = TypeVar("T")
+Settings = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True)
@@ -23,19 +24,15 @@ class Side:
     prompted_with: str
     cells: tuple[tuple[str | None, str], ...]
     """(trained_on, prompted_with) of what is averaged."""
-    levels: tuple[tuple[str, str], ...] = ()
+    levels: Settings = ()
     """The settings that tell the variant from others; nothing where that is the template alone."""
     draws: frozenset[int | None] | None = None
     """Of the untuned model with examples: which draws of them count; None for any other side."""
 
     @classmethod
-    def of(cls, trained_on: str | None, prompted_with: str, variant: Variant | None = None) -> "Side":
+    def of(cls, trained_on: str | None, prompted_with: str, levels: Settings = (), **more: Any) -> "Side":
         """Return a single cell a seed."""
-        return cls(trained_on, prompted_with, ((trained_on, prompted_with),), variant.levels if variant else ())
-
-    @property
-    def name(self) -> str:
-        return f"{self.trained_on or 'base'}@{self.prompted_with}"
+        return cls(trained_on, prompted_with, ((trained_on, prompted_with),), levels, **more)
 
     @property
     def elsewhere(self) -> bool:
@@ -52,25 +49,16 @@ class Pair:
     control: np.ndarray
     """[S, C]; the base's row is repeated for every seed."""
     seeds: list[int | None]
-    """Of both sides; of the treatment alone where they are not paired."""
+    """Behind the rows of the treatment."""
+    control_seeds: list[int | None]
+    paired: bool
+    """Whether a seed means the same on both sides."""
     n_probes: int
     n_samples: int
     """Most samples behind one answer's mean."""
     missing: tuple[float, float]
     """Share of the samples of treatment and control that could not be scored."""
     left_out: dict[str, Any]
-    own_seeds: list[int | None] | None = None
-    """The control's seeds, where they have nothing to do with the treatment's."""
-
-    @property
-    def paired(self) -> bool:
-        """Whether a seed means the same on both sides."""
-        return self.own_seeds is None
-
-    @property
-    def control_seeds(self) -> list[int | None]:
-        """The seeds behind the rows of the control."""
-        return self.seeds if self.own_seeds is None else self.own_seeds
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -118,11 +106,12 @@ def pair(
         treatment=values[: len(flat_t)].reshape(len(rows_t), len(seeds), C).mean(axis=0),
         control=values[len(flat_t) :].reshape(len(rows_c), len(own), C).mean(axis=0),
         seeds=seeds,
+        control_seeds=own,
+        paired=not unpaired,
         n_probes=n_probes,
         n_samples=int(panel.scored[flat_t + flat_c].max(initial=0)),
         missing=(_missing(panel, flat_t), _missing(panel, flat_c)),
         left_out={"seeds": [] if unpaired else sorted(map(str, set().union(*tuned) - common)), **left_out},
-        own_seeds=own if unpaired else None,
     )
 
 

@@ -139,7 +139,7 @@ def variance_components(scores: ScoreTable | Iterable[Score], metric: str) -> Co
         raise IikataError(f'no score of metric "{metric}". The scores have: {", ".join(table.names["metric"])}.')
     matched = {t: p for t, p in panel.sides() if t is not None and p in panel.own(t)}
     arms = [complete_clusters(panel, list(panel.rows(t, p).values()))[0] for t, p in matched.items()]
-    sides = [Side.of(t, p, panel.variants.get(t)) for t, p in matched.items()]
+    sides = [Side.of(t, p, panel.variants[t].levels if t in panel.variants else ()) for t, p in matched.items()]
     pairs = [pair(panel, a, b) for a, b in combinations(sides, 2)]
     layouts = [one.d / math.sqrt(2) for one in pairs if one.paired] or arms
     layouts = [d for d in layouts if min(d.shape) > 1]

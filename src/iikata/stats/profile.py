@@ -8,9 +8,9 @@ import numpy as np
 from iikata.core.records import Variant
 from iikata.metrics import Metric
 from iikata.stats.estimate import finite
-from iikata.stats.factors import Choice, Settings, factors_of, number, own_prompt, varying
+from iikata.stats.factors import Choice, factors_of, number, own_prompt, varying
 from iikata.stats.interval import estimate
-from iikata.stats.pairing import choosing_third, on_common_clusters
+from iikata.stats.pairing import Settings, choosing_third, on_common_clusters
 from iikata.stats.table import Panel
 
 Rows = dict[int | None, int]

@@ -85,7 +85,7 @@ def _mixtures(panel: Panel, levels: Levels, held: Callable[..., Contrast], cells
         for template in own if len(own) > 1 else ():
             other = next((s for (t, p), s in single.items() if panel.own(str(t)) == (template,) == (p,)), None)
             if other is not None and (side.trained_on, template) in cells:
-                mixed = Side(side.trained_on, template, ((side.trained_on, template),), side.levels)
+                mixed = Side.of(side.trained_on, template, side.levels)
                 yield held("mixture", mixed, other)
 
 
@@ -104,7 +104,7 @@ def _against_best_base(panel: Panel, info: Metric, levels: Levels, without: Cont
     for name, side in levels.sides.items() if base else ():
         prompt = best or next(iter(base))
         drawn = frozenset(base[prompt]) - choosing_draws(base[prompt]).keys()
-        control = Side(None, prompt, ((None, prompt),), draws=drawn or None)
+        control = Side.of(None, prompt, draws=drawn or None)
         detail = {
             "choosing_clusters": int(choosing.sum()),
             "clusters_aside": int(choosing.sum()),

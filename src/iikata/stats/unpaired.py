@@ -6,7 +6,7 @@ difference (bench/calibration_unpaired.py). All functions work on any leading ax
 
 import numpy as np
 
-from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, MeanSquares, concluded, mean_squares, scope_of
+from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, MeanSquares, concluded, mean_squares
 
 
 def estimate_unpaired(treatment: np.ndarray, control: np.ndarray, alpha: float, span: float | None = None) -> Estimate:
@@ -17,10 +17,8 @@ def estimate_unpaired(treatment: np.ndarray, control: np.ndarray, alpha: float, 
     """
     sides = [mean_squares(side) for side in (treatment, control)]
     means = treatment.mean(axis=-2) - control.mean(axis=-2)
-    se, df = forms(sides, means)
     size = np.maximum(*(np.abs(side).max(axis=(-2, -1)) for side in (treatment, control)))
-    squares = as_paired(sides, means)
-    return concluded(means, size, (se, df), squares, scope_of(squares.S, squares.C), alpha, span)
+    return concluded(means, size, forms(sides, means), as_paired(sides, means), alpha, span)
 
 
 def forms(sides: list[MeanSquares], means: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
