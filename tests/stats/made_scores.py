@@ -46,3 +46,10 @@ def normal(S: int, C: int, mean: float = 0.0, seed_sd: float = 0.05, probe_sd: f
     """Return a table [seed, probe] with normal seed, probe and residual effects."""
     draw = np.random.default_rng(rng).normal
     return mean + draw(0, seed_sd, (S, 1)) + draw(0, probe_sd, (1, C)) + draw(0, 0.05, (S, C))
+
+
+def one(result, question, **sides):
+    """Return the only comparison of a question between these templates, each prompted alike."""
+    found = [c for c in result.comparisons if c.question == question]
+    (comparison,) = [c for c in found if all(getattr(c, side)["trained_on"] == t for side, t in sides.items())]
+    return comparison

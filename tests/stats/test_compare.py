@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from made_scores import NUMBER, RATE, made, normal
+from made_scores import NUMBER, RATE, made, normal, one
 from scipy import stats
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Gate, Score
+from iikata.core.records import Score
 from iikata.metrics import Metric
 from iikata.stats import compare
 from iikata.stats.interval import MeanSquares, estimate
@@ -18,13 +18,6 @@ from iikata.stats.pairing import choosing_third
 from iikata.stats.verdict import lora_needed, needed, template_matters
 
 M = {"m": NUMBER}
-
-
-def one(result, question, **sides):
-    """Return the only comparison of a question between these templates, each prompted alike."""
-    found = [c for c in result.comparisons if c.question == question]
-    (comparison,) = [c for c in found if all(getattr(c, side)["trained_on"] == t for side, t in sides.items())]
-    return comparison
 
 
 def test_matched_is_the_difference_of_cells_trained_and_prompted_alike():
@@ -178,95 +171,6 @@ def test_only_common_seeds_and_complete_clusters_are_paired_and_the_rest_is_coun
     }  # fmt: skip
     assert result.left_out["scores_without_number"] == {"m": 1}
     assert result.left_out["cells_without_scores"] == {"m": ["B.s3@B", "base@A", "base@B"]}
-
-
-def test_likelihood_rows_are_left_out_for_all_templates_alike():
-    info = {"m": Metric.declared("m", "lower", None, "bits per byte", "likelihood")}
-    tables = {(t, t): normal(3, 20, rng=i) for i, t in enumerate("ABC")}
-    tables["C", "C"][:, :3] = math.nan
-    result = compare(made(tables), info, "m")
-    assert {c.n_clusters for c in result.comparisons} == {17}
-    assert result.left_out["rows_not_scored_everywhere"] == {"m": 3}
-    assert one(result, "matched", treatment="A", control="B").verdict == "INCONCLUSIVE"
-    tables["C", "C"][:, :5] = math.nan
-    result = compare(made(tables), info, "m")
-    c = one(result, "matched", treatment="A", control="B")
-    assert (c.verdict, c.gates[0]["name"]) == ("NOT_ASSESSABLE", "rows_left_out")
-
-
-def gate_names(result, question="matched"):
-    return [g["name"] for g in one(result, question).gates]
-
-
-def test_missing_scores_may_differ_by_five_points_and_no_more():
-    a, b = normal(3, 40, rng=1), normal(3, 40, rng=2)
-    a[:, :2] = math.nan
-    assert gate_names(compare(made({("A", "A"): a, ("B", "B"): b}), M, "m")) == []
-    a[:, :3] = math.nan
-    result = compare(made({("A", "A"): a, ("B", "B"): b}), M, "m")
-    assert gate_names(result) == ["missing_scores"]
-    assert result.verdict["template_matters"] == "NOT_ASSESSABLE"
-
-
-@pytest.mark.parametrize(("a", "b", "gates"), [
-    (0.02, 0.04, ["floor"]), (0.97, 0.99, ["ceiling"]), (0.02, 0.30, []), (0.90, 0.99, []),
-])  # fmt: skip
-def test_rates_at_the_floor_or_ceiling_are_not_assessable(a, b, gates):
-    spread = np.tile([-0.005, 0.005], (3, 10)) + np.array([[0.0], [0.002], [-0.002]])
-    result = compare(made({("A", "A"): a + spread, ("B", "B"): b - spread}), {"m": RATE}, "m")
-    assert gate_names(result) == gates
-
-
-def finish_gated(cells, ends, **more):
-    infos = {**M, "finish": Metric.declared("finish", "higher", (0.0, 1.0), "share of answers", "form")}
-    result = compare(made(cells, **more) + made(ends, "finish"), infos, "m")
-    assert all(not c.gates for c in result.comparisons if c.metric == "finish")
-    return {c.question: c for c in result.comparisons if c.metric == "m"}
-
-
-def test_a_low_finish_rate_gates_content_in_matched_and_warns_elsewhere():
-    tables = {(t, p): normal(3, 12, 0.5, rng=i) for i, (t, p) in enumerate(("AA", "BB", "AB"))}
-    ends = {("A", "A"): np.ones((3, 12)), ("B", "B"): np.full((3, 12), 0.4), ("A", "B"): np.zeros((3, 12))}
-    found = finish_gated(tables, ends)
-    assert [g["name"] for g in found["matched"].gates] == ["finish_rate"]
-    assert found["mismatch"].gates == ()
-    assert "A@B end by themselves" in found["mismatch"].detail["warnings"][0]
-
-
-def test_scores_averaged_over_seeds_are_gated_by_the_finish_rate_of_all_seeds():
-    tables = {("A", "A"): normal(1, 12, 0.5, rng=1), ("B", "B"): normal(1, 12, 0.4, rng=2)}
-    ends = {("A", "A"): np.ones((3, 12)), ("B", "B"): np.full((3, 12), 0.4)}
-    assert [g["name"] for g in finish_gated(tables, ends, seeds=[None])["matched"].gates] == ["finish_rate"]
-
-
-@pytest.mark.parametrize(("subject", "questions"), [
-    ("A.s1", {"matched", "tuned_vs_base", "tuned_vs_best_base", "mismatch"}),
-    ("A.s7", {"matched", "tuned_vs_base", "tuned_vs_best_base", "mismatch"}),  # an arm that went wrong: no scores
-    ("base@A", {"tuned_vs_base", "tuned_vs_best_base"}),
-    ("A.s0@B", {"mismatch"}),
-    ("B|A", {"matched", "mismatch"}),
-    ("B", {"matched", "mismatch"}),
-])  # fmt: skip
-def test_a_failed_gate_holds_for_the_comparisons_its_subject_has_part_in(subject, questions):
-    tables = {
-        ("A", "A"): normal(3, 30, rng=1),
-        ("B", "B"): normal(3, 30, rng=2),
-        ("A", "B"): normal(3, 30, rng=3),
-        (None, "A"): normal(1, 30, rng=4),
-    }
-    gates = [Gate("dead_adapter", subject, False, "told"), Gate("loss", "A", True)]
-    result = compare(made(tables), M, "m", gates=gates)
-    hit = {c.question for c in result.comparisons if c.verdict == "NOT_ASSESSABLE" and c.treatment["trained_on"] == "A"}
-    assert hit == questions
-
-
-def test_an_interval_that_the_sign_flips_deny_is_not_assessable():
-    d = np.r_[np.full(6, 2.0), np.full(2, -1.0), np.full(4, 0.0)]
-    tables = {("A", "A"): np.tile(d, (1, 1)), ("B", "B"): np.zeros((1, 12))}
-    c = one(compare(made(tables), M, "m"), "matched")
-    assert c.p < 0.05 <= c.detail["p_permutation"]
-    assert [g["name"] for g in c.gates] == ["permutation_disagrees"]
-    assert c.verdict == "NOT_ASSESSABLE"
 
 
 HALF, NONE = np.full((3, 12), 0.5), np.full((3, 12), math.nan)
