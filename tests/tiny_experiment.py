@@ -26,8 +26,8 @@ def write_files(folder: Path) -> None:
         (folder / f"{name}.jsonl").write_text(text, encoding="utf-8")
 
 
-def values(model: Path, **changes: Any) -> dict[str, Any]:
-    """Return the experiment's settings; `changes` replace whole sections."""
+def values(model: Path, /, **changes: Any) -> dict[str, Any]:
+    """Return the experiment's settings; `changes` replace whole sections, but for `train`, over whose own they lie."""
     declared = {
         "name": "tiny",
         "model": {"base": str(model), "dtype": "float32"},
@@ -47,25 +47,33 @@ def values(model: Path, **changes: Any) -> dict[str, Any]:
         "score": {"metrics": ["nll", "contains", "finish", "leakage", "length", "distinct"]},
         "compare": {"margin": {"nll": 0.02}},
     }
-    return declared | changes
+    return declared | changes | {"train": declared["train"] | changes.get("train", {})}
 
 
-def experiment(folder: Path, model: Path, **changes: Any) -> Experiment:
+def experiment(folder: Path, model: Path, /, **changes: Any) -> Experiment:
     """Return the experiment over files in `folder`, written where they are missing."""
     if not (folder / "train.jsonl").is_file():
         write_files(folder)
     return declare(values(model, **changes), folder)
 
 
+ONE_ARM = {"seeds": [0], "epochs": 1}
+
+
+def written(folder: Path, model: Path, /, **changes: Any) -> Path:
+    """Write the experiment as tiny.yaml, and its files; return its path."""
+    write_files(folder)
+    path = folder / "tiny.yaml"
+    path.write_text(json.dumps(values(model, **changes)), encoding="utf-8")  # JSON is YAML
+    return path
+
+
 def finished(folder: Path, model: Path) -> Path:
     """Return the smallest finished run: one template, one seed, one answer a probe. Its experiment is tiny.yaml."""
     from iikata.cli import main
 
-    write_files(folder)
-    small = values(model, templates=["plain"], generate={"samples": 1, "max_new_tokens": 3})
-    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
-    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    small = {"templates": ["plain"], "generate": {"samples": 1, "max_new_tokens": 3}, "train": ONE_ARM}
+    assert main(["run", str(written(folder, model, **small)), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
 

@@ -5,15 +5,12 @@ import json
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import values, write_files
+from tiny_experiment import written
 
 
 @pytest.fixture
 def experiment_file(tmp_path, llama_folder):
-    write_files(tmp_path)
-    path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")  # JSON is YAML
-    return path
+    return written(tmp_path, llama_folder)
 
 
 def test_wrong_usage_exits_with_2():

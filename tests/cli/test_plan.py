@@ -5,15 +5,12 @@ import json
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import values, write_files
+from tiny_experiment import written
 
 
 @pytest.fixture
 def asked(tmp_path, llama_folder):
-    write_files(tmp_path)
-    path = tmp_path / "tiny.yaml"
-    path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")  # JSON is YAML
-    return ["plan", str(path), "--out", str(tmp_path / "run")]
+    return ["plan", str(written(tmp_path, llama_folder)), "--out", str(tmp_path / "run")]
 
 
 def test_json_takes_the_stated_deviations(asked, capsys):

@@ -12,7 +12,7 @@ import pytest
 from iikata.core import system
 from iikata.core.io import write_text
 from iikata.pipeline.machine import peak_bytes
-from tiny_experiment import values, write_files
+from tiny_experiment import ONE_ARM, written
 
 SOURCE = Path(__file__).parents[2] / "src" / "iikata"
 MODULES = {"fcntl", "resource", "pwd", "grp", "termios", "tty", "pty", "msvcrt", "winreg", "ctypes"}
@@ -53,11 +53,9 @@ def test_one_file_asks_what_the_system_has():
 
 @pytest.mark.long
 def test_a_whole_run_needs_nothing_that_windows_lacks(tmp_path, llama_folder):
-    write_files(tmp_path)
-    settings = values(llama_folder, templates=["plain", "native"])  # native is rendered in a process of its own
-    settings["train"] |= {"seeds": [0], "epochs": 1}
-    (tmp_path / "my.yaml").write_text(json.dumps(settings), encoding="utf-8")
-    for verb in (["run", "my.yaml", "--out", "run"], ["export", "run", "native.s0", "out", "--merge"]):
+    # native is rendered in a process of its own
+    written(tmp_path, llama_folder, templates=["plain", "native"], train=ONE_ARM)
+    for verb in (["run", "tiny.yaml", "--out", "run"], ["export", "run", "native.s0", "out", "--merge"]):
         done = subprocess.run(
             [sys.executable, "-c", MISSING, *verb], cwd=tmp_path, capture_output=True, text=True, check=False
         )

@@ -9,7 +9,7 @@ import iikata
 import oracle
 from iikata.cli import main
 from iikata.config import read
-from tiny_experiment import values, write_files
+from tiny_experiment import ONE_ARM, values, write_files
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -54,8 +54,8 @@ def test_a_metric_of_ones_own_scores_a_run(tmp_path, monkeypatch, llama_folder):
     monkeypatch.syspath_prepend(EXAMPLES)
     monkeypatch.chdir(tmp_path)
     write_files(tmp_path)
-    settings = values(llama_folder, templates=["plain"], score={"metrics": ["nll", "own_metric:Sentences"]})
-    settings["train"] |= {"seeds": [0], "epochs": 1}
+    score = {"metrics": ["nll", "own_metric:Sentences"]}
+    settings = values(llama_folder, templates=["plain"], score=score, train=ONE_ARM)
     run = iikata.run(settings, quiet=True)
     assert len(run.scores.where(metric="sentences")) > 0
 

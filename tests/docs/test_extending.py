@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import values, write_files
+from tiny_experiment import ONE_ARM, values, write_files
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -49,9 +49,8 @@ def test_a_run_takes_all_that_the_page_adds(tmp_path, llama_folder, installed, c
     loud = {"id": "loud", "instruction": "WHICH COLOUR IS RED?", "references": ["red"]}
     (tmp_path / "probes.jsonl").write_text(json.dumps(loud) + "\n")
     (tmp_path / "talk.json").write_text('{"kind": "dialogue", "user": "Q", "model": "A"}')
-    settings = values(llama_folder, templates=["talk.json"], score={"metrics": ["nll", "questions"]})
+    settings = values(llama_folder, templates=["talk.json"], score={"metrics": ["nll", "questions"]}, train=ONE_ARM)
     settings["data"] = {"train": "train.toml", "validation": "validation.jsonl"}
-    settings["train"] |= {"seeds": [0], "epochs": 1}
     (tmp_path / "my.yaml").write_text(json.dumps(settings))
     lora = ["--set", "train.lora=" + blocks("yaml")[0].strip().removeprefix("train: {lora: ").removesuffix("}")]
     run = tmp_path / "run"

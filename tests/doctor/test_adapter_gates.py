@@ -14,7 +14,7 @@ from iikata.pipeline import Pipeline
 from iikata.pipeline.bringing import prove
 from iikata.pipeline.gates import check_arms
 from iikata.templates import TEMPLATES, saved
-from tiny_experiment import experiment, values
+from tiny_experiment import experiment
 
 ARM = Arm("plain", 0)
 
@@ -23,8 +23,7 @@ ARM = Arm("plain", 0)
 def trained(tmp_path_factory, llama_folder) -> Path:
     """A folder with one trained arm in run/; tests copy it."""
     folder = tmp_path_factory.mktemp("trained")
-    train = {**values(llama_folder)["train"], "seeds": [0]}
-    Pipeline(experiment(folder, llama_folder, templates=["plain"], train=train), folder / "run").run("train")
+    Pipeline(experiment(folder, llama_folder, templates=["plain"], train={"seeds": [0]}), folder / "run").run("train")
     return folder
 
 
@@ -32,8 +31,7 @@ def trained(tmp_path_factory, llama_folder) -> Path:
 def pipeline(trained, tmp_path, llama_folder):
     """The materials of a copy, and the arm's folder to do harm in."""
     shutil.copytree(trained, tmp_path / "copy")
-    train = {**values(llama_folder)["train"], "seeds": [0]}
-    declared = experiment(tmp_path / "copy", llama_folder, templates=["plain"], train=train)
+    declared = experiment(tmp_path / "copy", llama_folder, templates=["plain"], train={"seeds": [0]})
     context = Pipeline(declared, tmp_path / "copy" / "run").context
     return context, context.store.arm(ARM)
 

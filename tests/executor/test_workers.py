@@ -1,6 +1,5 @@
 """Several devices: the same bytes as one process, whatever ends in between, and no process left behind."""
 
-import json
 import os
 import shutil
 import signal
@@ -23,7 +22,7 @@ from iikata.pipeline.executor import cluster, crew
 from iikata.pipeline.executor.messages import About
 from iikata.pipeline.machine import Machine
 from iikata.run_folder import read_lines
-from tiny_experiment import contents, experiment, values, write_files
+from tiny_experiment import contents, experiment, written
 
 pytestmark = pytest.mark.long
 TOKEN = "7" * 64
@@ -62,8 +61,7 @@ def folder(tmp_path_factory, llama_folder) -> Path:
 
 
 def declared(folder: Path, model: Path, **changes):
-    train = values(model)["train"] | TRAIN
-    return experiment(folder, model, **{"train": train, "devices": "ray"} | changes)
+    return experiment(folder, model, **{"train": TRAIN, "devices": "ray"} | changes)
 
 
 def made(run: Path) -> dict[str, bytes]:
@@ -159,11 +157,8 @@ def test_a_killed_workers_arm_goes_on_elsewhere_from_its_last_state(folder, llam
 @pytest.mark.faults
 def test_ctrl_c_saves_and_leaves_no_worker_and_the_next_run_goes_on(folder, llama_folder, tally):
     out = folder / "stopped"
-    write_files(folder)
-    train = values(llama_folder)["train"] | TRAIN
-    text = json.dumps(values(llama_folder, train=train, devices="ray"))
-    (folder / "tiny.yaml").write_text(text, encoding="utf-8")
-    command = [sys.executable, "-m", "iikata", "run", str(folder / "tiny.yaml"), "--out", str(out)]
+    path = written(folder, llama_folder, train=TRAIN, devices="ray")
+    command = [sys.executable, "-m", "iikata", "run", str(path), "--out", str(out)]
     child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
     end = time.monotonic() + 90
     while not any(out.glob("train/*/state/*.json")):

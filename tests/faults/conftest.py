@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from crash import seconds_of
 
-from tiny_experiment import experiment, values, write_files
+from tiny_experiment import experiment
 
 HERE = Path(__file__).parent
 
@@ -27,9 +27,7 @@ def long() -> bool:
 @pytest.fixture(scope="module")
 def declared(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("declared")
-    write_files(folder)
-    train = values(llama_folder)["train"] | {"checkpoint_seconds": 0.2}
-    return experiment(folder, llama_folder, train=train)
+    return experiment(folder, llama_folder, train={"checkpoint_seconds": 0.2})
 
 
 @pytest.fixture(scope="module")

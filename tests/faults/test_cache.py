@@ -17,7 +17,7 @@ from iikata.core.errors import IikataError
 from iikata.model.files import cache, gguf
 from iikata.model.files.cache import cache_folder, make_once
 from iikata.model.files.locate import locate
-from tiny_experiment import values, write_files
+from tiny_experiment import written
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 
@@ -45,10 +45,7 @@ def names(folder: Path) -> list[str]:
 
 
 def declared(folder: Path, base: Path) -> str:
-    write_files(folder)
-    path = folder / "e.yaml"
-    path.write_text(json.dumps(values(base, templates=["plain"])))
-    return str(path)
+    return str(written(folder, base, templates=["plain"]))
 
 
 def test_a_converted_file_lists_what_was_written_and_is_not_made_twice(model_file, kept, monkeypatch):

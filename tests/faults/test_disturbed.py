@@ -4,11 +4,13 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 
 import pytest
 from crash import lost
 
-import iikata.train.step as turn
+from iikata import train
+from iikata.config import declare
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline import Pipeline, Stage
@@ -25,17 +27,17 @@ def whole(tmp_path_factory, llama_folder):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_an_arm_whose_loss_is_not_finite_stops_alone(tmp_path, llama_folder, whole, monkeypatch, value, tally):
-    computed, seen = turn._losses, []
+    computed, seen = train.gradients, []
 
-    def poisoned(base, run, buffer):
-        losses = computed(base, run, buffer)
+    def poisoned(step):
+        (run,) = step.runs
         if run.arm.name == "plain.s1":
             seen.append(run.step)
             if run.step == 3:
-                return losses * value
-        return losses
+                step = replace(step, weights=step.weights * value)
+        return computed(step)
 
-    monkeypatch.setattr(turn, "_losses", poisoned)
+    monkeypatch.setattr(train, "gradients", poisoned)
     Pipeline(experiment(whole.parent, llama_folder), tmp_path / "run").run()
     tally("faults injected")
     assert max(seen) == 3
@@ -90,7 +92,7 @@ def test_a_data_file_that_changes_during_a_run_changes_nothing_and_is_named_by_t
     apart = [name for name in wanted if found[name] != wanted[name]]
     assert set(apart) <= {"experiment.yaml"}  # it holds the folder's name
     told = []
-    again = Pipeline(experiment_as_it_is(tmp_path, llama_folder), tmp_path / "run", told.append)
+    again = Pipeline(declare(values(llama_folder), tmp_path), tmp_path / "run", told.append)
     if (change, file) == ("edited", "probes.jsonl"):  # no adapter follows from a probe: it is answered again
         again.run()
         assert any("probe p2 edited" in event.message for event in told if isinstance(event, Warned))
@@ -101,22 +103,13 @@ def test_a_data_file_that_changes_during_a_run_changes_nothing_and_is_named_by_t
     Pipeline(declared, tmp_path / "run").run()
 
 
-def experiment_as_it_is(folder, model):
-    from iikata.config import declare
-    from tiny_experiment import values
-
-    return declare(values(model), folder)
-
-
 def test_a_saved_state_of_other_bytes_is_told_and_not_used(tmp_path, llama_folder):
     """One number of the newest state is another: the arm goes on from before it, and ends with the same bytes."""
-    train = values(llama_folder)["train"] | {"seeds": [0], "epochs": 2}
+    few = {"templates": ["plain"], "train": {"seeds": [0]}}
     told = []
 
     def trained():
-        pipeline = Pipeline(
-            experiment(tmp_path, llama_folder, templates=["plain"], train=train), tmp_path / "run", told.append
-        )
+        pipeline = Pipeline(experiment(tmp_path, llama_folder, **few), tmp_path / "run", told.append)
         pipeline.context.keep_states = True
         pipeline.run("train")
         return (pipeline.context.store.arm(Arm("plain", 0)) / "adapter_model.safetensors").read_bytes()

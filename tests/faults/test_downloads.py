@@ -19,7 +19,7 @@ from iikata.core.errors import IikataError
 from iikata.data import read
 from iikata.model.files import hub, smollm2
 from iikata.model.files.locate import locate
-from tiny_experiment import values, write_files
+from tiny_experiment import written
 
 SNAPSHOT = Path("models--owner--name") / "snapshots" / COMMIT
 
@@ -55,10 +55,7 @@ def hub_stub(tmp_path, monkeypatch, llama_folder):
 
 
 def declared(folder: Path, base: str = "owner/name") -> str:
-    write_files(folder)
-    path = folder / "e.yaml"
-    path.write_text(json.dumps(values(Path("x"), templates=["plain"]) | {"model": {"base": base}}))
-    return str(path)
+    return str(written(folder, Path("x"), templates=["plain"], model={"base": base}))
 
 
 BREAKS = {

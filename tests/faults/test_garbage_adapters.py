@@ -5,32 +5,33 @@ import shlex
 import shutil
 import struct
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from harm import Harm, change, cut, hole, in_its_place, raw
 from refusal import files_in, refused
 from safetensors.torch import load_file, save_file
 
 from iikata.cli import main
 from iikata.model.adapters import adapter_file
 from iikata.pipeline import Pipeline
-from tiny_experiment import experiment, values
+from tiny_experiment import ONE_ARM, experiment
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 AGAIN = "or train the arm again"
 MERGE = "merge_and_unload().save_pretrained(DEST)"
 A = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
 B = A.replace("lora_A", "lora_B")
-Harm = Callable[[Path], object]
+config = partial(change, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, llama_folder) -> Path:
     """A run with one trained arm; tests copy it."""
     folder = tmp_path_factory.mktemp("adapters")
-    train = {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
-    Pipeline(experiment(folder, llama_folder, templates=["plain"], train=train), folder / "run").run("generate")
+    Pipeline(experiment(folder, llama_folder, templates=["plain"], train=ONE_ARM), folder / "run").run("generate")
     return folder / "run"
 
 
@@ -44,21 +45,6 @@ def adapter(trained, tmp_path) -> Path:
 
 def ask(folder: Path, base: object) -> list[str]:
     return ["ask", str(folder), "Why?", "--set", "generate.max_new_tokens=2", "--set", f"model.base={base}"]
-
-
-def config(**changes: object) -> Harm:
-    """Change adapter_config.json; a change to ... takes the key away."""
-
-    def harm(folder: Path) -> None:
-        found = json.loads((folder / CONFIG).read_text()) | changes
-        text = json.dumps({key: value for key, value in found.items() if value is not ...})
-        (folder / CONFIG).write_text(text)
-
-    return harm
-
-
-def raw(name: str, content: bytes) -> Harm:
-    return lambda folder: (folder / name).write_bytes(content)
 
 
 def tensors(change: Callable[[dict[str, torch.Tensor]], object]) -> Harm:
@@ -88,33 +74,11 @@ def header(change: Callable[[dict], object]) -> Harm:
     return harm
 
 
-def cut(keep: int) -> Harm:
-    return lambda folder: (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:keep])
-
-
 def pickled(name: str, **settings: object) -> Harm:
     def harm(folder: Path) -> None:
         found = load_file(folder / WEIGHTS)
         (folder / WEIGHTS).unlink()
         torch.save(found, folder / name, **settings)
-
-    return harm
-
-
-def in_its_place(name: str) -> Harm:
-    def harm(folder: Path) -> None:
-        (folder / name).unlink()
-        (folder / name).mkdir()
-
-    return harm
-
-
-def hole(name: str) -> Harm:
-    """A sparse file of 64 GB, which holds nothing."""
-
-    def harm(folder: Path) -> None:
-        with (folder / name).open("wb") as file:
-            file.truncate(1 << 36)
 
     return harm
 
@@ -148,9 +112,7 @@ BROKEN: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("config empty", raw(CONFIG, b""), (f"{CONFIG}:1:", "not JSON", AGAIN)),
     ("config torn", raw(CONFIG, b'{"r": 4, "lora_al'), (f"{CONFIG}:1:", "not JSON", AGAIN)),
     ("config not UTF-8", raw(CONFIG, b'{"r": "\xff"}'), (f"{CONFIG}:1:", "not JSON", AGAIN)),
-    ("config of NUL bytes", raw(CONFIG, bytes(900)), (f"{CONFIG}:1:", "not JSON", AGAIN)),
     ("config a list", raw(CONFIG, b"[4, 8]"), (f"{CONFIG}: [4, 8] was seen; it should be an object", AGAIN)),
-    ("config a number", raw(CONFIG, b"4"), (f"{CONFIG}: ", "it should be an object", AGAIN)),
     ("config null", raw(CONFIG, b"null"), (f"{CONFIG}: ", "it should be an object", AGAIN)),
     ("config without end", raw(CONFIG, b'{"r":' * 90_000), (":1:1006: not JSON: nested too deeply", AGAIN)),
     ("config a hole", hole(CONFIG), (f"{CONFIG}: larger than", AGAIN)),
@@ -158,24 +120,18 @@ BROKEN: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("config gone", lambda folder: (folder / CONFIG).unlink(), (f"{CONFIG}: no such file", "save_pretrained")),
     ("an empty object", raw(CONFIG, b"{}"), (NOT + '"target_modules" is missing', "list of the modules' names")),
     ("no r", config(r=...), (NOT + '"r" is missing', "a whole number from 1 on is allowed", AGAIN)),
-    ("r null", config(r=None), (NOT + '"r" is null', "a whole number from 1 on is allowed", AGAIN)),
     ("r in quotes", config(r="4"), (NOT + '"r" is "4"', "a whole number from 1 on is allowed", AGAIN)),
     ("r true", config(r=True), (NOT + '"r" is true', "a whole number from 1 on is allowed", AGAIN)),
-    ("r 4.5", config(r=4.5), (NOT + '"r" is 4.5', "a whole number from 1 on is allowed", AGAIN)),
     ("r 0", config(r=0), (NOT + '"r" is 0', "a whole number from 1 on is allowed", AGAIN)),
-    ("r below 0", config(r=-4), (NOT + '"r" is -4', "a whole number from 1 on is allowed", AGAIN)),
     ("r of 30 digits", config(r=10**30), (WEIGHTS, "lora_A.weight is [4, ", f'"r": 1{"0" * 30} in {CONFIG}', AGAIN)),
     ("r of other weights", config(r=8), (WEIGHTS, "lora_A.weight is [4, ", f'"r": 8 in {CONFIG} wants [8, in]', AGAIN)),
     ("no alpha", config(lora_alpha=...), (NOT + '"lora_alpha" is missing', "a number above 0", AGAIN)),
     ("alpha 0", config(lora_alpha=0), (NOT + '"lora_alpha" is 0', "a number above 0", AGAIN)),
-    ("alpha below 0", config(lora_alpha=-8), (NOT + '"lora_alpha" is -8', "a number above 0", AGAIN)),
     ("alpha NaN", config(lora_alpha=float("nan")), (NOT + '"lora_alpha" is NaN', "a number above 0", AGAIN)),
-    ("alpha infinite", config(lora_alpha=float("inf")), (NOT + '"lora_alpha" is Infinity', "above 0", AGAIN)),
     ("alpha 7.5", config(lora_alpha=7.5), (CONFIG, '"lora_alpha" is 7.5, no whole number', MERGE)),
     ("dropout 1", config(lora_dropout=1), (NOT + '"lora_dropout" is 1', "from 0 to below 1", AGAIN)),
     ("dropout a list", config(lora_dropout=[0.1]), (NOT + '"lora_dropout" is [0.1]', "from 0 to below 1", AGAIN)),
     ("no modules", config(target_modules=...), (NOT + '"target_modules" is missing', "modules' names", AGAIN)),
-    ("modules null", config(target_modules=None), (NOT + '"target_modules" is null', "modules' names", AGAIN)),
     ("modules empty", config(target_modules=[]), (NOT + '"target_modules" is []', "modules' names", AGAIN)),
     ("modules by numbers", config(target_modules=[1]), (NOT + '"target_modules" is [1]', "modules' names", AGAIN)),
     ("a pattern of other modules", config(target_modules=r".*\.c_attn"),
@@ -189,7 +145,6 @@ BROKEN: list[tuple[str, Harm, tuple[str, ...]]] = [
      (f'{CONFIG}: "target_modules", model.layers.0', "the weights hold it", AGAIN)),
     ("layers by name", config(layers_to_transform=["1"]), (NOT + '"layers_to_transform" is ["1"]', AGAIN)),
     ("replicated layers", config(layer_replication=[[0, 2], [1, 2]]), (CONFIG, '"layer_replication" is', MERGE)),
-    ("modules an object", config(target_modules={"q_proj": 1}), (NOT, "the list of the modules' names", AGAIN)),
     ("a module of no weights", config(target_modules=["k_proj", "q"]),
      (f'{CONFIG}: "target_modules", down_proj', AGAIN)),
     ("base a number", config(base_model_name_or_path=7),
@@ -204,33 +159,22 @@ BROKEN: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("an alpha of 0", config(alpha_pattern={"q_proj": 0}), (NOT + '"alpha_pattern" is', "numbers above 0", AGAIN)),
     ("whole modules gone", config(modules_to_save=["lm_head"]), (WEIGHTS, "lm_head.weight is not there", AGAIN)),
     ("tokens gone", config(trainable_token_indices=[3]), (WEIGHTS, "trainable_tokens_delta is not there", AGAIN)),
-    ("layers twice", config(layer_replication=[[0, 2]]), (CONFIG, '"layer_replication" is [[0, 2]]', MERGE)),
     ("PiSSA", config(init_lora_weights="pissa_niter_4"), (CONFIG, '"init_lora_weights" is "pissa_niter_4"', MERGE)),
-    ("LoftQ", config(init_lora_weights="loftq"), (CONFIG, '"init_lora_weights" is "loftq"', MERGE)),
     ("weights empty", raw(WEIGHTS, b""), (FORM, AGAIN)),
-    ("weights of NUL bytes", raw(WEIGHTS, bytes(5000)), (FORM, AGAIN)),
     ("weights a hole", hole(WEIGHTS), (FORM, AGAIN)),
-    ("weights HTML", raw(WEIGHTS, b"<!doctype html>" * 9), (FORM, AGAIN)),
     ("weights a pointer", raw(WEIGHTS, b"version https://git-lfs.github.com/spec/v1\n"), (FORM, AGAIN)),
     ("weights a folder", in_its_place(WEIGHTS), (f"{WEIGHTS}: not a file", AGAIN)),
     ("weights gone", lambda folder: (folder / WEIGHTS).unlink(), (f"{WEIGHTS}: no such file", AGAIN)),
-    ("cut in the length", cut(5), (FORM, AGAIN)),
-    ("cut in the header", cut(300), (FORM, AGAIN)),
-    ("cut in the tensors", cut(-9), (FORM, AGAIN)),
+    ("cut in the tensors", cut(WEIGHTS, -9), (FORM, AGAIN)),
     ("a length beyond the file", raw(WEIGHTS, struct.pack("<Q", 1 << 62) + b"{}"), (FORM, AGAIN)),
     ("a header of 99 MB", raw(WEIGHTS, struct.pack("<Q", 99_000_000) + b"{}"), (FORM, AGAIN)),
-    ("a header that is no JSON", raw(WEIGHTS, struct.pack("<Q", 8) + b"{{{{{{{{"), (FORM, AGAIN)),
     ("a header without end", raw(WEIGHTS, struct.pack("<Q", 9000) + b"[" * 9000), (FORM, AGAIN)),
     ("offsets that overlap", header(lambda h: h[A].update(data_offsets=h[B]["data_offsets"])), (FORM, AGAIN)),
     ("offsets beyond the end", header(lambda h: h[A].update(data_offsets=[0, 1 << 50])), (FORM, AGAIN)),
-    ("a shape of other bytes", header(lambda h: h[A].update(shape=[1 << 40, 1 << 40])), (FORM, AGAIN)),
-    ("a dtype nobody knows", header(lambda h: h[A].update(dtype="F7")), (FORM, AGAIN)),
     ("bytes after the end", lambda f: raw(WEIGHTS, (f / WEIGHTS).read_bytes() + b"x")(f), (FORM, AGAIN)),
     ("no tensors", tensors(lambda found: found.clear()), (f"{WEIGHTS}: the adapter is empty", AGAIN)),
     ("whole numbers", cast(lambda t: t.to(torch.int8)), (f"{WEIGHTS}: {A} holds int8; float16", AGAIN)),
-    ("truth values", cast(lambda t: t > 0), (f"{WEIGHTS}: {A} holds bool; float16", AGAIN)),
     ("8-bit numbers", cast(lambda t: t.to(torch.float8_e4m3fn)), (f"{WEIGHTS}: {A} holds float8_e4m3fn", AGAIN)),
-    ("a vector", cast(lambda t: t.flatten()), (f"{WEIGHTS}: {A} is [128]", "wants [4, in]", AGAIN)),
     ("A turned", cast(lambda t: t.T), (f"{WEIGHTS}: {A} is [32, 4]", "wants [4, in]", AGAIN)),
     ("B turned", cast(lambda t: t.T, B), (f"{WEIGHTS}: {B} is [4, 32]", "wants [out, 4]", AGAIN)),
     ("another model's width", cast(lambda t: t[:, :16]), ("q_proj.lora_A is (4, 16)", "give it the base that it was")),
@@ -314,7 +258,7 @@ def test_modules_given_as_all_linear_are_those_of_the_weights(adapter, llama_fol
 OF_A_RUN = [
     ("other weights", cast(lambda t: t * 1.5), (WEIGHTS, "other bytes than were trained", "trains it again")),
     ("another alpha", config(lora_alpha=64), (CONFIG, '"lora_alpha" 64', "Put back what the arm was trained with")),
-    ("weights torn", cut(-9), (FORM, AGAIN)),
+    ("weights torn", cut(WEIGHTS, -9), (FORM, AGAIN)),
     ("config torn", raw(CONFIG, b"{"), (f"{CONFIG}:1:", "not JSON", AGAIN)),
     ("template torn", raw("template.json", b"{"), ("template.json:1:", "not JSON")),
     ("template gone", lambda folder: (folder / "template.json").unlink(), ("template.json", "no such file")),
@@ -334,7 +278,9 @@ def test_an_arm_that_is_not_as_it_was_trained_speaks_to_nobody(verb, harm, said,
     assert files_in(tmp_path) == before
 
 
-@pytest.mark.parametrize("harm", [cast(flip), cut(-9), config(r=8), tensors(zero_b)], ids=["NaN", "torn", "r", "dead"])
+@pytest.mark.parametrize(
+    "harm", [cast(flip), cut(WEIGHTS, -9), config(r=8), tensors(zero_b)], ids=["NaN", "torn", "r", "dead"]
+)
 def test_a_run_trains_a_broken_arm_anew_or_concludes_nothing_from_it(harm, trained, tmp_path, tally):
     tally("inputs tried")
     shutil.copytree(trained.parent, tmp_path / "all")

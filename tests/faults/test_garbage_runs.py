@@ -1,6 +1,5 @@
 """A finished run with one file broken: made again byte for byte, or refused with the file and the cure; never half."""
 
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -10,7 +9,7 @@ import pytest
 from refusal import refused
 
 from iikata.cli import main
-from tiny_experiment import contents, values, write_files
+from tiny_experiment import ONE_ARM, contents, written
 
 LONG = os.environ.get("IIKATA_FAULTS") == "long"
 """`make faults` tries every way to break a file, `make test` some."""
@@ -33,11 +32,8 @@ JSON = list(WAYS)[:8]
 def finished(tmp_path_factory, llama_folder) -> Path:
     """A folder with a finished run in run/; tests copy it."""
     folder = tmp_path_factory.mktemp("finished")
-    write_files(folder)
-    small = values(llama_folder, generate={"samples": 1, "max_new_tokens": 4})
-    small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-    (folder / "tiny.yaml").write_text(json.dumps(small), encoding="utf-8")
-    assert main(["run", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+    path = written(folder, llama_folder, generate={"samples": 1, "max_new_tokens": 4}, train=ONE_ARM)
+    assert main(["run", str(path), "--out", str(folder / "run")]) == 0
     return folder / "run"
 
 

@@ -1,9 +1,7 @@
 """Score files from any tool: what is broken is refused with its line and its cure, and nothing is made of the rest."""
 
-import bz2
 import gzip
 import json
-import lzma
 import math
 import os
 import pickle
@@ -63,48 +61,31 @@ FILES = [
     ("latin-1", WHOLE + b'{"probe": "\xe9"}\n', (f":{BAD}: not UTF-8 (", "byte 12 of the line", MEND)),
     ("UTF-16 with its mark", WHOLE.decode().encode("utf-16"), (":1: not UTF-8", "plain text in UTF-8")),
     ("UTF-16 without a mark", WHOLE.decode().encode("utf-16-le"), (":1: not JSON (", "at column 2", MEND)),
-    ("UTF-32", WHOLE.decode().encode("utf-32"), (":1: not UTF-8", "plain text in UTF-8")),
-    ("two byte-order marks", b"\xef\xbb\xbf" * 2 + WHOLE, (":1: not JSON", "column 1", MEND)),
     ("NUL bytes only", bytes(4096), (":1: not JSON", "begins '\\x00", "write the file again")),
-    ("NUL bytes at the end", WHOLE + bytes(512), (f":{BAD}: not JSON", MEND)),
     ("NUL in a line", lines(text().replace("p1", "p\0")), (f":{BAD}: not JSON", "control character", MEND)),
     ("a list of lines", b"[" + b",\n".join(WHOLE.splitlines()) + b"]", (":1: not JSON", LISTED)),
     ("a list in a line", b"[" + b",".join(WHOLE.splitlines()) + b"]\n", (":1: expected a JSON object", LISTED)),
     ("an object over lines", json.dumps(LINE, indent=1).encode(), (":1: not JSON", LISTED)),
     ("CSV", b"trained_on,seed,prompted_with\nA,0,A\n", (":1: not JSON", "column 1", MEND)),
-    ("HTML", b"<!doctype html><title>404</title>\n", (":1: not JSON", MEND)),
     ("brackets without end", b"[" * 200_000 + b"\n", (":1: not JSON", 'begins "[[[[', MEND)),
-    ("nested values", lines('{"value": ' + "[" * 90_000 + "]" * 90_000 + "}"), (f":{BAD}: not JSON", MEND)),
     ("a number", lines("3"), (f':{BAD}: expected a JSON object, saw "3"', MEND)),
-    ("a text", lines('"score"'), (f":{BAD}: expected a JSON object", MEND)),
     ("null", lines("null"), (f':{BAD}: expected a JSON object, saw "null"', MEND)),
     ("an empty object", lines("{}"), (f':{BAD}: field "trained_on" is missing', "Required: trained_on", MEND)),
     ("two objects a line", lines(text() + text()), (f":{BAD}: not JSON (trailing characters at column", MEND)),
     ("single quotes", lines(str(LINE)), (f":{BAD}: not JSON", "key must be a string at column 2", MEND)),
-    ("a comma too many", lines(text()[:-1] + ",}"), (f":{BAD}: not JSON", MEND)),
-    ("a comment", lines("// made by hand"), (f":{BAD}: not JSON", MEND)),
     ("no probe", lines(text(probe=...)), (f':{BAD}: field "probe" is missing', MEND)),
-    ("no prompted_with", lines(text(prompted_with=...)), (f':{BAD}: field "prompted_with" is missing', MEND)),
     ("an unknown field", lines(text(model="x")), (f':{BAD}: field "model" is unknown', "Allowed: trained_on", MEND)),
     ("a mistyped field", lines(text(vlaue=1)), (f":{BAD}: ", 'did you mean "value"?', MEND)),
     ("a field of controls", lines(text(**{"\x1b[2J": 1})), (f":{BAD}: field '\\x1b[2J' is unknown", MEND)),
     ("a field of 9,000 letters", lines(text(**{"x" * 9000: 1})), (f':{BAD}: field "xxx', MEND)),
     ("a field twice", lines(text()[:-1] + ', "seed": 1}'), (f":{BAD}: a field is written twice", MEND)),
     ("value in quotes", lines(text(value="0.5")), (f":{BAD}: {VALUE}", '"0.5"', MEND)),
-    ("value a list", lines(text(value=[0.5])), (f":{BAD}: {VALUE}", MEND)),
     ("value Infinity", lines(text(value=math.inf)), (f":{BAD}: {VALUE}", MEND)),
-    ("value -Infinity", lines(text(value=-math.inf)), (f":{BAD}: {VALUE}", MEND)),
-    ("value 1e999", lines(text().replace("0.5", "1e999")), (f":{BAD}: {VALUE}", MEND)),
     ("value 1e200", lines(text(value=1e200)), (f":{BAD}: {VALUE}", MEND)),
     ("value of 400 digits", lines(text().replace("0.5", "9" * 400)), (f":{BAD}: {VALUE}", MEND)),
-    ("value of 9,000 digits", lines(text().replace("0.5", "9" * 9000)), (f":{BAD}: not JSON (number out", MEND)),
-    ("value hexadecimal", lines(text().replace("0.5", "0x1p-1")), (f":{BAD}: not JSON", MEND)),
-    ("value with a comma", lines(text().replace("0.5", "0,5")), (f":{BAD}: not JSON", MEND)),
-    ("value +1", lines(text().replace("0.5", "+1")), (f":{BAD}: not JSON", MEND)),
     ("seed true", lines(text(seed=True)), (f":{BAD}: seed must be a whole number", "saw True", MEND)),
     ("seed in quotes", lines(text(seed="0")), (f":{BAD}: seed must be a whole number", '"0"', MEND)),
     ("seed 0.0", lines(text(seed=0.0)), (f":{BAD}: seed must be a whole number", "saw 0.0", MEND)),
-    ("seed NaN", lines(text(seed=math.nan)), (f":{BAD}: seed must be a whole number", MEND)),
     ("seed below 0", lines(text(seed=-1)), (f":{BAD}: seed must be a whole number from 0 on", MEND)),
     ("seed of 40 digits", lines(text(seed=10**40)), (f":{BAD}: seed must be a whole number", MEND)),
     ("a seed of the base", lines(text(trained_on=None, seed=0)), (f":{BAD}: the untuned base", "write null", MEND)),
@@ -113,9 +94,7 @@ FILES = [
     ("a list of clusters", lines(text(cluster=["a"])), (f":{BAD}: cluster must be a text, a whole", MEND)),
     ("sample below 0", lines(text(sample=-1)), (f":{BAD}: sample must be a whole number from 0 on", MEND)),
     ("sample of 20 digits", lines(text(sample=2**64)), (f":{BAD}: sample must be a whole number", MEND)),
-    ("sample true", lines(text(sample=True)), (f":{BAD}: sample must be a whole number", MEND)),
     ("sample 1.5", lines(text(sample=1.5)), (f":{BAD}: sample must be a whole number", MEND)),
-    ("sample null", lines(text(sample=None)), (f":{BAD}: sample must be a whole number", MEND)),
     ("no value", lines(text(value=...)), (f':{BAD}: field "value" is missing', MEND)),
     ("probe 3.0", lines(text(probe=3.0)), (f":{BAD}: probe must be a text or a whole number", MEND)),
     ("an unnamed probe", lines(text(probe="")), (f":{BAD}: probe must be a text or a whole number", MEND)),
@@ -130,15 +109,11 @@ FILES = [
     ("a probe in two clusters", lines(text(probe="p2", sample=1)),
      (f":{BAD}: probe", 'on an earlier line in "c2"', "write the same on each")),
     ("empty", b"", (": no score lines", "Expected one JSON object a line")),
-    ("blank lines", b"\n \n\t\n", (": no score lines", "Expected one JSON object a line")),
     ("a byte-order mark only", b"\xef\xbb\xbf", (": no score lines", "Expected one JSON object a line")),
     ("gzip", gzip.compress(WHOLE), (":1: not UTF-8", MEND)),
-    ("bzip2", bz2.compress(WHOLE), (":1: not UTF-8", MEND)),
-    ("xz", lzma.compress(WHOLE), (":1: not UTF-8", MEND)),
     ("zip", packed_zip(), (":1: not ", MEND)),
     ("Parquet", b"PAR1" + os.urandom(90), (":1: not ", MEND)),
     ("a pickle", pickle.dumps({"value": 1}), (":1: not UTF-8", MEND)),
-    ("random bytes", b"\x07\x81\x9b\x1b" * 200, (":1: not UTF-8", MEND)),
 ]  # fmt: skip
 
 
@@ -187,10 +162,8 @@ def test_a_hole_of_terabytes_is_refused_at_once(holes, tmp_path, capsys, tally):
 
 FLAGS = [
     (["--metric", "m", "--margin", "nan"], ("--margin nan", "a number above 0 is allowed")),
-    (["--metric", "m", "--margin", "inf"], ("--margin inf", "a number above 0 is allowed")),
     (["--metric", "m", "--margin=-0.1"], ("--margin -0.1", "hundredths")),
     (["--metric", "m", "--margin", "0"], ("--margin 0.0", "hundredths")),
-    (["--metric", "m", "--alpha", "nan"], ("--alpha nan", "between 0 and 0.5")),
     (["--metric", "m", "--alpha", "0"], ("--alpha 0.0", "0.05 is usual")),
     (["--metric", "m", "--alpha", "5"], ("--alpha 5.0", "0.05 is usual")),
     (["--metric", "accuracy"], ('"accuracy" is unknown', "Known: m")),
@@ -255,7 +228,6 @@ ODD = [
     ("true for a value", [re.sub(r'"value": [\d.]+', '"value": true', one) for one in sound()], 0),
     ("whole numbers as probes", [re.sub(r'"([pc])(\d)"', r"\2", one) for one in sound()], 0),
     ("controls in a name", [one.replace('"A"', r'"\u001b[31m\u009b2J\u0007\u202e"') for one in sound()], 0),
-    ("a direction override in a name", [one.replace('"A"', '"A\\u202e"') for one in sound()], 0),
 ]  # fmt: skip
 
 

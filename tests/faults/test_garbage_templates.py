@@ -8,7 +8,7 @@ import pytest
 from refusal import files_in, refused
 
 from iikata.cli import main
-from tiny_experiment import values, write_files
+from tiny_experiment import written
 
 GOOD = {"prompt_input": "{instruction}\n{input}\n", "prompt_no_input": "{instruction}\n"}
 USER = "{% for m in messages %}{{ m.content }}{% endfor %}"
@@ -29,7 +29,6 @@ FILES = {
     "an empty file": ("t.json", b"", ("t.json:1: ", "holds nothing", "Save a text")),
     "zero bytes": ("t.json", alpaca() + b"\0\0", ("t.json:1: ", "a zero byte in line 4", "Save a text")),
     "Latin-1": ("t.json", '{"prompt_input":\n"é"}'.encode("latin-1"), ("t.json:2:2: ", "it can be read as cp1252", "as UTF-8")),
-    "Shift JIS": ("t.json", "指示".encode("shift_jis"), ("t.json:1:1: ", "not UTF-8", "as UTF-8")),
     "UTF-16 without": ("t.json", alpaca().decode().encode("utf-16-le"), ("t.json:1:1: ", "utf-16-le", "as UTF-8")),
     "an escaped surrogate": ("t.json", alpaca(prompt_input="{instruction}{input}\ud800"), ("t.json:2: ", "ud800", "Take it out")),
     "a surrogate in a list": ("t.json", alpaca(stop=["#", "\udfff"]), ("t.json:4: ", "udfff", "Take it out")),
@@ -37,7 +36,6 @@ FILES = {
     "a huge file": ("t.json", alpaca(description="x" * 1_000_000), ("t.json: ", "larger than 1,000,000 bytes")),
     "an array": ("t.json", b"[1]", ("t.json:1: ", "a template is a JSON object with the keys prompt_input")),
     "an object cut off": ("t.json", alpaca()[:-9], ("t.json:3:", "not JSON", "Correct it there")),
-    "a comma too many": ("t.json", alpaca()[:-2] + b",\n}", ("t.json:", "not JSON", "Correct it there")),
     "a Jinja template in .json": ("t.json", USER.encode(), ("t.json:1:2: ", "ends in .jinja")),
     "nesting without end": ("t.json", b"[" * 100_000, ("t.json:1: ", "nested too deeply", "Correct it there")),
     "a number of a million digits": ("t.json", b'{"newline": ' + b"9" * 99_999 + b"}", ("t.json:1: ", "more digits")),
@@ -57,7 +55,6 @@ FILES = {
     "a name with colours": ("t.json", alpaca(name="\x1b[31mred"), ("t.json:4: ", "u001b[31mred", "visible characters")),
     "a name that turns round": ("t.json", alpaca(name="a\u202eb"), ("t.json:4: ", "U+202E", "Give it another")),
     "a name of many lines": ("t.json", alpaca(name="a\nb"), ("t.json:4: ", '"a\\nb"', "one line")),
-    "a name of nothing": ("t.json", alpaca(name=" "), ("t.json:4: ", '" "', "Give it another")),
     "a name without end": ("t.json", alpaca(name="x" * 9999), ("t.json:4: ", "at most 100", "Give it another")),
     "an unknown kind": ("t.json", alpaca(kind="mustache"), ("t.json:4: ", "one of alpaca, jinja", '"mustache"')),
     "a list for a kind": ("t.json", alpaca(kind=["jinja"]), ("t.json:4: ", "one of alpaca, jinja", '["jinja"]')),
@@ -68,7 +65,6 @@ FILES = {
     "no {instruction}": ("t.json", alpaca(prompt_no_input="hello"), ("t.json:3: ", "has no {instruction}", "where it belongs")),
     "no {input}": ("t.json", alpaca(prompt_input="{instruction}"), ("t.json:2: ", "has no {input}", "where it belongs")),
     "{input} for no input": ("t.json", alpaca(prompt_no_input="{instruction}{input}"), ("t.json:3: ", "Move it to prompt_input")),
-    "a placeholder with a capital": ("t.json", alpaca(prompt_no_input="{Instruction}{instruction}"), ("t.json:3: ", "has {Instruction}", "Write {instruction}")),
     "a placeholder misspelt": ("t.json", alpaca(prompt_input="{instruction}{input}{inptu}"), ("t.json:2: ", "has {inptu}", "Write {input}")),
     "a placeholder as Jinja's": ("t.json", alpaca(prompt_no_input="{{instruction}}"), ("t.json:3: ", "has {{instruction}}", "Write {instruction}")),
     "a chat template in Latin-1": ("t.jinja", USER.encode() + b"\n\xe9", ("t.jinja:2:1: ", "not UTF-8", "as UTF-8")),
@@ -76,11 +72,9 @@ FILES = {
     "a chat template of a book's length": ("t.jinja", b"x" * 50_001, ("t.jinja:1: ", "a template may have 50,000", "Shorten it")),
     "a chat template of a megabyte": ("t.jinja", b"x" * 1_000_001, ("t.jinja: ", "larger than 1,000,000 bytes")),
     "an unterminated tag": ("t.jinja", b"a\n{% if messages", ("t.jinja:2: ", "Correct it there")),
-    "an unterminated comment": ("t.jinja", b"a\n{# hello", ("t.jinja:2: ", "Missing end of comment tag", "Correct it there")),
     "an unterminated loop": ("t.jinja", b"{% for m in messages %}\nx", ("t.jinja:", "endfor", "Correct it there")),
     "an unknown tag": ("t.jinja", b"{% load static %}", ("t.jinja:1: ", "unknown tag 'load'", "Correct it there")),
     "an unknown filter": ("t.jinja", b"\n{{ messages | trimm }}", ("t.jinja:2: ", "No filter named 'trimm'", "Correct it there")),
-    "an unknown test": ("t.jinja", b"\n{{ messages is stringg }}", ("t.jinja:2: ", "No test named 'stringg'", "Correct it there")),
     "another file included": ("t.jinja", b"\n{% include 'x' %}", ('template "t", line 2,', "it reads another template", "Change the template")),
     "too many nested blocks": ("t.jinja", b"{% for a in b %}" * 50 + b"{% endfor %}" * 50, ("t.jinja:1: ", "nest less")),
     "a template that raises": ("t.jinja", b"\n{{ raise_exception('No \x1b[31msystem') }}", ('template "t", line 2,', "refuses a row: No", "Change the template")),
@@ -122,10 +116,8 @@ IN_AN_EXPERIMENT = (
 @pytest.mark.parametrize("defect", IN_AN_EXPERIMENT)
 def test_check_names_the_broken_template(defect, tmp_path, monkeypatch, capsys, llama_folder, tally):
     monkeypatch.chdir(tmp_path)
-    write_files(tmp_path)
     name, said = put(tmp_path, defect)
-    (tmp_path / "exp.yaml").write_text(json.dumps(values(llama_folder, templates=["plain", name])), encoding="utf-8")
-    assert main(["check", "exp.yaml"]) == 1
+    assert main(["check", str(written(tmp_path, llama_folder, templates=["plain", name]))]) == 1
     out, err = capsys.readouterr()
     assert "Traceback" not in out + err
     for words in said[1:]:

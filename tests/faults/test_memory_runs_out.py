@@ -11,7 +11,7 @@ import iikata.train.step as turn
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.events import Warned
-from tiny_experiment import COLOURS, KilledError, experiment, killer, values
+from tiny_experiment import COLOURS, ONE_ARM, KilledError, experiment, killer, written
 
 
 def losses_of(run):
@@ -47,8 +47,7 @@ def starve(monkeypatch):
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
 @pytest.mark.parametrize(("mixed", "room"), [(1, 150), (4, 600)], ids=["in turn", "side by side"])
 def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, starve, error, mixed, room, tally):
-    many = values(llama_folder)["train"] | {"batch_size": 12}
-    declared = experiment(tmp_path, llama_folder, train=many)
+    declared = experiment(tmp_path, llama_folder, train={"batch_size": 12})
     for name in ("whole", "run"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "shapes.json").write_text(json.dumps({"mixed_arms": mixed}))
@@ -69,8 +68,7 @@ def test_in_training_buffers_halve_and_the_numbers_stay(tmp_path, llama_folder, 
 
 
 def test_a_run_killed_after_halving_goes_on_with_the_halved_buffers(tmp_path, llama_folder, starve):
-    many = values(llama_folder)["train"] | {"batch_size": 12}
-    declared = experiment(tmp_path, llama_folder, train=many)
+    declared = experiment(tmp_path, llama_folder, train={"batch_size": 12})
     sizes = starve(150, MemoryError())
     with pytest.raises(KilledError):
         Pipeline(declared, tmp_path / "run", killer("train", 6)).run("train")
@@ -145,13 +143,12 @@ Pipeline(read(Path(sys.argv[1])), Path(sys.argv[2])).run()
 )
 def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama_folder, tally, stage, begins, shapes):
     """A process of its own may map 300 MB more than it has when the stage begins; the first buffers want more."""
+    few = {"templates": ["plain"], "generate": {"samples": 4, "max_new_tokens": 4}}
+    path = written(tmp_path, llama_folder, train=ONE_ARM | {"batch_size": 400}, **few)
     write_rows(tmp_path, 400)
-    train = values(llama_folder)["train"] | {"batch_size": 400, "seeds": [0], "epochs": 1}
-    declared = values(llama_folder, train=train, templates=["plain"], generate={"samples": 4, "max_new_tokens": 4})
-    (tmp_path / "tiny.yaml").write_text(json.dumps(declared), encoding="utf-8")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "shapes.json").write_text(json.dumps(shapes))
-    command = [sys.executable, "-c", LIMITED, str(tmp_path / "tiny.yaml"), str(tmp_path / "run"), *begins]
+    command = [sys.executable, "-c", LIMITED, str(path), str(tmp_path / "run"), *begins]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     tally("faults injected")
@@ -163,9 +160,6 @@ def test_under_a_real_limit_of_the_address_space_the_run_goes_on(tmp_path, llama
 
 
 def write_rows(folder, count):
-    from tiny_experiment import write_files
-
-    write_files(folder)
     rows = [
         {"instruction": f"Name {i} colours.", "input": "", "output": " ".join(COLOURS[(i + j) % 12] for j in range(20))}
         for i in range(count)

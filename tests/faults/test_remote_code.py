@@ -14,7 +14,7 @@ from iikata.core.errors import IikataError
 from iikata.model.files.locate import locate
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.signing import sign, signature_now
-from tiny_experiment import values, write_files
+from tiny_experiment import ONE_ARM, values, write_files
 
 CONFIGURATION = """
 from pathlib import Path
@@ -72,9 +72,9 @@ def edit(path: Path, **changes) -> None:
 
 def declared(folder: Path, **model) -> Path:
     """Write the smallest experiment on the model `./own` and return its file."""
-    made = values(Path("./own"), templates=["plain"], generate={"samples": 1, "max_new_tokens": 2})
+    few = {"generate": {"samples": 1, "max_new_tokens": 2}, "train": ONE_ARM}
+    made = values(Path("./own"), templates=["plain"], **few)
     made["model"] |= {"base": "./own"} | model
-    made["train"] |= {"seeds": [0], "epochs": 1}
     path = folder / "own.yaml"
     path.write_text(json.dumps(made, indent=1))
     return path

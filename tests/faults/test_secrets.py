@@ -17,7 +17,7 @@ from iikata.core.text import redact, safe_text
 from iikata.metrics import endpoint
 from iikata.metrics.endpoint import Endpoint
 from judge_stub import compared, longer
-from tiny_experiment import values, write_files
+from tiny_experiment import ONE_ARM, written
 
 KEY = "sk-Sentinel+Judge/0123=="
 SECRETS = {
@@ -216,14 +216,15 @@ def test_a_key_that_is_no_header_is_refused_unseen(secrets, monkeypatch, tmp_pat
 # ---- whole commands -------------------------------------------------------------------------------------------------
 
 
+def run_judged(folder, model, url):
+    score = {"judge": {"url": url, "model": "m"}, "metrics": ["nll", "finish"]}
+    small = {"templates": ["plain"], "generate": {"samples": 1, "max_new_tokens": 4}, "train": ONE_ARM}
+    return main(["run", str(written(folder, model, score=score, **small)), "--out", str(folder / "run")])
+
+
 def test_a_whole_run_with_a_judge_leaves_no_secret_anywhere(secrets, tmp_path, llama_folder, capsys, tally):
-    write_files(tmp_path)
     with echo(judged) as (server, url):
-        judge = {"judge": {"url": url, "model": "m"}, "metrics": ["nll", "finish"]}
-        small = values(llama_folder, templates=["plain"], generate={"samples": 1, "max_new_tokens": 4}, score=judge)
-        small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-        (tmp_path / "tiny.yaml").write_text(json.dumps(small))
-        assert main(["run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]) == 0
+        assert run_judged(tmp_path, llama_folder, url) == 0
         assert f"Bearer {KEY}" in server.keys
         said = [*capsys.readouterr()]
         run = str(tmp_path / "run")
@@ -246,13 +247,8 @@ def test_a_whole_run_with_a_judge_leaves_no_secret_anywhere(secrets, tmp_path, l
 
 def test_a_judge_that_fails_ends_the_run_without_a_secret(secrets, tmp_path, llama_folder, capsys, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)
-    write_files(tmp_path)
     with echo(WAYS["an error's reason"][0]) as (_, url):
-        judge = {"judge": {"url": url, "model": "m"}, "metrics": ["nll"]}
-        small = values(llama_folder, templates=["plain"], generate={"samples": 1, "max_new_tokens": 2}, score=judge)
-        small["train"] = small["train"] | {"seeds": [0], "epochs": 1}
-        (tmp_path / "tiny.yaml").write_text(json.dumps(small))
-        assert main(["run", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run")]) == 1
+        assert run_judged(tmp_path, llama_folder, url) == 1
     said = capsys.readouterr()
     assert "403" in said.err
     assert_none_in(*said, *(p.read_bytes().decode("latin-1") for p in tmp_path.rglob("*") if p.is_file()))

@@ -20,7 +20,7 @@ from iikata.core.io import write_text
 from iikata.core.lock import hold
 from iikata.core.signals import SIGNALS, install
 from iikata.pipeline import Pipeline
-from tiny_experiment import experiment, values, write_files
+from tiny_experiment import experiment, written
 
 
 @pytest.fixture(autouse=True)
@@ -47,9 +47,8 @@ def test_a_signal_that_was_to_be_ignored_stays_ignored(capsys):
 def declared(tmp_path_factory, llama_folder):
     """An experiment as a file, long enough in training to be met there."""
     folder = tmp_path_factory.mktemp("stopping")
-    write_files(folder)
-    train = values(llama_folder)["train"] | {"epochs": 20, "checkpoint_seconds": 3600}
-    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder, train=train)), encoding="utf-8")
+    train = {"epochs": 20, "checkpoint_seconds": 3600}
+    written(folder, llama_folder, train=train)
     return experiment(folder, llama_folder, train=train)
 
 
@@ -127,7 +126,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path, declared, monkeypa
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(60)
 
-    monkeypatch.setattr(turn, "_losses", endless)
+    monkeypatch.setattr(turn, "counted", endless)
     start = time.monotonic()
     assert main(["run", str(declared.folder / "tiny.yaml"), "--to", "train", "--out", str(tmp_path / "run")]) == 130
     assert time.monotonic() - start < 30
@@ -136,9 +135,7 @@ def test_a_second_signal_does_not_wait_for_the_step(tmp_path, declared, monkeypa
 
 @pytest.mark.parametrize("stage", ["generate", "score"])
 def test_a_signal_outside_training_is_heard_at_once_and_loses_nothing(tmp_path, llama_folder, stage, capfd, tally):
-    write_files(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
-    words = ["run", str(tmp_path / "tiny.yaml"), "--out"]
+    words = ["run", str(written(tmp_path, llama_folder)), "--out"]
     assert main([*words, str(tmp_path / "whole")]) == 0
     capfd.readouterr()
 

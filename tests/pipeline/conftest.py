@@ -1,6 +1,5 @@
 """One finished run of the tiny experiment for all tests of the pipeline, and copies of it that a test may change."""
 
-import json
 import os
 import shutil
 from functools import cache
@@ -12,7 +11,7 @@ from iikata.config import read
 from iikata.pipeline import Pipeline, estimate
 from iikata.pipeline.export import export
 from iikata.templates import TEMPLATES, to_jinja
-from tiny_experiment import experiment, values
+from tiny_experiment import experiment, written
 
 BANDWIDTH = cache(estimate.bandwidth)
 
@@ -33,7 +32,7 @@ def finished(tmp_path_factory, llama_folder) -> Path:
     """A folder with the experiment's files, tiny.yaml and the finished run in run/; tests only read it."""
     folder = tmp_path_factory.mktemp("finished")
     Pipeline(experiment(folder, llama_folder), folder / "run").run()
-    (folder / "tiny.yaml").write_text(json.dumps(values(llama_folder)), encoding="utf-8")
+    written(folder, llama_folder)
     return folder
 
 

@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
 from iikata.pipeline.signature import settled
-from tiny_experiment import KilledError, contents, experiment, killer, values
+from tiny_experiment import ONE_ARM, KilledError, contents, experiment, killer, values
 
 
 def probes(folder: Path, *changes: tuple[str, str]) -> None:
@@ -128,8 +128,7 @@ def test_a_template_only_prompted_with_may_be_edited_and_one_trained_on_may_not(
     ask = tmp_path / "ask.json"
     text = {"prompt_input": "Ask {instruction} {input}: ", "prompt_no_input": "Ask {instruction}: "}
     ask.write_text(json.dumps(text))
-    small = {"templates": ["plain"], "prompt_only": ["ask.json"]}
-    small["train"] = values(llama_folder)["train"] | {"seeds": [0], "epochs": 1}
+    small = {"templates": ["plain"], "prompt_only": ["ask.json"], "train": ONE_ARM}
     Pipeline(experiment(tmp_path, llama_folder, **small), tmp_path / "run").run()
     ask.write_text(json.dumps(text).replace("Ask", "Tell"))
     Pipeline(experiment(tmp_path, llama_folder, **small), tmp_path / "run").run()

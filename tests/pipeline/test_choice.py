@@ -18,7 +18,7 @@ from iikata.metrics.choice import chance_of
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
 from iikata.score.choice import chosen, encode_choices, laid
-from tiny_experiment import experiment, values
+from tiny_experiment import ONE_ARM, experiment
 
 ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
 TEMPLATE = {
@@ -136,14 +136,17 @@ def test_chance_stands_in_the_signature_and_two_guessers_are_not_assessable(run)
 
 
 def test_a_second_run_scores_nothing_again_and_an_edited_choice_is_scored_again(tmp_path, llama_folder):
-    train = {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
     probes = questions(4)
-    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=train), tmp_path / "run").run("score")
+    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=ONE_ARM), tmp_path / "run").run(
+        "score"
+    )
     path = tmp_path / "run" / "score" / "choices_from.json"
     before = path.read_text()
     probes[0]["choices"][0] += " indeed"
     probes[0]["answer"] = 0
-    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=train), tmp_path / "run").run("score")
+    Pipeline(declared(tmp_path, llama_folder, probes, templates=["plain"], train=ONE_ARM), tmp_path / "run").run(
+        "score"
+    )
     assert path.read_text() != before
 
 
@@ -154,9 +157,9 @@ def test_without_choices_it_cannot_decide(tmp_path, llama_folder):
 
 
 def test_the_base_with_examples_chooses_as_one_sequence_at_a_time_does(tmp_path, llama_folder):
-    probes, train = questions(12), {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
+    probes = questions(12)
     untuned = {"shots": [0, 2], "draws": 6}
-    made = declared(tmp_path, llama_folder, probes, templates=["plain"], train=train, untuned=untuned)
+    made = declared(tmp_path, llama_folder, probes, templates=["plain"], train=ONE_ARM, untuned=untuned)
     pipeline = Pipeline(made, tmp_path / "run")
     pipeline.run("score")
     context = pipeline.context

@@ -18,7 +18,7 @@ from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.stages.check import examine
 from iikata.templates import TEMPLATES
-from tiny_experiment import contents, experiment, values, write_files
+from tiny_experiment import ONE_ARM, contents, experiment, values, write_files
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = {
@@ -133,7 +133,7 @@ def test_an_adapter_that_changed_is_refused_by_name_and_one_that_is_gone_goes_on
 
 
 def test_beside_arms_that_are_trained_here_both_have_their_own_seeds(tmp_path, llama_folder, adapters):
-    train = {**values(llama_folder)["train"], "seeds": [4, 7], "epochs": 1}
+    train = ONE_ARM | {"seeds": [4, 7]}
     theirs = [adapters / "a", adapters / "b", adapters / "c"]
     context, _ = run(tmp_path, llama_folder, theirs, templates=["plain"], train=train)
     found = json.loads(context.store.comparisons.read_text())["comparisons"]

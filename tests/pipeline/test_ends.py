@@ -15,7 +15,7 @@ from iikata.pipeline.stages.check import examine
 from iikata.pipeline.stages.generate import answer_signatures
 from iikata.templates import TEMPLATES
 from iikata.tokenize import encode_prompt, end_id, load_tokenizer, stop_ids
-from tiny_experiment import experiment, values, write_files
+from tiny_experiment import ONE_ARM, experiment, write_files
 
 GREEDY = {"samples": 1, "max_new_tokens": 12, "temperature": 0}
 
@@ -43,8 +43,7 @@ def folder(tmp_path, llama_folder):
 
 
 def test_answers_stop_where_transformers_stops_and_the_report_says_at_what(tmp_path, folder):
-    small = values(folder)["train"] | {"seeds": [0], "epochs": 1}
-    one = experiment(tmp_path, folder, templates=["plain"], train=small, generate=GREEDY)
+    one = experiment(tmp_path, folder, templates=["plain"], train=ONE_ARM, generate=GREEDY)
     Pipeline(one, tmp_path / "run").run()
     lines = [json.loads(line) for line in (tmp_path / "run/generate/base@plain.jsonl").read_text().splitlines()]
     tokenizer, template = load_tokenizer(folder), TEMPLATES["plain"]
@@ -104,9 +103,8 @@ def run(tmp_path_factory, llama_folder):
     (folder / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS), encoding="utf-8")
     (folder / "trimming.jinja").write_text(BODY.replace("content", "content | trim") + ASKED, encoding="utf-8")
     (folder / "keeping.jinja").write_text(BODY + ASKED, encoding="utf-8")
-    train = values(llama_folder)["train"] | {"seeds": [0], "epochs": 1}
     data = {"train": "train.jsonl", "validation": 4}
-    made = experiment(folder, llama_folder, templates=["trimming.jinja", "keeping.jinja"], train=train, data=data)
+    made = experiment(folder, llama_folder, templates=["trimming.jinja", "keeping.jinja"], train=ONE_ARM, data=data)
     pipeline = Pipeline(made, folder / "run")
     pipeline.run("generate", True)
     return pipeline

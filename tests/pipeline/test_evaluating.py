@@ -11,14 +11,14 @@ from iikata.core.evaluation import Evaluation, lowest, told
 from iikata.pipeline import Evaluated, Pipeline, Told
 from iikata.run_folder import RunFolder, read_lines
 from marks import long
-from tiny_experiment import KilledError, contents, experiment, killer, values
+from tiny_experiment import KilledError, contents, experiment, killer
 
 MADE = ("eval.jsonl", "DONE", "experiment.yaml")
 """What may differ between a run with and without: the curve, the hash of it, the setting."""
 
 
 def declared(folder, model, **train):
-    return experiment(folder, model, train=values(model)["train"] | train)
+    return experiment(folder, model, train=train)
 
 
 def curves(run, arm):

@@ -1,7 +1,5 @@
 """A run whose base lies on several devices ends with the bytes of one on one device, also after a kill."""
 
-import json
-
 import pytest
 import torch
 
@@ -12,7 +10,7 @@ from iikata.pipeline import Pipeline, Told, opening
 from iikata.pipeline.ask import respondents
 from iikata.pipeline.executor.engage import workers
 from iikata.train import ArmRun
-from tiny_experiment import KilledError, contents, killer, values, write_files
+from tiny_experiment import KilledError, contents, killer, values, write_files, written
 
 SHAPES = ("experiment.yaml", "shapes.json")
 """What says how many devices there are, or follows from it: rows that decode together, which moves no bit on CPU."""
@@ -22,7 +20,7 @@ def declared(folder, model, stages, /, **changes):
     if not (folder / "train.jsonl").is_file():
         write_files(folder)
     settings = {"model": {"base": str(model), "dtype": "float32", "stages": stages}}
-    return declare(values(model) | settings | changes, folder)
+    return declare(values(model, **settings | changes), folder)
 
 
 def made(run):
@@ -69,8 +67,7 @@ def test_a_stage_that_is_never_trained_is_caught_by_its_modules_names(tmp_path, 
         before(self, found, step, stage)
 
     monkeypatch.setattr(ArmRun, "update", lossy)
-    train = values(deep_folder)["train"] | {"seeds": [0]}
-    pipeline = Pipeline(declared(tmp_path, deep_folder, 2, templates=["plain"], train=train), tmp_path / "run")
+    pipeline = Pipeline(declared(tmp_path, deep_folder, 2, templates=["plain"], train={"seeds": [0]}), tmp_path / "run")
     pipeline.run("generate")
     (gate,) = (gate for gate in pipeline.context.store.read_gates() if gate.name == "live_adapter")
     assert not gate.passed
@@ -88,10 +85,9 @@ def test_as_few_gpus_as_hold_the_weights(gigabytes, free, found):
 
 
 def test_the_plan_says_over_how_many_devices(tmp_path, deep_folder, capsys):
-    write_files(tmp_path)
-    (tmp_path / "tiny.yaml").write_text(json.dumps(values(deep_folder)), encoding="utf-8")
+    path = str(written(tmp_path, deep_folder))
     for stages, said in ((2, "(cpu, the base laid over 2 devices)"), (1, "(cpu)")):
-        assert main(["plan", str(tmp_path / "tiny.yaml"), "--set", f"model.stages={stages}"]) == 0
+        assert main(["plan", path, "--set", f"model.stages={stages}"]) == 0
         out = capsys.readouterr().out
         assert f"training on this machine {said}: about" in out
         assert ("devices like this one" in out) == (stages == 1)

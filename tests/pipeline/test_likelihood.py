@@ -10,7 +10,7 @@ from iikata.core.records import Arm, Example
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.gates import reopen
 from iikata.score.nll import held_out_nll
-from tiny_experiment import experiment, values
+from tiny_experiment import experiment
 
 PROBES = [
     {"id": "p0", "instruction": "Which colour is red?", "references": ["It is red.", "red"], "cluster": "c"},
@@ -86,8 +86,7 @@ def test_nothing_is_scored_twice_and_an_added_probe_is_scored_everywhere(tmp_pat
 
 def test_without_probes_there_is_nothing_to_compare_and_it_is_told_before_training(tmp_path, llama_folder):
     score = {"primary": "nll_reference", "metrics": ["nll_reference"]}
-    train = values(llama_folder)["train"] | {"seeds": [0]}
-    changes = {"probes": None, "score": score, "compare": {"margin": 0.02}, "train": train}
+    changes = {"probes": None, "score": score, "compare": {"margin": 0.02}, "train": {"seeds": [0]}}
     with pytest.raises(
         IikataError, match="nll_reference is measured on probes, and there are none: nothing would decide"
     ):

@@ -12,7 +12,7 @@ from iikata.config import lm_eval_task
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.stages.check import summary
-from tiny_experiment import experiment, values
+from tiny_experiment import ONE_ARM, experiment
 
 ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
 WORDS = ("red", "dark blue", "green", "white", "black and grey", "x")
@@ -148,7 +148,7 @@ def test_a_task_is_signed_by_its_name_and_a_file_by_its_place(tmp_path, llama_fo
 def test_every_document_is_right_where_lm_eval_says_so(template, changes, chat, metrics, task, tmp_path, llama_folder):
     asked = {"prompt_input": "{instruction}{input}", "prompt_no_input": "{instruction}"}
     (tmp_path / "asked.json").write_text(json.dumps(asked))
-    settings = {"templates": [template], "train": {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}}
+    settings = {"templates": [template], "train": ONE_ARM}
     settings |= {"score": {"primary": "choice", "metrics": ["choice", "choice_norm"]}, "compare": {"margin": {}}}
     settings |= {"generate": {"samples": 1, "max_new_tokens": 2}}
     pipeline = Pipeline(experiment(tmp_path, llama_folder, probes=task(**changes), **settings), tmp_path / "run")

@@ -20,7 +20,7 @@ from iikata.pipeline.greedy import Speakers
 from iikata.pipeline.stages.check import examine
 from iikata.score import choice
 from iikata.templates import TEMPLATES
-from tiny_experiment import contents, experiment, values, write_files
+from tiny_experiment import ONE_ARM, contents, experiment, write_files
 
 SETTINGS = {
     "plain": {"target_modules": "all-linear"},
@@ -215,7 +215,7 @@ def test_a_reader_of_resized_embeddings_is_told_to_resize_the_base(tmp_path, lla
 
 
 def test_beside_arms_that_are_trained_here(tmp_path, llama_folder, adapters):
-    train = {**values(llama_folder)["train"], "seeds": [3], "epochs": 1}
+    train = ONE_ARM | {"seeds": [3]}
     made = Pipeline(declared(tmp_path, llama_folder, adapters, templates=["plain"], train=train), tmp_path / "run")
     made.run("score")
     scored = {(one.trained_on, one.seed) for one in made.context.store.read_scores("nll")}

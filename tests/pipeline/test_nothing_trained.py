@@ -11,7 +11,7 @@ from iikata.cli import main
 from iikata.config import declare
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
-from tiny_experiment import contents, values, write_files
+from tiny_experiment import ONE_ARM, contents, values, write_files
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_variants_with_rows_of_their_own_need_no_common_ones(folder, llama_folde
         {"name": "mine", "template": "plain", "data": ["own.jsonl"]},
         {"name": "one", "template": "plain", "adapters": ["a"]},
     ]
-    train = {**values(llama_folder)["train"], "seeds": [0], "epochs": 1}
+    train = values(llama_folder, train=ONE_ARM)["train"]
     path = written(folder, llama_folder, "own", **KINDS["rows"] | {"variants": variants, "train": train})
     assert main(["run", str(path), "--out", str(tmp_path / "run"), "--to", "score"]) == 0
     scored = {json.loads(line)["trained_on"] for line in (tmp_path / "run/score/nll.jsonl").read_text().splitlines()}

@@ -159,9 +159,8 @@ def test_a_finished_run_does_nothing_again(tmp_path, llama_folder):
 
 def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whole_run):
     """What is finished keeps its bytes, and what is added is what a whole run would have made."""
-    small = values(llama_folder)["train"] | {"seeds": [0]}
     folder = whole_run.parent
-    Pipeline(experiment(folder, llama_folder, train=small), tmp_path / "run").run("score")  # not looked at yet
+    Pipeline(experiment(folder, llama_folder, train={"seeds": [0]}), tmp_path / "run").run("score")  # not looked at yet
     first = (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes()
     Pipeline(experiment(folder, llama_folder), tmp_path / "run").run()
     assert (tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors").read_bytes() == first
@@ -170,9 +169,8 @@ def test_more_seeds_samples_and_probes_extend_a_run(tmp_path, llama_folder, whol
 
 def test_a_changed_training_setting_or_row_is_refused_by_name(tmp_path, llama_folder):
     Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("encode")
-    changed = values(llama_folder)["train"] | {"learning_rate": 0.02}
     with pytest.raises(IikataError, match=r"train\.learning_rate"):
-        Pipeline(experiment(tmp_path, llama_folder, train=changed), tmp_path / "run").run("encode")
+        Pipeline(experiment(tmp_path, llama_folder, train={"learning_rate": 0.02}), tmp_path / "run").run("encode")
     for name in ("train", "validation"):
         path = tmp_path / f"{name}.jsonl"
         before = path.read_text()

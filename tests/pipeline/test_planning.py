@@ -89,13 +89,12 @@ def test_a_finished_run_as_the_pilot_gives_variances_and_speed(pilot, llama_fold
 
 
 def test_twice_the_epochs_take_twice_the_pilots_training_time(pilot, llama_folder):
-    train = values(llama_folder)["train"] | {"epochs": 400}
     spent = next(
         line["seconds"]
         for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())
         if line["stage"] == "train"
     )
-    made = planned(pilot, llama_folder, taken=pilot, train=train)
+    made = planned(pilot, llama_folder, taken=pilot, train={"epochs": 400})
     assert made["seconds"]["train"] == pytest.approx(200 * spent, abs=0.51)
 
 
@@ -108,8 +107,7 @@ def test_what_is_stated_goes_before_the_pilot_and_the_pilot_before_what_is_assum
 
 
 def test_more_seeds_find_smaller_effects(pilot, llama_folder):
-    train = values(llama_folder)["train"]
-    few, many = (planned(pilot, llama_folder, train=train | {"seeds": list(range(n))})["power"] for n in (3, 8))
+    few, many = (planned(pilot, llama_folder, train={"seeds": list(range(n))})["power"] for n in (3, 8))
     assert many["detectable"] < few["detectable"]
     assert many["equivalent_margin"] < few["equivalent_margin"]
     assert few["more"][few["buys_most"]] == min(few["more"].values())
@@ -124,9 +122,9 @@ def test_a_standard_deviation_that_no_share_can_have_is_refused(pilot, llama_fol
 
 
 def test_a_difference_larger_than_any_that_there_can_be_is_not_promised(pilot, llama_folder):
-    score, train = {"primary": "contains", "metrics": ["contains"]}, values(llama_folder)["train"]
+    score = {"primary": "contains", "metrics": ["contains"]}
     wild = {"seed_template": 0.5, "probe_template": 0.5}
-    more = {"score": score, "compare": {"margin": 0.1}, "train": train | {"seeds": [0, 1, 2]}}
+    more = {"score": score, "compare": {"margin": 0.1}, "train": {"seeds": [0, 1, 2]}}
     made = planned(pilot, llama_folder, wild, **more)
     assert made["power"]["detectable"] > made["span"] == 1
     assert lines(made)[-1] == "no difference could be found: the largest there can be is 1 share of answers"
@@ -197,8 +195,11 @@ DESIGNS = {
 @pytest.mark.parametrize("design", DESIGNS)
 def test_plan_and_check_say_which_questions_cannot_be_answered(pilot, llama_folder, design):
     seeds, primary = design
-    train = values(llama_folder)["train"] | {"seeds": list(range(seeds))}
-    settings = {"train": train, "score": {"primary": primary, "metrics": [primary]}, "compare": {"margin": 0.1}}
+    settings = {
+        "train": {"seeds": list(range(seeds))},
+        "score": {"primary": primary, "metrics": [primary]},
+        "compare": {"margin": 0.1},
+    }
     said = [one["said"] for one in planned(pilot, llama_folder, **settings)["questions"]]
     pipeline = Pipeline(experiment(pilot.parent, llama_folder, **settings), pilot.parent / "checked")
     found = [finding for finding in examine(pipeline.context) if finding.rule == "design"]

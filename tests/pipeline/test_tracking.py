@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.evaluation import Evaluation
 from iikata.core.records import Arm, TrainStep
 from iikata.pipeline import Evaluated, Pipeline, Stepped, Warned, tracking
-from tiny_experiment import experiment, values
+from tiny_experiment import experiment
 
 NEEDED = os.environ.get("IIKATA_TRACK", "")
 STEP = Stepped(TrainStep("plain.s0", 3, 0.5, 1e-3, 0.1, 10, 2), 6, 1.0)
@@ -105,7 +105,7 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_others_go_on(tracked):
     ],
 )
 def test_a_run_loses_nothing_with_a_tracker_that_is_down_full_or_silent(at, error, tmp_path, llama_folder, monkeypatch):
-    few = {"templates": ["plain"], "train": {**values(llama_folder)["train"], "seeds": [0]}}
+    few = {"templates": ["plain"], "train": {"seeds": [0]}}
     recorder = Recorder()
     monkeypatch.setattr(tracking, "find_spec", lambda name: name)
     monkeypatch.setattr(tracking, "_made", lambda ctx, name: recorder)

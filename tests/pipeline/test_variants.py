@@ -16,7 +16,7 @@ from iikata.pipeline.plan import plan
 from iikata.pipeline.rating import own_templates
 from iikata.pipeline.stages.check import examine
 from iikata.rating import Ratings, pairs
-from tiny_experiment import experiment, values, write_files
+from tiny_experiment import experiment, write_files
 
 VARY = {
     "train.learning_rate": [1e-2, 3e-2],
@@ -30,15 +30,11 @@ def run(folder, model, **changes):
     return made.context
 
 
-def train_settings(model, **changes):
-    return {**values(model)["train"], **changes}
-
-
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory, llama_folder):
     folder = tmp_path_factory.mktemp("grid")
     vary = {**VARY, "train.loss_on": ["completion", "all"]}
-    train = train_settings(llama_folder, seeds=[0, 1, 2])
+    train = {"seeds": [0, 1, 2]}
     return run(
         folder,
         llama_folder,
@@ -195,7 +191,7 @@ def test_a_plan_counts_what_is_left_to_test_beside_what_chooses(tmp_path, llama_
         tmp_path,
         llama_folder,
         vary={"train.learning_rate": [1e-3, 1e-2]},
-        train=train_settings(llama_folder, seeds=[0, 1, 2, 3, 4]),
+        train={"seeds": [0, 1, 2, 3, 4]},
         compare={"others": "best", "choosing_seeds": [0, 1]},
     )
     told = plan(Pipeline(made, tmp_path / "run", lambda event: None).context, {})

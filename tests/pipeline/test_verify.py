@@ -11,7 +11,7 @@ from iikata.cli import main
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.openai_server import KEY
-from tiny_experiment import experiment, values
+from tiny_experiment import ONE_ARM, experiment
 
 ARM = "alpaca_short.s0"
 
@@ -92,7 +92,7 @@ def test_without_log_probabilities_the_texts_decide(whole_run, served_folders, c
 def timid(tmp_path_factory, llama_folder):
     """A run whose arm answers as the base does, for it hardly learnt; and the arm and the base as served_folders."""
     made = tmp_path_factory.mktemp("timid")
-    train = values(llama_folder)["train"] | {"seeds": [0], "epochs": 1, "learning_rate": 1e-5}
+    train = ONE_ARM | {"learning_rate": 1e-5}
     pipeline = Pipeline(experiment(made, llama_folder, templates=["plain"], train=train), made / "run")
     pipeline.run("train")
     export(pipeline.context, "plain.s0", made / "arm", merge=True)
