@@ -1,7 +1,7 @@
 """chrf: how many character n-grams of a reference has the answer? (Popović 2015, by sacrebleu)"""
 
 import math
-from functools import cached_property
+from functools import lru_cache
 from importlib.metadata import version
 from typing import Any
 
@@ -27,14 +27,17 @@ class Chrf(Metric):
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return chrF2; NaN for a probe without references."""
-        references = [form for reference in probe.references if (form := folded(reference).strip())]
-        if not references:
+        scorer = _scorer(probe.references)
+        if scorer is None:
             return math.nan
         # Rounding may carry a perfect score a hair above its bound.
-        return min(100.0, self._scorer.sentence_score(folded(answer.text), references).score)
+        return min(100.0, scorer.corpus_score([folded(answer.text)], None).score)
 
-    @cached_property
-    def _scorer(self) -> Any:
-        from sacrebleu.metrics import CHRF
 
-        return CHRF(char_order=6, word_order=0, beta=2)
+@lru_cache(maxsize=4096)
+def _scorer(references: tuple[str, ...]) -> Any:
+    """Return what knows the references' n-grams; None where there are none."""
+    from sacrebleu.metrics import CHRF
+
+    given = [[form] for reference in references if (form := folded(reference).strip())]
+    return CHRF(char_order=6, word_order=0, beta=2, references=given) if given else None

@@ -26,7 +26,7 @@ class Contains(Metric):
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0; NaN for a probe without references."""
-        references = answers(probe)
+        references = answers(probe.references)
         if not references:
             return math.nan
         text = without_articles(answer.text)

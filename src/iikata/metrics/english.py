@@ -32,6 +32,8 @@ def without_articles(text: str) -> str:
 
 def unaccented(text: str) -> str:
     """Return `text` without the accents of Latin letters, which differ in the second place only (UTS #10)."""
+    if text.isascii():
+        return text
     bare = regex.sub(r"(?<=\p{Latin})\p{Mn}+", "", unicodedata.normalize("NFD", text))
     return unicodedata.normalize("NFC", bare)
 

@@ -20,5 +20,5 @@ class Exact(Metric):
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
         """Return 1.0 or 0.0; NaN for a probe without references."""
-        references = [form.replace("%", "") for form in answers(probe)]
+        references = [form.replace("%", "") for form in answers(probe.references)]
         return float(normal(without_articles(answer.text)).replace("%", "") in references) if references else math.nan

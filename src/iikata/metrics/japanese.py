@@ -47,6 +47,8 @@ COUNTER = regex.compile("(?<=[0-9数何])[かカケ箇](?=[月国所年条村])"
 
 def respelt(text: str) -> str:
     """Return NFKC `text`, its numbers in digits, with one spelling for each word that has several."""
+    if text.isascii():
+        return text
     text = LOAN.sub(lambda match: LOANS[match[0]], text.translate(KANJI))
     text = DOUBLE_HYPHEN.sub("・", LAST_LONG_VOWEL.sub("", text))
     return COUNTER.sub("カ", GA.sub("ケ", text))

@@ -28,7 +28,7 @@ LOOSE_SPACE = regex.compile(rf"(?<={JAPANESE}) | (?={JAPANESE})")
 
 def folded(text: str) -> str:
     """Return `text` with widths and dashes unified: NFKC, and what it leaves apart."""
-    return unicodedata.normalize("NFKC", text).translate(SAME)
+    return text if text.isascii() else unicodedata.normalize("NFKC", text).translate(SAME)
 
 
 @lru_cache(maxsize=4096)
@@ -37,7 +37,7 @@ def spaced(text: str) -> str:
     cased = english.respelt(folded(ungrouped(text)))
     plain = ascii_numbers(english.unaccented(folded(cased.casefold())).translate(japanese.KANJI))
     spelt = APOSTROPHES.sub("", japanese.respelt(unified(plain)))
-    return " ".join(NOISE.sub(lambda match: "".join(filter(None, match.groups())) or " ", spelt).split())
+    return " ".join(NOISE.sub(lambda match: match[0] if match.lastindex else " ", spelt).split())
 
 
 def normal(text: str) -> str:
@@ -53,9 +53,10 @@ def normal_references(probe: Probe) -> list[str]:
     return [form for reference in probe.references if (form := normal(reference))]
 
 
-def answers(probe: Probe) -> list[str]:
-    """Return the normal forms of the probe's references without articles: what a right answer says."""
-    return [form for reference in probe.references if (form := normal(without_articles(reference)))]
+@lru_cache(maxsize=4096)
+def answers(references: tuple[str, ...]) -> list[str]:
+    """Return the normal forms of a probe's references without articles: what a right answer says."""
+    return [form for reference in references if (form := normal(without_articles(reference)))]
 
 
 def is_japanese(form: str) -> bool:
