@@ -36,16 +36,17 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
             f"{adapter_file.AGAIN[0].lower()}{adapter_file.AGAIN[1:]} iikata inspect {stored.folder} shows each module."
         )
     folder, base = ctx.store.arm(arm), stored.config.base_model_name_or_path or ctx.model_folder.name
+    base = Path(base).name if Path(base).is_absolute() else base  # no path of this machine is handed on
     if stored.beyond:
-        copy(stored, folder, _public(base))
+        copy(stored, folder, base)
     else:
         ctx.adapters.drop(arm.name)
-        adapter_file.save(folder, *stored.same_shape(), base=_public(base), revision=stored.config.revision)
+        adapter_file.save(folder, *stored.same_shape(), base=base, revision=stored.config.revision)
     about = (
         f"that was trained elsewhere (folder {folder_of(ctx.experiment, arm).name}), as iikata holds it in the "
         f"experiment {ctx.experiment.name}. On which rows and with which template it was trained is not known."
     )
-    write_beside(ctx, arm, _public(base), about)
+    write_beside(ctx, arm, base, about)
     brought = content_of(ctx.experiment, ctx.store, arm)
     write_done(folder, steps=0, stopped="", signature=signature, brought=brought)
 
@@ -89,11 +90,6 @@ def copy(stored: "Stored", folder: Path, base: str, revision: str | None = None)
     config |= {"base_model_name_or_path": base} | ({"revision": revision} if revision else {})
     write_text(folder / CONFIG, json.dumps(config, indent=2, ensure_ascii=False))
     write_bytes(folder / WEIGHTS, (stored.folder / WEIGHTS).read_bytes())
-
-
-def _public(base: str) -> str:
-    """Return a base's name; of a folder of this machine its last part."""
-    return Path(base).name if Path(base).is_absolute() else base
 
 
 def prompts(ctx: RunContext, template: str) -> list[tuple[int, ...]]:

@@ -102,21 +102,17 @@ def keep_newest(folder: Path) -> None:
 
 def restore(ctx: RunContext, run: "ArmRun", steps: int) -> None:
     """Put the arm where its newest whole state is, of those whose `steps` steps are all in its log."""
-    there = sorted(ctx.store.state(run.arm).glob("*.json"), reverse=True)
-    for path in there:
-        try:
-            values = read_json(path, dict[str, Any], "")
-            if values["step"] <= steps:
-                run.restore(_tensors(path.with_suffix(".safetensors"), values["sha256"]), values)
-                return
-        except (IikataError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
-            ctx.emit(Warned(f"{path}: this saved state is damaged ({error}); an earlier one is used"))
-
-
-def _tensors(path: Path, sha256: str) -> dict[str, Any]:
     from safetensors.torch import load
 
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ValueError("other bytes than were written")
-    return load(content)
+    for path in sorted(ctx.store.state(run.arm).glob("*.json"), reverse=True):
+        try:
+            values = read_json(path, dict[str, Any], "")
+            if values["step"] > steps:
+                continue
+            content = path.with_suffix(".safetensors").read_bytes()
+            if hashlib.sha256(content).hexdigest() != values["sha256"]:
+                raise ValueError("other bytes than were written")
+            run.restore(load(content), values)
+            return
+        except (IikataError, OSError, ValueError, LookupError, TypeError, RuntimeError) as error:
+            ctx.emit(Warned(f"{path}: this saved state is damaged ({error}); an earlier one is used"))

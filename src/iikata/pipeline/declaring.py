@@ -57,17 +57,13 @@ def declared(history: Sequence[Mapping[str, Any]], now: Mapping[str, Any], score
     """
     if not history:
         return [{**now, "after_scores": scored}]
-    kept = [_grown(history[0], now), *map(dict, history[1:])]
+    first = history[0]  # with what has been added since: a run may grow
+    lists = {key: list(dict.fromkeys((*first[key], *now[key]))) for key in LISTS.values()}
+    kept = [{**first, **lists, "probes": {**now["probes"], **first["probes"]}}, *map(dict, history[1:])]
     if not list(changes(kept[-1], now)):
         return kept
     at = {"at": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "after_scores": scored}
     return [*kept, {**now, **at}] if scored else [{**now, **at}]
-
-
-def _grown(first: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the first declaration with what has been added since: a run may grow."""
-    lists = {key: list(dict.fromkeys((*first[key], *now[key]))) for key in LISTS.values()}
-    return {**first, **lists, "probes": {**now["probes"], **first["probes"]}}
 
 
 def changes(first: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[dict[str, str]]:

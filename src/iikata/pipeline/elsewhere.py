@@ -79,15 +79,19 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
         first = contents.setdefault(content_of(experiment, store, arm), folder)
         if first != folder:
             raise IikataError(f"{folder}: the same adapter as in {first}; it counts once. Take one of them out.")
-        if stored.beyond:
+        named = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ")
+        if said := "; ".join(one.said for one in stored.beyond):
             stored.refuse_inexact()
             refuse_unmergeable(experiment)
-            told = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ") + told_of(stored)
-            yield Finding.of("design", "info", None, told, cure=BESIDE)
+            merged = Both(
+                f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of "
+                "its own",
+                f"ただの LoRA ではないため（{said}）、ベースモデルの複製に float32 で統合し、別のモデルとして扱います",
+            )
+            yield Finding.of("design", "info", None, named + merged, cure=BESIDE)
         template = experiment.recipes[str(arm.variant)].variant.templates[0]
         for message, cure in _remarks(stored, experiment.model.base, place, tokenizer, template):
-            told = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ") + message
-            yield Finding.of("design", "warning", None, told, cure=cure)
+            yield Finding.of("design", "warning", None, named + message, cure=cure)
     for name, recipe in experiment.recipes.items():
         if recipe.adapters:
             message = Both(
@@ -96,15 +100,6 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
             )
             fix = Both("Measure on rows that nobody trained on.", "だれも学習に使っていない行で測ります。")
             yield Finding.of("design", "warning", None, message, cure=fix)
-
-
-def told_of(stored: "Stored") -> Both:
-    """Return why and how an adapter is asked that the engine cannot hold."""
-    said = "; ".join(one.said for one in stored.beyond)
-    return Both(
-        f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of its own",
-        f"ただの LoRA ではないため（{said}）、ベースモデルの複製に float32 で統合し、別のモデルとして扱います",
-    )
 
 
 def refuse_unmergeable(experiment: Experiment) -> None:

@@ -28,8 +28,10 @@ def write(folder: Path, vocabulary: Mapping[str, Any]) -> None:
     config = writable(folder)
     kind = ARCHITECTURES[config["model_type"]]
     writer = gguf.GGUFWriter(str(folder / FILE), kind)
+    add: dict[type, Any] = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
+    add |= {float: writer.add_float32, list: writer.add_array}
     for key, value in {**settings(config), **vocabulary}.items():
-        _add(writer, key, value)
+        add[type(value)](key, value)
     names = gguf.get_tensor_name_map(gguf.MODEL_ARCH[kind.upper()], config["num_hidden_layers"])
     for name, tensor in _tensors(folder, config):
         found = names.get_name(name, try_suffixes=(".weight", ".bias"))
@@ -40,12 +42,6 @@ def write(folder: Path, vocabulary: Mapping[str, Any]) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-
-
-def _add(writer: "GGUFWriter", key: str, value: Any) -> None:
-    add: dict[type, Any] = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
-    add |= {float: writer.add_float32, list: writer.add_array}
-    add[type(value)](key, value)
 
 
 def _tensors(folder: Path, config: Mapping[str, Any]) -> "Iterator[tuple[str, Tensor]]":

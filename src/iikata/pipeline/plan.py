@@ -81,8 +81,7 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-OTHER = ("check", "encode", "compare", "report")
-PARTS: dict[str, tuple[str, ...]] = {**{stage: (stage,) for stage in ("train", "generate", "score")}, "other": OTHER}
+PARTS = {one: (one,) for one in ("train", "generate", "score")} | {"other": ("check", "encode", "compare", "report")}
 """What a plan tells the seconds of -> the stages that these are spent in."""
 _COUNTED = {"train": "train_tokens", "generate": "answers", "score": "held_out_rows"}
 """Stage -> the count that its time follows."""
