@@ -9,8 +9,10 @@ refuses to run them.
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -82,140 +84,125 @@ def mixed_rate(rates: dict[str, str]) -> str:
     return sorted(rates.values(), key=float)[(len(rates) - 1) // 2]
 
 
-def _head(model: str, part: str, about: str) -> str:
-    return f"# {about}\nname: study-{model}-{part}\nmodel: {{base: ../inputs/models/{model}.gguf}}\n"
+HEAD = """\
+# $about
+name: study-$model-$part
+model: {base: ../inputs/models/$model.gguf}
+data: {train: $folder/$train.jsonl, validation: $folder/$held_out.jsonl, columns: {cluster: cluster}}
+"""
+TRAIN = """\
+train: {seeds: $seeds, epochs: 2, batch_size: 32$rate, schedule: linear, cutoff_len: 512,
+  loss_on: completion, lora: {r: 8, alpha: 16, dropout: 0.0}}
+"""
+UNTUNED = "untuned: {shots: [0, 4], draws: $draws}\n"
+ASKED = """\
+generate: {samples: 8, temperature: 0.9, max_new_tokens: $tokens}     # the post's temperature
+probes: $folder/probes.jsonl
+score:
+  primary: nll                     # and choice beside it: PLAN.md
+  metrics: [nll, choice, choice_norm, contains, finish, leakage, length, repetition]
+compare: {factor: variant, margin: {$margins}}
+"""
+LOSS = "score: {metrics: [nll]}\ncompare: {factor: $factor}\n"
 
 
-def _data(study: Study, train: str, held_out: str) -> str:
-    folder = f"../inputs/{study.language}"
-    columns = "columns: {cluster: cluster}"
-    return f"data: {{train: {folder}/{train}.jsonl, validation: {folder}/{held_out}.jsonl, {columns}}}\n"
+@dataclass(frozen=True)
+class Part:
+    """What differs between a model's experiment files; `recipes` and `ends` with fields as $name."""
+
+    about: str
+    recipes: str
+    seeds: tuple[int, ...]
+    ends: str
+    rows: tuple[str, str] = ("train", "held-out")
+    factor: str = "variant"
+    rated: bool = True
+    """Whether all arms have the control's rate."""
 
 
-def _list(items: tuple[Any, ...]) -> str:
+ROWS = ("choose-train", "choose")
+"""Of what chooses; all of them among the training rows of the test."""
+# `planted` is a file of its own: the untuned model's examples are drawn from all rows of a file's levels.
+PARTS = {
+    "choose": Part(
+        "Which learning rate each template likes best, and what tuning gains: the pilot.",
+        "templates: $templates\nvary: {train.learning_rate: $grid}\n",
+        CHOOSING, UNTUNED + LOSS, ROWS, "template, others: each", rated=False,
+    ),
+    "pilot": Part(
+        "What the planted effects will be: answers of 10% and 30% of the rows exchanged.",
+        "variants:\n  - {name: clean, template: $control}\n${tried}",
+        CHOOSING, LOSS, ROWS,
+    ),
+    "test": Part(
+        "What is tested: each template at its own best rate, and a mixture of the four.",
+        "variants:\n${own}prompt_only: [$asked]\n",
+        TESTING, UNTUNED + ASKED, rated=False,
+    ),
+    "planted": Part(
+        "The positive control: answers of 10% and 30% of the rows exchanged.",
+        "variants:\n${exchanged}prompt_only: $others\n",
+        TESTING, ASKED,
+    ),
+    "again": Part(
+        "Six more seeds of one template: with test.yaml's six they are the negative control.",
+        "variants: [{name: again, template: $control}]\nprompt_only: $others\n",
+        MORE, ASKED,
+    ),
+    "loss": Part(
+        "What the loss counts: the answers alone, or the prompts too as the post did.",
+        "templates: [$control]\nvary: {train.loss_on: [completion, all]}\n",
+        TESTING, LOSS, factor="train.loss_on",
+    ),
+}  # fmt: skip
+
+
+def _list(items: Iterable[Any]) -> str:
     return f"[{', '.join(map(str, items))}]"
 
 
-def _train(seeds: tuple[int, ...], rate: str = "") -> str:
-    more = f", learning_rate: {rate}" if rate else ""
-    return (
-        f"train: {{seeds: {_list(seeds)}, epochs: 2, batch_size: 32{more}, schedule: linear, cutoff_len: 512,\n"
-        "  loss_on: completion, lora: {r: 8, alpha: 16, dropout: 0.0}}\n"
-    )
+def _fields(model: str) -> dict[str, Any]:
+    """Return what a model's files say beside what their part says."""
+    study, rates, chosen = STUDIES[model], rates_of(model), chosen_of(model)
+    folder, control = f"../inputs/{study.language}", study.control
 
+    def variant(name: str, more: str, template: str = control) -> str:
+        return f"  - {{name: {name}, template: {template}, {more}}}\n"
 
-def _others(study: Study) -> str:
-    """Let an arm of the control's template be prompted with all the others too."""
-    others = tuple(one for one in study.templates if name_of(one) != study.control)
-    return f"prompt_only: {_list((*others, study.asked))}\n"
+    def exchanged(rows: str) -> str:
+        """Return the planted effects, whose rows lie in files of these names."""
+        return "".join(variant(f"shuffled-{n}", f"data: [{folder}/{rows}-{n}.jsonl]") for n in PLANTED)
 
-
-def _asked(model: str) -> str:
-    study, chosen = STUDIES[model], chosen_of(model)
+    own = [(one, name_of(one)) for one in study.templates]
+    rated = [(name, rates[name], one) for one, name in own]
+    rated.append(("mixed", mixed_rate(rates), _list(study.templates)))
     nll = chosen["margin"]["nll"] if chosen else "10% of gain"
     margins = [f"nll: {nll}"] * (nll is not None) + [f"choice: {CHOICE_MARGIN}", f"contains: {CONTAINS_MARGIN}"]
-    return (
-        f"generate: {{samples: 8, temperature: 0.9, max_new_tokens: {study.tokens}}}     # the post's temperature\n"
-        f"probes: ../inputs/{study.language}/probes.jsonl\n"
-        "score:\n"
-        "  primary: nll                     # and choice beside it: PLAN.md\n"
-        "  metrics: [nll, choice, choice_norm, contains, finish, leakage, length, repetition]\n"
-        f"compare: {{factor: variant, margin: {{{', '.join(margins)}}}}}\n"
-    )
-
-
-def choose(model: str) -> str:
-    study = STUDIES[model]
-    return (
-        _head(model, "choose", "Which learning rate each template likes best, and what tuning gains: the pilot.")
-        + _data(study, "choose-train", "choose")
-        + f"templates: {_list(study.templates)}\n"
-        + f"vary: {{train.learning_rate: {_list(tuple(map(written, GRID)))}}}\n"
-        + _train(CHOOSING)
-        + f"untuned: {{shots: [0, 4], draws: {study.draws}}}\n"
-        + "score: {metrics: [nll]}\ncompare: {factor: template, others: each}\n"
-    )
-
-
-def pilot(model: str) -> str:
-    study = STUDIES[model]
-    rate, folder = rates_of(model)[study.control], f"../inputs/{study.language}"
-    variants = [f"  - {{name: clean, template: {study.control}}}\n"]
-    variants += [
-        f"  - {{name: shuffled-{n}, template: {study.control}, data: [{folder}/choose-shuffled-{n}.jsonl]}}\n"
-        for n in PLANTED
-    ]
-    return (
-        _head(model, "pilot", "What the planted effects will be: answers of 10% and 30% of the rows exchanged.")
-        + _data(study, "choose-train", "choose")
-        + f"variants:\n{''.join(variants)}"
-        + _train(CHOOSING, rate)
-        + "score: {metrics: [nll]}\ncompare: {factor: variant}\n"
-    )
-
-
-def test(model: str) -> str:
-    study, rates = STUDIES[model], rates_of(model)
-    lines = [
-        f"  - {{name: {name_of(one)}, template: {one}, train: {{learning_rate: {rates[name_of(one)]}}}}}\n"
-        for one in study.templates
-    ]
-    mixed = f"template: {_list(study.templates)}, train: {{learning_rate: {mixed_rate(rates)}}}"
-    lines.append(f"  - {{name: mixed, {mixed}}}\n")
-    return (
-        _head(model, "test", "What is tested: each template at its own best rate, and a mixture of the four.")
-        + _data(study, "train", "held-out")
-        + f"variants:\n{''.join(lines)}"
-        + f"prompt_only: [{study.asked}]\n"
-        + _train(TESTING)
-        + f"untuned: {{shots: [0, 4], draws: {study.draws}}}\n"
-        + _asked(model)
-    )
-
-
-def planted(model: str) -> str:
-    # A file of its own: the untuned model's examples are drawn from all rows of a file's levels.
-    study, folder = STUDIES[model], f"../inputs/{STUDIES[model].language}"
-    variants = [
-        f"  - {{name: shuffled-{n}, template: {study.control}, data: [{folder}/shuffled-{n}.jsonl]}}\n" for n in PLANTED
-    ]
-    return (
-        _head(model, "planted", "The positive control: answers of 10% and 30% of the rows exchanged.")
-        + _data(study, "train", "held-out")
-        + f"variants:\n{''.join(variants)}"
-        + _others(study)
-        + _train(TESTING, rates_of(model)[study.control])
-        + _asked(model)
-    )
-
-
-def again(model: str) -> str:
-    study = STUDIES[model]
-    return (
-        _head(model, "again", "Six more seeds of one template: with test.yaml's six they are the negative control.")
-        + _data(study, "train", "held-out")
-        + f"variants: [{{name: again, template: {study.control}}}]\n"
-        + _others(study)
-        + _train(MORE, rates_of(model)[study.control])
-        + _asked(model)
-    )
-
-
-def loss(model: str) -> str:
-    study, rates = STUDIES[model], rates_of(model)
-    return (
-        _head(model, "loss", "What the loss counts: the answers alone, or the prompts too as the post did.")
-        + _data(study, "train", "held-out")
-        + f"templates: [{study.control}]\nvary: {{train.loss_on: [completion, all]}}\n"
-        + _train(TESTING, rates[study.control])
-        + "score: {metrics: [nll]}\ncompare: {factor: train.loss_on}\n"
-    )
+    return {
+        **{name: getattr(study, name) for name in ("asked", "control", "draws", "tokens")},
+        "model": model,
+        "folder": folder,
+        "templates": _list(study.templates),
+        "others": _list([*(one for one, name in own if name != control), study.asked]),
+        "grid": _list(map(written, GRID)),
+        "own": "".join(variant(name, f"train: {{learning_rate: {rate}}}", of) for name, rate, of in rated),
+        "tried": exchanged("choose-shuffled"),
+        "exchanged": exchanged("shuffled"),
+        "margins": ", ".join(margins),
+    }
 
 
 def files(model: str) -> dict[str, str]:
     """Return the text of each of a model's experiment files."""
-    made = {part.__name__: part(model) for part in (choose, pilot, test, planted, again)}
-    return made | ({"loss": loss(model)} if STUDIES[model].loss else {})
+    fields, made = _fields(model), {}
+    for name, part in PARTS.items():
+        if name != "loss" or STUDIES[model].loss:
+            train, held_out = part.rows
+            rate = f", learning_rate: {rates_of(model)[STUDIES[model].control]}" if part.rated else ""
+            own = {"about": part.about, "part": name, "train": train, "held_out": held_out, "factor": part.factor}
+            text = Template(HEAD + part.recipes + TRAIN + part.ends)
+            made[name] = text.substitute(fields, **own, seeds=_list(part.seeds), rate=rate)
+    return made
 
 
 def write(model: str) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import declare
 import jinja2
 from scores import shots_of
+from tables import environment
 
 from iikata.metrics import METRICS
 from iikata.report import figures
@@ -61,12 +62,17 @@ def _read(folder: Path) -> dict[str, Any] | None:
 
 
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE / "pages"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
+    made = environment(
+        {
+            "held": held,
+            "word": lambda verdict, language: words()[f"verdict.{verdict}"][language],
+            "v": lambda x, metric: figures.value(x, METRICS[metric]),
+            "d": lambda x, metric: figures.difference(x, METRICS[metric]),
+            "size": lambda x, metric: figures.difference(abs(x), METRICS[metric])[1:],
+            "i": lambda ends, metric, to=" to ": to.join(figures.difference(end, METRICS[metric]) for end in ends),
+            "p": figures.p_value,
+            "ends": ends,
+        }
     )
     made.filters |= {
         "dictjoin": lambda of, shape: ", ".join(shape.format(*one) for one in of.items()),
@@ -76,16 +82,6 @@ def _environment() -> jinja2.Environment:
         "own": lambda name, matrix: matrix[name][name],
         "bare": lambda of: [value for prompt, value in of.items() if not shots_of(prompt)],
         "shots": lambda of: [value for prompt, value in of.items() if shots_of(prompt)],
-    }
-    made.globals |= {
-        "held": held,
-        "word": lambda verdict, language: words()[f"verdict.{verdict}"][language],
-        "v": lambda x, metric: figures.value(x, METRICS[metric]),
-        "d": lambda x, metric: figures.difference(x, METRICS[metric]),
-        "size": lambda x, metric: figures.difference(abs(x), METRICS[metric])[1:],
-        "i": lambda ends, metric, to=" to ": to.join(figures.difference(end, METRICS[metric]) for end in ends),
-        "p": figures.p_value,
-        "ends": ends,
     }
     return made
 
