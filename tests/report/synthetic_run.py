@@ -22,7 +22,7 @@ HOSTILE = (
     "long " + "A" * 10_000,
     "lone \ud83d surrogate",
 )
-HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</script>\u202e</textarea>'
+HOSTILE_NAME = '"><img src=x onerror="window.owned=1"><script>window.owned=1</script>\u202e</textarea>|`'
 """Markup in every place where a run's own text stands: names, questions, templates, findings."""
 SHARE = "share of answers"
 METRICS = {

@@ -77,17 +77,9 @@ def test_deeper_is_better_and_a_difference_within_the_margin_does_not_span_the_c
 
 
 def test_a_variant_s_own_cells_are_those_of_the_templates_that_it_was_trained_on():
-    def score(trained_on, prompted_with, template=None):
-        return Score(trained_on, 0, prompted_with, "p", "p", 0, "nll", 1.0, "", template)
-
-    given = [
-        score("alpaca", "alpaca"),
-        score("alpaca", "native"),
-        score("native+lr3e-4", "native", "native"),
-        score("native+lr3e-4", "alpaca", "native"),
-        score("mixed", "alpaca", "alpaca|native"),
-        Score(None, None, "alpaca", "p", "p", 0, "nll", 1.0, ""),
-    ]
+    cells = [("alpaca", "alpaca", None), ("alpaca", "native", None), ("native+lr3e-4", "native", "native")]
+    cells += [("native+lr3e-4", "alpaca", "native"), ("mixed", "alpaca", "alpaca|native"), (None, "alpaca", None)]
+    given = [Score(name, 0, prompt, "p", "p", 0, "nll", 1.0, "", template) for name, prompt, template in cells]
     found = matrix("nll", given, NLL)
     own = {key for key, entry in found.entries.items() if entry.own}
     assert own == {("alpaca", "alpaca"), ("native+lr3e-4", "native"), ("mixed", "alpaca")}

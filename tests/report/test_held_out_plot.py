@@ -5,7 +5,7 @@ import re
 from dataclasses import replace
 
 import pytest
-from synthetic_run import HOSTILE_NAME, hostile, run
+from synthetic_run import run
 
 from iikata.core.evaluation import Evaluation
 from iikata.report.held_out import HEIGHT, WIDTH, held_out_panels
@@ -64,10 +64,3 @@ def test_without_evaluations_nothing_is_said_of_them():
     made = pages(replace(run(probes=2), evaluations={}))
     assert "plots/held_out.svg" not in made
     assert not [name for name, text in made.items() if "held_out" in text or "Held-out loss while training" in text]
-
-
-def test_a_name_of_markup_stays_text():
-    made = pages(hostile())
-    for name in ("index.html", "plots/held_out.svg"):
-        assert HOSTILE_NAME not in made[name]
-        assert "<script>window.owned" not in made[name]

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 
 import pytest
 from markdown_it import MarkdownIt
-from synthetic_run import HOSTILE, METRICS, RATINGS, run
+from synthetic_run import HOSTILE, HOSTILE_NAME, METRICS, RATINGS, hostile, run
 
 from iikata.core.text import HIDDEN
 from iikata.doctor import RULES
@@ -133,14 +133,13 @@ def test_hostile_text_is_shown_and_makes_no_element(page):
     assert not re.search("[\x00-\x08\u202a-\u202e\u200b]", shown)
 
 
-def test_hostile_names_are_inert_everywhere(data):
-    bad = '"><script>alert(1)</script>|`'
-    probes = [replace(data.probes[0], id=bad, instruction=bad, cluster=bad), *data.probes[1:]]
-    answers = [replace(a, probe=bad) if a.probe == "p00" else a for a in data.answers]
-    cards = {**data.templates, "alpaca": replace(data.templates["alpaca"], text=bad, painted=[(bad, True)])}
-    found = pages(replace(data, name=bad, probes=probes, answers=answers, templates=cards, command=bad))
+def test_hostile_names_are_inert_everywhere():
+    found = pages(hostile())
     assert len(Page(found["index.html"]).named("script")) == 3
     assert "<script" not in MarkdownIt("commonmark").enable("table").render(found["report.md"])
+    for name in ("index.html", "plots/held_out.svg"):
+        assert HOSTILE_NAME not in found[name]
+        assert "<script>window.owned" not in found[name]
 
 
 def test_every_number_of_matrix_and_effects_leads_to_answers_and_shows_its_signature(page, data):
@@ -213,6 +212,8 @@ def test_the_markdown_is_english_first_and_zenns_twin_japanese_first_and_folded_
     assert text.index(english) < text.index("# 日本語") < text.index(japanese)
     assert zenn.index(japanese) < zenn.index("# English") < zenn.index(english)
     assert all(f"](plots/{name}.svg)" in text for name in ("forest", "loss", "held_out"))
+    assert all(f"](plots/{name}.png)" in zenn for name in ("forest", "loss", "held_out"))
+    assert ".svg)" not in zenn
     folds = [line for line in zenn.splitlines() if line.startswith("::::::details ")]
     assert "\n<details>" not in zenn
     assert len(folds) == zenn.splitlines().count("::::::") == text.splitlines().count("<details>")

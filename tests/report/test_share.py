@@ -148,10 +148,3 @@ def test_the_page_names_its_card_to_who_shows_previews(data, cards):
     assert found["og:image"].replace(".png", ".svg") in made
     assert found["og:image:alt"] == cards["en"].find(f"{SVG}desc").text
     assert (found["og:image:width"], found["og:image:height"]) == ("1200", "630")
-
-
-def test_zenn_is_given_pngs(data):
-    made = pages(data)
-    assert "](plots/forest.png)" in made["report.zenn.md"]
-    assert ".svg)" not in made["report.zenn.md"]
-    assert "](plots/forest.svg)" in made["report.md"]
