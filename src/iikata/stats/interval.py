@@ -79,12 +79,21 @@ def forms(ms: MeanSquares) -> tuple[np.ndarray, np.ndarray]:
         return by_seed[None], at_seed[None]
     if S < MIN_SEEDS:
         return np.stack([by_seed, by_cluster]), np.stack([at_seed, at_cluster])
-    total = ms.seed + ms.cluster - ms.residual
-    both = (ms.seed > ms.residual) & (ms.cluster > ms.residual)
     parts = ms.seed**2 / (S - 1) + ms.cluster**2 / (C - 1) + ms.residual**2 / ((S - 1) * (C - 1))
-    two_way = np.sqrt(np.where(both, total, np.nan) / (S * C))
+    both, df = two_way(ms.seed, ms.cluster, ms.residual, parts)
+    return np.stack([np.sqrt(both / (S * C)), by_seed, by_cluster]), np.stack([df, at_seed, at_cluster])
+
+
+def two_way(
+    seed: np.ndarray, cluster: np.ndarray, rest: np.ndarray, parts: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return (variance, df) of both levels together, the residual counted once; NaN where a component is none.
+
+    `parts` are the sums of squares over their df.
+    """
+    total, both = seed + cluster - rest, (seed > rest) & (cluster > rest)
     df = np.divide(total**2, parts, out=np.ones_like(total), where=both & (parts > 0))
-    return np.stack([two_way, by_seed, by_cluster]), np.stack([df, at_seed, at_cluster])
+    return np.where(both, total, np.nan), df
 
 
 def widest(se: np.ndarray, df: np.ndarray, *tails: float) -> np.ndarray:

@@ -6,7 +6,7 @@ difference (bench/calibration_unpaired.py). All functions work on any leading ax
 
 import numpy as np
 
-from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, MeanSquares, concluded, mean_squares
+from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, MeanSquares, concluded, mean_squares, two_way
 
 
 def estimate_unpaired(treatment: np.ndarray, control: np.ndarray, alpha: float, span: float | None = None) -> Estimate:
@@ -40,16 +40,11 @@ def forms(sides: list[MeanSquares], means: np.ndarray) -> tuple[np.ndarray, np.n
         return np.sqrt(seed)[None], at_seed[None]
     residuals = [side.residual / (side.S * C) for side in free]
     rest = sum(residuals)
-    total, both = seed + cluster - rest, (seed > rest) & (cluster > rest)
     dfs = [*((part, side.S - 1) for part, side in zip(of_seeds, free, strict=True)), (cluster, C - 1)]
     dfs += [(part, (side.S - 1) * (C - 1)) for part, side in zip(residuals, free, strict=True)]
     parts = sum(part**2 / df for part, df in dfs if df)
-    df = np.divide(total**2, parts, out=np.ones_like(total), where=both & (parts > 0))
-    two_way = np.sqrt(np.where(both, total, np.nan))
-    return (
-        np.stack([two_way, np.sqrt(seed), np.sqrt(cluster)]),
-        np.stack([np.minimum(df, least), at_seed, at_cluster]),
-    )
+    both, df = two_way(seed, cluster, rest, parts)
+    return np.sqrt(np.stack([both, seed, cluster])), np.stack([np.minimum(df, least), at_seed, at_cluster])
 
 
 def as_paired(sides: list[MeanSquares], means: np.ndarray) -> MeanSquares:
