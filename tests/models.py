@@ -140,6 +140,13 @@ def with_arms(loaded: Any, *arms: str, r: int = 4, alpha: float = 16) -> Any:
     return loaded
 
 
+def one_bad(loaded: Any, rows: Sequence[Encoded]) -> list[Encoded]:
+    """Return the rows, one of them replaced by one whose loss is not finite on this base from now on."""
+    with torch.no_grad():
+        loaded.model.get_input_embeddings().weight[767] = torch.inf
+    return [sample([5, 767, 8, 2], 2) if i == 3 else row for i, row in enumerate(rows)]
+
+
 def stir(weights: dict[str, torch.Tensor], seed: int = 0) -> None:
     """Give an arm's B, zero at first, random values, so that its adapter acts and A has a gradient."""
     generator = torch.Generator().manual_seed(seed)

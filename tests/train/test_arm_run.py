@@ -127,13 +127,9 @@ def test_arms_take_turns_and_a_longer_one_goes_on_alone(llama_folder):
 def test_a_non_finite_arm_stops_with_its_reason_and_the_others_keep_their_bits(llama_folder, fault):
     def trained(bad):
         loaded = opened(llama_folder)
-        with torch.no_grad():
-            loaded.model.get_input_embeddings().weight[767] = math.inf
-        rows, recipe = list(ROWS), RECIPE
-        if bad and fault == "row":
-            rows[3] = models.sample([5, 767, 8, 2], 2)
-        if bad and fault == "rate":
-            recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e36)
+        one_bad = models.one_bad(loaded, ROWS)
+        rows = one_bad if bad and fault == "row" else ROWS
+        recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e36) if bad and fault == "rate" else RECIPE
         runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], rows, recipe), run_of(loaded, ARMS[2])]
         return runs, list(train(runs))
 
@@ -151,9 +147,7 @@ def test_a_non_finite_arm_stops_with_its_reason_and_the_others_keep_their_bits(l
 
 def test_the_step_that_was_not_finite_changes_nothing(llama_folder):
     loaded = opened(llama_folder)
-    with torch.no_grad():
-        loaded.model.get_input_embeddings().weight[767] = math.inf
-    run = run_of(loaded, rows=[models.sample([5, 767, 8, 2], 2)])
+    run = run_of(loaded, rows=models.one_bad(loaded, ROWS)[3:4])
     before = copies(run)
     step = next(train([run]))
     assert not math.isfinite(step.loss)
@@ -249,10 +243,9 @@ def test_arms_side_by_side_end_where_they_end_alone(llama_folder, dtype, dropout
 def test_a_non_finite_arm_beside_others_stops_alone(llama_folder):
     def trained(bad):
         loaded = opened(llama_folder, "float64")
-        with torch.no_grad():
-            loaded.model.get_input_embeddings().weight[767] = math.inf
         stacked(loaded)
-        rows = [models.sample([5, 767, 8, 2], 2) if bad and i == 3 else row for i, row in enumerate(ROWS)]
+        one_bad = models.one_bad(loaded, ROWS)
+        rows = one_bad if bad else ROWS
         recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
         runs = [run_of(loaded, arm, rows if arm.name == "plain.s0" else ROWS, recipe) for arm in ARMS]
         return runs, list(train(runs))
@@ -313,9 +306,7 @@ def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_f
 def test_turns_prepared_ahead_in_a_thread_are_the_same_turns(llama_folder, monkeypatch):
     def trained():
         loaded = opened(llama_folder)
-        with torch.no_grad():
-            loaded.model.get_input_embeddings().weight[767] = math.inf
-        bad = [models.sample([5, 767, 8, 2], 2) if i == 3 else row for i, row in enumerate(ROWS)]
+        bad = models.one_bad(loaded, ROWS)
         runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], bad), run_of(loaded, ARMS[2], ROWS[:4])]
         steps = []
         for step in train(runs):

@@ -64,7 +64,7 @@ def cut(
         def work(number=number, stage=stage, given=given) -> Tensor | None:  # type: ignore[no-untyped-def]
             if adapters is not None:
                 adapters.set_adapter_per_token(multi_lora, arm_index[stage.device], number)
-            out = stage.run(given, slots.counters[stage.device][None], slots, laid_over.given(slots))
+            out = stage.run(given, slots.counters[stage.device][None], slots)
             if stage.device != base.device:
                 slots.advance(stage.device)
             if not stage.last:

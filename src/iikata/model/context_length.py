@@ -39,10 +39,15 @@ def learned_positions(decoder: Any) -> int | None:
     return count if any(part.num_embeddings - getattr(part, "offset", 0) == count for part in tables) else None
 
 
+def ropes(config: Any) -> list[dict[str, Any]]:
+    """Return the rotary parameters, and those of each kind of layer where they differ."""
+    rope = getattr(config, "rope_parameters", None) or {}
+    return [rope, *(part for part in rope.values() if isinstance(part, dict))]
+
+
 def following(config: Any) -> Iterator[tuple[str, int]]:
     """Yield the kinds of rotary scaling whose frequencies follow the length, and from which length on."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    for part in (rope, *(part for part in rope.values() if isinstance(part, dict))):
+    for part in ropes(config):
         if name := FOLLOWING.get(part.get("rope_type", "")):
             length = part.get(name) or getattr(config, name, None)
             if type(length) is int:

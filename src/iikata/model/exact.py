@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from iikata.core.encoded import Encoded
 from iikata.model import rotary
-from iikata.model.attention.packed import Group, Packed, Span
 from iikata.model.attention.registry import NAME, Kept, Layout, Unsupported
 from iikata.model.attention.static_cache import StaticKVCache
-from iikata.model.attention.varlen import Limits, lay_out
+from iikata.model.attention.tiles import Span
+from iikata.model.attention.varlen import Limits
+from iikata.model.buffers import Buffer, Ids, Part, pack
 from iikata.model.files.code import NO_INTERFACE
 
 PROMPT, DECODED = 96, 8
@@ -127,37 +129,28 @@ def _samples(ids: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _ours(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
     prompts = (ids[:PROMPT], *_samples(ids)[1:])
-    kept = Kept(_side_by_side(subject, prompts))
-    prefilled = subject.run(*_joined(prompts), kept)
+    buffer, spans = _buffer(subject, prompts), _spans(prompts)
+    kept = Kept(buffer.layout)
+    prefilled = subject.run(buffer.input_ids, buffer.positions, kept)[: spans[-1][1]]
     if not kept.keys:
         raise Unsupported(NO_INTERFACE)
-    spans = _spans(prompts)
     return {"packed": _packed(subject, ids), "prefilled": prefilled, "decoded": _decode(subject, ids, kept, spans)}
 
 
 def _packed(subject: Subject, ids: Tensor) -> Tensor:
     """Return what `_theirs` names packed: a shared first part is there once, and is compared once."""
     _, other, short = _samples(ids)
-    if not subject.shared:
-        samples = (ids[:FIRST], other, short)
-        found = subject.run(*_joined(samples), _side_by_side(subject, samples))
-        return torch.cat([found[:FIRST], found[FIRST + SHARED :]])
-    tokens, positions = torch.cat([ids[:PROMPT], short]), [*range(FIRST), *range(SHARED, len(other)), *range(SHORT)]
-    groups = (Group((0, SHARED), ((SHARED, FIRST), (FIRST, PROMPT))), Group((0, 0), ((PROMPT, len(tokens)),)))
-    return subject.run(
-        tokens[None], torch.tensor([positions], device=subject.device), _layout(subject, groups, len(tokens))
-    )
+    prefixes = (tuple(ids[:SHARED].tolist()),) if subject.shared else ()
+    buffer = _buffer(subject, (ids[:FIRST], other, short), prefixes)
+    found = subject.run(buffer.input_ids, buffer.positions, buffer.layout)
+    if subject.shared:
+        return found[: PROMPT + SHORT]
+    return torch.cat([found[:FIRST], found[FIRST + SHARED : PROMPT + SHARED + SHORT]])
 
 
-def _joined(samples: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Return samples as one row of tokens, and their positions."""
-    positions = [torch.arange(len(sample), device=sample.device) for sample in samples]
-    return torch.cat(list(samples))[None], torch.cat(positions)[None]
-
-
-def _side_by_side(subject: Subject, samples: Sequence[Tensor]) -> Layout:
-    spans = _spans(samples)
-    return _layout(subject, (Group((0, 0), spans),), spans[-1][1])
+def _buffer(subject: Subject, samples: Sequence[Tensor], prefixes: Sequence[Ids] = ()) -> Buffer:
+    rows = [Encoded("", "", "", tuple(sample.tolist()), (False,) * len(sample)) for sample in samples]
+    return pack([Part(rows, prefixes)], subject.device, LIMITS if subject.flash else None)
 
 
 def _spans(samples: Sequence[Tensor]) -> tuple[Span, ...]:
@@ -178,7 +171,3 @@ def _decode(subject: Subject, ids: Tensor, kept: Kept, spans: tuple[Span, ...]) 
         for device in slots.counters:
             slots.advance(device)
     return torch.cat(found)
-
-
-def _layout(subject: Subject, groups: tuple[Group, ...], tokens: int) -> Layout:
-    return lay_out(groups, tokens, LIMITS, subject.device) if subject.flash else Packed(groups, tokens, subject.device)

@@ -136,8 +136,8 @@ def ready(base: Base, weights: str | None = None, devices: Sequence[torch.device
     if _flashes(base):
         rotary.install(base.model)
         base.runners = run_layers(base.model)
-    if base.laid_over:
-        base.laid_over.flash = bool(base.runners)
+    for stage in base.laid_over.stages if base.laid_over else ():
+        stage.flash = bool(base.runners)
     base.longest = hold(base, weights)
     return base
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from iikata.model.attention.registry import Layout, current_layout, laid_out
+from iikata.model.attention.registry import LAYOUT, Layout, laid_out
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.attention.varlen import Varlen
 from iikata.model.layers import decoder_layers, decoder_of, vary_layout
@@ -68,6 +68,8 @@ class Stage:
     """Layers of all stages."""
     decoder: Any = None
     arrived: Tensor | None = None
+    flash: bool = False
+    """Whether layers must find the layout among their inputs."""
 
     @property
     def first(self) -> bool:
@@ -77,13 +79,14 @@ class Stage:
     def last(self) -> bool:
         return self.stop == self.count
 
-    def run(self, x: Tensor, positions: Tensor, layout: Layout | None, given: dict[str, Any]) -> Tensor:
+    def run(self, x: Tensor, positions: Tensor, layout: Layout | None) -> Tensor:
         """Run the stage's layers: ids [1, T] or hidden states [1, T, D] -> [1, T, D], the last one's normed."""
-        inputs = {"inputs_embeds" if x.is_floating_point() else "input_ids": x}
+        inputs: dict[str, Any] = {"inputs_embeds" if x.is_floating_point() else "input_ids": x}
+        inputs |= {"layout": layout} if self.flash else {}
         self.arrived = None if self.first else x
         try:
             with on(self.device), laid_out(layout):
-                out = self.decoder(**inputs, position_ids=positions, use_cache=False, **given)
+                out = self.decoder(**inputs, position_ids=positions, use_cache=False)
             return out.last_hidden_state
         except _Departed as gone:
             return gone.hidden
@@ -97,8 +100,6 @@ class LaidOver:
     def __init__(self, model: Any, devices: Sequence[torch.device]) -> None:
         decoder, layers = decoder_of(model), decoder_layers(model)
         self.links = Links()
-        self.flash = False
-        """Whether layers must find the layout among their inputs."""
         self.graphs: int | None = None
         """Of how many buffers a stage keeps for backward what it computed; None for as many as fit its memory."""
         self.home = devices[-1]
@@ -121,9 +122,8 @@ class LaidOver:
                     layer.register_forward_pre_hook(pace.keep)
         self.layers = layers
         head = model.get_output_embeddings()
-        if (
-            head is not None and head.weight.device != self.home
-        ):  # tied to the embeddings, which are on the first device
+        if head is not None and head.weight.device != self.home:
+            # Tied to the embeddings, which are on the first device.
             head.weight = nn.Parameter(head.weight.detach().to(self.home), requires_grad=False)
         decoder.forward = self._forward
 
@@ -131,10 +131,6 @@ class LaidOver:
         """Return which stage has the layer that this module is part of."""
         index = next(i for i, layer in enumerate(self.layers) if any(module is part for part in layer.modules()))
         return next(s for s, stage in enumerate(self.stages) if index < stage.stop)
-
-    def given(self, layout: Layout | None) -> dict[str, Any]:
-        """Return what the layers are called with beside positions."""
-        return {"layout": layout} if self.flash else {}
 
     def layout_on(self, stage: Stage, layout: Layout | None) -> Layout | None:
         """Return the layout with its tensors on the stage's device; slots lie there already."""
@@ -153,11 +149,11 @@ class LaidOver:
         assert x is not None
         if position_ids is None:
             position_ids = torch.arange(x.shape[1], device=x.device)[None]
-        layout = layout or current_layout()
+        layout = layout or LAYOUT.get()
         for stage in self.stages:
             own = self.layout_on(stage, layout)
             positions = self.links.carry(position_ids, self.home, stage.device)
-            x = stage.run(self.links.send(x, stage.device).take(), positions, own, self.given(own))
+            x = stage.run(self.links.send(x, stage.device).take(), positions, own)
         return _Outputs(x)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from iikata.model.attention.registry import NAME
+from iikata.model.context_length import ropes
 from iikata.model.exact import TOKENS
 
 CUT = 16
@@ -24,8 +25,7 @@ SPREAD = 0.05
 
 def lengths(config: Any) -> Iterator[tuple[Any, str, int]]:
     """Yield where the configuration keeps a length that 96 tokens do not reach, by which name, and how long it is."""
-    rope = getattr(config, "rope_parameters", None) or {}
-    parts = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    parts = ropes(config)
     found = [(vars(config), name, value) for name, value in vars(config).items() if LENGTHS.search(name)]
     found += [(part, ROPE, part.get(ROPE)) for part in (vars(config), *parts)]
     if any(part.get("rope_type") == "dynamic" for part in parts):

@@ -63,18 +63,13 @@ class ArmRun:
         if self.arm.name not in self.base.adapters:
             self.base.adapters.initialise(self.arm.name, int(self.arm.seed or 0))
         self.flats = self.base.adapters.flats_of(self.arm.name)
-        self.optimizers = {stage: self._optimizer(flat) for stage, flat in self.flats.items()}
+        self.optimizers = {
+            stage: torch.optim.AdamW(
+                [flat.parameter(self.arm.name)], lr=0.0, weight_decay=self.recipe.weight_decay, fused=True
+            )
+            for stage, flat in self.flats.items()
+        }
         self.scale = FIRST_SCALE if self.base.dtype == torch.float16 else 1.0
-
-    def _optimizer(self, flat: FlatAdapters) -> torch.optim.AdamW:
-        return torch.optim.AdamW(
-            [flat.parameter(self.arm.name)],
-            lr=0.0,
-            betas=(0.9, 0.999),
-            eps=1e-8,
-            weight_decay=self.recipe.weight_decay,
-            fused=True,
-        )
 
     @property
     def flat(self) -> FlatAdapters:
@@ -176,8 +171,7 @@ class ArmRun:
 
     def weights(self) -> Weights:
         """Return the arm's live tensors."""
-        assert self.base.adapters is not None
-        return self.base.adapters.weights(self.arm.name)
+        return {name: tensor for flat in self.flats.values() for name, tensor in flat.of(self.arm.name).items()}
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Return what a resumed arm needs, as tensors and as plain values, however many stages there are."""

@@ -146,7 +146,9 @@ class Pipeline:
 
     def _start(self) -> None:
         """Begin the next step of the arm that has waited longest."""
-        if (run := next((run for run in self.ready if self._known(run)), None)) is None:
+        # In float16 a step's loss scale follows from the last one's numbers.
+        known = (run for run in self.ready if self.base.dtype != torch.float16 or run.asked == run.step)
+        if (run := next(known, None)) is None:
             return
         self.ready.remove(run)
         items = self._pack(run, run.asked)
@@ -164,10 +166,6 @@ class Pipeline:
             buffers = {device: self.base.pack([part], self.limits, device=device) for device in devices}
             items.append(_Item(asked, buffers, number == 0, number == len(parts) - 1))
         return items
-
-    def _known(self, run: ArmRun) -> bool:
-        # In float16 a step's loss scale follows from the last one's numbers.
-        return self.base.dtype != torch.float16 or run.asked == run.step
 
     def _forward(self, stage: int, item: _Item) -> None:
         run, device = item.asked.run, self.stages[stage].device
@@ -208,8 +206,8 @@ class Pipeline:
         buffer, adapters = item.buffers[own.device], self.base.adapters
         assert adapters is not None
         self.laid_over.links.pause(own.device)
-        adapters.set_adapter(run.arm.name, buffer.noise, stage=stage)
-        out = own.run(x, buffer.positions, buffer.layout, self.laid_over.given(buffer.layout))
+        adapters.set_adapter_in_stage(stage, run.flats.get(stage), adapters.shape_of(run.arm.name), buffer.noise)
+        out = own.run(x, buffer.positions, buffer.layout)
         if not own.last:
             return out
         losses = counted(self.base.losses_of(out, buffer), buffer, item.asked.weights, item.asked.total)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 ROUNDING = 1e-13
 """Of a sum of squares in float64; below it the products of rows and columns cancel."""
 CAUSE = Both("as where a sharded trainer saves a part alone", "分散学習が一部だけを保存したときなど")
-PARTS_JA = {"B's rows": "B の行", "A's columns": "A の列", "A's rows": "A の行"}
+PARTS = (Both("B's rows", "B の行"), Both("A's columns", "A の列"), Both("A's rows", "A の行"))
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,10 @@ def faults(found: Sequence[Liveness], idle: Collection[str] = ()) -> list[Both]:
         said.append(share + Both(f" are dead (B or A is zero): {first.en}", f"がゼロのままです（B か A）: {first.ja}"))
     if torn := [one for one in counted if one.torn]:
         worst = max(torn, key=lambda one: max(one.zero_blocks, one.zero_inputs, one.lost_ranks / one.r))
-        parts = {
-            "B's rows": worst.zero_rows if worst.zero_blocks else 0.0,
-            "A's columns": worst.zero_inputs,
-            "A's rows": worst.lost_ranks / worst.r,
-        }
-        what = " and ".join(f"{share:.1%} of {part}" for part, share in parts.items() if share)
-        what_ja = "、".join(f"{PARTS_JA[part]}の {share:.1%}" for part, share in parts.items() if share)
+        shares = (worst.zero_rows if worst.zero_blocks else 0.0, worst.zero_inputs, worst.lost_ranks / worst.r)
+        parts = [(part, f"{share:.1%}") for part, share in zip(PARTS, shares, strict=True) if share]
+        what = " and ".join(f"{share} of {part.en}" for part, share in parts)
+        what_ja = "、".join(f"{part.ja}の {share}" for part, share in parts)
         said.append(
             _share(torn, counted)
             + Both(

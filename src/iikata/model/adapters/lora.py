@@ -126,18 +126,22 @@ class Adapters:
         """Return the arm's live tensors: `{module}.lora_A` [r, in] and `{module}.lora_B` [out, r]."""
         return {name: tensor for flat in self._flat[arm].values() for name, tensor in flat.of(arm).items()}
 
-    def set_adapter(
-        self, arm: str | None, noise: Tensor | None = None, buckets: Tensor | None = None, stage: int | None = None
-    ) -> None:
-        """Make the model, or one stage of it, answer as `arm`, None as the untuned base.
+    def set_adapter(self, arm: str | None, noise: Tensor | None = None, buckets: Tensor | None = None) -> None:
+        """Make the model answer as `arm`, None as the untuned base.
 
         Dropout acts only with `noise` [T]. With `buckets` all arms of the arm's group answer at once, each in its own.
         """
         shape, flats = (self.shape, {}) if arm is None else (self.shape_of(arm), self._flat[arm])
-        for number, layers in self._parts_of(stage):
-            flat = flats.get(number)
+        for stage, layers in self.parts.items():
+            flat = flats.get(stage)
             weights = {} if flat is None else flat.of(str(arm)) if buckets is None else flat.leaves
-            _give(layers, weights, shape, *(self._carried(x, number) for x in (buckets, noise)))
+            _give(layers, weights, shape, *(self._carried(x, stage) for x in (buckets, noise)))
+
+    def set_adapter_in_stage(
+        self, stage: int, flat: FlatAdapters | None, shape: LoraShape, noise: Tensor | None
+    ) -> None:
+        """Make one stage answer by an arm's block of it, which may be dropped by now; `noise` lies on its device."""
+        _give(self.parts.get(stage, {}), flat.leaves if flat else {}, shape, None, noise)
 
     def set_adapter_per_token(self, multi_lora: MultiLora | None, arm_index: Tensor, stage: int | None = None) -> None:
         """Let each token answer as the arm of its index [T], as the untuned base where that is -1 or nothing is joined.
@@ -145,16 +149,13 @@ class Adapters:
         In one stage alone where that is given; then `arm_index` lies on the stage's device.
         """
         mask = multi_lora.column_mask(arm_index) if multi_lora else None
-        for number, layers in self._parts_of(stage):
-            weights = multi_lora.weights if multi_lora else {}
+        weights = multi_lora.weights if multi_lora else {}
+        for number, layers in self.parts.items() if stage is None else [(stage, self.parts.get(stage, {}))]:
             _give(layers, weights, self.shape, None, None, self._carried(mask, number))
 
     def join(self, arms: Sequence[str], kind: torch.dtype) -> MultiLora:
         """Copy the weights of `arms`, at least one, so that their tokens can mix."""
         return join(arms, [self.weights(arm) for arm in arms], [self.shape_of(arm) for arm in arms], self.shape, kind)
-
-    def _parts_of(self, stage: int | None) -> Iterable[tuple[int, Mapping[str, LoraLinear]]]:
-        return self.parts.items() if stage is None else [(stage, self.parts.get(stage, {}))]
 
     def _carried(self, x: Tensor | None, stage: int) -> Tensor | None:
         if x is None or self.laid_over is None:

@@ -63,12 +63,14 @@ def join(
             part = one[name].detach() if name in one else torch.zeros(size, device=device)
             if not is_a and shape.scale != common.scale:
                 part = part * (shape.scale / common.scale)
-            more = own - part.shape[0 if is_a else 1]
-            parts.append(pad(part.to(kind), (0, 0, 0, more) if is_a else (0, more)))
-        side_by_side = torch.cat(parts, dim=0 if is_a else 1)
-        joined[name] = pad(side_by_side, (0, 0, 0, idle) if is_a else (0, idle)).contiguous()
+            parts.append(_widened(part.to(kind), own - part.shape[0 if is_a else 1], is_a))
+        joined[name] = _widened(torch.cat(parts, dim=0 if is_a else 1), idle, is_a).contiguous()
     _refuse_infinite(arms, weights, kind)
     return MultiLora({arm: index for index, arm in enumerate(arms)}, own, own * len(arms) + idle, joined)
+
+
+def _widened(x: Tensor, more: int, is_a: bool) -> Tensor:
+    return pad(x, (0, 0, 0, more) if is_a else (0, more))
 
 
 def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torch.dtype) -> None:

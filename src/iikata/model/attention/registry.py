@@ -150,7 +150,7 @@ def attend(
         raise Unsupported("its tokens look at those behind them")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     options = Options(scale, sliding_window, softcap, s_aux)
-    layout = layout or current_layout()
+    layout = layout or LAYOUT.get()
     if layout is None:
         out = attend_causal(query, key, value, options)
     else:
@@ -158,22 +158,18 @@ def attend(
     return out.transpose(1, 2).contiguous(), None  # as transformers' own give it; some models then take a view
 
 
-_CURRENT: ContextVar[Layout | None] = ContextVar("layout", default=None)
-
-
-def current_layout() -> Layout | None:
-    """Return what `laid_out` says."""
-    return _CURRENT.get()
+LAYOUT: ContextVar[Layout | None] = ContextVar("layout", default=None)
+"""What `laid_out` says."""
 
 
 @contextmanager
 def laid_out(layout: Layout | None) -> Iterator[None]:
     """Attend by `layout` for a while; not every model hands its layers' attention what it is called with."""
-    token = _CURRENT.set(layout)
+    token = LAYOUT.set(layout)
     try:
         yield
     finally:
-        _CURRENT.reset(token)
+        LAYOUT.reset(token)
 
 
 def register() -> None:

@@ -77,7 +77,10 @@ def _make(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> None:
         paths = sorted(path for path in part.iterdir() if path.is_file())
         files = {path.name: {"size": path.stat().st_size, "sha256": sha256_of(path)} for path in paths}
         for path in paths:
-            _reach_disk(path)
+            # A rename may reach the disk before the bytes of what is renamed; after a power cut these would be zeros.
+            with path.open("r+b") as file:
+                os.fsync(file.fileno())
+            path.chmod(part.stat().st_mode & 0o666)  # safetensors writes for its owner alone; a cache may be shared
         write_text(part / SOURCE, json.dumps({**source, "files": files}))
         if target.exists():
             shutil.rmtree(target)
@@ -85,10 +88,3 @@ def _make(target: Path, write: Callable[[Path], Mapping[str, Any]]) -> None:
         sync_folder(target.parent)
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-def _reach_disk(path: Path) -> None:
-    # A rename may reach the disk before the bytes of what is renamed; after a power cut these would be zeros.
-    with path.open("r+b") as file:
-        os.fsync(file.fileno())
-    path.chmod(path.parent.stat().st_mode & 0o666)  # safetensors writes for its owner alone; a cache may be shared
