@@ -3,29 +3,17 @@
 The whole table, from more simulations, is in docs/statistics.md; bench/calibration.py makes it.
 """
 
-import importlib.util
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import numpy as np
 import pytest
 from made_scores import NUMBER, RATE, made
 
 from iikata.stats import compare
+from scripts import opened
 
-BENCH = Path(__file__).parents[2] / "bench" / "calibration.py"
+bench = opened("bench/calibration.py")
 SIMS = 1500
-
-
-@pytest.fixture(scope="module")
-def bench():
-    spec = importlib.util.spec_from_file_location("calibration", BENCH)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["calibration"] = module  # dataclasses look their module up there
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["calibration"]
 
 
 LARGE = (
@@ -38,7 +26,7 @@ LARGE = (
     ("kind", "S", "C", "seed_sd", "templates"),
     [("bounded", 5, 12, 0.10, 3), *(pytest.param(*one, marks=pytest.mark.long) for one in LARGE)],
 )
-def test_errors_stay_within_what_is_promised(bench, kind, S, C, seed_sd, templates):
+def test_errors_stay_within_what_is_promised(kind, S, C, seed_sd, templates):
     told = bench.row(bench.Design(kind, S, C, seed_sd, templates), SIMS)
     assert told["false positive"] <= 0.06
     assert all(told[f"family of {T}"] <= 0.06 for T in range(2, templates + 1))
@@ -47,7 +35,7 @@ def test_errors_stay_within_what_is_promised(bench, kind, S, C, seed_sd, templat
     assert 0 < told["power"] <= told["bound"] + 0.02
 
 
-def test_methods_that_take_seeds_or_samples_for_independent_see_what_is_not_there(bench):
+def test_methods_that_take_seeds_or_samples_for_independent_see_what_is_not_there():
     told = bench.peers(bench.Design("bounded", 5, 40, 0.05), SIMS)
     assert told["pooled z"] > 0.4
     assert told["paired t over probes"] > 0.2
@@ -55,7 +43,7 @@ def test_methods_that_take_seeds_or_samples_for_independent_see_what_is_not_ther
 
 
 @pytest.mark.parametrize(("kind", "info"), [("bounded", RATE), ("heavy", NUMBER)])
-def test_the_simulations_judge_as_the_whole_comparison_does(bench, kind, info):
+def test_the_simulations_judge_as_the_whole_comparison_does(kind, info):
     design = bench.Design(kind, 3, 12, 0.02, 3)
     y = bench.scores(design, np.random.default_rng(0), 25, shift=0.1)
     pairs = list(combinations(range(3), 2))

@@ -1,10 +1,7 @@
 """The re-analysis by a mixed model agrees with a comparison, and says where one has been altered."""
 
-import importlib.util
 import json
-import sys
 from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,20 +9,9 @@ import pytest
 from iikata.core.records import Score
 from iikata.metrics import Metric
 from iikata.stats import compare
+from scripts import opened
 
-BENCH = Path(__file__).parents[2] / "bench" / "reanalysis.py"
-
-
-@pytest.fixture(scope="module")
-def reanalysis():
-    spec = importlib.util.spec_from_file_location("reanalysis", BENCH)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["reanalysis"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["reanalysis"]
+reanalysis = opened("bench/reanalysis.py")
 
 
 @pytest.fixture
@@ -51,7 +37,7 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_the_mixed_model_agrees_with_the_comparison(reanalysis, run):
+def test_the_mixed_model_agrees_with_the_comparison(run):
     ((line, agrees),) = reanalysis.rows(run, ["m"], ["matched"])
     assert agrees, line
     assert line[3] == "3 x 14"  # the answer with one sample left counts, the one with none takes its probe along
@@ -66,7 +52,7 @@ def test_the_mixed_model_agrees_with_the_comparison(reanalysis, run):
         ("n_clusters", lambda made: 15, "3 x 14"),
     ],
 )
-def test_an_altered_comparison_is_found(reanalysis, run, field, altered, said):
+def test_an_altered_comparison_is_found(run, field, altered, said):
     path = run / "compare" / "comparisons.json"
     made = json.loads(path.read_text())
     matched = next(c for c in made["comparisons"] if c["question"] == "matched")

@@ -2,26 +2,13 @@
 
 import hashlib
 import json
-import sys
 import zipfile
-from importlib.util import module_from_spec, spec_from_file_location
-from pathlib import Path
 
 import pytest
 
-STUDY = Path(__file__).parents[2] / "study"
+from scripts import opened
 
-
-def opened(name):
-    """Import a script of the study under a name of its own: the tests have a `models` too."""
-    spec = spec_from_file_location(f"study_{name}", STUDY / f"{name}.py")
-    module = module_from_spec(spec)
-    sys.modules[spec.name] = module  # a dataclass looks its module up
-    spec.loader.exec_module(module)
-    return module
-
-
-prepare, models = opened("prepare"), opened("models")
+prepare, models = opened("study/prepare.py"), opened("study/models.py")
 
 
 def rows(count=50):

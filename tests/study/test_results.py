@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import controls
@@ -16,6 +15,8 @@ import results
 import scores
 from statsmodels.stats.multitest import multipletests
 from synthetic_study import FOREIGN, PLANTED, TEMPLATES, write
+
+from scripts import opened
 
 STUDY = Path(__file__).parents[2] / "study"
 pytestmark = pytest.mark.long
@@ -166,10 +167,7 @@ def test_neither_torch_nor_transformers_is_needed(made):
 
 
 def test_many_clusters_are_fitted_as_few_are(monkeypatch):
-    spec = spec_from_file_location("study_reanalysis", STUDY / "reanalysis.py")
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
+    module = opened("study/reanalysis.py")
     draw = np.random.default_rng(3).normal
     table = 0.1 + draw(0, 0.05, (1, 6)) + draw(0, 0.2, (40, 1)) + draw(0, 0.3, (40, 6))
     d, bench = pd.DataFrame(table, index=[f"c{n}" for n in range(40)]), module.mixed_model()
