@@ -13,12 +13,11 @@ With --check, 20 runs with sleeps before stages and copies must give the bits of
 import argparse
 import random
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from llama import LLAMA, build, from_disk
 from subject import most, wait
 
 from iikata.core.encoded import Encoded
@@ -26,22 +25,12 @@ from iikata.core.records import Arm
 from iikata.generate import Request, Sampling, Shapes
 from iikata.generate.engine import _Engine
 from iikata.model import memory
-from iikata.model.attention.registry import NAME, register
 from iikata.model.base import Base
-from iikata.model.load import ready
-from iikata.model.stages import device_map, on
+from iikata.model.stages import on
 from iikata.train import ArmRun, Recipe, pipelined, train
 from iikata.train.pipelined import Pipeline
 
 T = TypeVar("T")
-LLAMA: dict[str, dict[str, int]] = {
-    "llama-70b": dict(hidden_size=8192, intermediate_size=28672, num_hidden_layers=80, num_attention_heads=64),
-    "llama-32b": dict(hidden_size=5120, intermediate_size=27648, num_hidden_layers=64, num_attention_heads=40),
-    "llama-8b": dict(hidden_size=4096, intermediate_size=14336, num_hidden_layers=32, num_attention_heads=32),
-    "tiny": dict(hidden_size=128, intermediate_size=192, num_hidden_layers=6, num_attention_heads=8),
-}
-"""Heads of 16 and more: over narrower ones torch's flash kernel sums in no fixed order."""
-VOCABULARY = {"tiny": 512}
 PROMPT, WARM = 32, 8
 """Tokens of a prompt, and steps a group that are not timed."""
 SLEEP = 4_000_000
@@ -50,38 +39,6 @@ SLEEP = 4_000_000
 
 def say(*what: Any) -> None:
     print(*what, flush=True)
-
-
-def config_of(shape: str) -> Any:
-    from transformers import LlamaConfig
-
-    return LlamaConfig(
-        **LLAMA[shape], num_key_value_heads=8, vocab_size=VOCABULARY.get(shape, 32000), max_position_embeddings=8192,
-        tie_word_embeddings=False,
-    )  # fmt: skip
-
-
-def build(shape: str, devices: list[torch.device]) -> Base:
-    """Make the model's parts on their devices, and lay it over them."""
-    from transformers import AutoModelForCausalLM
-
-    register()
-    config = config_of(shape)
-    kind = torch.bfloat16 if devices[0].type == "cuda" else torch.float32
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=kind, attn_implementation=NAME)
-    where = device_map(model, devices)
-    rotary = type(model.model.rotary_emb)(config).to(devices[-1])
-    for name, part in model.named_modules():
-        if not list(part.children()) and list(part.parameters()):
-            found = next((d for key, d in where.items() if key and f"{name}.".startswith(f"{key}.")), where[""])
-            part.to_empty(device=found)
-            torch.manual_seed(zlib.crc32(name.encode()))
-            for weight in part.parameters():
-                weight.data.normal_(0, 0.02) if weight.dim() > 1 else weight.data.fill_(1.0)
-    model.model.rotary_emb = rotary
-    model.eval().requires_grad_(False)
-    return ready(Base(model, Path(shape), devices[-1], kind), devices=devices)
 
 
 def rows(count: int, tokens: int, vocabulary: int) -> list[Encoded]:
@@ -321,11 +278,12 @@ def main() -> None:
     parser.add_argument("--only", choices=["train", "decode"], help="one of the two")
     parser.add_argument("--check", action="store_true", help="compare bits under sleeps instead of timing")
     parser.add_argument("--runs", type=int, default=20, help="of --check")
+    parser.add_argument("--from-disk", action="store_true", help="write the model and load it, as a run does")
     args = parser.parse_args()
     for count in args.gpus:
         devices = [torch.device("cuda", i) if args.device == "cuda" else torch.device("cpu") for i in range(count)]
         began = time.perf_counter()
-        base = build(args.shape, devices)
+        base = from_disk(args.shape, devices) if args.from_disk else build(args.shape, devices)
         parameters = sum(p.numel() for p in base.model.parameters()) / 1e9
         kind = torch.cuda.get_device_name() if args.device == "cuda" else "cpu"
         say(

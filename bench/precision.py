@@ -11,12 +11,15 @@ seeds are from each other. A way that this machine cannot go is named and the re
 import argparse
 import json
 import random
+import subprocess
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from llama import LLAMA
 from subject import fresh, peak_gb, wait
 
 from iikata.core.encoded import Encoded, Role
@@ -26,7 +29,6 @@ from iikata.model.files.locate import locate
 from iikata.model.load import choose_device, load
 from iikata.score.nll import nats
 from iikata.train import ArmRun, Recipe, train
-from pipeline import LLAMA, config_of
 
 WAYS: dict[str, dict[str, str]] = {
     "bfloat16": {"dtype": "bfloat16"},
@@ -35,17 +37,6 @@ WAYS: dict[str, dict[str, str]] = {
     "8 bit": {"dtype": "bfloat16", "quantize": "8bit"},
     "4 bit": {"dtype": "bfloat16", "quantize": "4bit"},
 }
-
-
-def written(shape: str, folder: Path) -> Path:
-    """Write a Llama of random weights, made on the device, in bfloat16."""
-    from transformers import AutoModelForCausalLM
-
-    torch.manual_seed(0)
-    with torch.device(choose_device()):
-        model = AutoModelForCausalLM.from_config(config_of(shape), dtype=torch.bfloat16)
-    model.save_pretrained(folder)
-    return folder
 
 
 def encoded(file: Path | None, folder: Path, vocabulary: int, count: int, most: int) -> list[Encoded]:
@@ -118,7 +109,9 @@ def main() -> None:
     print("| base | opened | lies in | peak | training | untuned | seed 0 | seed 1 | its loss |", flush=True)
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
     with tempfile.TemporaryDirectory() as place:
-        folder = locate(args.model) if args.model else written(args.shape, Path(place))
+        folder = locate(args.model) if args.model else Path(place)
+        if not args.model:
+            subprocess.run([sys.executable, Path(__file__).with_name("llama.py"), args.shape, place], check=True)
         for name in args.ways:
             try:
                 print(f"| {name} | {tried(folder, WAYS[name], args)} |", flush=True)
