@@ -1,6 +1,6 @@
 """Arrange a run's records for the pages: what the templates name is made here and nowhere else."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,7 +9,7 @@ from iikata.core.records import Score
 from iikata.report.behaviour import answer_groups, behaviour
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
-from iikata.report.effects import cell, groups, target
+from iikata.report.effects import cell, groups, linked, target
 from iikata.report.glossary import glossary
 from iikata.report.held_out import held_out_panels
 from iikata.report.matrix import Key, matrix
@@ -62,7 +62,7 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         ],
         "forests": forests,
         "noise_floors": [c for c in compared if c["question"] == "noise_floor"],
-        "linked": partial(_linked, variants),
+        "linked": partial(linked, variants),
         "packed": packed,
         "index": compressed(_index(data, packed, variants, first, words)),
         "answer_groups": answer_groups(data.probes[:FALLBACK], data.answers),
@@ -74,11 +74,6 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
         "environment": _flat(data.signature),
     }
     return {**given, "targets": list(dict.fromkeys(_targets(given)))}
-
-
-def _linked(variants: Variants, metric: str, sides: Iterable[Key]) -> str:
-    """Return the fragment that shows the answers of these sides of a comparison."""
-    return target(metric, [one for side in sides for one in variants.cells(side)])
 
 
 def _index(

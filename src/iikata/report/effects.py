@@ -1,6 +1,5 @@
 """Lay comparisons out as forest plots: rows of one question and metric on one shared scale."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -93,6 +92,11 @@ def target(metric: str, cells: Iterable[Key]) -> str:
     return quote(";".join([f"show={metric}", *dict.fromkeys(names)]), safe="=;@.")
 
 
+def linked(variants: Variants, metric: str, sides: Iterable[Key]) -> str:
+    """Return the fragment that shows the answers of these sides of a comparison."""
+    return target(metric, [one for side in sides for one in variants.cells(side)])
+
+
 def _headed(asked: Sequence[Mapping[str, Any]], variants: Variants) -> list[tuple[str, Mapping[str, Any]]]:
     """Return the comparisons with what they belong to, those of one head together; no heads where they are few."""
     heads = [_head(one, variants) for one in asked] if len(asked) > 4 and variants.grouped else []
@@ -115,7 +119,6 @@ def _axis(runs: Iterable[tuple[Sequence[Mapping[str, Any]], float | None]]) -> A
     for asked, margin in runs:
         ends = [x for c in asked for x in [*(c["interval"] or ()), c["difference"]] if x is not None]
         ends += [sign * noise for c in asked if (noise := c["detail"].get("noise_floor")) for sign in (-1, 1)]
-        ends = [x for x in ends if math.isfinite(x)]
         # A margin far wider than the effects would squeeze them into a line: the band then runs off both sides.
         reach = max((abs(x) for x in ends), default=0.0) or margin or 1.0
         if margin and margin < 3 * reach:
@@ -138,11 +141,11 @@ def _group(
     rows = []
     for head, record in _headed(asked, variants):
         point, noise = record["difference"], record["detail"].get("noise_floor")
-        place = None if point is None or not math.isfinite(point) else scale.at(point)
+        place = None if point is None else scale.at(point)
         drawn = between((-noise, noise)) if noise and scale.at(noise) - scale.at(0) > 1.5 else None
         sides = [cell(record[side]) for side in ("treatment", "control")]
         name = " − ".join(map(variants.side, sides))
-        link = target(metric, [one for side in sides for one in variants.cells(side)])
+        link = linked(variants, metric, sides)
         drawn_at = (place, between(record["interval"]), between(record["interval_90"]), drawn)
         rows.append(Effect(record, *drawn_at, name, link, head))
     of_factor = question == "matched" and variants.factor != "template"
