@@ -198,6 +198,14 @@ def test_the_mixed_model_agrees(made):
     assert "smollm2: 20 of 20 contrasts agree" in done.stdout
 
 
+def test_what_the_pages_quote_of_the_mixed_model_is_held(own):
+    path = own / "reanalysis.json"
+    path.write_text('{"contrasts": 20, "agree": 19, "differing": []}\n')
+    done = reanalysis(own.parent)
+    assert done.returncode == 1
+    assert "reanalysis.json: not what comes out now" in done.stdout
+
+
 def test_the_mixed_model_disagrees_with_a_number_that_was_changed(own):
     told = json.loads((own / "results.json").read_text())
     told["pairs"][0]["difference"] += 0.001
