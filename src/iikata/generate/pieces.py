@@ -54,12 +54,9 @@ def cut(
     assert laid_over is not None
     pieces = []
     for number, stage in enumerate(laid_over.stages):
-        shape = (1, len(ids), base.config.get_text_config().hidden_size)
-        given = (
-            torch.zeros_like(ids, device=stage.device)[None]
-            if stage.first
-            else torch.zeros(shape, dtype=base.dtype, device=stage.device)
-        )
+        row: tuple[int, ...] = (1, len(ids))
+        row, kind = (row, ids.dtype) if stage.first else ((*row, base.config.get_text_config().hidden_size), base.dtype)
+        given = torch.zeros(row, dtype=kind, device=stage.device)
 
         def work(number=number, stage=stage, given=given) -> Tensor | None:  # type: ignore[no-untyped-def]
             if adapters is not None:

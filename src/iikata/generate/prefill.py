@@ -1,5 +1,6 @@
 """Prompts into keys, values and first logits: side by side in buffers, a template's first tokens computed once."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -140,8 +141,10 @@ class FlashPrefill:
     def run(self, prompts: Sequence[Prompt]) -> Prompts:
         row, groups = _Row(), []
         places: list[list[int]] = [[] for _ in prompts]
-        share = not self.base.ends_window(self.length)
-        for (arm, prefix), members in _by_prefix(prompts, share).items():
+        share, by_prefix = not self.base.ends_window(self.length), defaultdict(list)
+        for index, prompt in enumerate(prompts):
+            by_prefix[prompt.arm_index, prompt.prefix if share else ()].append(index)
+        for (arm, prefix), members in by_prefix.items():
             shared = row.write(arm, prefix, 0)
             suffixes = [row.write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
             groups.append(Group(shared, tuple(suffixes)))
@@ -154,13 +157,6 @@ class FlashPrefill:
         last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
         return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
-
-
-def _by_prefix(prompts: Sequence[Prompt], share: bool) -> dict[tuple[int, Ids], list[int]]:
-    groups: dict[tuple[int, Ids], list[int]] = {}
-    for index, prompt in enumerate(prompts):
-        groups.setdefault((prompt.arm_index, prompt.prefix if share else ()), []).append(index)
-    return groups
 
 
 def _padded(places: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:

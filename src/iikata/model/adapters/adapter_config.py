@@ -47,6 +47,7 @@ MERGE = (
 )
 SLOWEST = 1.0
 """Seconds that a pattern from elsewhere may search one module's name."""
+Name = Annotated[str, Field(min_length=1)]
 Count = Annotated[int, Field(ge=1)]
 Above0 = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Text = Annotated[str | None, Field(default=None, description="a text or null is allowed")]
@@ -73,9 +74,9 @@ class AdapterConfig(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True)
 
-    target_modules: (
-        Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)] | Annotated[str, Field(min_length=1)]
-    ) = Field(description="the list of the modules' names, or one regular expression, is allowed")
+    target_modules: Annotated[list[Name], Field(min_length=1)] | Name = Field(
+        description="the list of the modules' names, or one regular expression, is allowed"
+    )
     r: int = Field(ge=1, description="a whole number from 1 on is allowed, the rank of the weights")
     lora_alpha: float = Field(gt=0, allow_inf_nan=False, description="a number above 0 is allowed")
     lora_dropout: float = Field(default=0.0, ge=0, lt=1, description="a share from 0 to below 1 is allowed")

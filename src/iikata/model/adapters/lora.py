@@ -18,7 +18,7 @@ from iikata.model.files.code import unsupported
 from iikata.model.layers import decoder_of
 from iikata.model.stages import LaidOver
 
-OTHER = "another model, or for other modules; give it the base that it was trained over"
+OTHER = "It was trained for another model, or for other modules; give it the base that it was trained over."
 
 EXPERTS = ("gate", "gate_proj", "up_proj", "down_proj", "w1", "w2", "w3")
 """Names that peft, in a model whose experts are one tensor, takes for the experts', whatever module is named so."""
@@ -75,14 +75,11 @@ class Adapters:
         sizes = self._sizes(arm)
         if odd := sorted(set(sizes) ^ set(weights)):
             raise IikataError(
-                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}. "
-                f"It was trained for {OTHER}."
+                f"adapter {arm}: {len(weights)} tensors where {len(sizes)} belong; first difference: {odd[0]}. {OTHER}"
             )
         for name, size in sizes.items():
             if (seen := tuple(weights[name].shape)) != size:
-                raise IikataError(
-                    f"adapter {arm}: {name} is {seen}, the model wants {size}. It was trained for {OTHER}."
-                )
+                raise IikataError(f"adapter {arm}: {name} is {seen}, the model wants {size}. {OTHER}")
             if not bool(weights[name].isfinite().all()):
                 raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
         self._flat[arm] = self._new_flat((arm,))
