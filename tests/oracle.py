@@ -3,6 +3,7 @@
 import warnings
 from collections.abc import Sequence
 from functools import partial
+from math import log
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from iikata.core.encoded import Encoded
+from iikata.core.records import Example
 from iikata.model.adapters import adapter_file
 from iikata.model.base import Base
+from iikata.tokenize import encode
 
 
 def plain(folder: Path, dtype: str = "float32") -> Any:
@@ -94,6 +97,13 @@ def token_losses(model: Any, sample: Encoded) -> Tensor:
     counted = torch.tensor(sample.completion_mask[1:])
     targets = torch.tensor(sample.input_ids[1:])
     return cross_entropy(logits(model, sample)[:-1][counted], targets[counted], reduction="none")
+
+
+def bits_per_byte(model: Any, tokenizer: Any, template: Any, row: Example) -> float:
+    """Return the nll of a held-out row: bits a byte of its answer, without the end token."""
+    with torch.no_grad():
+        losses = token_losses(model, encode(row, template, tokenizer, 200))[:-1]
+    return float(losses.sum()) / log(2) / len(row.output.encode())
 
 
 def mean_loss(model: Any, samples: Sequence[Encoded]) -> Tensor:

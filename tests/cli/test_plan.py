@@ -1,6 +1,7 @@
 """`iikata plan` prints what there is to do and what it could find."""
 
 import json
+import re
 
 import pytest
 
@@ -56,11 +57,11 @@ def test_a_pilot_tells_how_long_it_will_take(asked, capsys):
 
 @pytest.mark.parametrize(
     ("given", "said"),
-    [(["--sd-sample", "-1"], "0 or more"), (["--pilot", "nowhere"], "nowhere: no scores of nll")],
+    [(["--sd-sample", "-1"], "0 or more"), (["--pilot", "nowhere"], "nowhere: no scores of nll.* cannot be the pilot")],
 )
 def test_what_is_at_fault_is_named_and_exits_with_1(asked, capsys, given, said):
     assert main([*asked, *given]) == 1
-    assert said in capsys.readouterr().err
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_a_price_turns_all_stages_hours_into_cost(asked, capsys):

@@ -1,7 +1,6 @@
 """Adapters that other trainers saved are variants: proved live, asked as peft would answer, never paired."""
 
 import json
-import math
 import shutil
 
 import pytest
@@ -12,13 +11,12 @@ import models
 import oracle
 from iikata import tokenize
 from iikata.cli import main
-from iikata.config import declare
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.stages.check import examine
 from iikata.templates import TEMPLATES
-from tiny_experiment import ONE_ARM, contents, experiment, values, write_files
+from tiny_experiment import ONE_ARM, contents, experiment, values
 
 WEIGHTS = "adapter_model.safetensors"
 SETTINGS = {
@@ -39,8 +37,8 @@ def adapters(tmp_path_factory, llama_folder):
     return root
 
 
-def declared(folder, model, theirs, others=(), **changes):
-    variants = [{"name": "theirs", "template": "plain", "adapters": list(map(str, theirs))}]
+def declared(folder, model, theirs, others=(), /, template="plain", **changes):
+    variants = [{"name": "theirs", "template": template, "adapters": list(map(str, theirs))}]
     variants += [{"name": "others", "template": "alpaca_short", "adapters": list(map(str, others))}] if others else []
     wanted = {"templates": [], "variants": variants, "generate": {"samples": 1, "max_new_tokens": 3}}
     return experiment(folder, model, **wanted | changes)
@@ -74,10 +72,8 @@ def test_a_cell_scores_what_peft_itself_gives_its_adapter(arm, name, finished, a
     tokenizer, found = tokenize.load_tokenizer(llama_folder), scored(context, f"{arm}@plain")
     assert len(found) == len(context.data.validation)
     for row in context.data.validation[:4]:
-        encoded = tokenize.encode(row, TEMPLATES["plain"], tokenizer, 200)
-        with torch.no_grad():
-            losses = oracle.token_losses(model, encoded)[:-1]
-        assert found[row.id] == pytest.approx(float(losses.sum()) / math.log(2) / len(row.output.encode()), rel=1e-4)
+        wanted = oracle.bits_per_byte(model, tokenizer, TEMPLATES["plain"], row)
+        assert found[row.id] == pytest.approx(wanted, rel=1e-4)
 
 
 def test_nothing_is_trained_and_every_cell_is_there(finished):
@@ -182,11 +178,8 @@ def test_what_cannot_be_held_exactly_is_refused_before_the_base_is_loaded(
     base = {**values(llama_folder)["model"], **model}
     base |= {"trust_remote_code": base["base"]} if "trust_remote_code" in model else {}
     monkeypatch.setattr("iikata.model.load.load", lambda *args, **more: pytest.fail("the base was loaded"))
-    theirs = [{"name": "theirs", "template": "plain", "adapters": [str(tmp_path / "more")]}]
-    write_files(tmp_path)
-    made = declare(values(llama_folder) | {"model": base, "templates": [], "variants": theirs}, tmp_path)
     with pytest.raises(IikataError, match=said):
-        Pipeline(made, tmp_path / "run").run()
+        run(tmp_path, llama_folder, [tmp_path / "more"], model=base)
     assert not (tmp_path / "run" / "signature.json").exists()
 
 
@@ -212,8 +205,7 @@ def test_another_base_and_another_template_are_told_before_training(tmp_path, ll
     save_file({name: tensor + 1e-3 for name, tensor in weights.items()}, base / "model.safetensors", {"format": "pt"})
     shutil.copytree(adapters / "a", tmp_path / "mine")
     (tmp_path / "mine" / "chat_template.jinja").write_text("{{ messages[0]['content'] }}!\n")
-    theirs = [{"name": "theirs", "template": "native", "adapters": [str(tmp_path / "mine")]}]
-    context = Pipeline(experiment(tmp_path, base, templates=[], variants=theirs), tmp_path / "run").context
+    context = Pipeline(declared(tmp_path, base, [tmp_path / "mine"], template="native"), tmp_path / "run").context
     said = [finding.message for finding in examine(context) if finding.rule == "design"]
     assert any("names another base, by folder" in text for text in said)
     assert any("the chat template in its tokenizer differs" in text for text in said)
@@ -224,8 +216,8 @@ def test_a_base_whose_name_cannot_be_compared_is_told(tmp_path, llama_folder, ad
     config = json.loads((tmp_path / "mine" / "adapter_config.json").read_text())
     config["base_model_name_or_path"] = "owner/other"
     (tmp_path / "mine" / "adapter_config.json").write_text(json.dumps(config))
-    theirs = [{"name": "theirs", "template": "plain", "adapters": [str(tmp_path / "mine"), str(adapters / "b")]}]
-    context = Pipeline(experiment(tmp_path, llama_folder, templates=[], variants=theirs), tmp_path / "run").context
+    made = declared(tmp_path, llama_folder, [tmp_path / "mine", adapters / "b"])
+    context = Pipeline(made, tmp_path / "run").context
     said = [one.message for one in examine(context) if "cannot be known" in one.message]
     assert len(said) == 1
     assert f"names owner/other as its base; whether {llama_folder} is that" in said[0]

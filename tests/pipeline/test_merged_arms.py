@@ -82,10 +82,8 @@ def test_a_cell_scores_and_answers_what_peft_unmerged_does(arm, name, finished, 
     }
     assert len(found) == len(finished.data.validation)
     for row in finished.data.validation[:4]:
-        encoded = tokenize.encode(row, TEMPLATES["plain"], tokenizer, 200)
-        with torch.no_grad():
-            losses = oracle.token_losses(model, encoded)[:-1]
-        assert found[row.id] == pytest.approx(float(losses.sum()) / math.log(2) / len(row.output.encode()), rel=1e-4)
+        wanted = oracle.bits_per_byte(model, tokenizer, TEMPLATES["plain"], row)
+        assert found[row.id] == pytest.approx(wanted, rel=1e-4)
     variant, seed = arm.split(".s")
     speakers = Speakers(finished, Arm(variant, int(seed)), TEMPLATES["plain"])
     prompt = tuple(tokenize.encode_prompt(TEMPLATES["plain"], tokenizer, "Which colour is it?", ""))

@@ -24,6 +24,10 @@ def pilot(whole_run):
     return whole_run
 
 
+def timed(pilot):
+    return [json.loads(line) for line in (pilot / "timing.jsonl").read_text().splitlines()]
+
+
 def planned(pilot, model, stated=(), taken=None, **changes):
     pipeline = Pipeline(experiment(pilot.parent, model, **changes), pilot.parent / "planned")
     return plan(pipeline.context, dict(stated), taken)
@@ -41,7 +45,7 @@ def test_counts_are_those_of_the_tiny_experiment_by_hand(pilot, llama_folder):
 
 def test_a_plan_counts_what_the_run_then_did(pilot, llama_folder):
     made, done = planned(pilot, llama_folder), Counter()
-    for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines()):
+    for line in timed(pilot):
         done.update({(line["stage"], key): line[key] for key in ("tokens", "answers", "rows") if key in line})
     assert made["train_tokens"] == done["train", "tokens"]
     assert made["answers"] == done["generate", "answers"]
@@ -80,20 +84,14 @@ def test_a_finished_run_as_the_pilot_gives_variances_and_speed(pilot, llama_fold
     assert made["components"]["probe_template"] == estimated.probe_template
     assert made["components"]["residual"] == estimated.residual > 0
     assert made["components_from"] == f"pilot {pilot}"
-    spent = {
-        line["stage"]: line["seconds"] for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())
-    }
+    spent = {line["stage"]: line["seconds"] for line in timed(pilot)}
     # The same work at the same speed takes the same time, to the second that it is told in.
     assert made["seconds"].keys() == {"train", "generate", "score"}
     assert all(abs(seconds - spent[stage]) <= 0.51 for stage, seconds in made["seconds"].items())
 
 
 def test_twice_the_epochs_take_twice_the_pilots_training_time(pilot, llama_folder):
-    spent = next(
-        line["seconds"]
-        for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())
-        if line["stage"] == "train"
-    )
+    (spent,) = (line["seconds"] for line in timed(pilot) if line["stage"] == "train")
     made = planned(pilot, llama_folder, taken=pilot, train={"epochs": 400})
     assert made["seconds"]["train"] == pytest.approx(200 * spent, abs=0.51)
 
@@ -117,8 +115,9 @@ def test_a_standard_deviation_that_no_share_can_have_is_refused(pilot, llama_fol
     score = {"primary": "contains", "metrics": ["contains"]}
     with pytest.raises(IikataError, match=r"contains lies between 0 and 1, where no standard deviation exceeds 0\.5"):
         planned(pilot, llama_folder, {"sample": 40.0}, score=score, compare={"margin": 0.1})
-    with pytest.raises(IikataError, match=r"0 or more, saw .*nan"):
-        planned(pilot, llama_folder, {"sample": float("nan")})
+    for wrong in ("nan", "-0.1"):
+        with pytest.raises(IikataError, match=rf"0 or more, saw .*{wrong}"):
+            planned(pilot, llama_folder, {"sample": float(wrong)})
 
 
 def test_a_difference_larger_than_any_that_there_can_be_is_not_promised(pilot, llama_folder):
@@ -130,19 +129,8 @@ def test_a_difference_larger_than_any_that_there_can_be_is_not_promised(pilot, l
     assert lines(made)[-1] == "no difference could be found: the largest there can be is 1 share of answers"
 
 
-def test_a_negative_standard_deviation_is_refused(pilot, llama_folder):
-    with pytest.raises(IikataError, match=r"0 or more, saw .*-0\.1"):
-        planned(pilot, llama_folder, {"sample": -0.1})
-
-
-def test_a_pilot_without_scores_is_refused_by_its_name(pilot, llama_folder, tmp_path):
-    with pytest.raises(IikataError, match="cannot be the pilot"):
-        planned(pilot, llama_folder, taken=tmp_path)
-
-
 def test_every_stages_time_is_in_the_total(pilot, llama_folder):
-    timed = {line["stage"] for line in map(json.loads, (pilot / "timing.jsonl").read_text().splitlines())}
-    assert timed == set(STAGES) == set(chain.from_iterable(PARTS.values()))
+    assert {line["stage"] for line in timed(pilot)} == set(STAGES) == set(chain.from_iterable(PARTS.values()))
     assert sum(map(len, PARTS.values())) == len(STAGES)  # and none twice
     for taken in (None, pilot):
         made = planned(pilot, llama_folder, taken=taken)
