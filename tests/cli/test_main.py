@@ -19,23 +19,6 @@ def test_wrong_usage_exits_with_2():
     assert stopped.value.code == 2
 
 
-def test_an_unknown_template_is_refused_with_the_known_ones(experiment_file, capsys, tmp_path):
-    assert main(["run", str(experiment_file), "--set", "templates=[alpacca]", "--out", str(tmp_path / "r")]) == 1
-    said = capsys.readouterr().err
-    assert "alpacca" in said
-    assert "alpaca" in said.replace("alpacca", "")
-
-
-def test_a_hub_model_that_cannot_be_had_names_itself_and_the_way_out(experiment_file, capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    given = ["run", str(experiment_file), "--set", "model.base=nobody/no-such-model", "--out", str(tmp_path / "r")]
-    assert main(given) == 1
-    said = capsys.readouterr().err
-    assert "nobody/no-such-model" in said
-    assert "folder" in said
-
-
 def test_encode_prints_one_json_line_a_template_and_row(experiment_file, capsys, tmp_path):
     assert main(["encode", str(experiment_file), "--json", "--limit", "2", "--out", str(tmp_path / "r")]) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]

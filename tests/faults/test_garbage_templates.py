@@ -176,13 +176,3 @@ def test_template_of_another_editor_is_read(content, tmp_path, monkeypatch, caps
     (tmp_path / "t.json").write_bytes(content)
     assert main(["templates", "show", "t.json"]) == 0
     assert "{instruction}\n{output}[end token]" in capsys.readouterr().out
-
-
-def test_template_text_reaches_no_terminal_as_a_command(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "t.json").write_bytes(alpaca(prompt_no_input="\x1b]0;owned\x07{instruction}\u202e"))
-    assert main(["templates", "show", "t.json"]) == 0
-    shown = capsys.readouterr().out
-    assert "\x1b" not in shown
-    assert "\u202e" not in shown
-    assert "⟨U+001B⟩]0;owned" in shown
