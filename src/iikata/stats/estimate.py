@@ -15,7 +15,7 @@ from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS, Estimate, estimate, s
 from iikata.stats.pairing import Side
 from iikata.stats.permutation import sign_flip_p
 from iikata.stats.phrases import COUNTED, SHAPES
-from iikata.stats.questions import Contrast, NoiseFloor
+from iikata.stats.questions import Contrast, noise, noise_interval
 from iikata.stats.replicates import named, replicates
 from iikata.stats.table import Panel
 from iikata.stats.unpaired import estimate_unpaired
@@ -54,7 +54,7 @@ def draft(
     finish: Panel | None,
     gates: Iterable[Gate],
     rows_left_out: float,
-    noise: Mapping[str, NoiseFloor],
+    floors: Mapping[str, Contrast],
     alpha: float,
 ) -> Draft:
     """Estimate a contrast and look at its gates; `rows_left_out` is a share of the metric's rows."""
@@ -66,7 +66,7 @@ def draft(
             if pair.paired
             else estimate_unpaired(pair.treatment, pair.control, alpha, info.span)
         )
-    made = Draft(contrast, info, " ".join(panel.signatures), _noise(noise, contrast), found)
+    made = Draft(contrast, info, " ".join(panel.signatures), _noise(floors, contrast), found)
     chance = chance_of(panel.signatures) if info.scope == "choice" else None
     made.gates = handed_in(gates, contrast.question, sides) + score_gates(pair, info, rows_left_out, chance, alpha)
     written = info.category == "content" and not info.needs_model
@@ -102,10 +102,10 @@ def _cross_check(made: Draft, found: Estimate, alpha: float) -> None:
         made.gates.append(failed("permutation_disagrees", p=found.p, flipped=made.p_permutation))
 
 
-def _noise(noise: Mapping[str, NoiseFloor], contrast: Contrast) -> float | None:
+def _noise(floors: Mapping[str, Contrast], contrast: Contrast) -> float | None:
     """Return how far two seeds of one recipe lie apart: the root mean square over what was trained."""
     trained = [side.trained_on for side in (contrast.treatment, contrast.control) if side.trained_on is not None]
-    sizes = [noise[name].size for name in trained]
+    sizes = [noise(floors[name]) for name in trained]
     return math.sqrt(sum(s**2 for s in sizes if s is not None) / len(sizes)) if None not in sizes else None
 
 
@@ -139,16 +139,16 @@ def judge(made: Draft, p_adjusted: float | None, exploratory: bool, margin: floa
     )
 
 
-def noise_comparison(floor: NoiseFloor, info: Metric, alpha: float, signature: str) -> Comparison:
+def noise_comparison(floor: Contrast, info: Metric, alpha: float, signature: str) -> Comparison:
     """Write a noise floor down; p and verdict are None, for it decides nothing."""
     return _comparison(
-        Contrast("noise_floor", floor.side, floor.side, floor.pair),
+        floor,
         info,
         alpha,
         signature,
-        difference=floor.size,
-        interval=floor.interval(alpha),
-        interval_90=floor.interval(2 * alpha),
+        difference=noise(floor),
+        interval=noise_interval(floor, alpha),
+        interval_90=noise_interval(floor, 2 * alpha),
         **dict.fromkeys(("p", "p_holm", "verdict", "beyond_margin", "mde", "needed")),
         detail={"better": info.better, "unit": info.unit, "left_out": floor.pair.left_out},
     )

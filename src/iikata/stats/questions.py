@@ -132,28 +132,19 @@ def _best(
     return best_of(means, info) if means else None, means
 
 
-@dataclass(frozen=True)
-class NoiseFloor:
-    """How far two seeds of one template typically lie apart."""
-
-    side: Side
-    pair: Pair
-    """The side held against itself, on the clusters that all its seeds answer."""
-
-    @property
-    def size(self) -> float | None:
-        """sqrt(2) x SD of the seed means; None with a single seed."""
-        S, C = self.pair.treatment.shape
-        return float(np.sqrt(2) * self.pair.treatment.mean(axis=1).std(ddof=1)) if S > 1 and C else None
-
-    def interval(self, alpha: float) -> tuple[float, float] | None:
-        """Return the chi-square interval of a standard deviation."""
-        if self.size is None:
-            return None
-        df = len(self.pair.seeds) - 1
-        return tuple(float(self.size * np.sqrt(df / chdtri(df, tail))) for tail in (alpha / 2, 1 - alpha / 2))  # type: ignore[return-value]
+def noise_floor(panel: Panel, side: Side, without: Container[Any] = ()) -> Contrast:
+    """Hold a level against itself over its seeds, on the clusters that all of them answer."""
+    return Contrast("noise_floor", side, side, pair(panel, side, side, None, without))
 
 
-def noise_floor(panel: Panel, side: Side, without: Container[Any] = ()) -> NoiseFloor:
-    """Hold a level against itself over its seeds."""
-    return NoiseFloor(side, pair(panel, side, side, None, without))
+def noise(floor: Contrast) -> float | None:
+    """Return how far two seeds typically lie apart: sqrt(2) x SD of the seed means; None with a single seed."""
+    S, C = floor.pair.shape
+    return float(np.sqrt(2) * floor.pair.treatment.mean(axis=1).std(ddof=1)) if S > 1 and C else None
+
+
+def noise_interval(floor: Contrast, alpha: float) -> tuple[float, ...] | None:
+    """Return the chi-square interval of a standard deviation."""
+    size, df = noise(floor), len(floor.pair.seeds) - 1
+    tails = alpha / 2, 1 - alpha / 2
+    return None if size is None else tuple(float(size * np.sqrt(df / chdtri(df, tail))) for tail in tails)
