@@ -10,7 +10,7 @@ A model without results.json is shown as not run yet.
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,12 @@ from iikata.report.bilingual import words
 
 HERE = Path(__file__).resolve().parent
 PAGES = ("README.md", "README.ja.md")
+HEADLINES = {"headline.md": "README.md", "headline.ja.md": "README.ja.md"}
+"""A sentence -> the page of the repository that must say it."""
 NAMES = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma-3-270M", "qwen": "Qwen2.5-Coder-0.5B-Instruct"}
 
 
-def pages(folder: Path) -> dict[str, str]:
+def pages(folder: Path, names: Iterable[str] = PAGES) -> dict[str, str]:
     """Return page name -> text, of the models whose results lie under `folder`."""
     models = {name: _read(folder / name) for name in declare.STUDIES}
     given = {
@@ -37,7 +39,7 @@ def pages(folder: Path) -> dict[str, str]:
         "names": NAMES,
         "draws": declare.Study.draws,
     }
-    return {name: _environment().get_template(f"{name}.jinja").render(given) for name in PAGES}
+    return {name: _environment().get_template(f"{name}.jinja").render(given) for name in names}
 
 
 def faults(folder: Path) -> Iterator[str]:
@@ -46,6 +48,11 @@ def faults(folder: Path) -> Iterator[str]:
         path = folder / name
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             yield f"{name}: not what the results give (study/pages.py --write)"
+    if folder == HERE:
+        for name, text in pages(folder, HEADLINES).items():
+            said = " ".join((HERE.parent / HEADLINES[name]).read_text(encoding="utf-8").split())
+            if " ".join(text.split()) not in said:
+                yield f"the repository's {HEADLINES[name]} does not say: {text.strip()}"
 
 
 def _read(folder: Path) -> dict[str, Any] | None:
