@@ -77,3 +77,12 @@ def test_few_answers_one_core_or_a_process_that_ends_leave_the_work_here(monkeyp
     monkeypatch.setattr("sys.executable", "/bin/true")
     for _ in range(5):  # more cells than processes: none may wait for one that has ended
         assert lines_from_elsewhere(["length"], cells(9, 200)) == []
+
+
+def test_work_that_is_broken_off_leaves_no_process(monkeypatch):
+    started, start = [], workers._start
+    monkeypatch.setattr(workers, "_start", lambda: started.append(start()) or started[-1])
+    with pytest.raises(KeyboardInterrupt), workers.scoring(["chrf"], cells(9, 600), PROBES, CONTEXT):
+        raise KeyboardInterrupt
+    assert len(started) == 2
+    assert all(child.poll() for child in started)  # killed, not waited for
