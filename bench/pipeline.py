@@ -24,7 +24,7 @@ from iikata.core.encoded import Encoded
 from iikata.core.records import Arm
 from iikata.generate import Request, Sampling, Shapes
 from iikata.generate.engine import _Engine
-from iikata.model import memory
+from iikata.model import links, memory
 from iikata.model.base import Base
 from iikata.model.stages import on
 from iikata.train import ArmRun, Recipe, pipelined, train
@@ -278,8 +278,10 @@ def main() -> None:
     parser.add_argument("--only", choices=["train", "decode"], help="one of the two")
     parser.add_argument("--check", action="store_true", help="compare bits under sleeps instead of timing")
     parser.add_argument("--runs", type=int, default=20, help="of --check")
+    parser.add_argument("--ahead", type=int, default=links.AHEAD, help="layers that a GPU is asked for ahead")
     parser.add_argument("--from-disk", action="store_true", help="write the model and load it, as a run does")
     args = parser.parse_args()
+    links.AHEAD = args.ahead
     for count in args.gpus:
         devices = [torch.device("cuda", i) if args.device == "cuda" else torch.device("cpu") for i in range(count)]
         began = time.perf_counter()
