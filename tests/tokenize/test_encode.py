@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from iikata.core.records import Example
 from iikata.templates import TEMPLATES, AlpacaTemplate, native
-from iikata.tokenize import encode, encode_prompt, end_id, load_tokenizer, show
+from iikata.tokenize import encode, encode_all, encode_prompt, end_id, load_tokenizer, show
 from tokenizer_folders import CHATML
 
 WRITTEN = {
@@ -148,6 +148,15 @@ def test_loss_on_all_counts_every_token_as_train_on_inputs_does(any_tokenizer):
     encoded = encode(of(), TEMPLATES["alpaca"], any_tokenizer, 1000, loss_on="all")
     assert encoded.input_ids == encode(of(), TEMPLATES["alpaca"], any_tokenizer, 1000).input_ids
     assert all(encoded.completion_mask)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(WRITTEN)), st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=5))
+def test_rows_encoded_together_have_the_tokens_that_each_has_alone(any_tokenizer, name, rows):
+    examples = [of(*row) for row in rows]
+    any_tokenizer.ahead([])  # forget what was worked out before
+    alone = [encode(example, WRITTEN[name], any_tokenizer, 40, "last") for example in examples]
+    assert list(encode_all(examples, WRITTEN[name], any_tokenizer, 40, "last")) == alone
 
 
 def test_row_over_the_cutoff_is_cut_and_flagged(any_tokenizer):

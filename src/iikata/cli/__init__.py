@@ -38,8 +38,8 @@ def _run(words: list[str]) -> int:
 def _called(words: list[str]) -> int:
     from iikata.cli.parser import parser
 
-    # Fork-parallel tokenizers warn at every subprocess; rows are short, one thread is as fast.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    # Where nothing is said, tokenizers that have used their threads warn at every subprocess.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     given = parser().parse_args(words)
     try:
         return int(given.verb(given) or 0)

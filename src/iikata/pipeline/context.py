@@ -173,7 +173,7 @@ class RunContext:
         how = (train.cutoff_len, train.loss_on, train.too_long == "cut_at_turn")
         key = (template.hash, *how, id(rows))
         if key not in self._encoded:
-            self._encoded[key] = [tokenize.encode(row, template, self.tokenizer, *how) for row in rows]
+            self._encoded[key] = list(tokenize.encode_all(rows, template, self.tokenizer, *how))
         return self._encoded[key]
 
     def recipe(self, arm: Arm) -> Recipe:

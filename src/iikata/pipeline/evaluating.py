@@ -11,7 +11,7 @@ from iikata.pipeline.buffer_plan import ROWS_OF
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Evaluated, Told
 from iikata.templates import Shots
-from iikata.tokenize import encode
+from iikata.tokenize import encode_all
 
 if TYPE_CHECKING:
     from iikata.score.nll import HeldOut, Laid, LaidAs
@@ -136,7 +136,7 @@ def mean_loss(ctx: RunContext, cell: Cell, examples: Sequence[Example], tokens: 
     from iikata.train import step
 
     train, template = ctx.experiment.train, ctx.templates[cell.prompted_with]
-    rows = [encode(row, template, ctx.tokenizer, train.cutoff_len, train.loss_on) for row in examples]
-    rows = [row for row in rows if not row.truncated]
+    every = encode_all(examples, template, ctx.tokenizer, train.cutoff_len, train.loss_on)
+    rows = [row for row in every if not row.truncated]
     arm = cell.arm.name if cell.arm.variant else None
     return (step.mean_loss(ctx.base, arm, rows, tokens) if rows else 0.0), len(rows)

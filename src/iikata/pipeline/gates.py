@@ -14,7 +14,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import stopped
 from iikata.run_folder import read_object
-from iikata.tokenize import encode
+from iikata.tokenize import encode_all
 
 if TYPE_CHECKING:
     from iikata.model.adapters.adapter_file import Stored
@@ -89,4 +89,4 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
 
 def _rows(ctx: RunContext, template: str) -> list[tuple[int, ...]]:
     rows, one = ctx.data.validation[:24], ctx.templates[template]
-    return [encode(row, one, ctx.tokenizer, ctx.experiment.train.cutoff_len).input_ids for row in rows]
+    return [row.input_ids for row in encode_all(rows, one, ctx.tokenizer, ctx.experiment.train.cutoff_len)]

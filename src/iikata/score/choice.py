@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Probe
@@ -10,7 +11,7 @@ from iikata.model.base import Base
 from iikata.model.buffers import Buffer, Ids, computed
 from iikata.score.nll import limits_of, nats_in, packed, scoreable
 from iikata.templates import Template
-from iikata.tokenize import Tokenizer, encode
+from iikata.tokenize import Tokenizer, encode_all
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,13 @@ def encode_choices(
     probes: Sequence[Probe], template: Template, tokenizer: Tokenizer, cutoff_len: int
 ) -> Iterator[Asked]:
     """Yield the choices of every probe that has some."""
-    for probe in probes:
-        examples = [
-            Example(probe.id, probe.instruction, probe.input, one, before=probe.before) for one in probe.choices
-        ]
-        rows = [encode(example, template, tokenizer, cutoff_len, "last") for example in examples]
-        fit = all(scoreable(e, row, template, tokenizer) for e, row in zip(examples, rows, strict=True))
-        if rows:
-            yield Asked(probe, tuple(rows) if fit else ())
+    asking = [probe for probe in probes if probe.choices]
+    examples = [Example(p.id, p.instruction, p.input, one, before=p.before) for p in asking for one in p.choices]
+    pairs = zip(examples, encode_all(examples, template, tokenizer, cutoff_len, "last"), strict=True)
+    for probe in asking:
+        own = list(islice(pairs, len(probe.choices)))
+        fit = all(scoreable(example, row, template, tokenizer) for example, row in own)
+        yield Asked(probe, tuple(row for _, row in own) if fit else ())
 
 
 Laid = list[tuple[list[Encoded], Buffer]]

@@ -1,7 +1,7 @@
 """Templates and rows to tokens and masks."""
 
 from iikata.tokenize.convert import chat_template_for, other_tokens, tokenizer_config, tokenizer_json
-from iikata.tokenize.encode import encode, encode_prompt, encode_turns, end_id, prefixes, stop_ids, writes
+from iikata.tokenize.encode import encode, encode_all, encode_prompt, encode_turns, end_id, prefixes, stop_ids, writes
 from iikata.tokenize.load import chat_template_in, disagreement, load_tokenizer
 from iikata.tokenize.show import pieces, show
 from iikata.tokenize.tokenizer import Tokenizer
@@ -12,6 +12,7 @@ __all__ = [
     "chat_template_in",
     "disagreement",
     "encode",
+    "encode_all",
     "encode_prompt",
     "encode_turns",
     "end_id",

@@ -1,7 +1,9 @@
 """Turn one example into tokens and a mask that says exactly where the loss counts."""
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain, islice, repeat, starmap
 from typing import Literal
 
 from iikata.core.encoded import Encoded, Rendered, Role
@@ -9,6 +11,8 @@ from iikata.core.records import NOTHING, Before, Example
 from iikata.templates import Template
 from iikata.tokenize.tokenizer import Tokenizer
 
+AT_ONCE = 64
+"""Conversations that are tokenized together."""
 STAND_INS = (("Why?", "0"), ("色は何", "Z"))
 
 
@@ -39,12 +43,24 @@ def encode(
     a row is shown and counted, never trained on. With `cut_at_turn` a conversation ends before the first answer that
     does not fit, where any does.
     """
-    turns = list(example.turns()) if cut_at_turn or loss_on != "last" else [example]
-    encoded = [_last(turn, template, tokenizer, cutoff_len) for turn in turns]
-    if cut_at_turn:
-        encoded = _fitting(encoded)
-    whole = encoded[-1] if loss_on == "last" else _whole(encoded)[0]
-    return replace(whole, completion_mask=(True,) * len(whole.input_ids)) if loss_on == "all" else whole
+    (encoded,) = encode_all([example], template, tokenizer, cutoff_len, loss_on, cut_at_turn)
+    return encoded
+
+
+def encode_all(
+    examples: Sequence[Example],
+    template: Template,
+    tokenizer: Tokenizer,
+    cutoff_len: int,
+    loss_on: LossOn = "completion",
+    cut_at_turn: bool = False,
+) -> Iterator[Encoded]:
+    """Yield what `encode` returns of each example; their tokens are worked out on every core."""
+    every = cut_at_turn or loss_on != "last"
+    for encoded in _last([e.turns() if every else [e] for e in examples], template, tokenizer, cutoff_len):
+        fitting = _fitting(encoded) if cut_at_turn else encoded
+        whole = fitting[-1] if loss_on == "last" else _whole(fitting)[0]
+        yield replace(whole, completion_mask=(True,) * len(whole.input_ids)) if loss_on == "all" else whole
 
 
 def _fitting(turns: list[Encoded]) -> list[Encoded]:
@@ -60,7 +76,7 @@ def encode_turns(
 
     The first of the latter is what `encode` returns; behind it are those whose answers it leaves out.
     """
-    turns = [_last(turn, template, tokenizer, cutoff_len) for turn in example.turns()]
+    (turns,) = _last([example.turns()], template, tokenizer, cutoff_len)
     return turns, _whole(turns)
 
 
@@ -82,25 +98,36 @@ def _whole(turns: list[Encoded]) -> list[Encoded]:
     return [made, *apart]
 
 
-def _last(example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int) -> Encoded:
-    """Return a conversation whose mask is true on its last answer and what ends it."""
-    rendered = template.render(*example.texts)
+def _last(
+    conversations: Iterable[Iterable[Example]], template: Template, tokenizer: Tokenizer, cutoff_len: int
+) -> Iterator[list[Encoded]]:
+    """Yield each conversation's turns, of which the mask is true on the last answer and what ends it."""
+    left = iter(conversations)
+    while some := [[(turn.id, template.render(*turn.texts)) for turn in one] for one in islice(left, AT_ONCE)]:
+        rendered = [text for turns in some for _, text in turns]
+        whole = (text.prompt + text.completion + _end(template, tokenizer, text.end)[0] for text in rendered)
+        tokenizer.ahead(chain((text.prompt for text in rendered), whole))
+        for turns in some:
+            yield [_encoded(id, text, template, tokenizer, cutoff_len) for id, text in turns]
+
+
+def _encoded(id: str, rendered: Rendered, template: Template, tokenizer: Tokenizer, cutoff_len: int) -> Encoded:
     prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
     behind, end = _end(template, tokenizer, rendered.end)
     ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
-    lengths: dict[Role, int] = {"prompt": len(prompt_ids), "written": start, "answer": stop - start}
-    roles: list[Role] = [role for role, length in lengths.items() for _ in range(length)]
-    roles.extend("written" for _ in ids[stop:])
-    roles.append("end")
+    lengths: list[tuple[Role, int]] = [("prompt", len(prompt_ids)), ("written", start), ("answer", stop - start)]
+    lengths += [("written", len(ids) - stop), ("end", 1)]
+    roles = tuple(chain.from_iterable(starmap(repeat, lengths)))
+    mask = (False,) * len(prompt_ids) + (True,) * (len(roles) - len(prompt_ids))
     return Encoded(
-        id=example.id,
+        id=id,
         prompt=rendered.prompt,
         completion=rendered.completion + behind,
         input_ids=(*prompt_ids, *ids, end)[:cutoff_len],
-        completion_mask=tuple(role != "prompt" for role in roles[:cutoff_len]),
+        completion_mask=mask[:cutoff_len],
         truncated=len(roles) > cutoff_len,
         answer=rendered.of("answer"),
-        roles=tuple(roles[:cutoff_len]),
+        roles=roles[:cutoff_len],
         straddles=straddles,
     )
 

@@ -22,8 +22,21 @@ class FastTokenizer(Tokenizer):
     file: str = field(repr=False)
 
     def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
+        known = self._known if special and start else {}
         pieces = self._pieces(text) if special else [text]
-        return [id for piece in pieces for id in self._recent(piece, special, start)]
+        return [id for piece in pieces for id in known.get(piece) or self._recent(piece, special, start)]
+
+    def ahead(self, texts: Iterable[str]) -> None:
+        pieces = list(dict.fromkeys(piece for text in texts for piece in self._pieces(text)))
+        self._start.encode_special_tokens = False
+        found = self._start.encode_batch_fast(pieces, add_special_tokens=False)
+        self._known.clear()
+        self._known.update((piece, tuple(one.ids)) for piece, one in zip(pieces, found, strict=True))
+
+    @cached_property
+    def _known(self) -> dict[str, tuple[int, ...]]:
+        """Piece -> its tokens, of the texts worked out ahead."""
+        return {}
 
     def _pieces(self, text: str) -> list[str]:
         """Return the text cut in front of each token that cuts."""

@@ -37,6 +37,9 @@ class Tokenizer(ABC):
         from another one and gets nothing in front (SentencePiece writes a blank before a text's first word).
         """
 
+    def ahead(self, texts: Iterable[str]) -> None:  # noqa: B027 - some tokenizers can do nothing ahead
+        """Work out the tokens of texts that are asked for next, on every core where the library can."""
+
     @abstractmethod
     def text(self, ids: Iterable[int]) -> str:
         """Return the text of `ids`: special tokens shown, blanks as they are, half a character as U+FFFD."""
