@@ -95,7 +95,9 @@ TABLE = {
     "LoRA did harm": dict(base=0.6, contains=(0.5, 0.2)),
     "LoRA was not needed": dict(base=1.0, S=8, C=150, seed_sd=0.001, contains=(0.4, 0.4)),
     "LoRA helped a little": dict(base=1.05, S=8, C=150, seed_sd=0.001, contains=(0.4, 0.4)),
-    "LoRA: open": dict(base=1.03, seed_sd=0.1, contains=(0.4, 0.5)),
+    "LoRA: open": dict(base=1.03, seed_sd=0.3, contains=(0.4, 0.5)),
+    "LoRA: one template, open on few rows": dict(matched=(1.0,), base=1.02, S=2, C=12, seed_sd=0.05),
+    "LoRA: the untuned model ahead on few rows": dict(matched=(1.0,), base=0.5, S=2, C=12),
     "LoRA taught right answers": dict(contains=(0.2, 0.6), finish=(0.1, 0.9)),
     "LoRA cost right answers": dict(contains=(0.6, 0.2), finish=(0.1, 0.9)),
     "right answers are open": dict(contains=(0.3, 0.45), seed_sd=0.1),
@@ -144,6 +146,15 @@ def test_few_rows_never_say_yes(verdicts):
             said = verdicts[name][part]
             assert "Yes" not in said or name == "few rows"
     assert verdicts["few rows, matched ones too"]["advice_en"].startswith("On these 8 held-out rows only")
+
+
+def test_an_open_answer_names_the_untuned_model_as_a_cell_of_the_base(verdicts):
+    for name, said in {
+        "LoRA: open": "minus base@alpaca is",
+        "LoRA: one template, open on few rows": "alpaca minus base@alpaca is",
+        "LoRA: the untuned model ahead on few rows": "base@alpaca is ahead by",
+    }.items():
+        assert said in verdicts[name]["short_en"].split("\n")[2]
 
 
 def test_both_languages_have_the_same_phrases():

@@ -87,7 +87,7 @@ class ShortAnswers:
         low_90, high_90 = c.interval_90 or (0.0, 0.0)
         costs = worse * low_90, worse * high_90
         cut = {"a": names[0], "b": names[1], "better": better, "worse": other, "arm": c.treatment["trained_on"]}
-        cut |= {"other": c.treatment["prompted_with"]}
+        cut |= {"other": c.treatment["prompted_with"], "untuned": c.control["prompted_with"]}
         trained = {side["trained_on"] for of in self.matched for side in (of.treatment, of.control)}
         beyond, margin = self.words["beyond" if c.beyond_margin else "beyond_open"], speaker.margin or 0.0
         return {
@@ -107,8 +107,8 @@ class ShortAnswers:
 
     def _names(self, c: Comparison) -> tuple[str, str]:
         asked = f"@{c.treatment['prompted_with']}" if c.question == "mismatch" else ""
-        told = "trained_on" if c.question in ("matched", "mismatch") else "prompted_with"
-        return f"{c.treatment['trained_on']}{asked}", str(c.control[told])
+        trained_on, prompted_with = c.control["trained_on"], c.control["prompted_with"]
+        return f"{c.treatment['trained_on']}{asked}", str(trained_on or f"base@{prompted_with}")
 
     def _gate(self, c: Comparison, longest: int) -> str:
         if not c.gates:
