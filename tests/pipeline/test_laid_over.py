@@ -1,5 +1,7 @@
 """A run whose base lies on several devices ends with the bytes of one on one device, also after a kill."""
 
+import json
+
 import pytest
 import torch
 
@@ -53,6 +55,16 @@ def test_a_killed_run_goes_on_over_another_number_of_devices(whole, tmp_path, de
         Pipeline(declared(tmp_path, deep_folder, 3), tmp_path / "run", killer("train", 9)).run()
     states = list((tmp_path / "run" / "train").glob("*/state/*.json"))
     assert states, "no state was saved before the kill"
+    Pipeline(declared(tmp_path, deep_folder, 2), tmp_path / "run").run()
+    assert made(tmp_path / "run") == made(whole)
+
+
+def test_arms_side_by_side_on_one_device_go_on_over_several(whole, tmp_path, deep_folder):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "shapes.json").write_text(json.dumps({"mixed_arms": 4}))
+    with pytest.raises(KilledError):
+        Pipeline(declared(tmp_path, deep_folder, 1), tmp_path / "run", killer("train", 9)).run("train")
+    assert list((tmp_path / "run" / "train").glob("*/state/*.json")), "no state was saved before the kill"
     Pipeline(declared(tmp_path, deep_folder, 2), tmp_path / "run").run()
     assert made(tmp_path / "run") == made(whole)
 

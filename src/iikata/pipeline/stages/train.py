@@ -108,7 +108,8 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
 
 def _lay_side_by_side(ctx: RunContext, arms: Sequence[Arm]) -> None:
     """Let small models' arms share buffers, as many as the run's shapes say."""
-    size = ctx.buffer_plan["mixed_arms"]
+    # A run that began on one device may go on over several, whose buffers hold one arm each.
+    size = 1 if ctx.base.laid_over else ctx.buffer_plan["mixed_arms"]
     alike: dict[Any, list[Arm]] = {}
     for arm in arms if size > 1 else ():
         alike.setdefault(ctx.adapters.shape_of(arm.name), []).append(arm)
