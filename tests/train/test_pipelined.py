@@ -191,6 +191,22 @@ def test_where_memory_runs_out_buffers_are_halved_and_every_step_is_done_once(de
         list(train(small))
 
 
+def test_an_optimizer_step_for_which_memory_runs_out_is_not_left_out(deep_folder, monkeypatch):
+    """Buffers that are halved and done again would go on without it, and nothing would tell."""
+    before, calls = ArmRun.update, iter(range(10_000))
+
+    def update(self, found, step, stage=0):
+        if next(calls) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        before(self, found, step, stage)
+
+    monkeypatch.setattr(ArmRun, "update", update)
+    runs, halved = runs_over(opened(deep_folder, 2), recipe=replace(RECIPE, buffer_tokens=80)), []
+    with pytest.raises(IikataError, match=r"memory ran out in training, where step \d of \w+\.s\d was taken"):
+        list(train(runs, halved.append))
+    assert not halved
+
+
 def test_arms_are_evaluated_at_their_own_step_though_more_are_under_way(deep_folder):
     """What `Evaluator` asks for: weights that lie still at the steps at which an arm is due."""
     evaluator = Evaluator.__new__(Evaluator)

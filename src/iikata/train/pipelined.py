@@ -16,10 +16,11 @@ import torch
 from torch import Tensor
 
 from iikata.core.encoded import Encoded
+from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
 from iikata.model.buffers import Buffer
 from iikata.model.links import Sent, fetch
-from iikata.model.memory import allocated_bytes, retry_smaller, room_bytes
+from iikata.model.memory import allocated_bytes, is_oom, retry_smaller, room_bytes
 from iikata.train.arm_run import ArmRun, loss_tokens
 from iikata.train.step import counted, halve, limits_of
 
@@ -249,7 +250,17 @@ class Pipeline:
         """Take a stage's part of the optimizer step that is due, as late as can be: the numbers are there by then."""
         for asked in tuple(self.unread):
             if asked.run is run and (found := asked.found.pop(stage, None)) is not None:
-                run.update(found.take(), asked.step, stage)
+                try:
+                    run.update(found.take(), asked.step, stage)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_oom(error):
+                        raise
+                    # Half done it cannot be done again, and without it the arm would go on as if it had been.
+                    raise IikataError(
+                        f"memory ran out in training, where step {asked.step + 1} of {run.arm.name} was taken. Train "
+                        "fewer arms at once (train.seeds), or lower train.lora.r. What is saved is kept, and a run "
+                        "goes on from there: iikata run."
+                    ) from error
 
     def _read(self, ahead: int) -> Iterator[TrainStep]:
         """Read the numbers of all but the last `ahead` steps."""
