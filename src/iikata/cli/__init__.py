@@ -38,8 +38,6 @@ def _run(words: list[str]) -> int:
 def _called(words: list[str]) -> int:
     from iikata.cli.parser import parser
 
-    # Where nothing is said, tokenizers that have used their threads warn at every subprocess.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     given = parser().parse_args(words)
     try:
         return int(given.verb(given) or 0)

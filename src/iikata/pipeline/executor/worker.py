@@ -45,7 +45,6 @@ class Worker:
 
     def __init__(self, inputs: Inputs) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the head's, which then says when to stop
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
         self._inputs = inputs
         self._folder, self._lock = _own_folder()
         self._thread = ThreadPoolExecutor(1)  # always the same: compiled code and the device's state belong to threads
