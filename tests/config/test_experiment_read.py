@@ -175,7 +175,9 @@ def test_several_files_are_one_level_of_the_data(file):
     [
         ("train.epochs: 3", "train.epochs: a list of values, or {name: value}, is allowed"),
         ("train.loss_on: all", "train.loss_on: a list of values, or {name: value}, is allowed"),
-        ("data.train: [3]", "data.train: 3 was seen; Input should be a valid string"),
+        ("train.loss_on: [al]", "train.loss_on: al was seen; it should be 'completion', 'last' or 'all'"),
+        ("train.lora: {a: {r: x}}", "train.lora.r: x was seen; it should be a valid integer"),
+        ("data.train: [3]", "data.train: 3 was seen; it should be a valid string (put it in quotes)"),
     ],
 )
 def test_levels_that_are_none_are_refused(file, levels, told):
@@ -194,6 +196,8 @@ def test_a_variant_sets_what_can_vary_and_no_other(file):
         read(file(SMALLEST), ["variants=[3]"])
     with pytest.raises(IikataError, match=r'variants.0.tran: unknown setting; .*did you mean "train"'):
         read(file(SMALLEST), ["variants=[{name: own, template: plain, tran: {}}]"])
+    with pytest.raises(IikataError, match=r'variants.0.adapter: unknown setting; .*did you mean "adapters"'):
+        read(file(SMALLEST), ["variants=[{name: own, template: plain, adapter: [a]}]"])
 
 
 def test_import_needs_neither_torch_nor_pyyaml():

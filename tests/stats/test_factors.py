@@ -103,6 +103,9 @@ def test_average_refuses_a_grid_with_holes():
     scores = grid({key: mean for key, mean in MEANS.items() if key != ("native", "1e-3")})
     with pytest.raises(IikataError, match=f"template native lacks {LR} 1e-3"):
         compared(scores, others="average")
+    unset = grid(MEANS, noise=0.0) + variant("own", "alpaca", {"train.epochs": "2"}, 0.5)
+    with pytest.raises(IikataError, match=rf"template native lacks {LR} \(not set\), train.epochs 2 "):
+        compared(unset, others="average")
 
 
 def test_best_is_chosen_on_other_seeds_and_clusters_than_it_is_tested_on():

@@ -25,7 +25,7 @@ def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, st
             meaning = _fields(key)[name].description or ""
             message = f"{_dotted((*key, name))} is missing: {' '.join(meaning.split())}"
         else:
-            message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {_allowed(detail, key)}."
+            message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {allowed(detail, key)}."
         # The others are shown at the value.
         yield key, kind in ("extra_forbidden", "missing", "invalid_key"), message
 
@@ -61,7 +61,8 @@ def _show(value: Any, inside: bool = False) -> str:
     return short(re.sub(r"//[^/]*@|[?#].*", "...", text) if "://" in text else text)  # a key may be in it
 
 
-def _allowed(detail: Any, key: Key) -> str:
+def allowed(detail: Any, key: Key) -> str:
+    """Return what pydantic's error says is allowed for the setting `key`."""
     if detail["type"] == "model_type":
         return f"settings are allowed: {', '.join(_fields(key))}"
     said = re.sub("^(Input|Value|String|Keys) should", "it should", detail["msg"].removeprefix("Value error, "))
@@ -74,7 +75,7 @@ def _allowed(detail: Any, key: Key) -> str:
 def _unknown(key: Key) -> str:
     name, known = str(key[-1]), list(_fields(key[:-1]))
     every = {dotted.rpartition(".")[2]: dotted for dotted in dotted_names()}
-    near = meant(_dotted(key[:-1]), name) or every.get(name) or nearest(name, known)
+    near = nearest(name, known, 0.9) or meant(_dotted(key[:-1]), name) or every.get(name) or nearest(name, known)
     near = near or every.get(nearest(name, every, 0.8) or "")
     hint = f' (did you mean "{near}"?)' if near else ""
     return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}.{wide(name)}"

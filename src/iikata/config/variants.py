@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from iikata.config.explain import allowed
 from iikata.config.kinds import Texts, safe_name
 from iikata.config.places import absolute_path, template_name
 from iikata.config.sections import DATA, Recipe
@@ -176,7 +177,12 @@ def _with(recipe: Recipe, key: str, value: Any, place: str, faults: list[str]) -
         section[last] = {**section[last], **value} if isinstance(value, dict) else value
         return Recipe(recipe.variant, type(recipe.train).model_validate(settings), recipe.data, recipe.place)
     except (ValidationError, TypeError, KeyError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else "settings are expected there"
+        said = "settings are expected there"
+        if isinstance(error, ValidationError):
+            wrong = error.errors()[0]
+            said = allowed(wrong, tuple(key.split(".")))
+            if key != DATA and wrong["loc"]:  # a part of what was given, where it is a section
+                key, value = ".".join(("train", *map(str, wrong["loc"]))), wrong["input"]
         faults.append(f"{place}{key}: {level_text(value)} was seen; {said}.")
         return recipe
 

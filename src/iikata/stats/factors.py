@@ -108,10 +108,10 @@ def _refuse_unbalanced(design: Design) -> None:
     every = {settings for variants in design.levels.values() for settings in variants}
     for level, variants in design.levels.items():
         if missing := sorted(every - variants.keys()):
+            lacking = ", ".join(f"{name} {value or '(not set)'}" for name, value in missing[0])
             raise IikataError(
-                f"others: average needs every combination, and {design.factor} {level} lacks "
-                f"{', '.join(f'{name} {value}' for name, value in missing[0])} ({len(missing)} in all). Train them, or "
-                "take others: best or each."
+                f"others: average needs every combination, and {design.factor} {level or '(not set)'} lacks {lacking} "
+                f"({len(missing)} in all). Train them, or take others: best or each."
             )
 
 
