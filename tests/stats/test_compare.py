@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -10,7 +11,6 @@ from made_scores import NUMBER, RATE, made, normal, one
 from scipy import stats
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Score
 from iikata.metrics import Metric
 from iikata.stats import compare
 from iikata.stats.interval import MeanSquares, estimate
@@ -154,7 +154,7 @@ def test_only_common_seeds_and_complete_clusters_are_paired_and_the_rest_is_coun
     gone = {("B", 3): range(14), ("B", 0): [0], ("A", 2): [5]}
     nan = {("A", 1): [6]}
     kept = [
-        Score(**{**vars(s), "value": math.nan}) if int(s.probe[1:]) in nan.get((s.trained_on, s.seed), ()) else s
+        replace(s, value=math.nan) if int(s.probe[1:]) in nan.get((s.trained_on, s.seed), ()) else s
         for s in scores
         if int(s.probe[1:]) not in gone.get((s.trained_on, s.seed), ())
     ]

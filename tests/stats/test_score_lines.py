@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import pytest
 from made_scores import NUMBER, made, normal, records
@@ -85,7 +86,7 @@ def several(tmp_path):
     tables = {("A", "A"): normal(3, 12, rng=1), ("B", "B"): normal(3, 12, rng=2), (None, "A"): normal(1, 12, rng=3)}
     tables["A", "A"][0, 0] = math.nan
     scores = made(tables) + made(tables, "n", clusters=[f"c{i // 2}" for i in range(12)])
-    return write(tmp_path, *(json.dumps(vars(s)) for s in scores)), scores
+    return write(tmp_path, *(json.dumps(asdict(s)) for s in scores)), scores
 
 
 def test_records_and_table_compare_alike(several):
