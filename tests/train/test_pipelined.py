@@ -47,7 +47,7 @@ def trained(loaded, *given):
 
 
 def assert_same(found, wanted):
-    assert found[0] == wanted[0]
+    assert repr(found[0]) == repr(wanted[0])  # in float16 a scale that is too large gives norms that are no numbers
     for arm, tensors in wanted[1].items():
         assert list(found[1][arm]) == list(tensors)
         assert all(torch.equal(found[1][arm][name], x) for name, x in tensors.items())
@@ -69,7 +69,8 @@ class AnyOrder(pipelined.Pipeline):
 
 
 @pytest.mark.parametrize(
-    ("dtype", "dropout"), [("float32", 0.2), *long(("float32", 0.0), ("bfloat16", 0.0), ("bfloat16", 0.2))]
+    ("dtype", "dropout"),
+    [("float32", 0.2), ("float16", 0.2), *long(("float32", 0.0), ("bfloat16", 0.0), ("bfloat16", 0.2))],
 )
 def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, dropout, dtype, monkeypatch):
     wanted = trained(opened(deep_folder, 1, dropout, dtype=dtype))

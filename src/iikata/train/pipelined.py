@@ -106,7 +106,9 @@ class Pipeline:
             while self.ready or self.going:
                 retry_smaller(self.turn, smaller)
                 held = any(self.hold(asked.run) for asked in self.unread)
-                yield from self._read(0 if held else len(self.ready) + len(self.going))
+                # In float16 those that are ready begin no step before their last one's numbers are read.
+                waiting = 0 if self.base.dtype == torch.float16 else len(self.ready)
+                yield from self._read(0 if held else waiting + len(self.going))
             yield from self._read(0)
 
     def turn(self) -> None:
