@@ -139,7 +139,6 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
     for _ in range(3 * len(runs)):
         next(steps)
     asking.clear()
-    torch.compiler.set_stance(skip_guard_eval_unsafe=way == "unguarded")
     began, worked = time.perf_counter(), time.process_time()
     done = [next(steps) for _ in range(args.steps * len(runs))]
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
@@ -147,7 +146,6 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
     if args.profile and way == args.ways[-1]:
         profile(steps, 2 * len(runs))
     steps.close()
-    torch.compiler.set_stance("default")
     rate, count = sum(step.tokens for step in done) / seconds, len(done)
     say(
         f"  training ({way}), {len(runs)} arms: {rate:,.0f} tokens/s, {rate / best:.0%} of the slowest stage's "
@@ -268,10 +266,7 @@ def main() -> None:
     parser.add_argument("--graphs", type=int, help="buffers a stage keeps for backward; what fits where not given")
     parser.add_argument("--r", type=int, default=8)
     parser.add_argument("--profile", action="store_true", help="print where the time goes")
-    parser.add_argument(
-        "--ways", nargs="+", choices=["one", "threads", "unguarded"], default=["threads"],
-        help="one thread for all stages; a thread a stage; those without the compiled layers' guards (what they cost)",
-    )  # fmt: skip
+    parser.add_argument("--ways", nargs="+", choices=["one", "threads"], default=["threads"], help="threads that ask")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     parser.add_argument("--rows", type=int, default=128, help="rows a group that decode together")
     parser.add_argument("--new", type=int, default=48, help="tokens an answer")

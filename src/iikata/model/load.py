@@ -51,12 +51,7 @@ def load(
     Over several `devices`, each tensor goes straight to its own. The logits are held against transformers'; what was
     found is kept where `weights` name the files' contents.
     """
-    from transformers import AutoModelForCausalLM
-    from transformers.utils import logging
-
     register()
-    logging.disable_progress_bar()
-    logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
     device = devices[-1] if devices else device or choose_device()
     if device.type == "cpu":
         keep_freed_memory()
@@ -66,6 +61,24 @@ def load(
     refuse_unmet(device, kind, quantize, compute)
     config = configuration(folder, trusted)
     refuse_other_heads(folder, config)
+    model = _opened(folder, config, kind, trusted, quantize, devices or [device])
+    if quantize == "none" and len(devices) < 2:
+        model.to(device)
+    base = ready(Base(model, folder, device, kind), weights, devices)
+    if compute == "fp8":
+        _round_to_fp8(base)
+    return base
+
+
+def _opened(
+    folder: Path, config: Any, kind: torch.dtype, trusted: bool, quantize: str, devices: Sequence[torch.device]
+) -> Any:
+    """Return the frozen model as transformers opens it. Raises IikataError where the files do not fit it."""
+    from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # its tables of weights that do not fit are told below, in a line
     try:
         opened: Any = AutoModelForCausalLM.from_pretrained(
             folder,
@@ -76,7 +89,7 @@ def load(
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=trusted,
-            **_quantized(quantize, device),
+            **_quantized(quantize, devices[-1]),
             **_placed(config, kind, devices),
         )
     except IikataError:
@@ -85,18 +98,12 @@ def load(
         raise refusal(folder, error, config) from None
     model, found = opened
     refuse_misfits(model, folder, found)
-    # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
-    model.eval().requires_grad_(False)
-    if quantize == "none" and len(devices) < 2:
-        model.to(device)
     for layer in model.modules():
         # On processors with AVX512-BF16 bitsandbytes would pack 4 bits for a product through which no gradient flows.
         if hasattr(layer, "support_avx512bf16_for_cpu"):
             layer.support_avx512bf16_for_cpu = False
-    base = ready(Base(model, folder, device, kind), weights, devices)
-    if compute == "fp8":
-        _round_to_fp8(base)
-    return base
+    # In eval mode the base's own dropout never acts; the adapters' does, keyed by arm.
+    return model.eval().requires_grad_(False)
 
 
 def _round_to_fp8(base: Base) -> None:

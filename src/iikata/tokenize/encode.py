@@ -11,8 +11,8 @@ from iikata.core.records import NOTHING, Before, Example
 from iikata.templates import Template
 from iikata.tokenize.tokenizer import Tokenizer
 
-AT_ONCE = 64
-"""Conversations that are tokenized together."""
+AT_ONCE = 32
+"""Conversations that are tokenized together; each turn is a text of all that was said before it."""
 STAND_INS = (("Why?", "0"), ("色は何", "Z"))
 
 
