@@ -14,14 +14,14 @@ from iikata.model.loss import Head
 from models import sample
 
 
-def test_what_was_found_is_kept_by_weights_type_and_software(llama_folder, tmp_path, monkeypatch):
+def test_what_was_found_is_kept_by_weights_type_devices_and_software(llama_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("IIKATA_CACHE", str(tmp_path))
     load(llama_folder, "float32", weights="abc")
     monkeypatch.setattr(fit, "_compared", lambda base: pytest.fail("looked again"))
     load(llama_folder, "float32", weights="abc")
-    for changed in ({"weights": "other"}, {"weights": "abc", "dtype": "bfloat16"}):
+    for changed in ({"weights": "other"}, {"dtype": "bfloat16"}, {"devices": [torch.device("cpu")] * 2}):
         with pytest.raises(pytest.fail.Exception):
-            load(llama_folder, **{"dtype": "float32", **changed})
+            load(llama_folder, **{"dtype": "float32", "weights": "abc", **changed})
     (tmp_path / "exact").rename(tmp_path / "gone")
     (tmp_path / "exact").write_text("no folder")
     monkeypatch.undo()
@@ -53,6 +53,8 @@ def test_rounding_is_forgiven_in_the_worst_tenth_of_the_tokens_alone():
     ours[:10] += 5
     assert exact.distance(ours, theirs) == 0
     assert exact.distance(ours.float(), theirs.float()) > 1
+    ours[10] += 5
+    assert exact.distance(ours, theirs) > 0.1
     ours[10] = float("nan")
     assert not exact.distance(ours, theirs) < 1
 

@@ -18,6 +18,8 @@ def test_a_number_comes_back_within_half_a_step_of_the_format():
     # Three bits behind the point: half a step is 2**-4 of a number, or of the smallest normal one.
     bound = torch.maximum(x.abs() * 2**-4, scale * 2**-6)
     assert ((small.float() * scale - x).abs() <= bound * 1.001).all()
+    alone, _ = quantize(x[7:8])
+    assert torch.equal(alone.float(), small[7:8].float())  # a row's bits follow from the row alone
 
 
 def test_a_row_of_zeros_stays_zero():

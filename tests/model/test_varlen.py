@@ -5,6 +5,7 @@ import torch
 
 import models
 import oracle
+from iikata.model.attention import flash
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
 from iikata.model.load import load
@@ -53,6 +54,13 @@ def test_gradients_equal_pefts_one_sample_at_a_time(model_folder, family, dtype,
     assert oracle.distance(loss.detach(), wanted.detach()) < bound
     theirs = oracle.named(reference)
     assert max(oracle.distance(weights[name].grad, theirs[name].grad) for name in weights) < bound
+
+
+def test_where_the_kernel_says_inf_for_no_shared_key_a_query_keeps_what_it_has():
+    out, lse = torch.randn(3, 2, 4), torch.randn(2, 3)
+    for none in (torch.inf, -torch.inf):
+        merged = flash._merge(out, lse, torch.zeros_like(out), torch.full_like(lse, none))
+        assert all(map(torch.equal, merged, (out, lse)))
 
 
 def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):

@@ -11,12 +11,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 
 from iikata.cli import main
 from iikata.cli.stages import tell_verdict
 from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.core.records import Example
+from iikata.model.adapters import adapter_file
 from iikata.model.load import load
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import check_tokens, export
@@ -186,12 +188,28 @@ def test_merged_weights_give_the_adapters_logits(run, tmp_path, dtype):
     assert merge(folder, source, tmp_path / "merged", [ids]) <= TOLERANCE[kind]
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "merged", dtype="auto")
     assert merged.dtype == kind
+    weights, shape = adapter_file.read(source)
+    stored, base = load_file(tmp_path / "merged" / "model.safetensors"), load_file(folder / "model.safetensors")
+    for name in {name.rpartition(".")[0] for name in weights}:
+        delta = weights[f"{name}.lora_B"] @ weights[f"{name}.lora_A"] * shape.scale
+        rounded_once = (base[f"{name}.weight"].float() + delta).to(kind)
+        assert torch.equal(stored[f"{name}.weight"], rounded_once)
     if kind == torch.float32:
         with torch.inference_mode():
             theirs = merged(torch.tensor([ids])).logits[0]
         torch.testing.assert_close(theirs, our_logits(run, "alpaca_short.s0", list(ids)), rtol=1e-4, atol=1e-4)
         untuned = load(folder, "float32").model(torch.tensor([ids])).logits[0]
         assert (theirs - untuned).norm() > 100 * 1e-4 * theirs.norm()
+
+
+def test_merged_weights_that_give_other_logits_are_refused(run, tmp_path, monkeypatch):
+    def wrong(tensors, path, metadata):
+        save_file({name: 1.1 * tensor for name, tensor in tensors.items()}, path, metadata)
+
+    monkeypatch.setattr("iikata.model.adapters.merge.save_file", wrong)
+    with pytest.raises(IikataError, match=r"merged in torch\.float32, its logits move by"):
+        export(run.context, "rinna.s1", tmp_path / "out", merge=True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_merged_folder_needs_no_base_and_loads_whole(run, tmp_path):

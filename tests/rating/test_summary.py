@@ -48,9 +48,10 @@ def test_every_cluster_counts_once_however_often_it_was_rated():
 
 
 def test_strengths_come_in_order_with_intervals_and_sum_to_nothing():
-    found = summary(choose(ANSWERS, PROBES, "mia", LIKES), PROBES).strengths
-    assert {found[0].trained_on, found[-1].trained_on} == {"alpaca", "plain"}
-    assert (found[0].trained_on, found[0].prompted_with) == ("alpaca", "alpaca")
+    order = ("alpaca", "plain", None)  # of base and plain, the second side wins
+    found = summary(choose(ANSWERS, PROBES, "mia", prefers(*order)), PROBES).strengths
+    assert [(one.trained_on, one.prompted_with) for one in found][:2] == [("alpaca", "alpaca"), ("plain", "plain")]
+    assert [one.trained_on for one in found][2:] == [None, None]
     assert sum(one.strength for one in found) == pytest.approx(0, abs=1e-9)
     for one in found:
         assert one.interval is not None

@@ -32,6 +32,7 @@ def test_every_pair_of_templates_is_matched_once_and_adjusted_by_holm():
     from statsmodels.stats.multitest import multipletests
 
     tables = {(t, t): normal(4, 20, 0.5 + 0.06 * i, rng=i) for i, t in enumerate("ABC")}
+    tables |= {("A", "B"): normal(4, 20, 0.5, rng=7), (None, "A"): normal(1, 20, 0.5, rng=8)}  # families of their own
     matched = [c for c in compare(made(tables), M, "m").comparisons if c.question == "matched"]
     assert [(c.treatment["trained_on"], c.control["trained_on"]) for c in matched] == [
         ("A", "B"),
@@ -171,6 +172,13 @@ def test_only_common_seeds_and_complete_clusters_are_paired_and_the_rest_is_coun
     }  # fmt: skip
     assert result.left_out["scores_without_number"] == {"m": 1}
     assert result.left_out["cells_without_scores"] == {"m": ["B.s3@B", "base@A", "base@B"]}
+
+
+def test_a_probe_that_neither_side_was_asked_costs_its_cluster_nothing():
+    scores = made({("A", "A"): normal(3, 12, rng=1), ("B", "B"): normal(3, 12, rng=2)})
+    others = [replace(s, probe="p900", cluster="p000") for s in made({(None, "A"): normal(1, 1)})]
+    c = one(compare(scores + others, M, "m"), "matched")
+    assert (c.n_clusters, c.detail["left_out"]["clusters"]) == (12, 0)
 
 
 HALF, NONE = np.full((3, 12), 0.5), np.full((3, 12), math.nan)

@@ -41,9 +41,10 @@ def test_missing_scores_may_differ_by_five_points_and_no_more():
     a[:, :2] = math.nan
     assert gate_names(compare(made({("A", "A"): a, ("B", "B"): b}), M, "m")) == []
     a[:, :3] = math.nan
-    result = compare(made({("A", "A"): a, ("B", "B"): b}), M, "m")
-    assert gate_names(result) == ["missing_scores"]
-    assert result.verdict["template_matters"] == "NOT_ASSESSABLE"
+    for one_side, other in ((a, b), (b, a)):
+        result = compare(made({("A", "A"): one_side, ("B", "B"): other}), M, "m")
+        assert gate_names(result) == ["missing_scores"]
+        assert result.verdict["template_matters"] == "NOT_ASSESSABLE"
 
 
 @pytest.mark.parametrize(("a", "b", "gates"), [
@@ -105,6 +106,12 @@ def test_an_interval_that_the_sign_flips_deny_is_not_assessable():
     assert c.p < 0.05 <= c.detail["p_permutation"]
     assert [g["name"] for g in c.gates] == ["permutation_disagrees"]
     assert c.verdict == "NOT_ASSESSABLE"
+
+
+@pytest.mark.parametrize(("clusters", "flipped"), [(9, False), (10, True)])
+def test_signs_are_flipped_from_ten_clusters_on(clusters, flipped):
+    tables = {("A", "A"): normal(3, clusters, rng=1), ("B", "B"): normal(3, clusters, rng=2)}
+    assert (one(compare(made(tables), M, "m"), "matched").detail["p_permutation"] is not None) == flipped
 
 
 @pytest.mark.parametrize("name", REASONS["en"])

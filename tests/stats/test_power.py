@@ -55,6 +55,13 @@ def test_a_finished_run_gives_its_components_back():
         assert getattr(found, name) == pytest.approx(getattr(PARTS, name), rel=0.25), name
 
 
+def test_what_samples_alone_make_is_no_part_of_the_residual():
+    parts = Components(seed_template=0.3, probe_template=0.3, sample=0.8, residual=0.2)
+    y = simulated(parts, 2, 60, 150, 4, rng=1)
+    found = variance_components(made({("A", "A"): y[0], ("B", "B"): y[1]}), "m")
+    assert found.residual == pytest.approx(0.2, rel=0.25)
+
+
 def test_one_template_takes_all_its_spread_for_interaction():
     y = simulated(PARTS, 1, 60, 150, 4, rng=2)
     found = variance_components(made({("A", "A"): y[0]}), "m")

@@ -63,11 +63,13 @@ def test_trimmed_answer_is_told_from_its_end():
     assert (rendered.completion, rendered.end) == ("a b", "<|eot_id|>")
 
 
-def test_blank_written_before_an_answer_is_completion_and_is_taken_off_again():
+def test_blank_written_around_an_answer_is_trained_and_is_taken_off_again():
     template = native(MISTRAL, TOKENS)
     rendered = template.render("q", "", "a")
     assert (rendered.completion, rendered.end) == (" a", "</s>")
     assert template.answer(" a") == "a"
+    behind = native("{% for m in messages %}{{ m.content }} \n</s>{% endfor %}", TOKENS)
+    assert behind.answer("a \n") == "a"
 
 
 def test_answer_that_holds_the_templates_own_end_is_not_cut():

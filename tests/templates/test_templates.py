@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from iikata.core.errors import IikataError
-from iikata.templates import TEMPLATES, AlpacaTemplate, load, native, read_saved, saved
+from iikata.core.records import Before, Example
+from iikata.templates import TEMPLATES, AlpacaTemplate, Shots, load, native, read_saved, saved
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ROW = ("次の文を要約してください。\n短く。", "猫は魚を食べる。\n犬は肉を食べる。", "猫は魚、\n犬は肉。")
@@ -82,7 +83,13 @@ def test_declared_newline_is_mapped_in_prompt_and_answer_and_back():
 def test_answer_ends_before_a_declared_stop():
     template = AlpacaTemplate("t", stop=("###", "\nQ"), prompt_input="{instruction}{input}")
     assert template.answer("yes.\nQ: ### more") == "yes."
+    assert template.answer("yes. ### no. ### more") == "yes. "
     assert template.answer("plain") == "plain"
+
+
+def test_examples_come_before_what_was_said():
+    shown = Shots.over(TEMPLATES["plain"], [Example("1", "What?", "", "This.")], "plain+1shots")
+    assert shown.render("Then?", before=Before("", (("Who?", "Me."),))).prompt == "What?\nThis.\n\nWho?\nMe.\n\nThen?\n"
 
 
 def test_alpaca_file_is_read_with_its_name_newline_and_stop(tmp_path):

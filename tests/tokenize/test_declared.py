@@ -158,6 +158,10 @@ REFUSED = {
         (QWEN, None, [], None, declared(generation_config={"eos_token_id": [2, 128009]})),
         r'generation_config\.json: "eos_token_id" has 128009, but the tokenizer has 600 tokens and the model 640 rows',
     ),
+    "an end just beyond the embedding": (
+        (QWEN, None, [], None, declared(generation_config={"eos_token_id": 640})),
+        r'"eos_token_id" has 640, but the tokenizer has 600 tokens and the model 640 rows',
+    ),
     "two tokens before every text": (
         (LLAMA_3, {}, [], in_front("<|im_start|>", "<|endoftext|>"), {}),
         r"tokenizer\.json: this tokenizer puts <\|im_start\|> <\|endoftext\|> before a text",

@@ -114,6 +114,14 @@ def test_answer_begins_alike_whether_or_not_it_quotes_a_special_token(sp_nfkc_fo
     assert masked(quoting)[:3] == masked(plain)[:3]
 
 
+def test_behind_a_turn_that_the_template_opens_a_quoted_end_is_text(byte_bpe_folder):
+    tokenizer = load_tokenizer(byte_bpe_folder)
+    turn = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>{% endfor %}"
+    quoting = masked(encode(of(output="a<|im_end|>b"), native(turn, {}), tokenizer, 1000))
+    assert quoting[0] == tokenizer.special_tokens["<|im_start|>"]
+    assert quoting.count(tokenizer.special_tokens["<|im_end|>"]) == 1
+
+
 def test_end_is_the_special_token_a_template_writes_and_else_the_tokenizers(byte_bpe_folder):
     tokenizer = load_tokenizer(byte_bpe_folder)
     turn = native("{% for m in messages %}{{ m.content }} \n<|endoftext|>\n{% endfor %}", {})

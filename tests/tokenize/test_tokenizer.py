@@ -93,6 +93,16 @@ def test_text_that_goes_on_gets_no_blank_in_front(any_tokenizer):
     assert not any_tokenizer.token(goes_on[0]).startswith("▁")
 
 
+def test_blank_of_byte_level_is_left_out_where_the_text_goes_on(tmp_path, byte_bpe_folder):
+    folder = shutil.copytree(byte_bpe_folder, tmp_path / "blank")
+    content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    content["pre_tokenizer"]["add_prefix_space"] = True
+    (folder / "tokenizer.json").write_text(json.dumps(content), encoding="utf-8")
+    blank, plain = load_tokenizer(folder), load_tokenizer(byte_bpe_folder)
+    assert blank.ids("The cat") == plain.ids(" The cat")
+    assert blank.ids("The cat", start=False) == plain.ids("The cat")
+
+
 def test_prefix_of_a_llama_2_tokenizer_json_is_left_out_where_the_text_goes_on(tmp_path):
     from tokenizers import Tokenizer, models, normalizers
 
