@@ -6,7 +6,8 @@ import re
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import written
+from iikata.cli.plan import _spent
+from tiny_experiment import values, written
 
 
 @pytest.fixture
@@ -73,8 +74,45 @@ def test_a_price_turns_all_stages_hours_into_cost(asked, capsys):
     assert made["hours"] == pytest.approx(seconds / 3600)
     assert made["cost"] == round(1e6 * made["hours"], 2)
     assert main([*asked, "--price", "2.5"]) == 0
-    assert " hours on one, which cost 0.00\n" in capsys.readouterr().out
+    assert " on one CPU, at a price of 0.00\n" in capsys.readouterr().out
     assert main(asked) == 0
     assert "cost" not in capsys.readouterr().out
     assert main([*asked, "--price", "-1"]) == 1
     assert "--price -1.0: the price of an hour" in capsys.readouterr().err
+
+
+def test_a_short_time_is_told_in_minutes_and_a_long_one_in_hours():
+    assert (_spent(0.00171), _spent(0.5), _spent(40.126)) == (
+        "0:06", "30:00", "40.1 hours",
+    )  # fmt: skip
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_training(tmp_path, llama_folder, capsys, monkeypatch):
+    monkeypatch.setattr("iikata.pipeline.tracking.find_spec", lambda name: None if name == "mlflow" else name)
+    path = written(tmp_path, llama_folder, report_to=["mlflow"])
+    for verb in ("plan", "check", "run"):
+        assert main([verb, str(path), "--out", str(tmp_path / "run")]) == 1
+        said = capsys.readouterr().err
+        assert re.search(r"tiny\.yaml:1:\d+: report_to: mlflow needs what is not installed: pip install mlflow ", said)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        (
+            "trian.jsonl",
+            {"data": {"train": ["train.jsonl", "trian.jsonl"]}},
+            'no such file (did you mean "train.jsonl"?)',
+        ),
+        ("held.jsonl", {"data": {"train": "train.jsonl", "validation": "held.jsonl"}}, "no such file"),
+        ("owner/name", {"data": {"train": "owner/name", "validation": 0}}, '"owner/name" is no file here'),
+        ("prob.jsonl", {"probes": "prob.jsonl"}, "no such file"),
+    ],
+)
+def test_a_name_without_a_file_is_told_with_its_line(tmp_path, llama_folder, capsys, name, change, said):
+    written(tmp_path, llama_folder)
+    path = tmp_path / "broken.yaml"
+    path.write_text(json.dumps(values(llama_folder, **change), indent=1), encoding="utf-8")
+    assert main(["check", str(path)]) == 1
+    line = next(n for n, text in enumerate(path.read_text().split("\n"), start=1) if name in text)
+    assert re.search(rf"broken\.yaml:{line}:\d+: .*{re.escape(said)}", capsys.readouterr().err)

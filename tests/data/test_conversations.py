@@ -141,6 +141,7 @@ def test_who_does_not_answer_in_turn_is_left_out_and_counted(dataset):
         ({"role": "tool", "content": "42"}, "hold tool calls"),
         ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "hold tool calls"),  # without a content at all
         ({"role": "assistant", "content": "red", "reasoning_content": "Hm."}, 'answer ("reasoning_content")'),
+        ({"role": "assistant", "content": "red", "weight": 0.5}, "hold an answer of weight 0.5 (first rows.jsonl:2)"),
         ({"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}, "hold images"),
         ({"role": "user", "content": [{"type": "input_audio", "data": "x"}]}, "hold audio"),
     ],

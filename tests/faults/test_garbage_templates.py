@@ -135,7 +135,7 @@ PLACES = {
     "a folder": ("folder.json", ("folder.json: ", "a folder where", "Give a .json or .jinja file")),
     "a pipe": ("pipe.json", ("pipe.json: ", "a pipe", "Give a .json or .jinja file")),
     "a link to nothing": ("link.json", ("link.json: ", "no such file", "Give a .json")),
-    "an unknown name": ("alpacca", ('template "alpacca" is unknown', 'did you mean "alpaca"', "Known: ")),
+    "an unknown name": ("alpacca", ('template "alpacca" is unknown', 'did you mean "alpaca"', "Known: ", "native")),
     "an unknown ending": ("t.txt", ('template "t.txt" is unknown', "Known: ")),
     "a module that is none": ("nothing:here", ("cannot be imported", 'Write "package.module:name"')),
     "a name with colours": ("\x1b[31m.json", ("no such file", "Give a .json")),

@@ -1,6 +1,7 @@
 """The short answers and the advice: their texts on a table of synthetic results, and what they never do."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -8,9 +9,10 @@ import numpy as np
 import pytest
 from made_scores import made, normal
 
-from iikata.core.records import Gate
+from iikata.core.records import Comparison, Gate
 from iikata.metrics import Metric
 from iikata.stats import compare
+from iikata.stats.short import ShortAnswers
 from iikata.stats.short_phrases import ADVICE, SHORT
 from iikata.stats.verdict import prompt_must_match
 
@@ -196,3 +198,24 @@ def test_what_is_recommended_is_what_the_advice_says_to_train_with_and_nothing_e
     assert (found["prompted_with"], found["seed"]) == (found["trained_on"], 0)
     if len(given["matched"]) > 1:
         assert f"with {found['trained_on']}" in verdict["advice_en"] or "any of these" in verdict["advice_en"]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("names", [("Alpaca", "native"), LONG])
+@pytest.mark.parametrize("scope", ["these_adapters", "these_probes"])
+def test_a_limited_answer_is_one_sentence_of_at_most_140_characters(scope, names, language):
+    numbers = {"difference": -0.01234, "interval": (-0.0234, 0.0123), "interval_90": (-0.0223, 0.0113), "p_holm": 0.012}
+    detail = {"replicates": {"adapters": 5, "draws": 4}, "both_few": False, "noise_floor": None, "better": "lower"}
+    detail |= {"clusters_aside": 0, "best_on_choosing": True}
+    a, b = ({"trained_on": one, "prompted_with": one} for one in names)
+    pairs = {"matched": (a, b), "mismatch": (a | {"prompted_with": names[1]}, a)}
+    pairs["tuned_vs_best_base"] = a, {"trained_on": None, "prompted_with": names[1]}
+    for verdict, lora in (("MATTERS", "YES"), ("SMALL", "SMALL"), ("EQUIVALENT", "NO"), ("INCONCLUSIVE", "HARMED")):
+        about = {"metric": "nll", "verdict": verdict, "beyond_margin": None, "scope": scope, "level": 0.95, "p": 0.01}
+        about |= {"n_seeds": 5, "n_probes": 300, "n_clusters": 150, "n_samples": 1, "mde": None, "needed": None}
+        told = [Comparison(question, *pair, **about, **numbers, detail=detail) for question, pair in pairs.items()]
+        said = {"factor": "template", "factor_matters": verdict, "prompt_must_match": verdict, "lora_needed": lora}
+        for answer in ShortAnswers(told, NLL, said | {"margin": 0.0456}, language).answers():
+            assert len(answer) <= 140, answer
+            assert not re.search(r": [UNV](?!ative)", answer), answer
+            assert answer.startswith(("Of these adapters only", "On these 150 documents", "この")), answer

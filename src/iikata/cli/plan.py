@@ -46,8 +46,8 @@ def lines(made: dict[str, Any]) -> list[str]:
     told += [
         f"answers at most {clock(guess['generate_seconds'])}, scoring {clock(guess['score_seconds'])}, "
         f"start, check and report {clock(guess['other_seconds'])}",
-        f"in all {made['hours']:.3g} {'GPU ' if guess['device'] == 'cuda' else ''}hours on one"
-        + ("" if made["cost"] is None else f", which cost {made['cost']:.2f}")
+        f"in all {_spent(made['hours'])} on one {guess['device'].replace('cuda', 'GPU').replace('cpu', 'CPU')}"
+        + ("" if made["cost"] is None else f", at a price of {made['cost']:.2f}")
         + (" (at the pilot's speed)" if made["seconds"] else ""),
     ]
     things, several = (made["questions"][0][key] for key in ("things", "several"))
@@ -82,6 +82,10 @@ def lines(made: dict[str, Any]) -> list[str]:
             + ", ".join(f"{names[name]} -> {value:.3g}" for name, value in power["more"].items())
         )
     return told
+
+
+def _spent(hours: float) -> str:
+    return f"{hours:.3g} hours" if hours >= 1 else clock(3600 * hours)
 
 
 def _training(made: dict[str, Any]) -> list[str]:

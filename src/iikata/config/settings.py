@@ -1,6 +1,7 @@
 """An experiment: its sections together, and what follows from them: variants, arms, cells, margins."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +32,7 @@ from iikata.config.sections import (
     UntunedSettings,
     VariantSettings,
 )
+from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Cell
 
 
@@ -105,6 +107,25 @@ class Experiment(Settings):
     def at(self, *key: str | int) -> str:
         """Return where a setting was written, as `file:line:column: `; "" where that is not known."""
         return f"{place}: " if self._place and (place := self._place(key)) else ""
+
+    def at_name(self, name: str) -> str:
+        """Return where a template or a file of rows is named, as `at` does."""
+        for section, names in (("templates", self.templates), ("prompt_only", self.prompt_only)):
+            if name in names:
+                return self.at(section, names.index(name))
+        if name in self.data.train:
+            return self.at("data", "train", self.data.train.index(name))
+        single = {self.data.validation: ("data", "validation"), self.probes: ("probes",)}
+        return self.at(*single.get(name, ("vary" if self.vary else "variants",)))
+
+    @contextmanager
+    def telling_where(self, names: Mapping[str, str]) -> Iterator[None]:
+        """Put before an error about the whole of a file where it is named; `names` is file -> how it is written."""
+        try:
+            yield
+        except IikataError as error:
+            about = (name for file, name in names.items() if str(error).startswith((f"{file}: ", f'"{file}" ')))
+            raise IikataError(f"{next(map(self.at_name, about), '')}{error}") from None
 
     def without_places(self) -> Self:
         """Return it as another process can have it, which has no file to point at."""

@@ -28,6 +28,7 @@ MEDIA = ("image", "audio", "video", "file", "document")
 CALLS = ("tool_calls", "function_call")
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 """Keys of what an assistant thought, where that is not in its answer."""
+WEIGHTS = ("0", "0.0", "1", "1.0", "true", "false", "", "none", "nan")
 
 
 class UntrainableError(Exception):
@@ -94,10 +95,16 @@ def _turn(turn: Any, what: str) -> Turn:
 
 
 def marked(value: Sequence[Any]) -> tuple[int, ...]:
-    """Return which answers, counted from 0, are marked as not to be trained: weight 0, train false."""
+    """Return which answers, counted from 0, are marked as not to be trained: weight 0, train false.
+
+    Raises UnreadError for a weight between: an answer is in the loss or not.
+    """
     turns = [turn for turn in value if isinstance(turn, Mapping)]
     answers = [turn for turn in turns if _pair(turn) or _role(turn) == "assistant"]
     marks = [[str(turn.get(key)).strip().lower() for key in ("weight", "train")] for turn in answers]  # some write text
+    if other := next((weight for weight, _ in marks if weight not in WEIGHTS), None):
+        fix = "an answer is trained (1) or not (0). Write one of these, or take the field out."
+        raise UnreadError(f"an answer of weight {other:.20}", fix)
     return tuple(n for n, own in enumerate(marks) if {"0", "0.0", "false"} & {*own})
 
 

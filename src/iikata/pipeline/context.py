@@ -127,10 +127,7 @@ class RunContext:
         except IikataError as error:
             if (path := local_path(spec, self.experiment.folder, "template")) and path.is_file():
                 raise  # the file's own line is named
-            lists = {"templates": self.experiment.templates, "prompt_only": self.experiment.prompt_only}
-            keys = [(section, specs.index(spec)) for section, specs in lists.items() if spec in specs]
-            place = self.experiment.at(*(keys[0] if keys else ("variants",)))
-            raise IikataError(f"{place}{error}{wide(spec)}") from None
+            raise IikataError(f"{self.experiment.at_name(spec)}{error}{wide(spec)}") from None
 
     def load_template(self, spec: str, folder: Path | None = None) -> Template:
         """Return a template of any name or file; a file lies in `folder`, the experiment's own where that is None."""
@@ -145,7 +142,10 @@ class RunContext:
     def data(self) -> data.Dataset:
         levels = list(dict.fromkeys(recipe.data for recipe in self.experiment.recipes.values() if recipe.data))
         several = levels not in ([], [self.experiment.data.train])
-        return data.read(self.experiment.data, self.experiment.folder, levels if several else ())
+        own = self.experiment.data
+        specs = [*own.train, str(own.validation), *(spec for level in levels for spec in level)]
+        with self.experiment.telling_where({spec: spec for spec in specs}):
+            return data.read(own, self.experiment.folder, levels if several else ())
 
     @cached_property
     def probes(self) -> list[Probe]:
@@ -153,7 +153,8 @@ class RunContext:
         if spec is None:
             return []
         task = lm_eval_task(spec, folder)
-        return data.read_task_probes(*task, system) if task else data.read_probes(folder / spec, system)
+        with self.experiment.telling_where({str(folder / spec): spec}):
+            return data.read_task_probes(*task, system) if task else data.read_probes(folder / spec, system)
 
     @property
     def sampled(self) -> list[Probe]:

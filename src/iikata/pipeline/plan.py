@@ -12,7 +12,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
 from iikata.pipeline.estimate_answers import answering
 from iikata.pipeline.foreseeing import designs, factor_design, foresee, refuse_undecided, tested
-from iikata.pipeline.stages.check import look_up_metrics
+from iikata.pipeline.stages.check import look_up
 from iikata.pipeline.unanswered import unanswered
 from iikata.run_folder import RunFolder, read_lines
 from iikata.stats import Components, power, variance_components
@@ -41,7 +41,7 @@ def plan(
     `stated` are standard deviations by their names in `Components`; they go before the pilot's, those before the
     assumed ones. `price` is that of an hour of this machine.
     """
-    look_up_metrics(ctx)
+    look_up(ctx)
     refuse_undecided(ctx)
     if (fault := next(foresee(ctx), None)) and fault.severity == "error":
         raise IikataError(f"{fault.message}. {fault.cure}")

@@ -31,14 +31,8 @@ class Tracking:
     """What a run's experiment reports to. A tracker that fails is told of once and left out; the run goes on."""
 
     def __init__(self, ctx: RunContext) -> None:
-        """Raises IikataError where a package is missing."""
         self.ctx, self._compared = ctx, False
-        for name in ctx.experiment.report_to:
-            if missing := [package for package in ("accelerate", name) if find_spec(package) is None]:
-                raise IikataError(
-                    f"report_to: {name} needs what is not installed: pip install {' '.join(missing)} "
-                    "(pip install 'iikata[track]' brings tensorboard). Or take it out of report_to."
-                )
+        look_up_trackers(ctx)
         self._trackers = {name: _made(ctx, name) for name in ctx.experiment.report_to}
         self._each(lambda name, tracker: tracker.start())
 
@@ -97,6 +91,16 @@ class Tracking:
                 del self._trackers[name]
                 why = redact(str(error) or type(error).__name__)[:200]
                 self.ctx.emit(Warned(f"report_to: {name} is told nothing more ({why}); the run itself goes on"))
+
+
+def look_up_trackers(ctx: RunContext) -> None:
+    """Raise IikataError for a tracker whose package is missing."""
+    for name in ctx.experiment.report_to:
+        if missing := [package for package in ("accelerate", name) if find_spec(package) is None]:
+            raise IikataError(
+                f"{ctx.experiment.at('report_to')}report_to: {name} needs what is not installed: "
+                f"pip install {' '.join(missing)} (or 'iikata[track]', for tensorboard). Or take it out of report_to."
+            )
 
 
 def _made(ctx: RunContext, name: str) -> Any:

@@ -1,5 +1,6 @@
 """Answer each question of the primary metric in at most 140 characters."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,13 +62,17 @@ class ShortAnswers:
         return words.format(**self._fields(c, 0)) if limited(c) else ""
 
     def _fitted(self, asked: str, verdict: str, c: Comparison) -> str:
-        """Return the answer, its names cut and at last its end left out where it would be too long."""
+        """Return the answer; where it is too long its end goes, names are cut, and at last brackets go."""
         head, _, text = self.words[self._key(asked, verdict, c)].rpartition("|")
-        text, _, end = text.partition("~")
+        (text, _, end), limit = text.partition("~"), self.limit(c)
         for tail, longest in ((end, 30), ("", 100), ("", 60), *(("", n) for n in (40, 30, 20, 14, 10, 6))):
-            said = (self.limit(c) or head) + (text + tail).format(**self._fields(c, longest))
-            if len(said) <= MOST_CHARACTERS:
-                break
+            said = (text + tail).format(**self._fields(c, longest))
+            if limit and text.startswith(("{use}", "N")):  # no name, which keeps its letters
+                said = said[0].lower() + said[1:]
+            if len(said := (limit or head) + said) <= MOST_CHARACTERS:
+                return said
+        while len(said) > MOST_CHARACTERS and (bracket := re.search(r" ?\([^()]*\)", said)):
+            said = said.replace(bracket[0], "", 1)
         return said
 
     def _key(self, asked: str, verdict: str, c: Comparison) -> str:

@@ -14,7 +14,7 @@ from iikata.config import local_path
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text
 from iikata.core.io import fits, parse_user_json, shown
-from iikata.core.registry import Shelf, did_you_mean
+from iikata.core.registry import Shelf, did_you_mean, lookup
 from iikata.core.text import HIDDEN
 from iikata.templates.alpaca import AlpacaTemplate
 from iikata.templates.built_in import TEMPLATES
@@ -57,6 +57,8 @@ def load(
             near := did_you_mean(spec, [file.stem for file in (folder / "templates").glob("*.*")])
         ):
             raise IikataError(f'template "{spec}" is unknown, and not in templates/{near}.')
+        if ":" not in spec:
+            lookup(spec, dict.fromkeys(["native", *TEMPLATES.names()]), "template")
         return _ended(TEMPLATES.find(spec), special_tokens)
     if chat_template is None:
         raise IikataError(

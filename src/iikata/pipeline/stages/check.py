@@ -13,6 +13,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Told, Warned
 from iikata.pipeline.foreseeing import FINDINGS, foresee, refuse_undecided
 from iikata.pipeline.signing import sign
+from iikata.pipeline.tracking import look_up_trackers
 from iikata.run_folder import write_json
 from iikata.templates import Template, read_unchecked
 
@@ -52,7 +53,7 @@ def check(ctx: RunContext) -> dict[str, int]:
 
 def examine(ctx: RunContext) -> list[Finding]:
     """Return what the doctor finds; opens tokenizer, templates and data, never the model's weights."""
-    look_up_metrics(ctx)
+    look_up(ctx)
     if ctx.measures:
         refuse_undecided(ctx)
     brought = elsewhere.examine(ctx.experiment, ctx.store, ctx.model_folder, ctx.tokenizer)
@@ -60,8 +61,9 @@ def examine(ctx: RunContext) -> list[Finding]:
     return sorted(found, key=lambda finding: doctor.SEVERITIES.index(finding.severity))
 
 
-def look_up_metrics(ctx: RunContext) -> None:
-    """Raise IikataError for a metric that there is not; found out after the training, it would cost the training."""
+def look_up(ctx: RunContext) -> None:
+    """Raise IikataError for a metric or a tracker that there is not, before it costs a training."""
+    look_up_trackers(ctx)
     score = ctx.experiment.score
     for name in score.metrics:
         try:
