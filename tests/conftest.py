@@ -2,9 +2,11 @@
 
 import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Callable
 from functools import cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the oracles run on CPU, where the same bytes are promised
 
 import both_languages
+from iikata.core import registry
 from tokenizer_folders import FAMILIES, byte_bpe, sp_bytes, sp_nfkc
 
 # The same examples every time: a suite that fails one day in ten tells nobody what changed. To look for new ones:
@@ -24,9 +27,23 @@ settings.load_profile("repeatable")
 
 
 def pytest_collection_finish() -> None:
-    """What was imported lives until the end: a collection of garbage need not walk through torch each time."""
+    """What was imported lives until the end: a collection of garbage, now seldom, need not walk through torch."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def packages_read_once():
+    """Read what installed packages bring once for each sys.path, not the metadata of all of them for each shelf."""
+
+    @cache
+    def read(path: tuple[str, ...], group: str) -> EntryPoints:
+        return entry_points(group=group)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "entry_points", lambda group: read(tuple(sys.path), group))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -72,7 +89,9 @@ def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     def folder_of(family: str) -> Path:
         import models
 
-        return models.FAMILIES[family](tmp_path_factory.mktemp(family))
+        made = models.FAMILIES[family](tmp_path_factory.mktemp(family))
+        gc.freeze()  # transformers' classes for it live until the end too
+        return made
 
     return folder_of
 

@@ -5,9 +5,12 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import pytest
 import torch
 
 from iikata.core.encoded import Encoded
+from iikata.model.base import Base
+from iikata.model.load import load
 from tokenizer_folders import byte_bpe, sp_nfkc
 
 VOCAB = 768
@@ -112,6 +115,20 @@ def write(folder: Path, config: Any, tokenizer: Tokenizer) -> Path:
                 parameter.add_(torch.randn_like(parameter), alpha=spread)
     model.save_pretrained(folder)
     return tokenizer(folder)
+
+
+HELD: dict[tuple[Any, ...], int | None] = {}
+
+
+def opened(folder: Path, dtype: str = "float32", devices: Sequence[torch.device] = ()) -> Base:
+    """Load the base in a folder that stays as it is; only the first time its logits are held against transformers'."""
+    key = folder, dtype, len(devices)
+    with pytest.MonkeyPatch.context() as patch:
+        if key in HELD:
+            patch.setattr("iikata.model.load.hold", lambda base, weights: HELD[key])
+        base = load(folder, dtype, devices=devices)
+    HELD[key] = base.longest
+    return base
 
 
 def sample(ids: Sequence[int], answer: int, id: str = "") -> Encoded:

@@ -13,7 +13,6 @@ import oracle
 from iikata.generate import Request, Sampling, Shapes, decoder, engine, generate, in_flight
 from iikata.model import rotary
 from iikata.model.layers import compilations, run_layers
-from iikata.model.load import load
 from iikata.tokenize import load_tokenizer
 from marks import long
 
@@ -38,7 +37,7 @@ def answers(loaded, requests, sampling=GREEDY, new=NEW, rows=8, length=64, arm=N
 
 @pytest.fixture
 def llama(llama_folder):
-    return load(llama_folder, "float32")
+    return models.opened(llama_folder)
 
 
 def theirs(reference, prompt, end_ids=NEVER, new=NEW, **settings):
@@ -53,7 +52,7 @@ def theirs(reference, prompt, end_ids=NEVER, new=NEW, **settings):
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_greedy_answers_are_transformers_token_by_token_with_slots_refilled(model_folder, family):
-    loaded, reference = load(model_folder(family), "float32"), oracle.plain(model_folder(family))
+    loaded, reference = models.opened(model_folder(family)), oracle.plain(model_folder(family))
     first = theirs(reference, PROMPTS[0])
     end_ids = {first[4], theirs(reference, PROMPTS[1])[2]}  # so that some answers end early
     got = answers(loaded, [request(p, index, seeds=(0, 1), end_ids=end_ids) for index, p in enumerate(PROMPTS)])
@@ -84,7 +83,7 @@ def test_an_arm_answers_as_peft_does_and_the_base_as_itself(llama_folder, llama,
 
 
 def with_three_arms(folder, dtype):
-    return models.with_arms(load(folder, dtype), "one", "two", "three")
+    return models.with_arms(models.opened(folder, dtype), "one", "two", "three")
 
 
 @pytest.fixture
@@ -228,7 +227,7 @@ def wider(tmp_path_factory):
 
     @cache
     def opened(dtype, r=8):
-        return models.with_arms(load(folder, dtype), "arm", *(f"arm {i}" for i in range(9)), r=r, alpha=2 * r)
+        return models.with_arms(models.opened(folder, dtype), "arm", *(f"arm {i}" for i in range(9)), r=r, alpha=2 * r)
 
     return opened
 
@@ -307,7 +306,7 @@ def test_a_neighbour_that_is_not_finite_changes_no_bit_of_the_others(llama, reco
 
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_a_shared_prefix_changes_logits_by_rounding_only_and_always_in_the_same_way(model_folder, recorded, family):
-    loaded = load(model_folder(family), "float32")
+    loaded = models.opened(model_folder(family))
     prompts = [(*PREFIX, *prompt) for prompt in PROMPTS[:4]]
     shared = [request(prompt, index, prefixes=((5,), PREFIX)) for index, prompt in enumerate(prompts)]
     apart = recorded(loaded, [request(prompt, index) for index, prompt in enumerate(prompts)])
@@ -367,7 +366,7 @@ def test_a_prompt_may_fill_the_slot_up_to_its_new_tokens_and_no_further(llama_fo
 
 @pytest.mark.parametrize("family", ["llama", "neox_sequential"])
 def test_tokens_that_the_tokenizer_does_not_have_are_drawn_and_read_without_harm(model_folder, family):
-    loaded, tokenizer = load(model_folder(family), "float32"), load_tokenizer(model_folder(family))
+    loaded, tokenizer = models.opened(model_folder(family)), load_tokenizer(model_folder(family))
     replies = answers(loaded, [request(PROMPTS[0], seeds=range(20))], Sampling(temperature=3.0))
     assert any(id >= tokenizer.vocab_size for reply in replies.values() for id in reply.ids)
     for reply in replies.values():

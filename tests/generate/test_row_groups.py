@@ -6,7 +6,6 @@ import torch
 import models
 from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.generate.decoder import Decoder
-from iikata.model.load import load
 
 CPU = torch.device("cpu")
 PREFIX = (5, 9, 4, 7)
@@ -15,7 +14,7 @@ PROMPTS = [(*PREFIX, *row.input_ids[:6]) for row in models.samples(7, seed=3)]
 
 def answers(folder, stages, sampling, rows=8):
     """Return each sample's answer, of two arms and the base, by its key."""
-    base = models.with_arms(load(folder, "float32", devices=[CPU] * stages), "a", "b")
+    base = models.with_arms(models.opened(folder, devices=[CPU] * stages), "a", "b")
     requests = [
         Request(
             keys=tuple((arm, number, sample) for sample in range(3)), prompt_ids=prompt, end_ids=frozenset({2, 40}),

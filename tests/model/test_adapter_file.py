@@ -13,7 +13,6 @@ from iikata.model.adapters import adapter_file
 from iikata.model.adapters.adapter_config import AdapterConfig
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
 from iikata.model.adapters.lora import linears_of
-from iikata.model.load import load
 
 SAMPLE = models.samples(1, longest=20)[0]
 
@@ -26,7 +25,7 @@ def logits(loaded, arm):
 
 
 def live(folder, dtype="float32"):
-    loaded = load(folder, dtype)
+    loaded = models.opened(folder, dtype)
     loaded.adapt(4, 8, 0.0, "all-linear").initialise("arm", 0)
     models.stir(loaded.adapters.weights("arm"))
     return loaded
@@ -92,7 +91,7 @@ def test_an_adapter_saved_by_peft_itself_gives_its_logits(settings, llama_folder
     model = oracle.new_adapter(llama_folder, **{"r": 4, "lora_alpha": 8, "init_lora_weights": False} | settings)
     model.save_pretrained(tmp_path)
     weights, shape = adapter_file.read(tmp_path)
-    loaded = load(llama_folder, "float32")
+    loaded = models.opened(llama_folder)
     loaded.adapt(shape.r, shape.alpha, 0.0, shape.target_modules)
     loaded.adapters.shapes["arm"] = shape
     loaded.adapters.load("arm", weights)
@@ -135,7 +134,7 @@ def test_modules_of_the_base_that_the_configuration_names_and_the_file_lacks_are
     model.save_pretrained(tmp_path)
     kept = load_file(tmp_path / WEIGHTS)
     save_file({name: tensor for name, tensor in kept.items() if ".1." not in name}, tmp_path / WEIGHTS)
-    names = [name for name, _ in linears_of(load(llama_folder, "float32").model)]
+    names = [name for name, _ in linears_of(models.opened(llama_folder).model)]
     with pytest.raises(IikataError, match=r"name 2 modules .* 1 of them .* first is model.layers.1.self_attn.q_proj"):
         adapter_file.read_stored(tmp_path).refuse_misfit(names)
 

@@ -6,13 +6,12 @@ import torch
 import models
 import oracle
 from iikata.core.errors import IikataError
-from iikata.model.load import load
 
 ARMS = ("one", "two", "three")
 
 
 def adapted(folder, r=4, dtype="float64"):
-    loaded = load(folder, dtype)
+    loaded = models.opened(folder, dtype)
     adapters = loaded.adapt(r, 2 * r, 0.0, "all-linear")
     for seed, arm in enumerate(ARMS):
         adapters.initialise(arm, seed)

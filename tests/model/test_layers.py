@@ -8,7 +8,6 @@ from iikata.model import rotary
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Part
 from iikata.model.layers import compilations, run_layers
-from iikata.model.load import load
 
 PREFIX = (5, 9, 4, 7)
 LIMITS = Limits(64, 512, 8)
@@ -17,7 +16,7 @@ LIMITS = Limits(64, 512, 8)
 @pytest.fixture
 def running(llama_folder):
     """A model whose layers run through runners, as on a GPU, with an adapter that acts."""
-    loaded = load(llama_folder, "float32")
+    loaded = models.opened(llama_folder)
     rotary.install(loaded.model)
     loaded.runners = run_layers(loaded.model)
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")

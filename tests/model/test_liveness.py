@@ -9,7 +9,6 @@ import oracle
 from iikata.model.adapters import adapter_file
 from iikata.model.adapters.adapter_file import WEIGHTS
 from iikata.model.adapters.liveness import effects, faults, liveness, still
-from iikata.model.load import load
 
 NAME = "base_model.model.model.layers.{}.{}.lora_{}.weight"
 
@@ -134,7 +133,7 @@ def test_a_module_that_the_base_never_calls_need_not_be_live():
 
 
 def test_effects_are_the_shares_by_which_each_layer_moves(llama_folder):
-    loaded = load(llama_folder, "float32")
+    loaded = models.opened(llama_folder)
     adapters = loaded.adapt(4, 8, 0.0, ["q_proj"])
     adapters.initialise("arm", 0)
     ids = models.samples(1, longest=20)[0].input_ids

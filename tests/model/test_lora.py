@@ -13,12 +13,11 @@ from iikata.core.errors import IikataError
 from iikata.model.adapters.dropout import kept, noise
 from iikata.model.adapters.flat import LoraShape
 from iikata.model.adapters.lora import linear_names
-from iikata.model.load import load
 
 
 @pytest.fixture
 def llama(llama_folder):
-    return load(llama_folder, "float32")
+    return models.opened(llama_folder)
 
 
 def test_initial_a_is_uniform_within_pefts_bounds_and_b_is_zero(llama_folder, llama):
@@ -39,7 +38,7 @@ def test_initial_a_is_uniform_within_pefts_bounds_and_b_is_zero(llama_folder, ll
 
 
 def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
-    first, second = load(llama_folder, "float32"), load(llama_folder, "float32")
+    first, second = models.opened(llama_folder), models.opened(llama_folder)
     some, all_ = first.adapt(4, 8, 0.0, ["v_proj"]), second.adapt(4, 8, 0.0, "all-linear")
     all_.initialise("other", 1)
     some.initialise("arm", 0)
@@ -55,7 +54,7 @@ def test_initial_weights_follow_from_seed_and_module_alone(llama_folder):
 @pytest.mark.parametrize("family", models.FAMILIES)
 def test_auto_is_pefts_choice_and_all_linear_is_all_but_the_head(model_folder, family):
     for asked, peft_word in (("auto", None), ("all-linear", "all-linear")):
-        ours = load(model_folder(family), "float32").adapt(4, 8, 0.0, asked)
+        ours = models.opened(model_folder(family)).adapt(4, 8, 0.0, asked)
         theirs = oracle.new_adapter(model_folder(family), r=4, target_modules=peft_word)
         assert {f"{name}.lora_A" for name in ours.layers} == {n for n in oracle.named(theirs) if n.endswith("A")}
 

@@ -7,7 +7,6 @@ import models
 import oracle
 from iikata.model.base import Base
 from iikata.model.buffers import Part, longest_prefix, pack, split
-from iikata.model.load import load
 from models import sample
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
@@ -32,7 +31,7 @@ def tolerance(family: str, dtype: str) -> float:
 
 
 def opened(folder, dtype: str) -> Base:
-    loaded = load(folder, dtype)
+    loaded = models.opened(folder, dtype)
     oracle.exact_norms(loaded.model)
     return loaded
 

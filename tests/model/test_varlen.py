@@ -8,7 +8,6 @@ import oracle
 from iikata.model.attention import flash
 from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
-from iikata.model.load import load
 
 SHARED = (5, 9, 4, 7, 30, 31, 32, 33)
 OTHER = (5, 9, 4, 6)
@@ -23,7 +22,7 @@ FAMILIES = ["neox_sequential", "neox_parallel", "llama", "gemma"]
 
 
 def adapted(folder, dtype):
-    loaded = load(folder, dtype)
+    loaded = models.opened(folder, dtype)
     oracle.exact_norms(loaded.model)
     adapters = loaded.adapt(4, 8, 0.0, "all-linear")
     adapters.initialise("arm", 0)
@@ -64,7 +63,7 @@ def test_where_the_kernel_says_inf_for_no_shared_key_a_query_keeps_what_it_has()
 
 
 def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
-    loaded = load(model_folder("gemma3"), "float64")
+    loaded = models.opened(model_folder("gemma3"), "float64")
     plain = pack([Part(SAMPLES, ())], loaded.device)
     flat = pack([Part(SAMPLES, ())], loaded.device, LIMITS)
     with torch.no_grad():
@@ -74,7 +73,7 @@ def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
 
 
 def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(llama_folder):
-    loaded = load(llama_folder, "float64")
+    loaded = models.opened(llama_folder, "float64")
     unused = max(set(range(models.VOCAB)) - {id for sample in SAMPLES for id in sample.input_ids})
     with torch.no_grad():
         loaded.model.get_input_embeddings().weight[unused] = torch.inf

@@ -2,27 +2,23 @@
 
 import os
 import shutil
-from functools import cache
 from pathlib import Path
 
 import pytest
 
 from iikata.config import read
-from iikata.pipeline import Pipeline, estimate
+from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.templates import TEMPLATES, to_jinja
 from tiny_experiment import experiment, written
 
-BANDWIDTH = cache(estimate.bandwidth)
-
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Leave out what many runs repeat and other rooms hold: pictures' pixels, the memory's speed, the disk's wait."""
+    """Leave out what many runs repeat and other rooms hold: pictures' pixels, the disk's wait."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("iikata.report.picture.lacking", lambda svg: None)
         patch.setattr("iikata.report.picture.png", lambda svg, scale=1: svg.encode())
-        patch.setattr(estimate, "bandwidth", BANDWIDTH)
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 

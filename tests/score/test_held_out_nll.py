@@ -9,7 +9,6 @@ import models
 import oracle
 from iikata.core.records import Arm, Before, Example
 from iikata.generate import Request, Sampling, Shapes, generate
-from iikata.model.load import load
 from iikata.score.nll import held_out_nll, scoreable
 from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, load_tokenizer, prefixes
@@ -31,7 +30,7 @@ class Cell:
 
     def __init__(self, folder):
         self.folder, self.tokenizer = folder, load_tokenizer(folder)
-        self.base = load(folder, "float32")
+        self.base = models.opened(folder)
         self.base.adapt(4, 16, 0.0, "all-linear").initialise("arm", 0)
         models.stir(self.base.adapters.weights("arm"))
         self.prefixes = prefixes(TEMPLATE, self.tokenizer)

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import models
 import oracle
 from iikata.core.errors import IikataError
 from iikata.core.records import Example
-from iikata.model.load import load
 from iikata.score.nll import held_out_nll
 from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, end_id, load_tokenizer, writes
@@ -26,7 +26,7 @@ WORDS = st.text(st.sampled_from("a the 6 富士山です。\n :<>"), min_size=1,
 
 @pytest.fixture(scope="module")
 def cell(llama_folder):
-    return load(llama_folder, "float32"), load_tokenizer(llama_folder), oracle.plain(llama_folder)
+    return models.opened(llama_folder), load_tokenizer(llama_folder), oracle.plain(llama_folder)
 
 
 def scored(cell, template, *rows):

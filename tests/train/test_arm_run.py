@@ -9,7 +9,6 @@ import iikata.train as training
 import models
 import oracle
 from iikata.core.records import Arm
-from iikata.model.load import load
 from iikata.train import ArmRun, Recipe, train
 
 PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)
@@ -19,7 +18,7 @@ ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
 
 
 def opened(folder, dtype="float32", dropout=0.0):
-    loaded = load(folder, dtype)
+    loaded = models.opened(folder, dtype)
     oracle.exact_norms(loaded.model)
     loaded.adapt(4, 8, dropout, "all-linear")
     return loaded

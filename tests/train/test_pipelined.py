@@ -3,6 +3,7 @@
 import random
 import time
 from dataclasses import replace
+from itertools import product
 
 import pytest
 import torch
@@ -12,7 +13,6 @@ import models
 import oracle
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
-from iikata.model.load import load
 from iikata.pipeline.evaluating import Evaluator
 from iikata.train import ArmRun, Recipe, train
 from iikata.train.step import mean_loss
@@ -26,7 +26,7 @@ ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
 
 
 def opened(folder, stages, dropout=0.0, targets="all-linear", dtype="float32"):
-    loaded = load(folder, dtype, devices=[CPU] * stages)
+    loaded = models.opened(folder, dtype, devices=[CPU] * stages)
     loaded.adapt(4, 8, dropout, targets)
     return loaded
 
@@ -68,20 +68,27 @@ class AnyOrder(pipelined.Pipeline):
         return self.draw.choice([*able, ""])
 
 
+EVERY = tuple(product((2, 3), (None, 0, 1)))
+"""How many stages, and how many of their graphs are kept."""
+
+
 @pytest.mark.parametrize(
-    ("dtype", "dropout"),
-    [("float32", 0.2), ("float16", 0.2), *long(("float32", 0.0), ("bfloat16", 0.0), ("bfloat16", 0.2))],
+    ("dtype", "dropout", "ways"),
+    [
+        ("float32", 0.2, ((2, 0), (3, None), (3, 1))),
+        ("float16", 0.2, ((2, None), (3, 0))),
+        *long(*((dtype, dropout, EVERY) for dtype in ("float32", "float16", "bfloat16") for dropout in (0.0, 0.2))),
+    ],
 )
-def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, dropout, dtype, monkeypatch):
+def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, dropout, dtype, ways, monkeypatch):
     wanted = trained(opened(deep_folder, 1, dropout, dtype=dtype))
     norms = [step.grad_norm for steps in wanted[0].values() for step in steps]
     assert max(norms) > RECIPE.max_grad_norm, "no gradient was clipped"
     monkeypatch.setattr("iikata.train.Pipeline", AnyOrder)
-    for stages in (2, 3):
-        for kept in (None, 0, 1):
-            loaded = opened(deep_folder, stages, dropout, dtype=dtype)
-            loaded.laid_over.graphs = kept
-            assert_same(trained(loaded), wanted)
+    for stages, kept in ways:
+        loaded = opened(deep_folder, stages, dropout, dtype=dtype)
+        loaded.laid_over.graphs = kept
+        assert_same(trained(loaded), wanted)
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)

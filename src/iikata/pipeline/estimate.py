@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from timeit import repeat
 from typing import Any
 
@@ -26,10 +27,8 @@ LAUNCH = {"cpu": 3e-3, "cuda": 5e-3}
 a GPU waits for it in small buffers only."""
 FORWARD = 0.5
 """Of a training token's time, what one takes that is only read: two products a weight of four."""
-
 PIPELINED = 0.7
 """Share of its stages' rate that a base on several GPUs is trained at (docs/scaling.md)."""
-
 DEVICES = (1, 2, 4, 8)
 """How many devices a plan speaks of."""
 
@@ -119,8 +118,9 @@ def products(tokens: int, width: int, inner: int, dtype: torch.dtype, device: to
     return 2.0 * tokens * width * inner / _time(lambda: torch.nn.functional.linear(x, w), device)
 
 
+@cache
 def bandwidth(device: torch.device) -> float:
-    """Return bytes a second of a copy, read and written."""
+    """Return bytes a second of a copy, read and written, measured once."""
     x = torch.randn(2**24 if device.type == "cpu" else 2**28, device=device)
     y = torch.empty_like(x)
     return 2.0 * x.numel() * x.itemsize / _time(lambda: y.copy_(x), device)
