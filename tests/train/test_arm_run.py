@@ -1,6 +1,7 @@
 """An arm's training is peft's and torch's, belongs to it alone, and can stop and go on at any step."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,7 +10,9 @@ import iikata.train as training
 import models
 import oracle
 from iikata.core.records import Arm
+from iikata.model.buffers import pack
 from iikata.train import ArmRun, Recipe, train
+from iikata.train.step import counted, limits_of, prepare
 
 PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)
 ROWS = models.samples(11, seed=5, prefix=PREFIX)
@@ -97,6 +100,43 @@ def test_the_loss_is_the_mean_over_the_steps_tokens_however_it_is_cut_into_buffe
     batch = run.batch(0)
     assert found[0].tokens == sum(len(sample.input_ids) for sample in batch)
     assert found[0].loss_tokens == sum(sum(sample.completion_mask) for sample in batch)
+
+
+def test_where_all_tokens_count_the_first_which_nothing_predicts_does_not(llama_folder, tmp_path):
+    rows = [replace(row, completion_mask=(True,) * len(row.input_ids)) for row in ROWS[:4]]
+    run = run_of(opened(llama_folder, "float64"), rows=rows)
+    adapter = oracle.save_adapter(run.base, run.arm.name, tmp_path)
+    wanted = oracle.mean_loss(oracle.with_adapter(llama_folder, adapter, "float64"), rows).detach()
+    step = next(train([run]))
+    assert step.loss == pytest.approx(float(wanted), rel=1e-10)
+    assert step.loss_tokens == sum(len(row.input_ids) - 1 for row in rows)
+
+
+def test_with_dropout_no_first_tokens_are_shared_for_they_differ_from_sample_to_sample(llama_folder):
+    for dropout, shared in ((0.0, (PREFIX,)), (0.2, ())):
+        run = run_of(opened(llama_folder, dropout=dropout))
+        assert {part.prefixes for part in run.parts(0)} == {shared}
+
+
+def test_arms_that_share_buffers_fill_none_beyond_its_size(llama_folder):
+    loaded = opened(llama_folder)
+    stacked(loaded)
+    # Each has fewer than 512 tokens, and takes so many: two buckets of 256.
+    rows = models.samples(2, longest=180, prefix=range(4, 170))
+    runs = [run_of(loaded, arm, rows, Recipe(1, 2, 1e-2, buffer_tokens=1500), ()) for arm in ARMS]
+    step = prepare(runs, [0, 0, 0], limits_of(runs))
+    assert [buffer.input_ids.numel() for buffer in step.buffers] == [1024, 512]
+
+
+def test_what_fills_a_buffer_counts_for_nothing(llama_folder):
+    run = run_of(opened(llama_folder))
+    buffer = pack(run.parts(0), run.base.device, limits_of([run]))
+    filling = buffer.sample_index < 0
+    totals = torch.zeros(1, dtype=torch.float64)
+    counted_losses = counted(torch.ones(len(filling)), buffer, torch.ones(1), totals)
+    assert filling.any()
+    assert not counted_losses[filling].any()
+    assert totals.item() == (~filling).sum()
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
@@ -290,6 +330,8 @@ def test_float16_losses_are_scaled_and_an_overflow_halves_the_scale_instead_of_s
     assert not math.isfinite(step.grad_norm)
     assert (half.scale, half.stopped) == (2.0**59, "")
     assert same(copies(half), before)
+    half.finish(math.nan, math.nan, ())  # of which no scale is the cause
+    assert half.stopped
 
 
 def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_folder):
@@ -302,9 +344,12 @@ def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_f
     assert (again.scale, again.finite) == (2.0**17, 0)
 
 
-def test_turns_prepared_ahead_in_a_thread_are_the_same_turns(llama_folder, monkeypatch):
+@pytest.mark.parametrize("beside", [False, True], ids=["in turns", "side by side"])
+def test_turns_prepared_ahead_in_a_thread_are_the_same_turns(llama_folder, monkeypatch, beside):
     def trained():
         loaded = opened(llama_folder)
+        if beside:
+            stacked(loaded)
         bad = models.one_bad(loaded, ROWS)
         runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], bad), run_of(loaded, ARMS[2], ROWS[:4])]
         steps = []
