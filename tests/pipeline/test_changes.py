@@ -53,9 +53,20 @@ CHANGES = {
 }
 
 
+@pytest.fixture(scope="module")
+def small(tmp_path_factory, llama_folder):
+    """A finished run of an arm a template."""
+    folder = tmp_path_factory.mktemp("small")
+    Pipeline(experiment(folder, llama_folder, train=ONE_ARM), folder / "run").run("score")
+    return folder
+
+
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_run_whose_questions_changed_ends_as_a_fresh_one_with_the_same_adapters(own, llama_folder, change):
+def test_a_run_whose_questions_changed_ends_as_a_fresh_one_with_the_same_adapters(
+    small, tmp_path, llama_folder, change
+):
     edit, settings = CHANGES[change]
+    own, settings = shutil.copytree(small, tmp_path, dirs_exist_ok=True), {"train": ONE_ARM} | settings
     adapters = {path: path.stat().st_mtime_ns for path in own.rglob("*.safetensors")}
     before = made(own / "run")
     edit(own)

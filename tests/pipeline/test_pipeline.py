@@ -100,7 +100,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, llama_folde
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()], ids=["GPU", "CPU"])
-def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama_folder, whole_run, monkeypatch, error):
+def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(own, llama_folder, monkeypatch, error):
     step, calls, told = Decoder.step, [], []
 
     def starved(self):
@@ -111,26 +111,28 @@ def test_where_memory_runs_out_the_answers_go_on_with_fewer_rows(tmp_path, llama
 
     monkeypatch.setattr(Decoder, "step", starved)
     many = values(llama_folder)["generate"] | {"samples": 4}
-    declared = experiment(whole_run.parent, llama_folder, generate=many)
-    Pipeline(declared, tmp_path / "run", told.append).run("generate")
+    shutil.rmtree(own / "run" / "generate")
+    (own / "run" / "shapes.json").unlink()  # how many rows the run decoded at once
+    Pipeline(experiment(own, llama_folder, generate=many), own / "run", told.append).run("generate")
     assert (calls[0], calls[-1]) == (72, 8)
     assert [event.message for event in told if isinstance(event, Warned) and "memory" in event.message] == [
         f"memory ran out: {rows} rows in flight from now on, which may round otherwise" for rows in (32, 16, 8)
     ]
-    lines = lines_of(tmp_path / "run")
+    lines = lines_of(own / "run")
     assert len({(x["trained_on"], x["seed"], x["prompted_with"], x["probe"], x["sample"]) for x in lines}) == len(lines)
     assert len(lines) == 5 * 2 * 3 * 4
-    kept = [json.loads(line) for line in (tmp_path / "run" / "halved.jsonl").read_text().splitlines()]
+    kept = [json.loads(line) for line in (own / "run" / "halved.jsonl").read_text().splitlines()]
     assert kept == [{"stage": "generate", "to": rows} for rows in (32, 16, 8)]
 
 
-def test_with_no_room_for_eight_rows_the_error_is_told(tmp_path, llama_folder, monkeypatch):
+def test_with_no_room_for_eight_rows_the_error_is_told(own, llama_folder, monkeypatch):
     def starved(self):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Decoder, "step", starved)
+    shutil.rmtree(own / "run" / "generate")
     with pytest.raises(IikataError, match=r"ran out in stage generate: CUDA out of memory.*same command goes on"):
-        Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
+        Pipeline(experiment(own, llama_folder), own / "run").run("generate")
 
 
 def test_an_answer_that_is_cut_does_not_end_in_half_a_character(whole_run):

@@ -16,6 +16,13 @@ from tiny_experiment import ONE_ARM, experiment
 ARM = "alpaca_short.s0"
 
 
+@pytest.fixture(autouse=True)
+def few_tokens(request, monkeypatch):
+    """Ask for 10 tokens, which tell them apart as 32 do; the first test asks for what a user does."""
+    if "passes_on_both" not in request.node.name:
+        monkeypatch.setattr("iikata.pipeline.verify.TOKENS", 10)
+
+
 def verified(run, served, *flags, model="tiny", arm=ARM):
     return main(["verify", str(run), arm, "--endpoint", served.url, "--model", model, *flags])
 
