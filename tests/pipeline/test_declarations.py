@@ -8,7 +8,7 @@ import pytest
 
 from iikata.cli import main
 from iikata.pipeline import Pipeline
-from tiny_experiment import experiment
+from tiny_experiment import ONE_ARM, experiment
 
 
 def compared(folder: Path) -> dict:
@@ -93,8 +93,8 @@ def test_deleting_scores_does_not_make_a_change_a_first_declaration(own, lost):
 
 
 def test_before_any_score_a_change_is_simply_the_declaration(tmp_path, llama_folder):
-    Pipeline(experiment(tmp_path, llama_folder), tmp_path / "run").run("generate")
-    changed = experiment(tmp_path, llama_folder, compare={"margin": {"nll": 5.0}})
+    Pipeline(experiment(tmp_path, llama_folder, train=ONE_ARM), tmp_path / "run").run("generate")
+    changed = experiment(tmp_path, llama_folder, train=ONE_ARM, compare={"margin": {"nll": 5.0}})
     Pipeline(changed, tmp_path / "run").run()
     made = compared(tmp_path)
     assert "changed" not in made["verdict"]
@@ -128,5 +128,6 @@ def test_a_look_beyond_those_planned_says_so_first(own, capsys):
 
 
 def test_each_declared_look_tests_at_its_part_of_alpha(tmp_path, llama_folder):
-    Pipeline(experiment(tmp_path, llama_folder, compare={"looks": 2, "alpha": 0.04}), tmp_path / "run").run("compare")
+    compare = {"looks": 2, "alpha": 0.04}
+    Pipeline(experiment(tmp_path, llama_folder, train=ONE_ARM, compare=compare), tmp_path / "run").run("compare")
     assert {one["level"] for one in compared(tmp_path)["comparisons"]} == {0.98}
