@@ -66,30 +66,26 @@ class Console:
         # Where arms step together, the first that tells counts the steps of all.
         last = event.done >= event.todo and all(arm.step.step >= arm.steps for arm in self._arms.values())
         if stepped is None:
-            self._write(event, one_line(event.note), last)
+            self._write(event, lambda: one_line(event.note), last)
             return
-        speed = f"{stepped.tokens_per_second:,.0f} tokens/s"
-        if stepped.device and not self._terminal:
-            speed += f" ({one_line(stepped.device)}: {stepped.of_device:,.0f})"
         if not self._terminal:
-            step = stepped.step
-            note = f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}"
-            self._write(event, f"{note}  {speed}", last)
+            self._write(event, partial(_of_step, stepped), last)
             return
         if self._display is None:
             from iikata.cli.arms_display import ArmsDisplay
 
             self._display = ArmsDisplay(_rich(), self._curves)
-        self._display.emit(stepped, partial(self._text, event, speed))
+        self._display.emit(stepped, partial(self._text, event, _speed(stepped)))
         if last:
             self._close()
 
-    def _write(self, event: Progress, note: str, last: bool) -> None:
+    def _write(self, event: Progress, note: Callable[[], str], last: bool) -> None:
+        # Most of a hundred thousand answers are not told: what would be said of one is made only if it is.
         now = self._now()
         if now - self._shown < (TERMINAL_SECONDS if self._terminal else PLAIN_SECONDS) and not last:
             return
         self._shown = now
-        text = self._text(event, note)
+        text = self._text(event, note())
         if not self._terminal:
             self._line(text)
             return
@@ -115,6 +111,17 @@ class Console:
         if self._display is not None:
             self._display.close()
             self._display = None
+
+
+def _speed(stepped: Stepped) -> str:
+    return f"{stepped.tokens_per_second:,.0f} tokens/s"
+
+
+def _of_step(stepped: Stepped) -> str:
+    step, device = stepped.step, ""
+    if stepped.device:
+        device = f" ({one_line(stepped.device)}: {stepped.of_device:,.0f})"
+    return f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}  {_speed(stepped)}{device}"
 
 
 def _rich() -> "Rich":
