@@ -1,18 +1,21 @@
-"""A small experiment as a whole process, from `iikata run` to the report, and the same work by TRL, peft and generate.
+"""An experiment as a whole process, from `iikata run` to the report, and the same work by TRL, peft and generate.
 
     python bench/experiment.py --model smollm2.gguf              # three times with empty caches, then once with full
+    python bench/experiment.py --of post --shape neox-3.6b --times 1 --no-peers
     python bench/experiment.py --shape tiny --rows 40 --seeds 2 --probes 4 --samples 2 --times 1
 
 The peers train one arm and answer as one arm; their whole experiment is computed from it: every arm trains, every
 arm and the base answers. Rows are of random words, lengths lognormal. A part that fails spoils no other.
-Needs the package trl for its row.
+Needs the package trl for its row. `--under "py-spy record -o profile.txt -f raw --"` makes one more warm run so.
 """
 
 import argparse
+import compileall
+import importlib.util
 import json
 import os
-import pstats
 import re
+import shlex
 import statistics
 import subprocess
 import sys
@@ -26,13 +29,26 @@ from scaling import write_rows
 from subject import SHAPES
 
 TEMPLATES = ("alpaca_short", "dolly_ja_rinna", "plain")
+ALL_LINEAR = {"r": 16, "alpha": 32, "dropout": 0.05, "target_modules": "all-linear"}
+QKV = {"r": 8, "alpha": 16, "dropout": 0.05, "target_modules": ["query_key_value"]}
+# Words of a question and an answer are medians; with a template a small row has some 70 tokens in SmolLM2's
+# tokenizer, to which words are strange, and the post's 172 in that of a written model.
+KINDS: dict[str, dict[str, Any]] = {
+    "small": dict(rows=900, batch=32, seeds=4, epochs=2, probes=100, samples=20, new=48, held_out=200, trained=3,
+                  words=(7, 13), lora=ALL_LINEAR),
+    "post": dict(rows=15000, batch=128, seeds=3, epochs=1, probes=60, samples=20, new=128, held_out=200, trained=2,
+                 words=(40, 80), lora=QKV),
+}  # fmt: skip
+INSTALLED = ("torch", "transformers", "triton", "peft", "sympy", "pydantic", "tokenizers", "iikata")
+"""Packages whose bytecode is there before the first run, as pip writes it when it installs them."""
 CACHES = ("HOME", "XDG_CACHE_HOME", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 """Where iikata, torch and triton keep what they have made once."""
 
 
 def write_inputs(folder: Path, args: argparse.Namespace) -> None:
     """Write rows, probes and the experiment file; a model of random weights where none is given."""
-    write_rows(folder, args, 7, 13)  # some 70 tokens with a template in SmolLM2's tokenizer, to which words are strange
+    kind = KINDS[args.of]
+    write_rows(folder, args, *kind["words"])
     if not args.model:
         (folder / "model").mkdir()
         scaling = Path(__file__).with_name("scaling.py")
@@ -42,10 +58,10 @@ def write_inputs(folder: Path, args: argparse.Namespace) -> None:
         "name": "small",
         "model": {"base": str(args.model.absolute())},
         "data": {"train": "train.jsonl", "validation": "held.jsonl"},
-        "templates": list(TEMPLATES),
+        "templates": list(TEMPLATES[: kind["trained"]]),
+        "prompt_only": list(TEMPLATES[kind["trained"] :]),
         "train": {
-            "seeds": list(range(args.seeds)), "epochs": 2, "batch_size": args.batch,
-            "lora": {"r": 16, "alpha": 32, "dropout": 0.05, "target_modules": "all-linear"},
+            "seeds": list(range(args.seeds)), "epochs": kind["epochs"], "batch_size": args.batch, "lora": kind["lora"],
         },
         "generate": {"samples": args.samples, "max_new_tokens": args.new},
         "probes": "probes.jsonl",
@@ -54,12 +70,13 @@ def write_inputs(folder: Path, args: argparse.Namespace) -> None:
     (folder / "small.yaml").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def whole_run(folder: Path, caches: Path, profile: str = "") -> dict[str, float]:
+def whole_run(folder: Path, caches: Path, under: str = "") -> dict[str, float]:
     """Return the seconds of `iikata run` and of each of its stages, and the last tokens/s that training told."""
     with tempfile.TemporaryDirectory() as out:
         env = os.environ | {name: str(caches / name.lower()) for name in CACHES}
-        profiled = ["-m", "cProfile", "-o", profile] if profile else []
-        command = [sys.executable, *profiled, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
+        env |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
+        iikata = [sys.executable, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
+        command = [*shlex.split(under), *iikata]
         began = time.monotonic()
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
         seconds = time.monotonic() - began
@@ -69,6 +86,15 @@ def whole_run(folder: Path, caches: Path, profile: str = "") -> dict[str, float]
     speeds = re.findall(r"([\d,]+) tokens/s", done.stdout + done.stderr)
     stages = {line["stage"]: line["seconds"] for line in lines if "part" not in line}
     return {"whole": seconds} | stages | {"tokens/s": float(speeds[-1].replace(",", "")) if speeds else 0.0}
+
+
+def write_bytecode(folder: Path) -> None:
+    """Write the bytecode of what is installed, which an image may lack: compiling it takes ten seconds a process."""
+    sys.pycache_prefix = str(folder / "bytecode")
+    for name in INSTALLED:
+        if (found := importlib.util.find_spec(name)) and found.submodule_search_locations:
+            compileall.compile_dir(found.submodule_search_locations[0], quiet=2, workers=0)
+    sys.pycache_prefix = None
 
 
 def print_runs(name: str, runs: list[dict[str, float]]) -> None:
@@ -146,31 +172,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="a folder or .gguf; without it random weights of a shape")
     parser.add_argument("--shape", default="smollm2-135m", choices=[*SHAPES, "tiny"])
-    for name, default in (("rows", 900), ("batch", 32), ("seeds", 4), ("probes", 100), ("samples", 20), ("new", 48)):
-        parser.add_argument(f"--{name}", type=int, default=default)
-    parser.add_argument("--held-out", type=int, default=200)
+    parser.add_argument("--of", choices=KINDS, default="small")
+    for name in ("rows", "held-out", "batch", "seeds", "probes", "samples", "new"):
+        parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--no-warm", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
-    parser.add_argument(
-        "--profile", default="", help="a file for cProfile of one more warm run, whose lists are printed"
-    )
+    parser.add_argument("--under", default="", help="what one more warm run is started by, as a profiler")
     args = parser.parse_args()
+    for name, value in KINDS[args.of].items():
+        if getattr(args, name, None) is None:
+            setattr(args, name, value)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_inputs(folder, args)
+        write_bytecode(folder)
         cold = []
         for number in range(args.times):
             cold.append(whole_run(folder, folder / f"caches{number}"))
             print_runs(f"iikata run, cold, {number + 1}", cold[-1:])
         print_runs(f"iikata run, cold, median of {args.times}", cold)
         warm = folder / f"caches{args.times - 1}"
-        print_runs("iikata run, warm", [whole_run(folder, warm)])
-        if args.profile:
-            print_runs("iikata run, profiled", [whole_run(folder, warm, args.profile)])
-            for order in ("cumulative", "tottime"):
-                pstats.Stats(args.profile).sort_stats(order).print_stats(70)
+        if not args.no_warm:
+            print_runs("iikata run, warm", [whole_run(folder, warm)])
+        if args.under:
+            print_runs("iikata run, warm, watched", [whole_run(folder, warm, args.under)])
         if not args.no_peers:
-            arms = len(TEMPLATES) * args.seeds
+            arms = args.trained * args.seeds
             peer("TRL + peft, training", arms, lambda: sft(folder, args))
             peer("model.generate, answering", arms + 1, lambda: generated(folder, args))
 

@@ -122,6 +122,18 @@ def test_reading_tokens_a_step_late_as_on_a_gpu_changes_no_answer(three, monkeyp
     assert answers(three, of_all(), sampling, new, length=longest + new) == wanted
 
 
+@pytest.mark.parametrize("share", [2, 4])
+def test_waiting_for_more_free_slots_as_on_a_gpu_fills_less_often_and_changes_no_answer(three, monkeypatch, share):
+    fills = []
+    start = engine.Decoder.start
+    monkeypatch.setattr(engine.Decoder, "start", lambda self, *args: fills.append(len(args[0])) or start(self, *args))
+    wanted, often = answers(three, of_all(), Sampling(0.9)), len(fills)
+    monkeypatch.setitem(engine.SHARE_FREE, "cpu", share)
+    assert answers(three, of_all(), Sampling(0.9)) == wanted
+    assert len(fills) - often < often
+    assert sum(fills[:often]) == sum(fills[often:]) == len(wanted)
+
+
 @pytest.mark.parametrize("family", ["llama", *long("neox_sequential", "qwen2", "gemma3")])
 def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_layers(model_folder, family, recorded):
     loaded = with_three_arms(model_folder(family), "float64")

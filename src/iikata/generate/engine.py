@@ -21,6 +21,8 @@ from iikata.model.links import Sent, fetch
 
 AHEAD = {"cpu": 0, "cuda": 1}
 """A GPU is asked for the next step before this one's tokens are read, so that it never waits."""
+SHARE_FREE = {"cpu": 0, "cuda": 16}
+"""A GPU's free slots are filled once they are a 16th of all: filling a few takes the processor as long as many."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +106,15 @@ class _Engine:
         self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
         self.ahead = AHEAD[base.device.type]
+        self.few = count // share if (share := SHARE_FREE[base.device.type]) else 0
+        """Free slots up to which rows in flight go on alone."""
 
     @torch.inference_mode()  # on a generator it holds while the generator runs, not while its caller does
     def run(self) -> Iterator[Completion]:
         while self.waiting or self.ready or any(group.rows.busy for group in self.groups):
             for group in self.groups:
-                while (self.waiting or self.ready) and (free := group.rows.free):
+                filling = len(group.rows.free) > self.few or not group.rows.busy
+                while filling and (self.waiting or self.ready) and (free := group.rows.free):
                     if not self.ready:
                         self._fill_in()
                     self._begin(group, free)

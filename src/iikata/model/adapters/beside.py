@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import torch
 from safetensors import safe_open
 from torch import Tensor
 
@@ -43,18 +44,19 @@ def end_rows(path: Path) -> int:
     return max((shapes[name][0] for name in ends if any(end in name for end in ENDS)), default=0)
 
 
-def dead_blocks(live: Tensor) -> float:
-    """Return the share of blocks of live[n] in which nothing is."""
-    count = max(1, min(BLOCKS, len(live) // LEAST))
-    starts = np.arange(count) * len(live) // count
-    return float(1 - np.logical_or.reduceat(live.cpu().numpy(), starts).mean())
+def dead_blocks(live: Tensor) -> Tensor:
+    """Return the share of blocks of live [..., n] in which nothing is, [...]."""
+    size = live.shape[-1]
+    count = max(1, min(BLOCKS, size // LEAST))
+    starts = np.arange(count) * size // count
+    return 1 - torch.as_tensor(np.logical_or.reduceat(live.cpu().numpy(), starts, axis=-1).mean(axis=-1))
 
 
 def _is_dead(name: str, tensor: Tensor) -> bool:
     if "lora_magnitude_vector" in name:
-        return dead_blocks(tensor.flatten() != 0) > 0
+        return bool(dead_blocks(tensor.flatten() != 0))
     if "lora_embedding_B" in name and tensor.dim():
-        return dead_blocks(tensor.reshape(len(tensor), -1).any(dim=1)) > 0
+        return bool(dead_blocks(tensor.reshape(len(tensor), -1).any(dim=1)))
     if "lora_embedding_A" in name:
         return not bool(tensor.any())
     whole = tensor.dim() == 2 and "token_adapter.trainable" not in name and any(end in name for end in ENDS)
