@@ -14,7 +14,7 @@ from iikata.core.errors import IikataError
 from iikata.model.adapters.flat import LoraShape
 from iikata.model.adapters.lora import Adapters, resolve_targets
 from iikata.model.attention.registry import Layout, laid_out
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.varlen import Limits, Room
 from iikata.model.buffers import Buffer, Part, pack
 from iikata.model.layers import Runner, decoder_of, vary
 from iikata.model.loss import Head, head_of, token_losses
@@ -104,8 +104,9 @@ class Base:
             )
 
     def pack(
-        self, parts: Sequence[Part], limits: Limits, bucketed: bool = False, device: torch.device | None = None
-    ) -> Buffer:
+        self, parts: Sequence[Part], limits: Limits, bucketed: bool = False, device: torch.device | None = None,
+        room: Room | None = None,
+    ) -> Buffer:  # fmt: skip
         """Pack the parts into one buffer, on one of the base's devices, laid out for the attention that it has."""
         device = device or self.device
         self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
@@ -113,7 +114,7 @@ class Base:
             return pack(parts, device, bucketed=bucketed)
         if self.ends_window(limits.longest):
             parts = [replace(part, prefixes=()) for part in parts]
-        buffer = pack(parts, device, limits, bucketed)
+        buffer = pack(parts, device, limits, bucketed, room)
         vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
         return buffer
 

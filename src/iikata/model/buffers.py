@@ -12,7 +12,7 @@ from iikata.core.encoded import Encoded
 from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group, Packed
 from iikata.model.attention.registry import Layout
-from iikata.model.attention.varlen import Limits, lay_out, to_device
+from iikata.model.attention.varlen import Limits, Room, lay_out, to_device
 
 Ids = tuple[int, ...]
 
@@ -88,10 +88,14 @@ def split(samples: Sequence[Encoded], prefixes: Sequence[Ids], size: int) -> Ite
         yield part
 
 
-def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False) -> Buffer:
+def pack(
+    parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False,
+    room: Room | None = None,
+) -> Buffer:  # fmt: skip
     """Pack the parts into one buffer: for flash kernels where there are limits, in buckets where several arms share it.
 
-    A prefix under a loss token is not shared: each sample owns its loss.
+    A prefix under a loss token is not shared: each sample owns its loss. With limits, tensors may be filled up to a
+    `room`, in which the last part's arm has the idle tokens.
     """
     made = _Making()
     multiple = BUCKET if bucketed else ROUND if limits is not None else 1
@@ -99,9 +103,11 @@ def pack(parts: Sequence[Part], device: torch.device, limits: Limits | None = No
         made.add(part)
         made.fill(multiple, part)
     if limits is not None:
-        made.fill_losses()
+        made.fill_losses(room)
+    if room is not None:
+        made.fill(room.of("tokens", len(made.ids), BUCKET), parts[-1])
     groups, tokens = tuple(made.groups), len(made.ids)
-    layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device)
+    layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device, room)
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
         input_ids=to_device(made.ids, device).unsqueeze(0),
@@ -166,12 +172,13 @@ class _Making:
     def fill(self, multiple: int, part: Part) -> None:
         idle = -len(self.ids) % multiple
         self.ids += [0] * idle
-        self.positions += range(idle)
+        self.positions += [0] * idle
         self.buckets += [part.arm] * (len(self.ids) // BUCKET - len(self.buckets))
         self.streams.append((part.dropout_seed, len(self.ids) - sum(length for _, length in self.streams)))
 
-    def fill_losses(self) -> None:
-        idle = -len(self.loss_positions) % CHUNK
+    def fill_losses(self, room: Room | None) -> None:
+        count = len(self.loss_positions)
+        idle = room.of("losses", count, CHUNK) - count if room else -count % CHUNK
         self.loss_positions += self.loss_positions[:1] * idle
         self.targets += self.targets[:1] * idle
         self.sample_index += [-1] * idle

@@ -6,9 +6,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from torch import Tensor
 
 from iikata.core.records import TrainStep
+from iikata.model.adapters.flat import FlatAdapters
+from iikata.model.attention.varlen import Room
 from iikata.model.memory import retry_smaller
 from iikata.train.arm_run import ArmRun, Recipe
 from iikata.train.pipelined import Pipeline
+from iikata.train.recorded import Recorded, recordable
 from iikata.train.step import Step, gradients, halve, limits_of, prepare, update
 
 __all__ = ["ArmRun", "Recipe", "train"]
@@ -47,7 +50,7 @@ def _computed(
 ) -> tuple[Step, Tensor]:
     def turn() -> tuple[Step, Tensor]:
         step = ahead.step(group, following)
-        return step, gradients(step)
+        return step, gradients(step, ahead.recorded(group))
 
     def halve() -> bool:
         ahead.halve()
@@ -63,6 +66,7 @@ class _Ahead:
     def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
         self.runs = runs
         self.limits = limits_of(runs)
+        self._recorded: dict[FlatAdapters, Recorded | None] = {}
         self.worker, self.threaded = ThreadPoolExecutor(1), threaded
         self.next: Future[Step] | None = None
 
@@ -74,13 +78,25 @@ class _Ahead:
         step = ready.result() if ready is not None else None
         # An arm that was stopped since has no more turns.
         if step is None or step.runs != runs or list(step.steps) != steps:
-            step = prepare(runs, steps, self.limits)
+            step = prepare(runs, steps, self.limits, self._room(group))
         self.next = self._started(runs, following)
         return step
+
+    def recorded(self, group: Sequence[ArmRun]) -> Recorded | None:
+        """Return what computes this block's buffers by a graph; None where that would not pay."""
+        flat = group[0].flat
+        if flat not in self._recorded:
+            self._recorded[flat] = Recorded(group[0].base.device) if recordable(group[0]) else None
+        return self._recorded[flat]
+
+    def _room(self, group: Sequence[ArmRun]) -> Room | None:
+        recorded = self.recorded(group)
+        return recorded.room if recorded else None
 
     def halve(self) -> None:
         """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
         self.next = None
+        self._recorded.clear()
         halve(self.runs)
         self.limits = limits_of(self.runs)
 
@@ -89,4 +105,5 @@ class _Ahead:
         wanted = [(run, step) for run, step in wanted if not run.stopped and step < run.steps]
         if not (wanted and self.threaded):
             return None
-        return self.worker.submit(prepare, [run for run, _ in wanted], [step for _, step in wanted], self.limits)
+        runs, steps = map(list, zip(*wanted, strict=True))
+        return self.worker.submit(prepare, runs, steps, self.limits, self._room(following))

@@ -10,10 +10,11 @@ from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
 from iikata.model.attention.tiles import joined
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.varlen import Limits, Room
 from iikata.model.base import Base
 from iikata.model.buffers import BUCKET, Buffer, Part, computed, split
 from iikata.train.arm_run import ArmRun, loss_tokens
+from iikata.train.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,11 @@ def halve(runs: Sequence[ArmRun]) -> None:
         run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
 
 
-def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Step:
-    """Pack step `steps[i]` of arm `runs[i]`, all of one block; they share buffers as far as they fit."""
+def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: Room | None = None) -> Step:
+    """Pack step `steps[i]` of arm `runs[i]`, all of one block; they share buffers as far as they fit.
+
+    Buffers are filled up to a `room`, where there is one.
+    """
     base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
     parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
@@ -58,7 +62,7 @@ def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits) -> Ste
     for run, batch in zip(runs, batches, strict=True):
         weights[run.index] = 1 / max(1, loss_tokens(batch))
     kind = torch.float64 if base.dtype == torch.float64 else torch.float32
-    buffers = [base.pack(some, limits, bucketed=arms > 1) for some in together]
+    buffers = [base.pack(some, limits, bucketed=arms > 1, room=room) for some in together]
     return Step(runs, steps, batches, buffers, torch.tensor(weights, dtype=kind).to(base.device))
 
 
@@ -74,7 +78,7 @@ def _together(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
         yield [part for part, _ in some]
 
 
-def gradients(step: Step) -> Tensor:
+def gradients(step: Step, recorded: Recorded | None = None) -> Tensor:
     """Run the turn's buffers forward and backward; returns [K] each arm's loss.
 
     It begins with no gradient, so that it may be done again after it broke off.
@@ -82,9 +86,16 @@ def gradients(step: Step) -> Tensor:
     base, flat = step.runs[0].base, step.runs[0].flat
     flat.gradient.zero_()  # laid out before the first backward pass, which then adds to it
     totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
-    for buffer in step.buffers:
-        losses = counted(_losses(base, step.runs[0], buffer), buffer, step.weights, totals)
+
+    def compute(buffer: Buffer, weights: Tensor, totals: Tensor) -> None:
+        losses = counted(_losses(base, step.runs[0], buffer), buffer, weights, totals)
         _scaled(losses, step.runs, buffer).sum().backward()
+
+    for buffer in step.buffers:
+        if recorded:
+            recorded(compute, buffer, step.weights, totals)
+        else:
+            compute(buffer, step.weights, totals)
     return totals
 
 

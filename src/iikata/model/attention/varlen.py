@@ -1,5 +1,6 @@
 """The layout of packed samples for flash kernels: no sample is padded, and tensors alone say who sees whom."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -28,6 +29,24 @@ class Limits:
     def over(cls, longest: int, part: int, longest_prefix: int) -> "Limits":
         """Return powers of two: layers that have a window are compiled for `longest`, which should seldom change."""
         return cls(*(1 << max(5, (most - 1).bit_length()) for most in (longest, part, longest_prefix)))
+
+
+class Room:
+    """What buffers are filled up to, so that all have one shape and a turn can be recorded.
+
+    Where something does not fit, its room grows, by more than that.
+    """
+
+    MORE = 1.1
+
+    def __init__(self) -> None:
+        self.lengths: dict[str, int] = {}
+
+    def of(self, what: str, length: int, multiple: int = 1) -> int:
+        """Return the length to fill to, a multiple."""
+        if length > self.lengths.get(what, 0):
+            self.lengths[what] = multiple * math.ceil(self.MORE * length / multiple)
+        return self.lengths.get(what, 0)
 
 
 @dataclass(frozen=True)
@@ -61,7 +80,9 @@ class Varlen:
         return self.own, self.tiles, self.shared_tiles, self.asks, self.sees, self.places
 
 
-def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.device) -> Varlen:
+def lay_out(
+    groups: Sequence[Group], tokens: int, limits: Limits, device: torch.device, room: Room | None = None
+) -> Varlen:
     """Return the layout of a buffer of `tokens` tokens; what no group covers is filling, seen by nobody."""
     sequences = _sequences(groups, tokens, limits.longest)
     ranges = _ranges(sequences, limits.part)
@@ -74,6 +95,11 @@ def lay_out(groups: Sequence[Group], tokens: int, limits: Limits, device: torch.
         [0, *accumulate(high - low for low, high in shared)],
     )
     places = [place for keys in shared for place in range(*keys)]
+    if room is not None:
+        for number, values in enumerate((*lists, places)):
+            # Tiles without tokens, sequences that end where they begin, shared keys that nobody asks for.
+            idle = 0 if number in (1, 2, 5) else values[-1]
+            values += [idle] * (room.of(str(number), len(values), 5) - len(values))
     own, queries, keys, asks, sees = (to_device(values, device, torch.int32) for values in lists)
     most = torch.tensor([limits.longest, limits.part, limits.longest_prefix])
     return Varlen(own, queries, keys, asks, sees, to_device(places, device), most, limits)
