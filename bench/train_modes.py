@@ -18,7 +18,8 @@ from iikata.model.attention.packed import Group
 from iikata.model.attention.varlen import Limits, lay_out
 from iikata.model.base import Base
 from iikata.model.load import ready
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, Recipe, recorded, train
+from iikata.train.recorded import MOST_WEIGHTS
 
 STEPS = 50
 
@@ -42,7 +43,10 @@ def opened(compiled: bool, checkpointed: bool = False) -> Base:
     return base
 
 
-def losses(compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=False):  # type: ignore[no-untyped-def]
+def losses(  # type: ignore[no-untyped-def]
+    compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=False, as_graph=True
+):  # fmt: skip
+    recorded.MOST_WEIGHTS = MOST_WEIGHTS if as_graph else 0
     base = opened(compiled, checkpointed)
     rows = samples(400, 32000, 40)
     arms = [Arm("t", seed) for seed in range(3)]
@@ -112,7 +116,9 @@ def main() -> None:
         "compiled": dict(compiled=True),
         "compiled, checkpointed": dict(compiled=True, checkpointed=True),
         "prefix shared": dict(shared=True),
-        "three arms in a buffer": dict(mixed=True, buffer=32768),
+        "three arms in a buffer": dict(mixed=True, buffer=32768, as_graph=False),
+        "three arms, as a CUDA graph": dict(mixed=True, buffer=32768),
+        "three arms, graph, prefix shared": dict(mixed=True, buffer=32768, shared=True),
         "all of it": dict(compiled=True, shared=True, mixed=True, buffer=32768),
     }
     for name, settings in modes.items():

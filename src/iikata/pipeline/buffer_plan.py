@@ -14,7 +14,7 @@ FULL_WORK = 7e13
 """Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
 MIXED_ARMS = 32
 """Arms that share a buffer where one's step leaves half of it empty: its kernels take as long to ask for with one."""
-CPU_ROWS, GPU_ROWS, SMALL_GPU_ROWS = 160, 1024, 2048
+CPU_ROWS, GPU_ROWS, SMALL_GPU_ROWS = 160, 1024, 4096
 """Rows that decode at once; a small model's kernels are too short for a GPU with fewer."""
 SMALL = 1e9
 """Parameters of a model that is small in this sense."""
