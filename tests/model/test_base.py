@@ -6,10 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+import models
 from iikata.core.errors import IikataError
 from iikata.model import memory
 from iikata.model.files import code
 from iikata.model.load import choose_dtype, load
+from marks import long
 
 
 def test_the_base_is_frozen_and_in_the_type_asked_for(llama_folder):
@@ -106,3 +108,13 @@ def test_an_arm_cannot_speak_where_there_are_no_adapters(llama_folder):
     loaded.set_adapter(None)
     with pytest.raises(KeyError):
         loaded.set_adapter("arm")
+
+
+@pytest.mark.parametrize("family", ["llama", "gemma3", *long(*sorted(set(models.FAMILIES) - {"llama", "gemma3"}))])
+def test_prompts_side_by_side_end_as_each_alone(model_folder, family):
+    loaded = load(model_folder(family), "float64")
+    prompts = [sample.input_ids for sample in models.samples(3, longest=20)]
+    assert len(set(map(len, prompts))) == 3
+    together = loaded.last_hidden(prompts)
+    assert torch.allclose(together, torch.cat([loaded.last_hidden([one]) for one in prompts]), rtol=1e-9, atol=1e-9)
+    assert loaded.untuned_next(prompts) is loaded.untuned_next(list(map(list, prompts)))

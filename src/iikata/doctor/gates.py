@@ -61,7 +61,7 @@ def live_copy(base: "Base", copy: "Base", arm: str, folder: Path, prompts: Seque
 
     found = liveness(adapter_file.read_stored(folder, whole=True))
     with torch.inference_mode():
-        last = [copy.last_hidden(ids) for ids in prompts]
+        last = copy.last_hidden(prompts)
     return _live(arm, found, faults(found), _mean_kl(base, copy, last, prompts))
 
 
@@ -81,18 +81,15 @@ def _unread(error: IikataError) -> Both:
     return Both(str(error), f"読み込めません: {error}")
 
 
-def _mean_kl(base: "Base", speaker: "Base", last: "Sequence[torch.Tensor]", prompts: Sequence[Sequence[int]]) -> float:
-    """Return the mean divergence from the base of the speaker whose last hidden states [D] these are."""
+def _mean_kl(base: "Base", speaker: "Base", last: "torch.Tensor", prompts: Sequence[Sequence[int]]) -> float:
+    """Return the mean divergence from the base of the speaker whose last hidden states [n, D] these are."""
     import torch
 
     with torch.inference_mode():
-        divergences = []
-        for hidden, ids in zip(last, prompts, strict=True):
-            tuned, untuned = speaker.logits(hidden), base.untuned_next(ids)
-            both = min(len(tuned), len(untuned))  # tokens that were added have no probability without the adapter
-            tuned, untuned = (one[:both].log_softmax(-1) for one in (tuned, untuned))
-            divergences.append((untuned.exp() * (untuned - tuned)).sum())
-        return float(torch.stack(divergences).mean())
+        tuned, untuned = speaker.logits(last), base.untuned_next(prompts)
+        both = min(tuned.shape[1], untuned.shape[1])  # tokens that were added have no probability without the adapter
+        tuned, untuned = (one[:, :both].log_softmax(-1) for one in (tuned, untuned))
+        return float((untuned.exp() * (untuned - tuned)).sum(-1).mean())
 
 
 def sound_training(arm: str, steps: Sequence[TrainStep], stopped: str = "") -> Gate:

@@ -39,7 +39,7 @@ class Base:
     """The stages of a base that lies on several devices."""
     longest: int | None = None
     """Tokens of the longest sample whose logits are transformers'; None for no end."""
-    _untuned: dict[tuple[int, ...], Tensor] = field(default_factory=dict, init=False, repr=False)
+    _untuned: dict[tuple[tuple[int, ...], ...], Tensor] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def decoder(self) -> Any:
@@ -70,16 +70,22 @@ class Base:
             out = self.decoder(input_ids=input_ids, position_ids=positions, use_cache=False, **given)
         return out.last_hidden_state
 
-    def last_hidden(self, ids: Sequence[int]) -> Tensor:
-        """Return the last token's hidden state [D], of the arm that is set."""
-        tokens = torch.tensor([list(ids)], device=self.device)
-        return self.hidden(tokens, torch.arange(len(ids), device=self.device)[None])[0, -1]
+    def last_hidden(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Return the hidden states of the prompts' last tokens [n, D], of the arm that is set.
 
-    def untuned_next(self, ids: Sequence[int]) -> Tensor:
-        """Return the untuned model's logits of the next token, [V]; kept, since they never change."""
-        if (key := tuple(ids)) not in self._untuned:
+        They run side by side, filled up behind their ends, which no token of theirs sees.
+        """
+        longest = max(map(len, prompts))
+        tokens = torch.tensor([[*ids, *[ids[-1]] * (longest - len(ids))] for ids in prompts], device=self.device)
+        positions = torch.arange(longest, device=self.device).expand(len(prompts), -1)
+        last = torch.tensor([len(ids) - 1 for ids in prompts], device=self.device)
+        return self.hidden(tokens, positions)[torch.arange(len(prompts), device=self.device), last]
+
+    def untuned_next(self, prompts: Sequence[Sequence[int]]) -> Tensor:
+        """Return the untuned model's logits of the next tokens, [n, V]; kept, since they never change."""
+        if (key := tuple(map(tuple, prompts))) not in self._untuned:
             self.set_adapter(None)
-            self._untuned[key] = self.logits(self.last_hidden(ids))
+            self._untuned[key] = self.logits(self.last_hidden(prompts))
         return self._untuned[key]
 
     def ends_window(self, tokens: int) -> bool:

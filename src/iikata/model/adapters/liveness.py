@@ -144,10 +144,10 @@ def _first(modules: Iterable[str], most: int = 3) -> Both:
     return same(", ".join(names[:most])) + (Both(f" and {more} more", f" ほか {more}") if more > 0 else NOT_SAID)
 
 
-def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> tuple[dict[str, float], list[Tensor]]:
+def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> tuple[dict[str, float], Tensor]:
     """Let the arm read prompts; return what each module that the base calls does, and the last hidden states.
 
-    A module moves its layer's output by ||with - without|| / ||without||; hidden states are [D], one a prompt.
+    A module moves its layer's output by ||with - without|| / ||without||; hidden states are [n, D].
     """
     assert base.adapters is not None
     moved: dict[str, list[Tensor]] = {}
@@ -163,7 +163,7 @@ def effects(base: "Base", arm: str, prompts: Sequence[Sequence[int]]) -> tuple[d
         handles.append(layer.register_forward_hook(look))
     try:
         with torch.inference_mode():
-            last = [base.last_hidden(ids) for ids in prompts]
+            last = base.last_hidden(prompts)
     finally:
         for handle in handles:
             handle.remove()
