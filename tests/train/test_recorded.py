@@ -92,7 +92,7 @@ def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, re
     same(found, trained(llama_folder))
 
 
-@pytest.mark.parametrize("why", ["float16", "checkpoint", "few steps", "large"])
+@pytest.mark.parametrize("why", ["float16", "checkpoint", "compiled", "few steps", "large"])
 def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, replays, monkeypatch, why):
     base, adapters = opened(llama_folder)
     for arm in ("t.s0", "t.s1"):
@@ -102,8 +102,8 @@ def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, rep
     assert recorded.recordable(run)
     if why == "float16":
         monkeypatch.setattr(base, "dtype", torch.float16)
-    elif why == "checkpoint":
-        base.run_layers(compiled=False, checkpointed=True)
+    elif why in ("checkpoint", "compiled"):
+        base.run_layers(compiled=why == "compiled", checkpointed=why == "checkpoint")
     elif why == "few steps":
         run.step = run.steps - recorded.FEWEST_TURNS + 1
     else:

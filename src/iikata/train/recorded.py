@@ -29,8 +29,9 @@ def recordable(run: ArmRun) -> bool:
     """Return whether the turns of the arms beside this one are worth recording, and can be."""
     base = run.base
     small = sum(weight.numel() for weight in base.model.parameters()) <= MOST_WEIGHTS
-    alike = base.dtype != torch.float16 and not any(runner.checkpoint for runner in base.runners)  # no scale that moves
-    return worth(base) and small and alike and len(run.flat.arms) > 1 and run.steps - run.step >= FEWEST_TURNS
+    # float16 has a scale that moves; compiled layers have not been tried.
+    plain = base.dtype != torch.float16 and not any(runner.checkpoint or runner.compile for runner in base.runners)
+    return worth(base) and small and plain and len(run.flat.arms) > 1 and run.steps - run.step >= FEWEST_TURNS
 
 
 def worth(base: Base) -> bool:
