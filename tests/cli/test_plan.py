@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 
 import pytest
 
@@ -109,7 +110,8 @@ def test_a_tracker_that_is_not_installed_is_told_before_training(tmp_path, llama
         ("prob.jsonl", {"probes": "prob.jsonl"}, "no such file"),
     ],
 )
-def test_a_name_without_a_file_is_told_with_its_line(tmp_path, llama_folder, capsys, name, change, said):
+def test_a_name_without_a_file_is_told_with_its_line(tmp_path, llama_folder, capsys, monkeypatch, name, change, said):
+    monkeypatch.setitem(sys.modules, "datasets", None)  # which would ask the hub for half a minute
     written(tmp_path, llama_folder)
     path = tmp_path / "broken.yaml"
     path.write_text(json.dumps(values(llama_folder, **change), indent=1), encoding="utf-8")
