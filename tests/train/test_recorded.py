@@ -6,7 +6,7 @@ import torch
 import models
 from iikata.core.records import Arm
 from iikata.model import rotary
-from iikata.model.attention.varlen import Room
+from iikata.model.attention.varlen import TOKENS, Room
 from iikata.model.buffers import Part
 from iikata.model.layers import run_layers
 from iikata.model.load import load
@@ -112,7 +112,7 @@ def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, rep
 
 
 def test_a_filled_buffer_gives_the_losses_and_gradients_of_its_samples(llama_folder):
-    (base, adapters), room = opened(llama_folder), Room()
+    (base, adapters), room = opened(llama_folder), Room(4096)
     for seed, arm in enumerate(("a", "b")):
         adapters.initialise(arm, seed)
         models.stir(adapters.weights(arm), seed)
@@ -139,3 +139,10 @@ def test_a_filled_buffer_gives_the_losses_and_gradients_of_its_samples(llama_fol
         wanted = wanted or shapes
         assert shapes == wanted
     assert computed((60, 60), room)[0] != wanted
+
+
+def test_tokens_are_filled_up_to_a_tenth_more_within_what_is_planned():
+    room = Room(2048)
+    assert [room.of(TOKENS, tokens, 256) for tokens in (1000, 1100, 1500, 2000, 700, 3000)] == [
+        1280, 1280, 1792, 2048, 2048, 3072,
+    ]  # fmt: skip

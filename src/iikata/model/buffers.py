@@ -12,7 +12,7 @@ from iikata.core.encoded import Encoded
 from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group, Packed
 from iikata.model.attention.registry import Layout
-from iikata.model.attention.varlen import Limits, Room, lay_out, to_device
+from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out, to_device
 
 Ids = tuple[int, ...]
 
@@ -105,7 +105,7 @@ def pack(
     if limits is not None:
         made.fill_losses(room)
     if room is not None:
-        made.fill(room.of("tokens", len(made.ids), BUCKET), parts[-1])
+        made.fill(room.of(TOKENS, len(made.ids), BUCKET), parts[-1])
     groups, tokens = tuple(made.groups), len(made.ids)
     layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device, room)
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]

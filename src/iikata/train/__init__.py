@@ -86,7 +86,9 @@ class _Ahead:
         """Return what computes this block's buffers by a graph; None where that would not pay."""
         flat = group[0].flat
         if flat not in self._recorded:
-            self._recorded[flat] = Recorded(group[0].base.device) if recordable(group[0]) else None
+            run = group[0]
+            made = Recorded(run.base.device, run.recipe.buffer_tokens) if recordable(run) else None
+            self._recorded[flat] = made
         return self._recorded[flat]
 
     def _room(self, group: Sequence[ArmRun]) -> Room | None:

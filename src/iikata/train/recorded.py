@@ -20,6 +20,8 @@ MOST_WEIGHTS = 1_000_000_000
 """Beyond so many, kernels take longer than asking for them."""
 FEWEST_TURNS = 6
 """Recording takes as long as a turn or two."""
+SPARE = 1.5
+"""Times what a turn takes that must be free for a graph's memory."""
 
 Compute = Callable[[Buffer, Tensor, Tensor], None]
 """Adds a buffer's gradients to the adapters' and its losses to the totals [K]; the arms' weights are [K] too."""
@@ -40,8 +42,15 @@ def worth(base: Base) -> bool:
 
 
 def graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record work that runs on a GPU; return what runs it again. Raises RuntimeError where it waits for the device."""
-    torch.cuda.empty_cache()  # the graph has memory of its own, as much as a turn
+    """Record work that ran on a GPU before; return what runs it again.
+
+    Raises RuntimeError where it waits for the device, or where memory is short: a graph has its own, for as much as a
+    turn takes, and held-out losses come between.
+    """
+    torch.cuda.empty_cache()
+    taken = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
+    if (free := torch.cuda.mem_get_info(device)[0]) < SPARE * taken:
+        raise RuntimeError(f"{free / 1e9:.1f} GB are free, a turn takes {taken / 1e9:.1f} GB")
     made = torch.cuda.CUDAGraph()
     stream = torch.cuda.Stream(device)
     # The next turn's buffers are sent by another thread meanwhile.
@@ -53,8 +62,9 @@ def graph(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
 class Recorded:
     """Computes buffers of one block of arms: one shape's first as it is, from the second on by replaying a graph."""
 
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.room = device, Room()
+    def __init__(self, device: torch.device, most_tokens: int) -> None:
+        """Fill buffers up, but to no more than `most_tokens` where they have not as many."""
+        self.device, self.room = device, Room(most_tokens)
         self._seen: list[torch.Size] = []
         self._replay: Callable[[], None] | None = None
         self._broken = False

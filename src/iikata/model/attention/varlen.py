@@ -14,6 +14,8 @@ from iikata.model.attention.packed import Group
 from iikata.model.attention.registry import Options
 from iikata.model.attention.tiles import Sees, joined, shared_tiles, tiles
 
+TOKENS = "tokens"
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -34,18 +36,22 @@ class Limits:
 class Room:
     """What buffers are filled up to, so that all have one shape and a turn can be recorded.
 
-    Where something does not fit, its room grows, by more than that.
+    Where something does not fit, its room grows, by more than that; tokens by no more than to `most`.
     """
 
     MORE = 1.1
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.lengths: dict[str, int] = {}
 
     def of(self, what: str, length: int, multiple: int = 1) -> int:
         """Return the length to fill to, a multiple."""
         if length > self.lengths.get(what, 0):
-            self.lengths[what] = multiple * math.ceil(self.MORE * length / multiple)
+            more = self.MORE * length
+            if what == TOKENS:
+                more = max(length, min(more, self.most))
+            self.lengths[what] = multiple * math.ceil(more / multiple)
         return self.lengths.get(what, 0)
 
 
