@@ -1,5 +1,7 @@
 """A run's score files are read as often as they change, and no more often."""
 
+import os
+
 from iikata.core.records import Score
 from iikata.run_folder import RunFolder
 
@@ -16,7 +18,10 @@ def test_a_score_file_is_read_once_and_again_when_it_is_another(tmp_path, monkey
     assert store.scores_once("exact") == store.scores_once("exact") == scores(0.0)
     store.write_scores("exact", scores(0.25))
     assert store.scores_once("exact") == scores(0.25)
-    assert read == ["exact"] * 2
+    store.write_scores("exact", scores(0.75))  # as many bytes
+    os.utime(store.scores("exact"), (0, 0))
+    assert store.scores_once("exact") == scores(0.75)
+    assert read == ["exact"] * 3
 
 
 def test_lines_made_elsewhere_are_written_as_they_are(tmp_path):

@@ -4,10 +4,14 @@ import errno
 import os
 import random
 import subprocess
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from crash import Child, at_change, count_changes, ended
+
+from iikata.core.errors import IikataError
+from iikata.core.io import Appender
 
 
 def no_room() -> None:
@@ -28,6 +32,29 @@ def test_where_no_file_can_be_opened_any_more_the_message_says_so_and_it_goes_on
         tally("faults injected")
         assert "No space left on device" in said
         ended(declared, out, whole[0], tally)
+
+
+class Full(FileIO):
+    """A file on a disk that has room for three bytes more."""
+
+    def write(self, content) -> int:
+        if os.fstat(self.fileno()).st_size > len(LINE):
+            no_room()
+        return super().write(content[:3])
+
+
+LINE = b'{"n": 1}\n'
+
+
+def test_a_line_that_the_disk_takes_in_part_is_taken_off_again(tmp_path):
+    path = tmp_path / "lines.jsonl"
+    path.write_bytes(LINE)
+    with Appender(path) as file:
+        file.close()
+        file._file = Full(path, "a+")
+        with pytest.raises(IikataError, match="No space left on device"):
+            file.add({"n": 2})
+    assert path.read_bytes() == LINE
 
 
 def mounted(folder: Path, kib: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from iikata.core.errors import IikataError
-from iikata.core.io import line_of, read_jsonl
+from iikata.core.io import Appender, line_of, read_jsonl
 from iikata.core.records import Score, plain
 
 SCORE = Score("plain", 0, "plain", "p1", "c1", 0, "nll", math.nan, "s")
@@ -17,6 +17,14 @@ def test_records_read_back_as_they_were_written_and_a_torn_line_is_none(tmp_path
     (found,) = read_jsonl(tmp_path / "a.jsonl", Score, "")
     assert math.isnan(found.value)
     assert plain(found) | {"value": 0} == plain(SCORE) | {"value": 0}
+
+
+@pytest.mark.parametrize("whole", ["", '{"n": 1}\n'])
+def test_a_torn_line_is_cut_off_before_another_is_added(tmp_path, whole):
+    (tmp_path / "a.jsonl").write_text(whole + '{"n": ', encoding="utf-8")
+    with Appender(tmp_path / "a.jsonl") as file:
+        file.add({"n": 2})
+    assert (tmp_path / "a.jsonl").read_text(encoding="utf-8") == whole + '{"n": 2}\n'
 
 
 @pytest.mark.parametrize(

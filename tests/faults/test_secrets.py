@@ -66,7 +66,8 @@ def test_a_secret_is_named_instead_however_it_is_quoted(secrets, name, way, tall
 def test_of_a_secret_in_another_the_whole_is_named(monkeypatch):
     monkeypatch.setenv("SHORT_TOKEN", "12345678")
     monkeypatch.setenv("LONG_TOKEN", "0123456789")
-    assert redact("0123456789 12345678") == "⟨LONG_TOKEN⟩ ⟨SHORT_TOKEN⟩"
+    monkeypatch.setenv("WHOLE_TOKEN", "12345678-abc")  # begins as the short one does
+    assert redact("0123456789 12345678 12345678-abc") == "⟨LONG_TOKEN⟩ ⟨SHORT_TOKEN⟩ ⟨WHOLE_TOKEN⟩"
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import pytest
 import torch
 
 import oracle
-from iikata.core.records import Arm
+from iikata.core.records import Arm, Probe
 from iikata.metrics.choice import chance_of
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
-from iikata.score.choice import chosen, encode_choices, laid
+from iikata.score.choice import Asked, chosen, encode_choices, laid
 from tiny_experiment import ONE_ARM, experiment
 
 ORACLE = Path(__file__).parents[1] / "lm_eval_oracle.py"
@@ -113,6 +113,13 @@ def test_one_probe_at_a_time_chooses_as_packed_ones_do(run, llama_folder):
     assert {one.id: one.choice for one in packed} == {
         k: v for k, v in found(run, "choice", Arm()).items() if k != "none"
     }
+
+
+def test_a_choice_is_weighed_by_its_characters_and_not_by_its_bytes(monkeypatch):
+    one = Asked(Probe("p", "Which?", choices=("色", "red"), answer=0), rows=(None, None))
+    monkeypatch.setattr("iikata.score.choice.nats_in", lambda *_: iter([{"answer": 2.2}, {"answer": 6.3}]))
+    (found,) = chosen(None, None, [one], [((), None)])
+    assert (found.choice, found.choice_norm) == (1.0, 0.0)
 
 
 def test_a_choice_that_is_cut_leaves_its_probe_without_a_number(tmp_path, llama_folder):
