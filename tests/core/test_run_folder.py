@@ -2,7 +2,7 @@
 
 import os
 
-from iikata.core.records import Score
+from iikata.core.records import Arm, Score
 from iikata.run_folder import RunFolder
 
 
@@ -30,3 +30,20 @@ def test_lines_made_elsewhere_are_written_as_they_are(tmp_path):
     text = store.scores("exact").read_text()
     store.write_score_lines("exact", text.splitlines(keepends=True))
     assert store.scores("exact").read_text() == text
+
+
+def test_what_a_killed_process_left_half_written_is_cleared_wherever_it_lies(tmp_path):
+    store = RunFolder(tmp_path)
+    left = store.arm(Arm("alpaca", 0)) / ".steps.jsonl.tmp"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    with store.locked():
+        assert not left.exists()
+
+
+def test_arms_are_those_of_the_very_template_though_its_name_has_dots(tmp_path):
+    store = RunFolder(tmp_path)
+    for name in ("my.style", "my"):
+        store.arm(Arm(name, 0)).mkdir(parents=True)
+    assert store.arms_of("my.style") == [store.arm(Arm("my.style", 0))]
+    assert store.arms_of("my") == [store.arm(Arm("my", 0))]

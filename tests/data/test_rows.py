@@ -70,8 +70,9 @@ def test_csv_of_a_spreadsheet_is_read_whatever_separates_its_columns(tmp_path, d
         ("a,b,,\n1,2,,\n,,,\n", [{"a": "1", "b": "2"}, {"a": "", "b": ""}]),
         ("a,b\n1942.0,1.0\n,2.5\n", [{"a": "1942", "b": "1.0"}, {"a": "", "b": "2.5"}]),
         ("a,b\n3.0,1.0\n2.0,\n", [{"a": "3.0", "b": "1"}, {"a": "2.0", "b": ""}]),
+        ('"a; b; c",d\n1,2\n', [{"a; b; c": "1", "d": "2"}]),
     ],
-    ids=["comma wins a tie", "blanks after commas", "empty columns", "nullable", "all there"],
+    ids=["comma wins a tie", "blanks after commas", "empty columns", "nullable", "all there", "others in quotes"],
 )
 def test_csv_is_read_as_it_was_meant(tmp_path, text, rows):
     (tmp_path / "rows.csv").write_text(text)

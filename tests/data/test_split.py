@@ -28,6 +28,11 @@ def test_share_is_met_within_sampling_error():
     assert abs(len(hold_out_share(rows(range(10_000)), 0.1)) - 1000) < 150
 
 
+def test_share_takes_the_lowest_hashes():
+    low, high = (Example(digit * 16, "", "", "x") for digit in "0f")
+    assert hold_out_share([high, low], 0.1) == [low]
+
+
 @settings(deadline=None)
 @given(NUMBERS, NUMBERS, st.floats(0.01, 0.99))
 def test_share_adding_rows_anywhere_moves_no_other_row(numbers, more, share):

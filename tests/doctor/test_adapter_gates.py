@@ -69,6 +69,16 @@ def test_an_adapter_whose_b_is_zero_is_caught(pipeline):
     assert "||B|| = 0" in gate.detail
 
 
+def test_an_adapter_that_moves_no_answer_is_caught_though_every_part_of_it_is_there(pipeline):
+    context, folder = pipeline
+    path = folder / "adapter_model.safetensors"
+    save_file({name: w * 1e-5 if "lora_B" in name else w for name, w in load_file(path).items()}, path)
+    gate = prove(context, ARM, context.store.arm(ARM))
+    assert not gate.passed
+    assert "dead" not in gate.detail
+    assert "change nothing" not in gate.detail
+
+
 def test_an_adapter_of_which_one_layer_is_dead_is_caught_with_its_share(pipeline):
     """The loss of such a one fell by 73%, so that nothing else would tell."""
     context, folder = pipeline
