@@ -53,6 +53,14 @@ def said_in_both_languages():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_wait_for_the_disk():
+    """What the system was given outlives a killed process; only a power cut needs more, which tests/faults plays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def byte_bpe_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return byte_bpe(tmp_path_factory.mktemp("byte_bpe"))

@@ -1,6 +1,5 @@
 """One finished run of the tiny experiment for all tests of the pipeline, and copies of it that a test may change."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,11 +14,10 @@ from tiny_experiment import experiment, written
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Leave out what many runs repeat and other rooms hold: pictures' pixels, the disk's wait."""
+    """Leave out what many runs repeat and other rooms hold: pictures' pixels."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("iikata.report.picture.lacking", lambda svg: None)
         patch.setattr("iikata.report.picture.png", lambda svg, scale=1: svg.encode())
-        patch.setattr(os, "fsync", lambda descriptor: None)
         yield
 
 
