@@ -2,13 +2,17 @@
 
 import json
 import re
+import sys
 import tomllib
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import ONE_ARM, values, write_files
+from iikata.config import LoraSettings
+from iikata.model.adapters.flat import LoraShape
+from tiny_experiment import ONE_ARM, values, write_files, written
 
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -64,3 +68,25 @@ def test_a_run_takes_all_that_the_page_adds(tmp_path, llama_folder, installed, c
     assert (template["kind"], template["user"]) == ("dialogue", "Q")
     assert main(["export", str(run), "talk.s0", str(tmp_path / "out"), "--base", "./m"]) == 1
     assert "the format dialogue has no chat template" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("faulty", "whose"),
+    [
+        ("case.nothing", "of my_iikata, which is no part of iikata,"),
+        ('iter(["text"])', "of iikata or of what was added to it (my_iikata),"),
+    ],
+)
+def test_a_fault_of_what_was_added_is_told_as_such(
+    tmp_path, llama_folder, installed, monkeypatch, capsys, faulty, whose
+):
+    module = tmp_path / "my_iikata.py"
+    module.write_text(module.read_text() + f"\n\ndef shouting(case):\n    return {faulty}\n")
+    monkeypatch.delitem(sys.modules, "my_iikata", raising=False)
+    monkeypatch.setattr("iikata.core.registry.FROM_ELSEWHERE", set())
+    assert main(["check", str(written(tmp_path, llama_folder))]) == 3
+    assert f"iikata: this is a fault {whose} not of your input" in capsys.readouterr().err
+
+
+def test_a_setting_of_an_adapter_is_part_of_its_shape():
+    assert {field.name for field in fields(LoraShape)} == set(LoraSettings.model_fields)

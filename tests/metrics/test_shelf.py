@@ -34,7 +34,7 @@ def test_a_shelf_is_the_dict_of_what_it_brings(package):
     [
         ("fife", 'sum "fife" is unknown (did you mean "five"?). Known: five, three, two.'),
         ("theirs:SIX", 'sum "theirs:SIX" cannot be imported: AttributeError'),
-        ("no.such:thing", 'Write "package.module:name".'),
+        ("no.such:thing", "of an installed package or of a folder in PYTHONPATH."),
     ],
 )
 def test_an_item_that_is_nowhere_is_refused_by_name(package, name, told):

@@ -123,7 +123,7 @@ def test_arms_of_different_shapes_over_one_base_answer_each_as_it_would_alone(ll
         "small": LoraShape(4, 8, 0.0, names),
         "wide": LoraShape(16, 16, 0.0, names),
         "few": LoraShape(4, 12, 0.0, ("v_proj",)),
-        "stable": LoraShape(8, 16, 0.0, names, rank_stabilized=True),
+        "stable": LoraShape(8, 16, 0.0, names, use_rslora=True),
     }
     adapters = loaded.adapt(4, 8, 0.0, names, shapes.values())
     for arm, shape in shapes.items():
@@ -139,7 +139,7 @@ def test_arms_of_different_shapes_over_one_base_answer_each_as_it_would_alone(ll
             r=shape.r,
             lora_alpha=shape.alpha,
             target_modules=list(shape.target_modules),
-            use_rslora=shape.rank_stabilized,
+            use_rslora=shape.use_rslora,
         )
         state = {f"base_model.model.{n}.weight": t.detach() for n, t in adapters.weights(arm).items()}
         set_peft_model_state_dict(theirs, state)

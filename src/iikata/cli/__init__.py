@@ -53,11 +53,17 @@ def _called(words: list[str]) -> int:
         where = f"{error.filename}: " if error.filename else "while reading, writing or printing: "
         _tell(f"{where}{error.strerror or error}. Give another place, or make room; what was there before is not lost.")
         return 1
-    except Exception:
+    except Exception as error:
         import traceback
 
+        from iikata.core.registry import FROM_ELSEWHERE
+
         traceback.print_exc()
-        _tell("this is a fault of iikata, not of your input; please report it with the lines above.")
+        frames = [frame.f_globals.get("__name__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        theirs = next((name for name in reversed(frames) if name in FROM_ELSEWHERE), "")
+        others = f" or of what was added to it ({', '.join(sorted(FROM_ELSEWHERE))})" if FROM_ELSEWHERE else ""
+        whose = f"of {theirs}, which is no part of iikata" if theirs else f"of iikata{others}"
+        _tell(f"this is a fault {whose}, not of your input; please report it with the lines above.")
         return 3
 
 

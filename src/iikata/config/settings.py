@@ -195,8 +195,9 @@ class Experiment(Settings):
     def resolved(self) -> dict[str, Any]:
         """Return all settings, defaults too, as YAML or JSON can write them, local files by absolute path."""
         plain = self.model_dump(mode="json")
-        if not self.train.lora.use_rslora:  # so that runs signed before there was this setting stay valid
-            del plain["train"]["lora"]["use_rslora"]
+        first, given = ("r", "alpha", "dropout", "target_modules"), self.train.lora.model_dump(exclude_defaults=True)
+        # A later setting is written where it is used only, so that runs signed before there was one stay valid.
+        plain["train"]["lora"] = {k: v for k, v in plain["train"]["lora"].items() if k in first or k in given}
 
         def place(holder: dict[str, Any], key: str, kind: str) -> None:
             holder[key] = _absolute(holder[key], self.folder, kind)

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 from iikata.core.errors import IikataError
 
 T = TypeVar("T")
+FROM_ELSEWHERE: set[str] = set()
+"""The modules of other packages that something was taken from."""
 
 
 def nearest(word: str, known: Iterable[str], cutoff: float = 0.6) -> str | None:
@@ -57,13 +59,13 @@ class Shelf(dict[str, T]):
             return self[name]
         known = {**self._elsewhere(), **dict.fromkeys(self, "")}
         module, _, attribute = (name if ":" in name else lookup(name, known, self.kind)).partition(":")
+        FROM_ELSEWHERE.add(module)
         try:
             return getattr(importlib.import_module(module), attribute)
         except Exception as error:  # the module is somebody's, and so are its faults
             why = f"{type(error).__name__}: {error}"
-            raise IikataError(
-                f'{self.kind} "{name}" cannot be imported: {why:.300}. Write "package.module:name".'
-            ) from None
+            fix = 'Write "package.module:name", of an installed package or of a folder in PYTHONPATH.'
+            raise IikataError(f'{self.kind} "{name}" cannot be imported: {why:.300}. {fix}') from None
 
     def _elsewhere(self) -> dict[str, str]:
         return {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}

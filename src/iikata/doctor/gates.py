@@ -40,7 +40,7 @@ def live_adapter(base: "Base", arm: str, folder: Path, prompts: Sequence[Sequenc
         wanted = base.adapters.shape_of(arm)
         if shape.target_modules and set(shape.target_modules) != set(wanted.target_modules):
             raise IikataError(f"{folder}: adapts {shape.target_modules}, not {wanted.target_modules}.")
-        if (shape.alpha, shape.rank_stabilized) != (wanted.alpha, wanted.rank_stabilized):
+        if (shape.alpha, shape.use_rslora) != (wanted.alpha, wanted.use_rslora):
             raise IikataError(f"{folder}: has alpha {shape.alpha:g}, not {wanted.alpha:g}, or another scaling.")
         base.adapters.load(arm, weights)
     except IikataError as error:

@@ -97,7 +97,8 @@ def get(name: str) -> Metric:
 
 def _check_declaration(name: str, metric: Metric) -> None:
     if missing := [part for part in Metric.__annotations__ if not hasattr(metric, part)]:
-        raise IikataError(f'metric "{name}" declares no {", ".join(missing)}. A metric needs all of them.')
+        needed = ", ".join(part for part in Metric.__annotations__ if not hasattr(Metric, part))
+        raise IikataError(f'metric "{name}" declares no {", ".join(missing)}. A metric declares {needed}.')
     for part, allowed in ALLOWED.items():
         if getattr(metric, part) not in allowed:
             raise IikataError(f'metric "{name}": {part} "{getattr(metric, part)}" is none of {", ".join(allowed)}.')

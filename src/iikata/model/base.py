@@ -158,11 +158,9 @@ class Base:
             for runner, compiled in zip(self.runners, before, strict=True):
                 runner.compile = compiled
 
-    def lora_shape(
-        self, r: int, alpha: float, dropout: float, target_modules: str | Iterable[str], use_rslora: bool = False
-    ) -> LoraShape:
-        """Return an adapter's shape, its modules by name; `target_modules` as in the experiment."""
-        return LoraShape(r, alpha, dropout, resolve_targets(target_modules, self.model), use_rslora)
+    def lora_shape(self, target_modules: str | Iterable[str], **shape: Any) -> LoraShape:
+        """Return the shape that the settings of `train.lora` ask for, its modules by name."""
+        return LoraShape(target_modules=resolve_targets(target_modules, self.model), **shape)
 
     def adapt(
         self,

@@ -215,7 +215,7 @@ def _adapted(stored: "Stored", overrides: Sequence[str]) -> dict[str, Any]:
     if shape.alpha != int(shape.alpha):
         raise IikataError(f'{path}: "lora_alpha" is {shape.alpha:g}, no whole number. {MERGE}')
     lora: dict[str, Any] = {"r": shape.r, "alpha": int(shape.alpha), "target_modules": list(shape.target_modules)}
-    return found | {"train": {"lora": lora | ({"use_rslora": True} if shape.rank_stabilized else {})}}
+    return found | {"train": {"lora": lora | ({"use_rslora": True} if shape.use_rslora else {})}}
 
 
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:

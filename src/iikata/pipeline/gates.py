@@ -76,7 +76,7 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
     if trained and sha256_of(path) != str(trained):
         raise IikataError(f"{path}: other bytes than were trained (damaged or edited). iikata run trains it again.")
     shape = None if stored.beyond else stored.same_shape()[1]
-    if lora and shape and (shape.r, shape.alpha, shape.rank_stabilized) != (lora.r, lora.alpha, lora.use_rslora):
+    if lora and shape and (shape.r, shape.alpha, shape.use_rslora) != (lora.r, lora.alpha, lora.use_rslora):
         raise IikataError(
             f'{folder / adapter_file.CONFIG}: "r" {shape.r} and "lora_alpha" {shape.alpha:g}, where the experiment '
             f"has train.lora.r {lora.r} and train.lora.alpha {lora.alpha}. Put back what the arm was trained with."

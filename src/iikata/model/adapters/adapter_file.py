@@ -67,7 +67,7 @@ def save(folder: Path, weights: Weights, shape: LoraShape, base: str, revision: 
         "bias": "none",
         "fan_in_fan_out": False,
         "inference_mode": True,
-        **({"use_rslora": True} if shape.rank_stabilized else {}),
+        **({"use_rslora": True} if shape.use_rslora else {}),
     }
     named = {f"{PREFIX}{name}.weight": tensor.detach().cpu().contiguous() for name, tensor in sorted(weights.items())}
     write_text(folder / CONFIG, json.dumps(config, indent=2))

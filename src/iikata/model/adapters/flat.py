@@ -21,13 +21,13 @@ class LoraShape:
     dropout: float = 0.0
     target_modules: tuple[str, ...] = ()
     """Last parts of module names, e.g. ("query_key_value",)."""
-    rank_stabilized: bool = False
+    use_rslora: bool = False
     """rsLoRA (Kalajdzievski 2023): the update is scaled by alpha / sqrt(r)."""
 
     @property
     def scale(self) -> float:
         """What the update B A x is multiplied by."""
-        return self.alpha / (self.r**0.5 if self.rank_stabilized else self.r)
+        return self.alpha / (self.r**0.5 if self.use_rslora else self.r)
 
 
 class FlatAdapters:
