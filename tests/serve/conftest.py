@@ -1,5 +1,7 @@
 """A run that has answered everything, and a client that holds the token."""
 
+import shutil
+
 import pytest
 from served import ADDRESS, TOKEN, StandIn, StandInQueue, entered, written
 from starlette.testclient import TestClient
@@ -8,9 +10,14 @@ from iikata.serve.app import app
 from iikata.serve.run import Run
 
 
+@pytest.fixture(scope="session")
+def answered(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("answered"))
+
+
 @pytest.fixture
-def run(tmp_path):
-    return written(tmp_path)
+def run(answered, tmp_path):
+    return shutil.copytree(answered.parent, tmp_path, dirs_exist_ok=True) / answered.name
 
 
 @pytest.fixture
