@@ -50,3 +50,9 @@ def test_every_module_gets_the_gradients_of_the_weights_that_its_bits_stand_for(
         if gradient.any():  # A's is zero while B is
             assert found[name].sub(gradient).norm() < near * gradient.norm(), name
     assert sum(bool(gradient.any()) for gradient in wanted.values()) == len(quantised)
+
+
+def test_bitsandbytes_tells_nothing_of_casts(llama_folder, caplog):
+    base = load(llama_folder, "bfloat16", quantize="8bit")
+    base.hidden(torch.arange(8)[None], torch.arange(8)[None])
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("bitsandbytes")] == []

@@ -1,6 +1,5 @@
 """Load a model, give it the attention that its device has, and refuse one that gives other logits so."""
 
-import logging
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -182,7 +181,6 @@ def _quantized(quantize: str, device: torch.device) -> dict[str, Any]:
         return {}
     from transformers import BitsAndBytesConfig
 
-    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)  # a cast is told at every product
     kinds: dict[str, dict[str, Any]] = {
         "8bit": {"load_in_8bit": True},
         "4bit": {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"},
