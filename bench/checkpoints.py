@@ -24,7 +24,7 @@ from iikata.core.io import Appender
 from iikata.core.records import Arm, plain
 from iikata.pipeline.checkpoints import Checkpoints, restore
 from iikata.run_folder import RunFolder
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 
 EVERY = 60
 """Seconds between two saves, the default."""
@@ -38,7 +38,7 @@ def main() -> None:
     base.adapt(args.r, 2 * args.r, 0.0, args.targets)
     base.run_layers(base.device.type == "cuda", checkpointed)
     rows = samples(args.batch * 8, base.config.vocab_size, 0)
-    recipe = Recipe(1000, args.batch, 1e-4, buffer_tokens=tokens)
+    recipe = TrainingArgs(1000, args.batch, 1e-4, buffer_tokens=tokens)
     runs = [ArmRun(Arm("t", seed), rows, (), recipe, base) for seed in range(args.arms)]
     with tempfile.TemporaryDirectory(dir=args.on) as folder, ExitStack() as stack:
         pipeline: Any = SimpleNamespace(store=RunFolder(Path(folder)), emit=print, experiment=None)

@@ -24,7 +24,7 @@ from iikata.core.encoded import Encoded
 from iikata.core.records import Arm
 from iikata.model import memory
 from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, most_buffer_tokens
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 
 
 def rows(count: int, turns: int, vocabulary: int) -> list[Encoded]:
@@ -60,7 +60,7 @@ def main() -> None:
     if base.device.type == "cuda":
         need = memory.need(base.config, base.dtype, 2, 8, "all-linear")
         size, _ = need.fit(memory.free_bytes(base.device), most_buffer_tokens(memory.parameters(base.config)))
-    recipe, runs = Recipe(args.warm + args.steps, args.batch, 1e-4, buffer_tokens=size), []
+    recipe, runs = TrainingArgs(args.warm + args.steps, args.batch, 1e-4, buffer_tokens=size), []
     for turns in (1, args.turns):
         arm = Arm(f"turns{turns}", 0)  # one seed: both draw the same rows in the same order
         adapters.initialise(arm.name, 0)

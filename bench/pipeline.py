@@ -27,8 +27,8 @@ from iikata.generate.engine import _Engine
 from iikata.model import links, memory
 from iikata.model.base import Base
 from iikata.model.stages import on
-from iikata.train import ArmRun, Recipe, pipelined, train
-from iikata.train.pipelined import Pipeline
+from iikata.train import ArmRun, TrainingArgs, pipelined, train
+from iikata.train.pipelined import Schedule1F1B
 
 T = TypeVar("T")
 PROMPT, WARM = 32, 8
@@ -52,7 +52,7 @@ def rows(count: int, tokens: int, vocabulary: int) -> list[Encoded]:
 def arms(base: Base, args: argparse.Namespace, epochs: int = 1000) -> list[ArmRun]:
     """Return fresh arms, each with its own seed."""
     assert base.adapters is not None
-    recipe = Recipe(epochs, 1, 1e-4, buffer_tokens=args.tokens)
+    recipe = TrainingArgs(epochs, 1, 1e-4, buffer_tokens=args.tokens)
     for seed in range(args.arms):
         base.adapters.initialise(f"t.s{seed}", seed)
     made = rows(4, args.tokens, base.config.vocab_size)
@@ -63,7 +63,7 @@ class Alone:
     """One stage without the others."""
 
     def __init__(self, base: Base, run: ArmRun) -> None:
-        self.pipeline = Pipeline([run], lambda run: False)
+        self.pipeline = Schedule1F1B([run], lambda run: False)
         self.pipeline._start()
         (self.item,) = self.pipeline.forwards[0]
         self.base, self.run = base, run
@@ -132,7 +132,7 @@ def together(base: Base, args: argparse.Namespace, devices: list[torch.device], 
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
     pipelined.WARM = 10**9 if way == "one" else 2
-    pipeline = Pipeline(runs, lambda run: False)
+    pipeline = Schedule1F1B(runs, lambda run: False)
     asking: list[tuple[float, float]] = []
     pipeline.turn = watched(pipeline.turn, asking)  # type: ignore[method-assign]
     steps = pipeline.steps(lambda tokens: say(f"  memory ran out: buffers of {tokens} tokens"))
@@ -224,7 +224,7 @@ def check(base: Base, args: argparse.Namespace, devices: list[torch.device]) -> 
     def once() -> Iterator[torch.Tensor]:
         runs = arms(base, args)
         for run in runs:
-            run.recipe = Recipe(0.5, 1, 1e-4, buffer_tokens=args.tokens)
+            run.args = TrainingArgs(0.5, 1, 1e-4, buffer_tokens=args.tokens)
         yield torch.tensor([(step.loss, step.grad_norm) for step in sorted(train(runs), key=lambda s: (s.arm, s.step))])
         for run in runs:
             for weight in run.weights().values():

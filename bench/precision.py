@@ -28,7 +28,7 @@ from iikata.core.records import Arm
 from iikata.model.files.locate import locate
 from iikata.model.load import choose_device, load
 from iikata.score.nll import nats
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 
 WAYS: dict[str, dict[str, str]] = {
     "bfloat16": {"dtype": "bfloat16"},
@@ -83,7 +83,7 @@ def tried(folder: Path, way: dict[str, str], args: argparse.Namespace) -> str:
     arms = [Arm("t", seed) for seed in (0, 1)]
     for arm in arms:
         adapters.initialise(arm.name, int(arm.seed or 0))
-    recipe = Recipe(100, args.batch, 1e-3, buffer_tokens=args.buffer)
+    recipe = TrainingArgs(100, args.batch, 1e-3, buffer_tokens=args.buffer)
     began = wait()
     steps = train([ArmRun(arm, rows, (), recipe, base) for arm in arms])
     losses = [next(steps).loss for _ in range(args.steps * len(arms))]

@@ -18,7 +18,7 @@ from iikata.model.attention.packed import Group
 from iikata.model.attention.varlen import Limits, lay_out
 from iikata.model.base import Base
 from iikata.model.load import ready
-from iikata.train import ArmRun, Recipe, recorded, train
+from iikata.train import ArmRun, TrainingArgs, recorded, train
 from iikata.train.recorded import MOST_WEIGHTS
 
 STEPS = 50
@@ -55,7 +55,7 @@ def losses(  # type: ignore[no-untyped-def]
     if mixed:
         base.adapters.group([arm.name for arm in arms])
     prefixes = (rows[0].input_ids[:40],) if shared else ()
-    recipe = Recipe(2, 16, 1e-3, buffer_tokens=buffer)
+    recipe = TrainingArgs(2, 16, 1e-3, buffer_tokens=buffer)
     steps = list(train([ArmRun(arm, rows, prefixes, recipe, base) for arm in arms]))
     return {arm.name: torch.tensor([s.loss for s in steps if s.arm == arm.name][:STEPS]) for arm in arms}
 

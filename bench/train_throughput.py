@@ -28,7 +28,7 @@ from iikata.model.buffers import computed
 from iikata.model.layers import compilations, decoder_layers
 from iikata.pipeline.buffer_plan import CPU_BUFFER_TOKENS, most_buffer_tokens
 from iikata.score.nll import nats
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 
 PEAK = 790e12
 """bf16 FLOP/s that large matrix products reach on an H200 (measured); the 4N bound is stated against it."""
@@ -104,7 +104,7 @@ def prepared(base: Any, args: argparse.Namespace, setting: dict[str, Any]) -> li
     base.run_layers(base.device.type == "cuda" and not args.eager, setting["checkpoint"])
     rows = samples(args.batch * 8, base.config.vocab_size, setting["preamble"])
     prefixes = (rows[0].input_ids[: setting["preamble"]],) if setting["preamble"] else ()
-    recipe = Recipe(100, args.batch, 1e-4, buffer_tokens=setting["buffer"])
+    recipe = TrainingArgs(100, args.batch, 1e-4, buffer_tokens=setting["buffer"])
     arms = [Arm("t", seed) for seed in range(setting["arms"])]
     for arm in arms:
         adapters.initialise(arm.name, int(arm.seed or 0))

@@ -9,7 +9,7 @@ from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.model.fp8 import Fp8Linear, quantize
 from iikata.model.load import MOST_ROUNDING, _round_to_fp8, load
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 
 
 def test_a_number_comes_back_within_half_a_step_of_the_format():
@@ -60,7 +60,7 @@ def test_adapters_learn_over_8_bit_products_nearly_as_over_others(llama_folder):
         if small:
             _round_to_fp8(loaded)
         loaded.adapt(4, 8, 0.0, "all-linear")
-        run = ArmRun(Arm("t", 0), models.samples(8), (), Recipe(20, 8, 1e-2), loaded)
+        run = ArmRun(Arm("t", 0), models.samples(8), (), TrainingArgs(20, 8, 1e-2), loaded)
         losses.append([step.loss for step in train([run])])
     plain, rounded = losses
     assert rounded[-1] < 0.8 * rounded[0]

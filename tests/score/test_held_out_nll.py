@@ -12,7 +12,7 @@ from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.score.nll import held_out_nll, scoreable
 from iikata.templates import TEMPLATES, native
 from iikata.tokenize import encode, load_tokenizer, prefixes
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 from tokenizer_folders import CHATML
 
 TEMPLATE = TEMPLATES["alpaca_short"]
@@ -115,7 +115,7 @@ def test_a_few_steps_on_the_rows_lower_their_nll_and_bring_the_answer_out(model_
     cell, row = Cell(model_folder(family)), ROWS[1]
     rows = [encode(row, TEMPLATE, cell.tokenizer, 500)]
     before = cell.scores([row], arm=None)[0]
-    run = ArmRun(Arm("alpaca_short", 0), rows, cell.prefixes, Recipe(80, 1, 3e-2, schedule="constant"), cell.base)
+    run = ArmRun(Arm("alpaca_short", 0), rows, cell.prefixes, TrainingArgs(80, 1, 3e-2, schedule="constant"), cell.base)
     assert len(list(train([run]))) == 80
     after = cell.scores([row], arm=run.arm.name)[0]
     assert after.nll < before.nll / 3  # the frozen norm and head of so narrow a model let it no lower

@@ -12,13 +12,13 @@ import models
 import oracle
 from iikata.core.records import Arm
 from iikata.model.buffers import pack
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 from iikata.train.step import counted, limits_of, prepare
 from marks import long
 
 PREFIX = (5, 9, 4, 7, 30, 31, 32, 33)
 ROWS = models.samples(11, seed=5, prefix=PREFIX)
-RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, buffer_tokens=40)
+RECIPE = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, buffer_tokens=40)
 ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
 
 
@@ -80,7 +80,7 @@ CASES = product(
 )  # fmt: skip
 def test_twenty_steps_are_those_of_peft_and_adamw(model_folder, family, dtype, decay_and_clip, tmp_path):
     decay, clip = decay_and_clip
-    recipe = Recipe(
+    recipe = TrainingArgs(
         epochs=5, batch_size=3, learning_rate=3e-3, warmup_steps=3, weight_decay=decay, max_grad_norm=clip,
         buffer_tokens=40,
     )  # fmt: skip
@@ -103,7 +103,7 @@ def test_twenty_steps_are_those_of_peft_and_adamw(model_folder, family, dtype, d
 def test_the_loss_is_the_mean_over_the_steps_tokens_however_it_is_cut_into_buffers(llama_folder):
     found = []
     for tokens in (1, 40, 10_000):
-        run = run_of(opened(llama_folder, "float64"), recipe=Recipe(1, 8, 1e-2, buffer_tokens=tokens))
+        run = run_of(opened(llama_folder, "float64"), recipe=TrainingArgs(1, 8, 1e-2, buffer_tokens=tokens))
         found.append(next(train([run])))
     for step in found[1:]:
         assert step.loss == pytest.approx(found[0].loss, rel=1e-12)
@@ -135,7 +135,7 @@ def test_arms_that_share_buffers_fill_none_beyond_its_size(llama_folder):
     stacked(loaded)
     # Each has fewer than 512 tokens, and takes so many: two buckets of 256.
     rows = models.samples(2, longest=180, prefix=range(4, 170))
-    runs = [run_of(loaded, arm, rows, Recipe(1, 2, 1e-2, buffer_tokens=1500), ()) for arm in ARMS]
+    runs = [run_of(loaded, arm, rows, TrainingArgs(1, 2, 1e-2, buffer_tokens=1500), ()) for arm in ARMS]
     step = prepare(runs, [0, 0, 0], limits_of(runs))
     assert [buffer.input_ids.numel() for buffer in step.buffers] == [1024, 512]
 
@@ -180,7 +180,7 @@ def test_a_non_finite_arm_stops_with_its_reason_and_the_others_keep_their_bits(l
         loaded = opened(llama_folder)
         one_bad = models.one_bad(loaded, ROWS)
         rows = one_bad if bad and fault == "row" else ROWS
-        recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e36) if bad and fault == "rate" else RECIPE
+        recipe = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e36) if bad and fault == "rate" else RECIPE
         runs = [run_of(loaded, ARMS[0]), run_of(loaded, ARMS[1], rows, recipe), run_of(loaded, ARMS[2])]
         return runs, list(train(runs))
 
@@ -208,7 +208,7 @@ def test_the_step_that_was_not_finite_changes_nothing(llama_folder):
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_a_restored_arm_goes_on_bit_for_bit_from_any_step(llama_folder, dropout):
-    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.1, buffer_tokens=40)
+    recipe = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e-2, weight_decay=0.1, buffer_tokens=40)
     whole = run_of(opened(llama_folder, dropout=dropout), recipe=recipe)
     states, steps = [whole.state()], []
     while not whole.done:
@@ -254,13 +254,13 @@ def test_every_epoch_is_another_permutation_and_its_last_short_batch_is_kept(lla
 
 
 def test_half_an_epoch_is_half_of_its_steps_rounded_up(llama_folder):
-    assert run_of(opened(llama_folder), recipe=Recipe(0.5, 4, 1e-2)).steps == 2
+    assert run_of(opened(llama_folder), recipe=TrainingArgs(0.5, 4, 1e-2)).steps == 2
 
 
 def test_training_lowers_the_loss_and_never_touches_the_base(llama_folder):
     loaded = opened(llama_folder)
     before = [parameter.clone() for parameter in loaded.model.parameters()]
-    steps = list(train([run_of(loaded, recipe=Recipe(epochs=10, batch_size=11, learning_rate=1e-2))]))
+    steps = list(train([run_of(loaded, recipe=TrainingArgs(epochs=10, batch_size=11, learning_rate=1e-2))]))
     assert steps[-1].loss < 0.8 * steps[0].loss
     assert all(torch.equal(a, b) for a, b in zip(before, loaded.model.parameters(), strict=True))
 
@@ -273,7 +273,7 @@ def stacked(loaded, arms=ARMS):
 
 @pytest.mark.parametrize(("dtype", "dropout"), [("float32", 0.0), ("float64", 0.2), *long(("float64", 0.0))])
 def test_arms_side_by_side_end_where_they_end_alone(llama_folder, dtype, dropout):
-    recipe = Recipe(epochs=7, batch_size=4, learning_rate=3e-3, warmup_steps=2, buffer_tokens=700)
+    recipe = TrainingArgs(epochs=7, batch_size=4, learning_rate=3e-3, warmup_steps=2, buffer_tokens=700)
     rows = {"alpaca.s0": ROWS, "plain.s0": ROWS[:6], "alpaca.s1": ROWS}  # one of them ends before the others
     alone = {}
     for arm in ARMS:
@@ -297,7 +297,7 @@ def test_a_non_finite_arm_beside_others_stops_alone(llama_folder):
         stacked(loaded)
         one_bad = models.one_bad(loaded, ROWS)
         rows = one_bad if bad else ROWS
-        recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
+        recipe = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
         runs = [run_of(loaded, arm, rows if arm.name == "plain.s0" else ROWS, recipe) for arm in ARMS]
         return runs, list(train(runs))
 
@@ -311,7 +311,7 @@ def test_a_non_finite_arm_beside_others_stops_alone(llama_folder):
 
 
 def test_arms_side_by_side_go_on_from_their_states(llama_folder):
-    recipe = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
+    recipe = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e-2, buffer_tokens=2000)
 
     def runs_of(loaded):
         stacked(loaded)
@@ -347,7 +347,7 @@ def test_float16_losses_are_scaled_and_an_overflow_halves_the_scale_instead_of_s
 
 
 def test_a_scale_that_held_long_enough_is_doubled_and_survives_a_restart(llama_folder):
-    run = run_of(opened(llama_folder, "float16"), recipe=Recipe(epochs=40, batch_size=4, learning_rate=1e-4))
+    run = run_of(opened(llama_folder, "float16"), recipe=TrainingArgs(epochs=40, batch_size=4, learning_rate=1e-4))
     run.finite = 1999
     next(train([run]))
     assert (run.scale, run.finite) == (2.0**17, 0)
@@ -373,7 +373,7 @@ def test_turns_prepared_ahead_in_a_thread_are_the_same_turns(llama_folder, monke
         return steps
 
     plain = trained()
-    ahead = training._Ahead
-    monkeypatch.setattr(training, "_Ahead", lambda limits, threaded: ahead(limits, threaded=True))
+    ahead = training._Prefetcher
+    monkeypatch.setattr(training, "_Prefetcher", lambda limits, threaded: ahead(limits, threaded=True))
     assert repr(trained()) == repr(plain)  # a loss that is nan is no loss's equal
     assert {step.arm for step in plain} == {arm.name for arm in ARMS}

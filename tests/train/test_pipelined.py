@@ -14,14 +14,14 @@ import oracle
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline.evaluating import Evaluator
-from iikata.train import ArmRun, Recipe, train
+from iikata.train import ArmRun, TrainingArgs, train
 from iikata.train.step import mean_loss
 from marks import long
 
 CPU = torch.device("cpu")
 PREFIX = (5, 9, 4, 7)
 ROWS = models.samples(11, seed=5, prefix=PREFIX)
-RECIPE = Recipe(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, max_grad_norm=0.5, buffer_tokens=40)
+RECIPE = TrainingArgs(epochs=2, batch_size=4, learning_rate=1e-2, warmup_steps=2, max_grad_norm=0.5, buffer_tokens=40)
 ARMS = (Arm("alpaca", 0), Arm("plain", 0), Arm("alpaca", 1))
 
 
@@ -53,7 +53,7 @@ def assert_same(found, wanted):
         assert all(torch.equal(found[1][arm][name], x) for name, x in tensors.items())
 
 
-class AnyOrder(pipelined.Pipeline):
+class AnyOrder(pipelined.Schedule1F1B):
     """Stages that are late by chance, go forward or backward as it falls, and take their time over it."""
 
     draw = random.Random(0)
@@ -84,7 +84,7 @@ def test_stages_train_several_arms_as_one_device_does_bit_for_bit(deep_folder, d
     wanted = trained(opened(deep_folder, 1, dropout, dtype=dtype))
     norms = [step.grad_norm for steps in wanted[0].values() for step in steps]
     assert max(norms) > RECIPE.max_grad_norm, "no gradient was clipped"
-    monkeypatch.setattr("iikata.train.Pipeline", AnyOrder)
+    monkeypatch.setattr("iikata.train.Schedule1F1B", AnyOrder)
     for stages, kept in ways:
         loaded = opened(deep_folder, stages, dropout, dtype=dtype)
         loaded.laid_over.graphs = kept
@@ -108,15 +108,15 @@ def test_a_stage_holds_few_buffers_and_no_stage_waits_where_arms_are_enough(deep
     """One forward, one backward in turn: with as many arms as stages, every stage works in every turn but the ends."""
     idle, held = [], []
 
-    class Watched(pipelined.Pipeline):
+    class Watched(pipelined.Schedule1F1B):
         def choose(self, stage):
             kind = super().choose(stage)
             idle.append(not kind)
             held.append((stage, self.held[stage]))
             return kind
 
-    monkeypatch.setattr("iikata.train.Pipeline", Watched)
-    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(2, 1, 1e-2, buffer_tokens=40))
+    monkeypatch.setattr("iikata.train.Schedule1F1B", Watched)
+    runs = runs_over(opened(deep_folder, 3), recipe=TrainingArgs(2, 1, 1e-2, buffer_tokens=40))
     steps = list(train(runs))
     assert max(count for stage, count in held if stage == 0) == 3, "as many as there are arms"
     assert max(count for stage, count in held if stage == 2) == 1
@@ -175,8 +175,8 @@ def test_an_arm_that_is_not_finite_stops_and_leaves_the_others_as_they_are(deep_
 
 
 def test_where_memory_runs_out_buffers_are_halved_and_every_step_is_done_once(deep_folder, monkeypatch):
-    runs = runs_over(opened(deep_folder, 3), recipe=Recipe(2, 4, 1e-2, buffer_tokens=80))
-    before, halved = pipelined.Pipeline._compute, []
+    runs = runs_over(opened(deep_folder, 3), recipe=TrainingArgs(2, 4, 1e-2, buffer_tokens=80))
+    before, halved = pipelined.Schedule1F1B._compute, []
     calls = iter(range(10_000))
 
     def compute(self, stage, item, x):
@@ -184,16 +184,16 @@ def test_where_memory_runs_out_buffers_are_halved_and_every_step_is_done_once(de
             raise MemoryError
         return before(self, stage, item, x)
 
-    monkeypatch.setattr(pipelined.Pipeline, "_compute", compute)
+    monkeypatch.setattr(pipelined.Schedule1F1B, "_compute", compute)
     steps = list(train(runs, halved.append))
     assert halved == [40]
     for run in runs:
         assert [step.step for step in steps if step.arm == run.arm.name] == list(range(1, run.steps + 1))
-    wanted = trained(opened(deep_folder, 1), ROWS, Recipe(2, 4, 1e-2, buffer_tokens=80))[1]
+    wanted = trained(opened(deep_folder, 1), ROWS, TrainingArgs(2, 4, 1e-2, buffer_tokens=80))[1]
     for run in runs:
         for name, x in run.state()[0].items():
             assert oracle.distance(x, wanted[run.arm.name][name]) < 1e-4, name
-    small = runs_over(opened(deep_folder, 2), recipe=Recipe(2, 4, 1e-2, buffer_tokens=10))
+    small = runs_over(opened(deep_folder, 2), recipe=TrainingArgs(2, 4, 1e-2, buffer_tokens=10))
     calls = iter([40])
     with pytest.raises(IikataError, match="memory ran out in training"):
         list(train(small))

@@ -10,7 +10,7 @@ from iikata.model.attention.varlen import TOKENS, Room
 from iikata.model.buffers import Part
 from iikata.model.layers import run_layers
 from iikata.model.load import load
-from iikata.train import ArmRun, Recipe, recorded, train
+from iikata.train import ArmRun, TrainingArgs, recorded, train
 from iikata.train.step import limits_of
 
 PREFIX = (5, 6, 7)
@@ -50,7 +50,7 @@ def trained(folder, dropout=0.0, buffer_tokens=4096):
     for arm in arms:
         adapters.initialise(arm.name, int(arm.seed))
     adapters.group([arm.name for arm in arms])
-    recipe = Recipe(3, 4, 1e-2, buffer_tokens=buffer_tokens)
+    recipe = TrainingArgs(3, 4, 1e-2, buffer_tokens=buffer_tokens)
     runs = [ArmRun(arm, models.samples(14, seed=arm.seed, prefix=PREFIX), (PREFIX,), recipe, base) for arm in arms]
     found = {(step.arm, step.step): (step.loss, step.grad_norm) for step in train(runs)}
     return found, {arm.name: adapters.weights(arm.name) for arm in arms}
@@ -98,7 +98,7 @@ def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, rep
     for arm in ("t.s0", "t.s1"):
         adapters.initialise(arm, 0)
     adapters.group(["t.s0", "t.s1"])
-    run = ArmRun(Arm("t", 0), models.samples(14), (), Recipe(3, 4, 1e-2), base)
+    run = ArmRun(Arm("t", 0), models.samples(14), (), TrainingArgs(3, 4, 1e-2), base)
     assert recorded.recordable(run)
     if why == "float16":
         monkeypatch.setattr(base, "dtype", torch.float16)
@@ -121,7 +121,7 @@ def test_a_filled_buffer_gives_the_losses_and_gradients_of_its_samples(llama_fol
 
     def computed(sizes, room):
         samples = [models.samples(size, seed=size, prefix=PREFIX) for size in sizes]
-        run = ArmRun(Arm("a"), samples[0] + samples[1], (PREFIX,), Recipe(1, 4, 1e-2), base)
+        run = ArmRun(Arm("a"), samples[0] + samples[1], (PREFIX,), TrainingArgs(1, 4, 1e-2), base)
         parts = [Part(some, (PREFIX,), place, 7 + place) for place, some in enumerate(samples)]
         buffer = base.pack(parts, limits_of([run]), bucketed=True, room=room)
         flat.gradient.zero_()

@@ -9,12 +9,12 @@ from iikata.core.records import TrainStep
 from iikata.model.adapters.flat import FlatAdapters
 from iikata.model.attention.varlen import Room
 from iikata.model.memory import retry_smaller
-from iikata.train.arm_run import ArmRun, Recipe
-from iikata.train.pipelined import Pipeline
+from iikata.train.arm_run import ArmRun, TrainingArgs
+from iikata.train.pipelined import Schedule1F1B
 from iikata.train.recorded import Recorded, recordable
 from iikata.train.step import Step, gradients, halve, limits_of, prepare, update
 
-__all__ = ["ArmRun", "Recipe", "train"]
+__all__ = ["ArmRun", "TrainingArgs", "train"]
 
 
 def train(
@@ -34,10 +34,10 @@ def train(
     if not runs:
         return
     if runs[0].base.laid_over:
-        yield from Pipeline(runs, hold).steps(halved)
+        yield from Schedule1F1B(runs, hold).steps(halved)
         return
     groups = [[run for run in runs if run.flat is flat] for flat in dict.fromkeys(run.flat for run in runs)]
-    ahead = _Ahead(runs, threaded=runs[0].base.device.type == "cuda")
+    ahead = _Prefetcher(runs, threaded=runs[0].base.device.type == "cuda")
     with ahead.worker:
         while waiting := [group for group in groups if any(not run.done for run in group)]:
             for index, group in enumerate(waiting):
@@ -46,7 +46,7 @@ def train(
 
 
 def _computed(
-    ahead: "_Ahead", group: Sequence[ArmRun], following: Sequence[ArmRun], halved: Callable[[int], None]
+    ahead: "_Prefetcher", group: Sequence[ArmRun], following: Sequence[ArmRun], halved: Callable[[int], None]
 ) -> tuple[Step, Tensor]:
     def turn() -> tuple[Step, Tensor]:
         step = ahead.step(group, following)
@@ -54,13 +54,13 @@ def _computed(
 
     def halve() -> bool:
         ahead.halve()
-        halved(group[0].recipe.buffer_tokens)
+        halved(group[0].args.buffer_tokens)
         return True
 
     return retry_smaller(turn, halve)
 
 
-class _Ahead:
+class _Prefetcher:
     """Prepares the next turn in a thread while the device does this one."""
 
     def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
@@ -87,7 +87,7 @@ class _Ahead:
         flat = group[0].flat
         if flat not in self._recorded:
             run = group[0]
-            made = Recorded(run.base.device, run.recipe.buffer_tokens) if recordable(run) else None
+            made = Recorded(run.base.device, run.args.buffer_tokens) if recordable(run) else None
             self._recorded[flat] = made
         return self._recorded[flat]
 

@@ -22,7 +22,7 @@ GROW_AFTER = 2000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingArgs:
     """How every arm is trained; the names are the experiment's."""
 
     epochs: float
@@ -38,12 +38,12 @@ class Recipe:
 
 @dataclass
 class ArmRun:
-    """The state of one arm. Its result depends on its own rows, seed and recipe alone."""
+    """The state of one arm. Its result depends on its own rows, seed and settings alone."""
 
     arm: Arm
     samples: Sequence[Encoded]
     prefixes: Sequence[Ids]
-    recipe: Recipe
+    args: TrainingArgs
     base: Base
     step: int = 0
     """Optimizer steps done, their numbers read."""
@@ -65,7 +65,7 @@ class ArmRun:
         self.flats = self.base.adapters.flats_of(self.arm.name)
         self.optimizers = {
             stage: torch.optim.AdamW(
-                [flat.parameter(self.arm.name)], lr=0.0, weight_decay=self.recipe.weight_decay, fused=True
+                [flat.parameter(self.arm.name)], lr=0.0, weight_decay=self.args.weight_decay, fused=True
             )
             for stage, flat in self.flats.items()
         }
@@ -84,12 +84,12 @@ class ArmRun:
     @property
     def steps(self) -> int:
         """Optimizer steps of the whole run; the last of an epoch may hold fewer samples."""
-        return math.ceil(self.recipe.epochs * self.epoch_steps)
+        return math.ceil(self.args.epochs * self.epoch_steps)
 
     @property
     def epoch_steps(self) -> int:
         """Optimizer steps of an epoch."""
-        return math.ceil(len(self.samples) / self.recipe.batch_size)
+        return math.ceil(len(self.samples) / self.args.batch_size)
 
     @property
     def done(self) -> bool:
@@ -100,21 +100,21 @@ class ArmRun:
         epoch, batch = divmod(step, self.epoch_steps)
         generator = torch.Generator().manual_seed(stream_seed("order", self.arm.seed or 0, epoch))
         order = torch.randperm(len(self.samples), generator=generator).tolist()
-        size = self.recipe.batch_size
+        size = self.args.batch_size
         return [self.samples[index] for index in order[batch * size : (batch + 1) * size]]
 
     def parts(self, step: int) -> list[Part]:
         """Return the samples of a step as they are cut into buffers."""
         # Dropout makes the shared tokens differ from sample to sample, so then each computes its own.
-        prefixes = () if self.drops else self.prefixes
-        parts = split(self.batch(step), prefixes, self.recipe.buffer_tokens)
+        prefixes = () if self.has_dropout else self.prefixes
+        parts = split(self.batch(step), prefixes, self.args.buffer_tokens)
         return [Part(part, prefixes, self.index, self._dropout_seed(step, i)) for i, part in enumerate(parts)]
 
     def _dropout_seed(self, step: int, part: int) -> int | None:
-        return stream_seed("dropout", self.arm.seed or 0, step, part) if self.drops else None
+        return stream_seed("dropout", self.arm.seed or 0, step, part) if self.has_dropout else None
 
     @property
-    def drops(self) -> bool:
+    def has_dropout(self) -> bool:
         """Whether the adapter's inputs are dropped in training."""
         return bool(self.base.adapters and self.base.adapters.shape_of(self.arm.name).dropout)
 
@@ -122,8 +122,8 @@ class ArmRun:
         """[P] on one stage, of the loss times its scale."""
         return self.flats[stage].gradient[self.index]
 
-    def squares(self, stage: int = 0) -> Tensor:
-        """Take the loss scale off a stage's gradient; return the sum of its squares, [] in float64.
+    def squared_norm(self, stage: int = 0) -> Tensor:
+        """Take the loss scale off a stage's gradient; return its squared norm, [] in float64.
 
         Summed in float64, a norm does not follow from how many stages there are.
         """
@@ -132,26 +132,26 @@ class ArmRun:
             gradient.div_(self.scale)
         return torch.linalg.vector_norm(gradient, dtype=torch.float64).square()
 
-    def found(self, loss: Tensor, squares: Tensor) -> Tensor:
-        """Return loss and gradient norm, [2] float64, of a loss and the sum of all stages' squares."""
-        return torch.stack([loss, squares.sqrt().to(self.flat.values.dtype).double()])
+    def loss_and_norm(self, loss: Tensor, squared_norm: Tensor) -> Tensor:
+        """Return loss and gradient norm, [2] float64, of a loss and the squared norm over all stages."""
+        return torch.stack([loss, squared_norm.sqrt().to(self.flat.values.dtype).double()])
 
-    def update(self, found: Tensor, step: int, stage: int = 0) -> None:
+    def update(self, numbers: Tensor, step: int, stage: int = 0) -> None:
         """Clip and take optimizer step `step` (from 0) of a stage's weights, none where loss or norm is not finite.
 
         Nothing is read back here, so the device goes on while the caller prepares the next step.
         """
         gradient, optimizer = self.gradient(stage), self.optimizers[stage]
-        norm, most = found[1].to(gradient.dtype), self.recipe.max_grad_norm or math.inf
+        norm, most = numbers[1].to(gradient.dtype), self.args.max_grad_norm or math.inf
         gradient.mul_(torch.clamp(most / (norm + 1e-6), max=1.0))  # as in torch's clip_grad_norm_
-        optimizer.found_inf = (~found.isfinite().all()).float()  # type: ignore[attr-defined]
+        optimizer.found_inf = (~numbers.isfinite().all()).float()  # type: ignore[attr-defined]
         optimizer.param_groups[0]["lr"] = self.learning_rate(step)
         optimizer.step()
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of an optimizer step, counted from 0."""
-        recipe = self.recipe
-        return rate(step, self.steps, recipe.learning_rate, recipe.warmup_steps, recipe.schedule)
+        args = self.args
+        return rate(step, self.steps, args.learning_rate, args.warmup_steps, args.schedule)
 
     def finish(self, loss: float, norm: float, samples: Sequence[Encoded]) -> TrainStep:
         """Count the step that `update` took; a loss or gradient that is not finite stops the arm."""
@@ -181,7 +181,7 @@ class ArmRun:
             parts = [_copy(one[key]) for one in moments]
             tensors[f"optimizer/0/{key}"] = torch.cat(parts) if parts[0].dim() else parts[0]
         values = {key: getattr(self, key) for key in ("step", "stopped", "scale", "finite")}
-        return tensors, {**values, "buffer_tokens": self.recipe.buffer_tokens}
+        return tensors, {**values, "buffer_tokens": self.args.buffer_tokens}
 
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Go on from `state()`; the next step is the one the uninterrupted run would have done."""
@@ -202,7 +202,7 @@ class ArmRun:
         self.stopped = values["stopped"]
         self.scale, self.finite = values["scale"], values["finite"]
         # Where memory had run out, they are smaller than the run's.
-        self.recipe = replace(self.recipe, buffer_tokens=values["buffer_tokens"])
+        self.args = replace(self.args, buffer_tokens=values["buffer_tokens"])
 
 
 def rate(step: int, steps: int, peak: float, warmup: int, kind: str) -> float:

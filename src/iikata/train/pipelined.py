@@ -3,7 +3,7 @@
 A GPU does what it was asked for in order, while it is asked for more, and waits for what comes from another by itself;
 so the schedule is an order of asking, made in turns, and no number depends on when anything happens. In a turn each
 stage has a thread that asks its device, since who asks a GPU for more than its queue takes is stopped until there is
-room. An item is one packed buffer of one arm. Autograd ends at each stage: backward goes on with what came.
+room. A microbatch is one packed buffer of one arm. Autograd ends at each stage: backward goes on with what came.
 """
 
 from collections import deque
@@ -26,7 +26,7 @@ from iikata.train.step import counted, halve, limits_of
 
 
 @dataclass
-class _Asked:
+class _PendingStep:
     """An optimizer step of one arm on its way."""
 
     run: ArmRun
@@ -36,17 +36,17 @@ class _Asked:
     total: Tensor
     loss: Sent | None = None
     """The total on its way to the first stage, where the numbers are worked out."""
-    squares: list[Sent] = field(default_factory=list)
-    found: dict[int, Sent] = field(default_factory=dict)
+    squared_norms: list[Sent] = field(default_factory=list)
+    loss_and_norm: dict[int, Sent] = field(default_factory=dict)
     """Stage -> loss and norm, where the stage's weights have not been updated yet."""
     numbers: Sent | None = None
 
 
 @dataclass
-class _Item:
+class _Microbatch:
     """One buffer on its way through the stages and back."""
 
-    asked: _Asked
+    asked: _PendingStep
     buffers: dict[torch.device, Buffer]
     first: bool
     last: bool
@@ -64,7 +64,7 @@ SLACK = 1
 """Buffers that a stage but the last holds beyond what a steady course takes, against jitter."""
 
 
-class Pipeline:
+class Schedule1F1B:
     """One forward, one backward in turn: stage s of n holds about n - s buffers between the two."""
 
     def __init__(self, runs: Sequence[ArmRun], hold: Callable[[ArmRun], bool]) -> None:
@@ -72,7 +72,7 @@ class Pipeline:
         assert base.laid_over is not None
         self.base, self.laid_over, self.stages = base, base.laid_over, base.laid_over.stages
         self.runs, self.hold = runs, hold
-        self.unread: deque[_Asked] = deque()
+        self.unread: deque[_PendingStep] = deque()
         self.a_token = [0.0] * len(self.stages)
         """Bytes that each stage keeps for backward a token, as seen."""
         self.recomputed = [0] * len(self.stages)
@@ -85,9 +85,9 @@ class Pipeline:
         """Forget what is on its way; every arm goes on with the step that it has not finished."""
         self.limits = limits_of(self.runs)
         self.ready = deque(run for run in self.runs if not run.done and run.asked < run.steps)
-        self.going: dict[str, _Asked] = {}
-        self.forwards: list[deque[_Item]] = [deque() for _ in self.stages]
-        self.backwards: list[deque[_Item]] = [deque() for _ in self.stages]
+        self.going: dict[str, _PendingStep] = {}
+        self.forwards: list[deque[_Microbatch]] = [deque() for _ in self.stages]
+        self.backwards: list[deque[_Microbatch]] = [deque() for _ in self.stages]
         self.held = [0] * len(self.stages)
         self.graphs = [0] * len(self.stages)
         """Of the buffers held, those whose graph is kept."""
@@ -98,7 +98,7 @@ class Pipeline:
         def smaller() -> bool:
             halve(self.runs)
             self.restart()
-            halved(self.runs[0].recipe.buffer_tokens)
+            halved(self.runs[0].args.buffer_tokens)
             return True
 
         with ExitStack() as stack:
@@ -117,7 +117,7 @@ class Pipeline:
             self._start()
         threaded = min(self.passed) >= WARM
         asked: list[Future[None]] = []
-        sent: list[tuple[deque[_Item], _Item]] = []
+        sent: list[tuple[deque[_Microbatch], _Microbatch]] = []
         for stage in range(len(self.stages)):
             kind, last = self.choose(stage), self.stages[stage].last
             if kind == "forward":
@@ -158,19 +158,19 @@ class Pipeline:
         self.going[run.arm.name] = items[0].asked
         self.forwards[0].extend(items)
 
-    def _pack(self, run: ArmRun, step: int) -> list[_Item]:
+    def _pack(self, run: ArmRun, step: int) -> list[_Microbatch]:
         """Return a step's buffers on all devices."""
         batch, parts, home = run.batch(step), run.parts(step), self.base.device
         kind = torch.float64 if self.base.dtype == torch.float64 else torch.float32
         weights = torch.full((1,), 1 / max(1, loss_tokens(batch)), dtype=kind, device=home)
-        asked = _Asked(run, step, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))
+        asked = _PendingStep(run, step, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))
         devices, items = dict.fromkeys(self.base.devices), []
         for number, part in enumerate(parts):
             buffers = {device: self.base.pack([part], self.limits, device=device) for device in devices}
-            items.append(_Item(asked, buffers, number == 0, number == len(parts) - 1))
+            items.append(_Microbatch(asked, buffers, number == 0, number == len(parts) - 1))
         return items
 
-    def _forward(self, stage: int, item: _Item) -> None:
+    def _forward(self, stage: int, item: _Microbatch) -> None:
         run, device = item.asked.run, self.stages[stage].device
         if item.first:
             self._update(run, stage)
@@ -203,8 +203,8 @@ class Pipeline:
         more = min(self._most(stage) - self.graphs[stage], 2)
         return more * tokens * self.a_token[stage] <= room_bytes(own.device)
 
-    def _compute(self, stage: int, item: _Item, x: Tensor) -> Tensor:
-        """Run a stage with the item's arm, whatever arm went through it last; the last stage returns the loss."""
+    def _compute(self, stage: int, item: _Microbatch, x: Tensor) -> Tensor:
+        """Run a stage with the microbatch's arm, whatever arm went through it last; the last stage returns the loss."""
         run, own = item.asked.run, self.stages[stage]
         buffer, adapters = item.buffers[own.device], self.base.adapters
         assert adapters is not None
@@ -216,7 +216,7 @@ class Pipeline:
         losses = counted(self.base.losses_of(out, buffer), buffer, item.asked.weights, item.asked.total)
         return (losses if run.scale == 1 else losses * run.scale).sum()
 
-    def _backward(self, stage: int, item: _Item) -> None:
+    def _backward(self, stage: int, item: _Microbatch) -> None:
         x, out, wanted = item.kept.pop(stage)
         run, came = item.asked.run, item.arriving
         self.held[stage] -= 1
@@ -230,17 +230,19 @@ class Pipeline:
         if item.last and self.stages[stage].last:
             item.asked.loss = self._sent(item.asked.total[0], 0)
         if item.last and stage in run.flats:
-            item.asked.squares.append(self._sent(run.squares(stage), 0))
+            item.asked.squared_norms.append(self._sent(run.squared_norm(stage), 0))
         self.passed[stage] += 1
         if stage == 0 and item.last:
             self._finish(item.asked)
 
-    def _finish(self, asked: _Asked) -> None:
+    def _finish(self, asked: _PendingStep) -> None:
         """Work out loss and norm on the first stage, whose backward was the last, and let all stages have them."""
         run = asked.run
         assert asked.loss is not None
-        found = run.found(asked.loss.take(), torch.stack([one.take() for one in reversed(asked.squares)]).sum())
-        asked.found = {stage: self._sent(found, stage) for stage in run.flats}
+        found = run.loss_and_norm(
+            asked.loss.take(), torch.stack([one.take() for one in reversed(asked.squared_norms)]).sum()
+        )
+        asked.loss_and_norm = {stage: self._sent(found, stage) for stage in run.flats}
         asked.numbers = fetch(found)
         del self.going[run.arm.name]
         run.asked += 1
@@ -251,7 +253,7 @@ class Pipeline:
     def _update(self, run: ArmRun, stage: int) -> None:
         """Take a stage's part of the optimizer step that is due, as late as can be: the numbers are there by then."""
         for asked in tuple(self.unread):
-            if asked.run is run and (found := asked.found.pop(stage, None)) is not None:
+            if asked.run is run and (found := asked.loss_and_norm.pop(stage, None)) is not None:
                 try:
                     run.update(found.take(), asked.step, stage)
                 except (RuntimeError, MemoryError) as error:
@@ -268,7 +270,7 @@ class Pipeline:
         """Read the numbers of all but the last `ahead` steps."""
         while len(self.unread) > ahead:
             asked = self.unread[0]
-            for stage in list(asked.found):
+            for stage in list(asked.loss_and_norm):
                 self._update(asked.run, stage)
             self.unread.popleft()
             assert asked.numbers is not None

@@ -33,12 +33,12 @@ def limits_of(runs: Sequence[ArmRun]) -> Limits:
     """Return the most that any buffer of these arms holds."""
     longest = max((len(sample.input_ids) for run in runs for sample in run.samples), default=1)
     prefix = max((len(prefix) for run in runs for prefix in run.prefixes), default=0)
-    return Limits.over(longest, max(runs[0].recipe.buffer_tokens, longest), prefix)
+    return Limits.over(longest, max(runs[0].args.buffer_tokens, longest), prefix)
 
 
 def halve(runs: Sequence[ArmRun]) -> None:
     """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
-    tokens, longest = runs[0].recipe.buffer_tokens, max(len(s.input_ids) for r in runs for s in r.samples)
+    tokens, longest = runs[0].args.buffer_tokens, max(len(s.input_ids) for r in runs for s in r.samples)
     if tokens <= longest:
         raise IikataError(
             f"memory ran out in training, with buffers of no more than the longest sample ({longest} tokens). "
@@ -46,7 +46,7 @@ def halve(runs: Sequence[ArmRun]) -> None:
             "(model.quantize). What is saved is kept."
         )
     for run in runs:
-        run.recipe = replace(run.recipe, buffer_tokens=tokens // 2)
+        run.args = replace(run.args, buffer_tokens=tokens // 2)
 
 
 def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: Room | None = None) -> Step:
@@ -57,7 +57,7 @@ def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: 
     base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
     parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
-    together = _together(parts, runs[0].recipe.buffer_tokens) if arms > 1 else ([part] for part in parts)
+    together = _together(parts, runs[0].args.buffer_tokens) if arms > 1 else ([part] for part in parts)
     weights = [0.0] * arms
     for run, batch in zip(runs, batches, strict=True):
         weights[run.index] = 1 / max(1, loss_tokens(batch))
@@ -111,7 +111,7 @@ def counted(losses: Tensor, buffer: Buffer, weights: Tensor, totals: Tensor) -> 
 
 def update(step: Step, totals: Tensor) -> list[TrainStep]:
     """Take one optimizer step an arm; a non-finite one stops its own arm alone."""
-    found = torch.stack([run.found(totals[run.index], run.squares()) for run in step.runs])
+    found = torch.stack([run.loss_and_norm(totals[run.index], run.squared_norm()) for run in step.runs])
     for run, own, number in zip(step.runs, found, step.steps, strict=True):
         run.update(own, number)
     # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.

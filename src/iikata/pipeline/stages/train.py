@@ -58,7 +58,7 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
     _lay_side_by_side(ctx, waiting)
     runs = {arm.name: _open(ctx, arm) for arm in waiting}
     total, tokens = sum(run.steps for run in runs.values()), 0
-    work = sum(len(row.input_ids) * run.recipe.epochs for run in runs.values() for row in run.samples)
+    work = sum(len(row.input_ids) * run.args.epochs for run in runs.values() for row in run.samples)
     ctx.base.run_layers(
         compiled=max(work, tokens_in_all) >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"])
     )
@@ -193,13 +193,13 @@ def prolong(ctx: RunContext) -> None:
 
 def _open(ctx: RunContext, arm: Arm) -> "ArmRun":
     """Return the arm at its last saved state, its step log cut back to it."""
-    from iikata.train import ArmRun, Recipe
+    from iikata.train import ArmRun, TrainingArgs
 
     declared, buffer = ctx.recipe(arm), "buffer_tokens"
-    settings = {one.name: getattr(declared.train, one.name) for one in fields(Recipe) if one.name != buffer}
-    recipe = Recipe(**settings, buffer_tokens=ctx.buffer_plan[buffer])
+    settings = {one.name: getattr(declared.train, one.name) for one in fields(TrainingArgs) if one.name != buffer}
+    args = TrainingArgs(**settings, buffer_tokens=ctx.buffer_plan[buffer])
     prefixes = [prefix for name in declared.variant.templates for prefix in ctx.prompts.prefixes[name]]
-    run = ArmRun(arm, ctx.samples(arm), prefixes, recipe, ctx.base)
+    run = ArmRun(arm, ctx.samples(arm), prefixes, args, ctx.base)
     steps = list(read_lines(ctx.store.steps(arm)))
     restore(ctx, run, len(steps))
     write_lines(ctx.store.steps(arm), steps[: run.step])
