@@ -1,6 +1,8 @@
 """The command line: exit codes, one clear error, JSON shapes."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
@@ -101,3 +103,11 @@ def test_templates_are_listed_and_shown(capsys):
     assert "dolly_ja_rinna" in capsys.readouterr().out
     assert main(["templates", "show", "rinna"]) == 0
     assert "ユーザー: {instruction}<NL>システム: " in capsys.readouterr().out
+
+
+def test_the_interpreter_looks_for_no_cycles_when_a_command_ends():
+    code = "import atexit, gc; from iikata.cli import main; main(['schema']); atexit._run_exitfuncs(); "
+    ended = subprocess.run(
+        [sys.executable, "-c", code + "print(gc.get_freeze_count())"], capture_output=True, text=True, check=True
+    )
+    assert int(ended.stdout.splitlines()[-1]) > 10_000

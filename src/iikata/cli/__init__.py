@@ -1,5 +1,7 @@
 """The command line: one function a verb, errors without a traceback, exit codes 0, 1, 2, 3."""
 
+import atexit
+import gc
 import os
 import shlex
 import sys
@@ -18,6 +20,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     from iikata.cli.terminal import guarded
 
+    # Python looks for cycles among all objects when it ends, which takes seconds once torch is there.
+    atexit.register(gc.freeze)
     with guarded():
         return _run(list(sys.argv[1:] if argv is None else argv))
 
