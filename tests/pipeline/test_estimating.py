@@ -8,6 +8,7 @@ import torch
 
 from iikata.model import memory
 from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate, estimate_answers
+from iikata.pipeline.stages import train
 from tiny_experiment import KilledError, experiment, killer
 
 
@@ -152,3 +153,15 @@ def test_a_resumed_training_tells_what_was_there_before(tmp_path, llama_folder):
     progress = [event for event in told if isinstance(event, Progress) and event.stage == "train"]
     assert {event.before for event in progress} == {progress[0].done - 1}
     assert progress[0].before == steps
+
+
+@pytest.mark.parametrize(
+    ("recorded", "tokens", "compiled"),
+    [(False, 1_999_999, False), (False, 2_000_000, True), (True, 9_999_999, False), (True, 10_000_000, True)],
+)
+def test_layers_are_compiled_from_fewer_tokens_on_where_turns_are_no_graphs(monkeypatch, recorded, tokens, compiled):
+    told = []
+    base = SimpleNamespace(run_layers=lambda compiled, checkpointed: told.append((compiled, checkpointed)))
+    monkeypatch.setattr("iikata.train.recordable", lambda run: recorded)
+    train._run_layers(SimpleNamespace(base=base, buffer_plan={"checkpoint": 0}), [None], tokens)
+    assert told == [(False, False), (compiled, False)]

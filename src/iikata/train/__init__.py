@@ -14,7 +14,7 @@ from iikata.train.pipelined import Schedule1F1B
 from iikata.train.recorded import Recorded, recordable
 from iikata.train.step import Step, gradients, halve, limits_of, prepare, update
 
-__all__ = ["ArmRun", "TrainingArgs", "train"]
+__all__ = ["ArmRun", "TrainingArgs", "recordable", "train"]
 
 
 def train(

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 COMPILE_FROM = 2_000_000
 """Tokens from which on compiling the layers, some 20 s, is sooner paid back."""
+COMPILE_RECORDED_FROM = 10_000_000
+"""The same where turns are recorded as graphs: those are half as fast as compiled ones, not a tenth."""
 
 
 def train(ctx: RunContext) -> dict[str, int]:
@@ -59,9 +61,7 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
     runs = {arm.name: _open(ctx, arm) for arm in waiting}
     total, tokens = sum(run.steps for run in runs.values()), 0
     work = sum(len(row.input_ids) * run.args.epochs for run in runs.values() for row in run.samples)
-    ctx.base.run_layers(
-        compiled=max(work, tokens_in_all) >= COMPILE_FROM, checkpointed=bool(ctx.buffer_plan["checkpoint"])
-    )
+    _run_layers(ctx, list(runs.values()), max(work, tokens_in_all))
     before = sum(run.step for run in runs.values())
     logged, evaluator = {name: run.step for name, run in runs.items()}, Evaluator(ctx)
     seen = deque([(time.monotonic(), 0)], maxlen=64)  # when how many tokens were done: the speed of the last steps
@@ -104,6 +104,15 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
                     break
         checkpoints.wait()
     return tokens
+
+
+def _run_layers(ctx: RunContext, runs: "Sequence[ArmRun]", tokens: float) -> None:
+    from iikata.train import recordable
+
+    checkpointed = bool(ctx.buffer_plan["checkpoint"])
+    ctx.base.run_layers(compiled=False, checkpointed=checkpointed)
+    compiled_from = COMPILE_RECORDED_FROM if all(map(recordable, runs)) else COMPILE_FROM
+    ctx.base.run_layers(compiled=tokens >= compiled_from, checkpointed=checkpointed)
 
 
 def _lay_side_by_side(ctx: RunContext, arms: Sequence[Arm]) -> None:
