@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from iikata.config import Experiment, declare, dump, local_path, read, schema, template_name
+from iikata.config.variants import level_text
 from iikata.core.errors import IikataError
 
 VALUES = {
@@ -128,3 +129,11 @@ def test_schema_describes_every_setting_and_refuses_unknown_ones():
     assert all("description" in setting for setting in properties["properties"].values())
     assert "required" not in schema()
     assert set(schema()["properties"]) == set(Experiment.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(3e-4, "3e-4"), (1e-3, "1e-3"), (0.01, "0.01"), (999999.0, "999999"), (1e6, "1e6"), (0.0, "0"), (8, "8")],
+)
+def test_a_level_is_written_as_people_do_and_names_its_variant_so(value, text):
+    assert level_text(value) == text

@@ -30,10 +30,11 @@ def test_questions_come_in_the_order_of_the_report_and_noise_floors_are_not_rows
 
 
 @pytest.mark.parametrize("difference", [-3.2e-5, 0.0, 0.01, 0.4, 870.0])
-def test_zero_the_interval_and_the_point_are_inside_in_order_and_on_the_ticks_scale(difference):
+def test_zero_both_intervals_and_the_point_are_inside_in_order_and_on_the_ticks_scale(difference):
     [group] = forest(comparison("matched", A, B, "nll", difference, abs(difference) / 2 or 0.1, "MATTERS"))
     [effect] = group.effects
-    assert 0 < effect.interval[0] < effect.at < effect.interval[1] < 100
+    (low, high), inner = effect.interval, effect.inner  # of 95% and of 90%
+    assert 0 < low < inner[0] < effect.at < inner[1] < high < 100
     assert 3 <= len(group.ticks) <= 8
     (first, low), (last, high) = group.ticks[0], group.ticks[-1]
     assert (first, last) == (0, 100)
