@@ -1,6 +1,9 @@
 """What a user may get wrong gives one line and exit 1, never a verdict made of half the data."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -53,6 +56,14 @@ def test_colours_do_not_go_into_a_pipe(run_folder, capsys):
 def test_a_closed_stdout_is_no_fault(verb, run_folder, monkeypatch):
     monkeypatch.setattr("sys.stdout", None)
     assert main([verb, str(run_folder)]) == 0
+
+
+def test_a_reader_that_went_away_is_no_fault():
+    reader, stdout = os.pipe()
+    os.close(reader)  # as `| head` does once it has enough
+    done = subprocess.run([sys.executable, "-m", "iikata", "schema"], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    os.close(stdout)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_scores_that_are_torn_are_made_again_by_run(run_folder, kept, capsys):

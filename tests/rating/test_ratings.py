@@ -1,6 +1,7 @@
 """Ratings are on the disk once given, survive a torn line and threads, and are taken back without rewriting."""
 
 import json
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,13 @@ def test_a_choice_is_kept_in_terms_of_the_answers_and_not_of_the_sides(ratings, 
         "prompted_with": made.first.prompted_with,
     }
     assert "left" not in line.values()
+
+
+def test_a_choice_has_reached_the_disk_before_the_next_pair_is_shown(ratings, monkeypatch):
+    reached = []
+    monkeypatch.setattr("os.fsync", lambda file: reached.append(os.fstat(file).st_size))
+    ratings.add(SWAPPED, "mia", "left")
+    assert reached == [ratings.path.stat().st_size]
 
 
 def test_before_anything_is_rated_there_is_nothing(ratings):
