@@ -41,6 +41,7 @@ def test_a_notebook_shows_the_verdict_and_what_a_model_wrote_as_text(made):
     assert html.escape(run.verdict["advice_en"]) in run._repr_html_()
     table = iikata.Table([{"text": "<script>alert(1)</script>", "n": 1}, {"more": 2}])
     assert table.columns == ["text", "n", "more"]
+    assert table[:1].columns == ["text", "n"]
     assert "<script>" not in table._repr_html_()
     assert "&lt;script&gt;" in table._repr_html_()
 
@@ -54,8 +55,18 @@ def test_scores_are_compared_as_the_command_does(made, tmp_path):
     from_rows = iikata.compare(run.scores.where(metric="nll"), "nll", 0.02).to_json()
     assert json.loads(json.dumps(from_file)) == printed
     assert json.loads(json.dumps(from_rows)) == printed
+    unknown = [{**row, "metric": "mine"} for row in run.scores.where(metric="nll")]
+    assert iikata.compare(unknown, "mine", better="lower").settings["metrics"][0]["better"] == "lower"
     with pytest.raises(IikataError, match="no score line"):
         iikata.compare([{"colour": "red"}], "nll")
+
+
+def test_force_goes_on_though_the_doctor_found_an_error(made, monkeypatch):
+    run, settings = made
+    asked = []
+    monkeypatch.setattr("iikata.pipeline.Pipeline.run", lambda self, **given: asked.append(given))
+    iikata.run(settings, run.folder, force=True, quiet=True)
+    assert asked == [{"force": True}]
 
 
 def test_check_gives_the_doctors_findings_and_leaves_nothing_behind(made, tmp_path, monkeypatch):

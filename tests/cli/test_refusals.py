@@ -58,10 +58,13 @@ def test_a_closed_stdout_is_no_fault(verb, run_folder, monkeypatch):
     assert main([verb, str(run_folder)]) == 0
 
 
-def test_a_reader_that_went_away_is_no_fault():
+@pytest.mark.parametrize("words", ["schema", "templates list"])  # more than a buffer holds, and less
+def test_a_reader_that_went_away_is_no_fault(words, monkeypatch):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     reader, stdout = os.pipe()
     os.close(reader)  # as `| head` does once it has enough
-    done = subprocess.run([sys.executable, "-m", "iikata", "schema"], stdout=stdout, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "iikata", *words.split()]
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True)
     os.close(stdout)
     assert (done.returncode, done.stderr) == (0, "")
 

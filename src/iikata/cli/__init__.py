@@ -44,7 +44,9 @@ def _called(words: list[str]) -> int:
 
     given = parser().parse_args(words)
     try:
-        return int(given.verb(given) or 0)
+        code = int(given.verb(given) or 0)
+        sys.stdout.flush()  # here, where a reader that went away is met
+        return code
     except IikataError as error:
         _tell(str(error))
         return error.exit_code

@@ -110,6 +110,4 @@ def _fewest_clusters(
         within = settles(*components, S, clusters, alpha, 0.1) if equivalence else detect
         return max(detect, within) <= goal
 
-    if not enough(most):
-        return None
-    return C + bisect_left(range(C, most), True, key=enough)
+    return C + bisect_left(range(C, most), True, key=enough) if enough(most) else None
