@@ -108,6 +108,8 @@ def test_a_tracker_that_is_not_installed_is_told_before_training(tmp_path, llama
         ("held.jsonl", {"data": {"train": "train.jsonl", "validation": "held.jsonl"}}, "no such file"),
         ("owner/name", {"data": {"train": "owner/name", "validation": 0}}, '"owner/name" is no file here'),
         ("prob.jsonl", {"probes": "prob.jsonl"}, "no such file"),
+        ('"validation": 12', {"data": {"train": "train.jsonl", "validation": 12}}, "12 rows are to be held out of 12"),
+        ("m.gguf", {"model": {"base": "m.gguf"}}, "no such file"),
     ],
 )
 def test_a_name_without_a_file_is_told_with_its_line(tmp_path, llama_folder, capsys, monkeypatch, name, change, said):

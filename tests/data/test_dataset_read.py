@@ -200,7 +200,7 @@ def test_mapped_input_column_must_exist(data):
         (
             [row(1, output="")],
             0,
-            "1 rows were read from rows.jsonl; 0 are left to train on and 0 to measure by (duplicates: 0, empty: 1",
+            "rows.jsonl; 0 are left to train on and 0 to measure by (empty: 1, first rows.jsonl:1).",
         ),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_base_beside_an_adapter_is_refused(llama_folder, tmp_path):
 
 
 def test_a_gguf_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(IikataError, match=r"m\.gguf: no such \.gguf file"):
+    with pytest.raises(IikataError, match=r"m\.gguf\": no such file\. Give a \.gguf file"):
         locate("m.gguf", folder=tmp_path)
 
 

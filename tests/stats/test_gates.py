@@ -134,7 +134,7 @@ def test_a_sentence_gives_the_reason_in_its_own_language():
     assert gate["detail_ja"] == "率が 1.0% と 1.0% で、差が現れる余地がありません"
     assert f"floor: {gate['detail']}" in result.verdict["sentence_en"]
     assert GATES_JA["floor"] in result.verdict["sentence_ja"]
-    assert "評価できません" in result.verdict["sentence_ja"]
+    assert "判定できません" in result.verdict["sentence_ja"]
 
 
 @pytest.mark.parametrize(

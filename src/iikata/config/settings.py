@@ -1,5 +1,6 @@
 """An experiment: its sections together, and what follows from them: variants, arms, cells, margins."""
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -120,12 +121,14 @@ class Experiment(Settings):
 
     @contextmanager
     def telling_where(self, names: Mapping[str, str]) -> Iterator[None]:
-        """Put before an error about the whole of a file where it is named; `names` is file -> how it is written."""
+        """Put the place before an error about a setting or a whole file; `names` is file -> how it is written."""
         try:
             yield
         except IikataError as error:
             about = (name for file, name in names.items() if str(error).startswith((f"{file}: ", f'"{file}" ')))
-            raise IikataError(f"{next(map(self.at_name, about), '')}{error}") from None
+            setting = re.match(r"((?:data|probes|model)(?:\.\w+)*)[: ]", str(error))
+            place = self.at(*setting[1].split(".")) if setting else next(map(self.at_name, about), "")
+            raise IikataError(f"{place}{error}") from None
 
     def without_places(self) -> Self:
         """Return it as another process can have it, which has no file to point at."""

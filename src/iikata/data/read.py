@@ -57,10 +57,11 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
     if (needed and not train) or (measured and not validation):
         reasons = ", ".join(
-            f"{reason}: {len(sources)}" + (f", first {sources[0]}" if sources else "")
-            for reason, sources in left_out.items()
+            f"{reason}: {len(sources)}, first {sources[0]}" for reason, sources in left_out.items() if sources
         )
-        left = f"{len(train)} are left to train on and {len(validation)} to measure by ({reasons})"
+        left = f"{len(train)} are left to train on and {len(validation)} to measure by" + f" ({reasons})" * bool(
+            reasons
+        )
         specs = ", ".join(every)
         raise IikataError(
             f"data: {len(rows)} rows were read from {specs:.300}; {left}. Give more rows, or another data.validation."
@@ -75,7 +76,8 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     )
     kept = {specs: [row for row in part if row.id not in held_ids] for specs, part in parts.items()}
     if empty := next((specs for specs, part in kept.items() if not part), None):
-        raise IikataError(f"data: no row of {', '.join(empty)} is left to train on beside what is held out.")
+        fix = "Give more rows, or a smaller data.validation."
+        raise IikataError(f"data: no row of {', '.join(empty)} is left to train on beside what is held out. {fix}")
     read_as = tuple(_read_as(spec, own) for spec, own in every.items())
     others = tuple(
         unused([one.row for one in rows], {str(settings.columns.cluster), *(n for one in rows for n in one.used)})

@@ -39,7 +39,7 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
         if shortest > limit:
             message = Both(
                 f"probe {probe.id}: no reference fits into generate.max_new_tokens {limit}, so none can be contained",
-                f"質問 {probe.id}: どの正答も generate.max_new_tokens {limit} に収まらず、"
+                f"質問 {probe.id}: どの正解例も generate.max_new_tokens {limit} に収まらず、"
                 "回答に含まれることがありません",
             )
             yield Finding.of(
@@ -63,7 +63,7 @@ def device(case: DoctorInput) -> Iterator[Finding]:
     try:
         refuse_unmet(here, choose_dtype(model.dtype, here), model.quantize, model.compute)
     except IikataError as error:
-        message = Both(str(error), f"この機械では計算できない設定です: {error}")
+        message = Both(str(error), f"このマシンでは計算できない設定です: {error}")
         yield Finding.of("device", "error", None, message)
     slow = [f"dtype: {model.dtype}"] * (model.dtype == "float16")
     slow += [f"quantize: {model.quantize}"] * (model.quantize != "none")
@@ -74,6 +74,6 @@ def device(case: DoctorInput) -> Iterator[Finding]:
         )
         fix = Both(
             "Leave it out: auto takes what this machine is fast in.",
-            "指定を外せば、auto がこの機械で速いものを選びます。",
+            "指定を外せば、auto がこのマシンで速いものを選びます。",
         )
         yield Finding.of("device", "warning", None, message, cure=fix)

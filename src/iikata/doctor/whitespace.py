@@ -43,7 +43,7 @@ def newline(case: DoctorInput) -> Iterator[Finding]:
 
 _ROWS_FIX = Both(
     "Nothing to paste: this vocabulary has no line break; their answers are trained on one line.",
-    "直し方はありません。この語彙には改行がなく、回答は 一行として学習します。",
+    "直し方はありません。この語彙には改行がなく、回答は一行として学習します。",
 )
 
 

@@ -55,7 +55,8 @@ class RunContext:
         from iikata.model.files.locate import locate
 
         model = self.experiment.model
-        return locate(model.base, model.revision, self.experiment.folder, self.trusted)
+        with self.experiment.telling_where({}):
+            return locate(model.base, model.revision, self.experiment.folder, self.trusted)
 
     @property
     def trusted(self) -> bool:
@@ -229,8 +230,8 @@ class RunContext:
             longest[f"template {name}: the longest row"] = max(lengths, default=0)
             if not (lengths or recipe.adapters):
                 raise IikataError(
-                    f"variant {recipe.variant.name}: every row under {name} is longer than its train.cutoff_len "
-                    f"{recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
+                    f"{recipe.place}variant {recipe.variant.name}: every row under {name} is longer than its "
+                    f"train.cutoff_len {recipe.train.cutoff_len}, so there is nothing to train on. Raise it."
                 )
         answer = longest["the longest probe with its answer"] = self.longest_prompt + settings.max_new_tokens
         an_arm = len(self.templates) * len(self.sampled) * settings.samples
@@ -295,5 +296,5 @@ class RunContext:
     def signature(self) -> dict[str, Any]:
         found = signature.read_signature(self.store.signature)
         if found is None:
-            raise IikataError(f"{self.store.signature}: no such file: nothing here is signed. First: iikata run EXP.")
+            raise IikataError(f"{self.store.signature}: no such file, so no run began here. First: iikata run EXP.")
         return found

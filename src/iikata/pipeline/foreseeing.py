@@ -56,7 +56,7 @@ class QuestionDesign:
             least = f"少なくとも {MIN_SEEDS} {called}か {MIN_CLUSTERS} {things}が必要です"
             return f"{self.asked_ja}は答えられません: {counts}。{least}"
         limit = {"these_adapters": "今回のアダプタについてだけ", "these_probes": f"今回の{things}についてだけ"}
-        return f"{self.asked_ja}は、{limit.get(self.scope, '学習のしかたについて')}答えられます: {counts}"
+        return f"{self.asked_ja}は、{limit.get(self.scope, '学習手順について')}答えられます: {counts}"
 
     @property
     def said(self) -> str:
@@ -189,7 +189,7 @@ def foresee(ctx: RunContext) -> Iterator[Finding]:
             called = NAMES[one.several]["ja"][1]
             cure = Both(
                 f"For the recipe: {MIN_SEEDS} {one.several} or more ({where}) and {MIN_CLUSTERS} {one.things} or more",
-                f"学習のしかたについて答えるには、{MIN_SEEDS} {called}以上（{where}）と "
+                f"学習手順について答えるには、{MIN_SEEDS} {called}以上（{where}）と "
                 f"{MIN_CLUSTERS} {THINGS_JA[one.things]}以上",
             )
             cure += CHOOSES if one.choosing else Both(".", "が必要です。")
@@ -212,14 +212,14 @@ def _unmeasured(ctx: RunContext) -> Finding | None:
         missing = NOT_SAID if ctx.data.validation else missing
         cure = Both(
             f"Hold rows out (data.validation: {so_much[0]}), or name a primary metric that is measured on probes.",
-            f"検証に行を回すか（data.validation: {so_much[1]}）、質問で測る指標を主な指標にします。",
+            f"検証に行を回すか（data.validation: {so_much[1]}）、質問で測る指標を主指標にします。",
         )
         on = Both("held-out rows", "検証行")
     else:
         key, on = ("probes",), Both("probes", "質問")
         cure = Both(
             "Give probes what it needs, or name another primary metric: score.primary: nll needs held-out rows only.",
-            "質問に必要なものを加えるか、主な指標を変えます。score.primary: nll なら検証行だけで測れます。",
+            "質問に必要なものを加えるか、主指標を変えます。score.primary: nll なら検証行だけで測れます。",
         )
         missing = _missing_in_probes(ctx, primary)
     if not missing:
@@ -227,7 +227,7 @@ def _unmeasured(ctx: RunContext) -> Finding | None:
     place = settings.at(*key)
     message = Both(
         f"{place}the primary metric {primary} is measured on {on.en}, and {missing.en}: nothing would decide",
-        f"{place}主な指標 {primary} は{on.ja}で測りますが、{missing.ja}。判定に使うものがありません",
+        f"{place}主指標 {primary} は{on.ja}で測りますが、{missing.ja}。判定に使うものがありません",
     )
     return Finding.of("primary", "error", None, message, cure=cure)
 
@@ -236,7 +236,7 @@ def _missing_in_probes(ctx: RunContext, primary: str) -> Both:
     if not ctx.probes:
         return Both("there are none", "質問がありません")
     if primary in NEED_REFERENCES and not any(probe.references for probe in ctx.probes):
-        return Both("none of them has references", "正答（references）のある質問がありません")
+        return Both("none of them has references", "正解例（references）のある質問がありません")
     if primary in CHOICE and not any(probe.choices for probe in ctx.probes):
         return Both("none of them has choices", "選択肢（choices）のある質問がありません")
     if primary == "pattern" and not any(probe.pattern for probe in ctx.probes):

@@ -35,7 +35,9 @@ def publish(folder: Path, runs: Sequence[Path]) -> None:
             if one[part] != signed[0][part]:
                 raise IikataError(f"{run}: its {part} is not that of {runs[0]}. Publish them apart.")
         if {k: one["declared"][-1][k] for k in DECIDES} != {k: signed[0]["declared"][-1][k] for k in DECIDES}:
-            raise IikataError(f"{run}: its primary metric, margins or factor are not those of {runs[0]}.")
+            raise IikataError(
+                f"{run}: its primary metric, margins or factor are not those of {runs[0]}. Publish them apart."
+            )
     folder.mkdir(parents=True, exist_ok=True)
     columns: dict[str, list[Any]] = {}
     seen: set[tuple[Any, ...]] = set()
@@ -58,7 +60,8 @@ def redone(folder: Path) -> dict[str, Any]:
             f"{folder / ABOUT}: no such file, so nothing is published here. First: iikata study {folder} --of RUN"
         )
     if (folder / SCORES).is_file() and (found := sha256_of(folder / SCORES)) != about["scores"]:
-        raise IikataError(f"{folder / SCORES}: sha256 {found}, and {ABOUT} was written for {about['scores']}.")
+        seen = f"sha256 {found}, and {ABOUT} was written for {about['scores']}"
+        raise IikataError(f"{folder / SCORES}: {seen}. Publish it again: iikata study {folder} --of RUN")
     table = read_published(folder / SCORES)
     declared = about["runs"][0]["declared"][-1]
     gates = [Gate(**gate) for run in about["runs"] for gate in run["gates"]]

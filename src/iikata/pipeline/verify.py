@@ -36,7 +36,7 @@ def verify(ctx: RunContext, arm_name: str, server: OpenAiServer, probes: int = P
         "chat": gate.told([one for one in asked if gate.in_chat(one)], gate.chat),
     }
     if all(found is None for found in told.values()):
-        raise IikataError(f"{server.url}: neither /completions nor /chat/completions is there.")
+        raise IikataError(f"{server.url}: neither /completions nor /chat/completions is there. Does it end as /v1?")
     routes = [gate.route(name, found) for name, found in told.items() if found]
     return {
         "arm": arm.name,

@@ -127,7 +127,8 @@ def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], fai
     for level, variants in design.levels.items():
         means = _means(panel, [v for v in variants.values() if v.name not in failed], seeds, third)
         if not means:
-            raise IikataError(f"others: best has nothing to choose from for {design.factor} {level}: no sound variant.")
+            seen = f"others: best has nothing to choose from for {design.factor} {level}: each variant failed a gate"
+            raise IikataError(f"{seen}. Train these again, or take others: each.")
         best = best_of(means, info)
         settings, chosen[level] = next((s, v) for s, v in variants.items() if v.name == best)
         table[level] = means

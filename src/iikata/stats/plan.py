@@ -144,7 +144,8 @@ def variance_components(scores: ScoreTable | Iterable[Score], metric: str) -> Co
     layouts = [one.d / math.sqrt(2) for one in pairs if one.paired] or arms
     layouts = [d for d in layouts if min(d.shape) > 1]
     if not layouts:
-        raise IikataError(f"{metric}: the pilot needs two seeds and two probe clusters that its templates share.")
+        need = "two seeds and two probe clusters that its templates share"
+        raise IikataError(f"{metric}: the pilot needs {need}. Give another run, or leave --pilot out.")
     seed, cluster, rest = _average(layouts)
     arm_seed, arm_cluster, _ = _average([a for a in arms if min(a.shape) > 1])
     sample, within = _sample_variance(table, panel, matched)

@@ -101,7 +101,9 @@ def chat_template(template: Template, writes_bos: bool = False) -> str:
     """Return the template as one Jinja text that writes the same under any tool; `writes_bos` puts BOS in front."""
     made = to_jinja(template) if isinstance(template, AlpacaTemplate) else template
     if not isinstance(made, JinjaTemplate):
-        raise IikataError(f'template "{made.name}": the format {made.kind} has no chat template that other tools read.')
+        fix = "Train with an Alpaca or Jinja template."
+        seen = f"the format {made.kind} has no chat template that other tools read"
+        raise IikataError(f'template "{made.name}": {seen}. {fix}')
     text = made.chat_template.removesuffix("\n")  # as Jinja drops it
     # Each line in front ends with a block, so that Jinja takes off its line break and the text begins a line.
     if made.newline and newline_written(made) != made.newline:

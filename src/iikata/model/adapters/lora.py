@@ -81,7 +81,7 @@ class Adapters:
             if (seen := tuple(weights[name].shape)) != size:
                 raise IikataError(f"adapter {arm}: {name} is {seen}, the model wants {size}. {OTHER}")
             if not bool(weights[name].isfinite().all()):
-                raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite.")
+                raise IikataError(f"adapter {arm}: {name} holds numbers that are not finite. Train it again.")
         self._flat[arm] = self._new_flat((arm,))
         for flat in self._flat[arm].values():
             flat.put(arm, weights)

@@ -80,4 +80,5 @@ def _refuse_infinite(arms: Sequence[str], weights: Sequence[Weights], kind: torc
             by_device.setdefault(x.device, []).append(x.to(kind).isfinite().all())
         # Asked once a device, not for every tensor: a GPU would be waited for each time.
         if not all(bool(torch.stack(found).all()) for found in by_device.values()):
-            raise IikataError(f"adapter {arm}: holds numbers that are not finite in {kind}.")
+            fix = "Take it out, or give model.dtype: float32."
+            raise IikataError(f"adapter {arm}: it holds numbers that are not finite in {kind}. {fix}")

@@ -99,7 +99,7 @@ def refusal(folder: Path, error: Exception, config: Any = None) -> IikataError:
             folder, config, "transformers' AutoModelForCausalLM, which loads text models, has none for it"
         )
     if isinstance(error, ImportError):
-        return IikataError(f"{folder}: the model cannot be loaded: {said}.")
+        return IikataError(f"{folder}: the model cannot be loaded: {said}. Install what is named there.")
     if "ignore_mismatched_sizes" in said:  # transformers' advice to its own callers
         said = "tensors of the weights have another shape than config.json says"
     if type(error).__name__ == "SafetensorError":

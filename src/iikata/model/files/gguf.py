@@ -138,4 +138,5 @@ def _readable(path: Path, *passing: type[Exception]) -> Iterator[None]:
     except passing:
         raise
     except Exception as error:
-        raise IikataError(f"{path}: transformers cannot read this .gguf file: {error}") from None
+        why = str(error).rstrip(".")
+        raise IikataError(f"{path}: transformers cannot read this .gguf file: {why}. {gguf_parts.OTHER}") from None

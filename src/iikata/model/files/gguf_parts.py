@@ -39,7 +39,8 @@ def refuse_unused(path: Path, kind: str, names: set[str], model: Any, info: Mapp
     from transformers import modeling_gguf_pytorch_utils as reader
 
     if lacking := sorted(info["missing_keys"]):
-        raise IikataError(f"{path}: the file lacks {len(lacking)} tensors of the model, the first is {lacking[0]}.")
+        seen = f"the file lacks {len(lacking)} tensors of the model, the first is {lacking[0]}"
+        raise IikataError(f"{path}: {seen}. {OTHER}")
     processor = reader.TENSOR_PROCESSORS.get(kind, reader.TensorProcessor)(config=model.config.to_dict())
     used = {ROPE_FACTORS, *reader.get_gguf_hf_weights_map(model, processor)}
     if more := sorted(name for name in names - used if name.removesuffix(".weight") not in used):

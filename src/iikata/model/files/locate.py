@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
+from iikata.core.files import near_file
 from iikata.core.io import read_json
 from iikata.model.files import code, gguf, hub, smollm2
 from iikata.model.files.cache import cache_folder
@@ -28,7 +29,7 @@ def locate(base: str, revision: str | None = None, folder: Path = Path(), truste
     path = folder / os.path.expanduser(base)
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
-            raise IikataError(f"{path}: no such .gguf file.")
+            raise IikataError(f'model.base "{base}": no such file{near_file(path)}. Give a .gguf file, or a folder.')
         return gguf.convert(path, cache_folder())
     if path.is_dir():
         return _checked(path, base, trusted)
@@ -52,7 +53,8 @@ def hub_name(base: str, folder: Path) -> tuple[str | None, str | None]:
 
 def _checked(folder: Path, base: str, trusted: bool) -> Path:
     if not (folder / "config.json").is_file():
-        raise IikataError(f"{folder}: no config.json, so this is not a model folder.")
+        fix = "Give the folder that holds config.json, the tokenizer and the .safetensors files."
+        raise IikataError(f'model.base "{base}": {folder} has no config.json, so it is no model\'s folder. {fix}')
     config = read_json(folder / "config.json", dict[str, Any], AGAIN)
     if not list(folder.glob("*.safetensors")):
         found = ", ".join(sorted(file.name for file in folder.glob("*.bin"))) or "no weights"

@@ -72,8 +72,8 @@ def look_up(ctx: RunContext) -> None:
             raise IikataError(f"{ctx.experiment.at('score', 'metrics')}score.metrics: {error}") from None
     if score.primary not in score.metrics:
         raise IikataError(
-            f"score.primary: {score.primary} decides where no other metric is named, and is not among score.metrics: "
-            f"{', '.join(score.metrics)}. Add it there, or name one of these as score.primary."
+            f"{ctx.experiment.at('score')}score.primary: {score.primary} decides where no other metric is named, and "
+            f"is not among score.metrics: {', '.join(score.metrics)}. Add it there, or name one of these."
         )
 
 

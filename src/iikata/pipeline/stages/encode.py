@@ -26,8 +26,8 @@ def encode(ctx: RunContext) -> dict[str, int]:
         # That some rows are too long the doctor has told; without any left there is nothing to train on.
         if (over := counts["templates"][name]["over_length"]) == len(rows) > 0:
             raise IikataError(
-                f"template {name}: all {over} rows are longer than train.cutoff_len "
-                f"{cutoff}, so there is nothing to train on. Raise train.cutoff_len."
+                f"{ctx.experiment.at('train', 'cutoff_len')}template {name}: all {over} rows are longer than "
+                f"train.cutoff_len {cutoff}, so there is nothing to train on. Raise train.cutoff_len."
             )
     write_json(ctx.store.counts, counts)
     write_json(ctx.store.templates, {name: _card(ctx, name) for name in ctx.templates})
