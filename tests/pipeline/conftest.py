@@ -1,6 +1,8 @@
 """One finished run of the tiny experiment for all tests of the pipeline, and copies of it that a test may change."""
 
 import shutil
+from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -11,13 +13,16 @@ from iikata.pipeline.export import export
 from iikata.templates import TEMPLATES, to_jinja
 from tiny_experiment import experiment, written
 
+VERSION_OF = cache(version)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def quick():
-    """Leave out what many runs repeat and other rooms hold: pictures' pixels."""
+    """Leave out what many runs repeat and other rooms hold: pictures' pixels, packages' versions."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("iikata.report.picture.lacking", lambda svg: None)
         patch.setattr("iikata.report.picture.png", lambda svg, scale=1: svg.encode())
+        patch.setattr("iikata.pipeline.signature.version", VERSION_OF)
         yield
 
 
