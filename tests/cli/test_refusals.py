@@ -77,6 +77,11 @@ def test_scores_that_are_torn_are_made_again_by_run(run_folder, kept, capsys):
     assert kept.read_bytes() == whole
 
 
+def test_a_run_that_is_to_go_on_in_another_folder_goes_on_there(run_folder, tmp_path, capsys):
+    assert main(["report", str(run_folder), "--out", str(tmp_path / "other")]) == 1
+    assert f"{tmp_path / 'other'}: no signature.json, so no run yet" in capsys.readouterr().err
+
+
 def test_a_folder_that_holds_no_run_is_told_how_to_become_one(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert f"iikata run EXP --out {tmp_path}" in capsys.readouterr().err

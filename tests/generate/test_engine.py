@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from functools import cache
 
+import numpy as np
 import pytest
 import torch
 from scipy.stats import chisquare
@@ -341,6 +342,13 @@ def test_the_end_token_behind_the_last_token_that_fits_is_not_looked_for(llama):
     cut, ended = (answers(llama, [request(PROMPTS[0], end_ids={ids[end]})], new=n)["row", 0] for n in (end, end + 1))
     assert (cut.ids, cut.finish) == (ids[:end], "length")
     assert (ended.ids, ended.finish) == (ids[:end], "stop")
+
+
+def test_the_next_row_in_a_slot_has_the_ends_of_its_own_request_alone():
+    rows, slot = in_flight.InFlight(1, NEW, 2, None), np.array([0])
+    for serial, (ends, token, finish) in enumerate((({5, 7}, 5, ["stop"]), ({6}, 7, []))):
+        rows.begin(0, request(PROMPTS[0], end_ids=ends), 0)
+        assert [one.finish for one in rows.take(slot, np.array([serial]), np.array([token]))] == finish
 
 
 @pytest.mark.parametrize("new", [1, 2, 7])
