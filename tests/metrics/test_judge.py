@@ -54,6 +54,11 @@ def test_a_tie_in_both_orders_is_no_flip(stub: Stub, tmp_path: Path) -> None:
     assert made(stub, tmp_path).compare_answers(asked(), "x", "y") == Judgement("tie", False)
 
 
+def test_of_several_the_last_word_counts(stub: Stub, tmp_path: Path) -> None:
+    stub.says = lambda first, second: '{"winner": "1"} was my first thought. {"winner": "tie"}'
+    assert made(stub, tmp_path).compare_answers(asked(), "x", "y") == Judgement("tie", False)
+
+
 def test_template_text_is_stripped_and_equal_answers_are_not_asked_about(stub: Stub, tmp_path: Path) -> None:
     judge = made(stub, tmp_path)
     context = Context({"mine": ("ANSWER BELOW",)})

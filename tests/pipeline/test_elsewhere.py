@@ -80,6 +80,8 @@ def test_nothing_is_trained_and_every_cell_is_there(finished):
     context, warned = finished
     done = json.loads((context.store.path / "train" / "theirs.s2" / "DONE").read_text())
     assert (done["steps"], done["stopped"]) == (0, "")
+    config = json.loads((context.store.path / "train" / "theirs.s2" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == context.model_folder.name  # no path of this machine is handed on
     gates = [gate for gate in context.store.read_gates() if gate.subject == "theirs.s2"]
     assert {gate.name: gate.passed for gate in gates} == {
         "sound_training": True, "template_kept": True, "live_adapter": True,

@@ -104,6 +104,12 @@ def test_a_judge_of_positions_is_not_to_be_believed(again):
     assert any("do not believe it" in message for message in told)
 
 
+def test_from_three_flips_in_ten_on_a_judge_is_not_to_be_believed(again):
+    kept, told = again(lambda *two: always_first(*two) if len("".join(two)) % 2 else '{"winner": "tie"}')
+    assert 0.3 < kept["flip_rate"] < 1
+    assert any("do not believe it" in message for message in told)
+
+
 def test_replies_that_cannot_be_read_are_counted(again):
     kept, told = again(lambda first, second: "I cannot say.")
     assert kept["flip_rate"] is None

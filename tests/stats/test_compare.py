@@ -129,6 +129,8 @@ def test_noise_floor_is_root_two_times_the_sd_of_seed_means_with_a_chi_square_in
     assert c.interval == pytest.approx(
         [math.sqrt(2) * sd * math.sqrt(4 / low), math.sqrt(2) * sd * math.sqrt(4 / high)]
     )
+    low, high = stats.chi2.ppf([0.95, 0.05], 4)
+    assert c.interval_90 == pytest.approx([math.sqrt(8 / low) * sd, math.sqrt(8 / high) * sd])
     assert (c.p, c.p_holm, c.verdict) == (None, None, None)
 
 
