@@ -203,11 +203,15 @@ def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_conclude
     assert {c["verdict"] for c in matched if c["metric"] != "length"} == {"NOT_ASSESSABLE"}
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.unlink(), emptied], ids=["missing", "edited"])
-def test_an_adapter_that_is_not_what_was_trained_is_trained_again(tmp_path, llama_folder, whole_run, damage):
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [("adapter_model.safetensors", emptied), ("template.json", Path.unlink)],
+    ids=["adapter edited", "template missing"],
+)
+def test_an_arm_that_is_not_what_was_trained_is_trained_again(tmp_path, llama_folder, whole_run, file, damage):
     declared = experiment(whole_run.parent, llama_folder)
     Pipeline(declared, tmp_path / "run").run("train")
-    path = tmp_path / "run" / "train" / "plain.s1" / "adapter_model.safetensors"
+    path = tmp_path / "run" / "train" / "plain.s1" / file
     damage(path)
     told = []
     Pipeline(declared, tmp_path / "run", told.append).run()

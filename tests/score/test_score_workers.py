@@ -15,9 +15,23 @@ PROBES = {
     "b": Probe("b", "色は?", "三原色", ("赤と青",), None, "c", Before("短く。", (("a", "b"),))),
     "c": Probe("c", "How many?", pattern=r"\d+"),
 }
-CONTEXT = Context({"alpaca": ("### Instruction:", "### Response:")})
+CONTEXT = Context({"alpaca": ("### Instruction:", "### Response:"), "mine": ("ANSWER BELOW",)})
 FORM = Score("alpaca", 0, 'a "sample": 0, "b"', "", "", 0, "", 0.0, "", "a|b", {"train.r": "8"})
-WORDS = ["red", "blue", "and", "赤", "と青", "3", "### Response:", "\n", "\ud83d", "🐟", "\u2028", "1,000"]
+WORDS = [
+    "red",
+    "blue",
+    "and",
+    "赤",
+    "と青",
+    "3",
+    "### Response:",
+    "ANSWER BELOW",
+    "\n",
+    "\ud83d",
+    "🐟",
+    "\u2028",
+    "1,000",
+]
 
 
 def cells(count=3, each=600):
