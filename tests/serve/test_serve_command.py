@@ -69,7 +69,7 @@ def test_a_port_that_is_none_is_told(run, capsys, port):
 
 
 def test_a_folder_that_is_no_run_is_told(tmp_path, capsys):
-    assert "not a run folder" in refused(capsys, tmp_path)
+    assert "so it is no run folder" in refused(capsys, tmp_path)
 
 
 @pytest.mark.parametrize("package", ["starlette", "uvicorn"])

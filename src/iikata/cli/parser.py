@@ -30,11 +30,11 @@ def _arg(*names: str, **how: Any) -> Argument:
 
 EXP = _arg("experiment", metavar="EXP", help="experiment.yaml or a run folder")
 RUN = _arg("experiment", metavar="RUN", help="run folder")
-ARM = _arg("arm", metavar="ARM", help="e.g. dolly_ja.s0")
+ARM = _arg("arm", metavar="ARM", help="an arm, as dolly_ja.s0: its variant and seed")
 BASE = _arg("--base", metavar="ID", help="the base's hub id, where the run was made on a local folder")
 SET = _arg("--set", action="append", default=[], metavar="A.B=C", help="override a setting, e.g. train.epochs=1")
 OUT = _arg("--out", metavar="DIR", help="run folder (default: runs/NAME)")
-LANG = _arg("--lang", choices=("en", "ja"), help="language of verdict and findings (default: by LANG)")
+LANG = _arg("--lang", choices=("en", "ja"), help="language of verdict and findings (default: that of $LANG)")
 FORCE = _arg("--force", action="store_true", help="go on although the template doctor found an error")
 JSON = _arg("--json", action="store_true", help="print JSON")
 GIVEN = (EXP, SET, OUT, LANG)
@@ -42,20 +42,20 @@ SD = "state a standard deviation: "
 
 VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     # command: (file:function, help, arguments)
-    "demo": ("stages:demo", "the whole experiment on an embedded model and data", (OUT, LANG)),
+    "demo": ("stages:demo", "run a whole experiment on an embedded model and data", (OUT, LANG)),
     "run": (
         "stages:run",
-        "all stages of an experiment, resuming",
+        "run all stages of an experiment; it goes on where it was stopped",
         (*GIVEN, _arg("--to", choices=STAGES, default="report", help="stop after this stage"), FORCE),
     ),
-    "check": ("stages:check", "the template doctor, without loading the model", (*GIVEN, JSON)),
+    "check": ("stages:check", "look for faults in templates, data and settings; loads no model", (*GIVEN, JSON)),
     "plan": (
         "plan:plan",
-        "what there is to do and what effect it could find",
+        "tell what there is to do, how long it takes and what effect it could find",
         (
             *(*GIVEN, JSON),
             _arg("--pilot", metavar="RUN", help="a finished run to take variances and speed from"),
-            _arg("--price", type=float, metavar="X", help="of an hour of this machine, in any currency"),
+            _arg("--price", type=float, metavar="X", help="price of an hour of this machine, in any currency"),
             _arg("--sd-seed-template", type=float, metavar="X", help=f"{SD}between seeds of one template"),
             _arg("--sd-probe-template", type=float, metavar="X", help=f"{SD}between probe clusters of one template"),
             _arg("--sd-sample", type=float, metavar="X", help=f"{SD}between samples of one answer"),
@@ -64,15 +64,15 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     ),
     "encode": (
         "stages:encode",
-        "rows to tokens; --json prints them",
-        (*GIVEN, FORCE, JSON, _arg("--limit", type=int, metavar="N", help="rows a template")),
+        "turn rows into tokens; --json prints them",
+        (*GIVEN, FORCE, JSON, _arg("--limit", type=int, metavar="N", help="rows of each template to print")),
     ),
-    "train": ("stages:stage", "every arm, after encoding", (*GIVEN, FORCE)),
-    "generate": ("stages:stage", "every cell's answers, after training", (*GIVEN, FORCE)),
-    "score": ("stages:stage", "answers and held-out rows to numbers", (*GIVEN, FORCE)),
+    "train": ("stages:stage", "encode, then train every arm", (*GIVEN, FORCE)),
+    "generate": ("stages:stage", "train, then let every cell answer", (*GIVEN, FORCE)),
+    "score": ("stages:stage", "generate, then turn answers and held-out rows into scores", (*GIVEN, FORCE)),
     "compare": (
         "stages:compare",
-        "statistics of a run, or of scores from any tool",
+        "compare the scores of a run, or of any tool, and give the verdict",
         (
             _arg("experiment", nargs="?", metavar="EXP", help="experiment.yaml or a run folder"),
             *(SET, OUT, LANG, JSON),
@@ -84,7 +84,9 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
             _arg(
                 "--margin", type=_margin, metavar="X", help="largest difference that does not matter, or '10%% of gain'"
             ),
-            _arg("--alpha", type=float, default=0.05, help="share of false alarms to live with"),
+            _arg(
+                "--alpha", type=float, default=0.05, metavar="X", help="accepted share of false alarms (default: 0.05)"
+            ),
             _arg("--better", choices=("higher", "lower", "none"), help="direction of a metric iikata does not know"),
         ),
     ),
@@ -100,11 +102,11 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     ),
     "report": (
         "stages:report",
-        "one HTML page and its Markdown twin; of two runs, one page with both side by side",
+        "write one HTML page and its Markdown twin; of two runs, one page with both side by side",
         (EXP, _arg("other", metavar="RUN2", nargs="?", help="another run folder, beside it"), SET, OUT, LANG),
     ),
-    "schema": ("stages:schema", "JSON schema of the experiment file, for editors", ()),
-    "finetune": ("finetune:finetune", "one arm, with the flags of the old finetune.py", (FORCE,)),
+    "schema": ("stages:schema", "print the JSON schema of the experiment file, for editors", ()),
+    "finetune": ("finetune:finetune", "train one arm, with the flags of Alpaca-LoRA's finetune.py", (FORCE,)),
     "templates": (
         "templates:templates",
         "list, show or convert templates",
@@ -116,13 +118,15 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     ),
     "export": (
         "stages:export",
-        "an arm as a folder that other tools load",
+        "write an arm as a folder that other tools load",
         (
             *(RUN, ARM),
             _arg("dest", metavar="DEST", help="folder to write; must not be there yet"),
             _arg("--merge", action="store_true", help="write the base's weights with the adapter merged in"),
             _arg("--gguf", action="store_true", help="one merged .gguf file for llama.cpp (Llama, Qwen 2 and 3)"),
-            _arg("--ollama", action="store_true", help="that, and a Modelfile with the template and its stops"),
+            _arg(
+                "--ollama", action="store_true", help="the .gguf file, and a Modelfile with the template and its stops"
+            ),
             BASE,
         ),
     ),
@@ -140,7 +144,7 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     ),
     "verify": (
         "verify:verify",
-        "whether a server really serves an arm, prompted as it was trained",
+        "check that a server really serves an arm, prompted as it was trained",
         (
             *(RUN, ARM),
             _arg("--endpoint", required=True, metavar="URL", help="an OpenAI-compatible server, http://host:port/v1"),
@@ -152,35 +156,39 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
     ),
     "ask": (
         "ask:ask",
-        "answers of every cell side by side, as they are written",
+        "ask every cell, an adapter or a base model; answers appear side by side as they are written",
         (
             _arg("run", metavar="RUN", help="run folder, adapter folder, or a base model"),
-            _arg("question", help="the instruction"),
+            _arg("question", metavar="QUESTION", help="the instruction"),
             _arg("--input", default="", metavar="TEXT", help="the instruction's input"),
             _arg("--system", default="", metavar="TEXT", help="the system message"),
             _arg("--history", metavar="FILE", help="JSON list of the messages before"),
             _arg("--arm", action="append", default=[], metavar="A", help="only this arm (may be given again)"),
             _arg("--template", action="append", default=[], metavar="T", help="prompt with this template only"),
-            _arg("--samples", type=int, default=1, metavar="N", help="answers a cell"),
+            _arg("--samples", type=int, default=1, metavar="N", help="answers of each cell (default: 1)"),
             _arg("--set", action="append", default=[], metavar="A.B=C", help="e.g. generate.temperature=0"),
         ),
     ),
     "inspect": (
         "inspect:inspect",
-        "what any adapter is, and whether each part of it is live",
+        "tell what an adapter is, and whether each part of it is live",
         (
             _arg("folder", metavar="FOLDER", help="a PEFT folder of any trainer"),
-            _arg("--base", metavar="MODEL", help="load this base too: does it fit, what does the adapter change"),
+            _arg(
+                "--base",
+                metavar="MODEL",
+                help="load this base too, to tell whether it fits and what the adapter changes",
+            ),
             JSON,
         ),
     ),
     "serve": (
         "serve:serve",
-        "the local page: follow a run, rate blind, ask",
+        "open a local page: follow a run, rate answers blind, ask",
         (
             _arg("run", metavar="RUN", help="run folder"),
-            _arg("other", metavar="RUN2", nargs="?", help="another, beside it"),
-            _arg("--port", type=int, default=0, metavar="N", help="default: any that is free"),
+            _arg("other", metavar="RUN2", nargs="?", help="another run folder, beside it"),
+            _arg("--port", type=int, default=0, metavar="N", help="port of the page (default: any that is free)"),
         ),
     ),
 }
@@ -222,4 +230,5 @@ def _add_flags(verb: argparse.ArgumentParser) -> None:
             verb.add_argument(
                 *denied, dest=flag.name, action="store_false", default=argparse.SUPPRESS, help=argparse.SUPPRESS
             )
-        verb.add_argument(*spelt, dest=flag.name, default=flag.default, help=flag.help, **more)
+        shown = f" (default: {flag.default})" if flag.default not in ("", None) else ""
+        verb.add_argument(*spelt, dest=flag.name, default=flag.default, help=flag.help + shown, **more)

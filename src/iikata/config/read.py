@@ -17,6 +17,7 @@ from iikata.core.files import read_text
 MOST_BYTES = 200_000
 """Some seconds of reading at worst."""
 MOST_FAULTS = 20
+FIX = "Give an experiment file, or a run folder."
 
 
 def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
@@ -26,7 +27,7 @@ def read(path: Path, overrides: Sequence[str] = ()) -> Experiment:
     everything wrong, a line each: `file:line:column: what was seen; what is allowed`.
     """
     path = Path(path)
-    return parse(read_text(path, MOST_BYTES), str(path), path.absolute().parent, overrides)
+    return parse(read_text(path, MOST_BYTES, fix=FIX), str(path), path.absolute().parent, overrides)
 
 
 def parse(text: str, shown: str, folder: Path, overrides: Sequence[str] = ()) -> Experiment:

@@ -221,4 +221,4 @@ def _adapted(stored: "Stored", overrides: Sequence[str]) -> dict[str, Any]:
 def _stand_in(settings: dict[str, Any], overrides: Sequence[str]) -> Experiment:
     """Return an experiment that trains nothing, for its model and sampling."""
     values = {**settings, "data": {"train": "none.jsonl"}, "templates": [next(iter(TEMPLATES))]}
-    return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides)
+    return parse(json.dumps(values), "iikata ask", Path.cwd(), overrides).without_places()

@@ -46,7 +46,7 @@ class Run:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "experiment.yaml").is_file():
-            raise IikataError(f"{folder}: no experiment.yaml in this folder, so it is not a run folder.")
+            raise IikataError(f"{folder}: no experiment.yaml there, so it is no run folder. First: iikata run EXP")
         refuse_links(folder)
         self.folder = folder
         self.store = RunFolder(folder)
