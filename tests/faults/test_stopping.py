@@ -159,9 +159,9 @@ def test_the_second_run_on_a_folder_is_refused_by_name_of_the_first_and_a_dead_o
     out = tmp_path / "run"
     computed = train.gradients
 
-    def slowly(step):
+    def slowly(*given):
         time.sleep(0.05)  # still at work when the second comes, on a busy machine too
-        return computed(step)
+        return computed(*given)
 
     first = Child(declared, out, before=lambda: setattr(train, "gradients", slowly))
     wait_until(lambda: steps_done(out) >= 4)
