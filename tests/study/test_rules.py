@@ -108,3 +108,4 @@ def test_seeds_that_choose_are_never_tested_and_the_control_has_twelve():
 
 def test_the_mixture_gets_the_lower_median():
     assert declare.mixed_rate({"a": "1e-3", "b": "3e-4", "c": "0.01", "d": "3e-3"}) == "1e-3"
+    assert declare.mixed_rate({"a": "1e-3", "b": "3e-4", "c": "1e-4", "d": "3e-4"}) == "3e-4"
