@@ -3,11 +3,15 @@
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from iikata.cli import main
+from iikata.core.records import Score
 from iikata.pipeline import Pipeline
+from iikata.pipeline.looks import look
+from iikata.run_folder import read_json
 from tiny_experiment import ONE_ARM, experiment
 
 
@@ -131,3 +135,15 @@ def test_each_declared_look_tests_at_its_part_of_alpha(tmp_path, llama_folder):
     compare = {"looks": 2, "alpha": 0.04}
     Pipeline(experiment(tmp_path, llama_folder, train=ONE_ARM, compare=compare), tmp_path / "run").run("compare")
     assert {one["level"] for one in compared(tmp_path)["comparisons"]} == {0.98}
+
+
+def test_more_probes_or_seeds_are_another_look_and_what_was_seen_is_none(tmp_path):
+    path = tmp_path / "signature.json"
+
+    def looked(seeds, probes):
+        run = SimpleNamespace(signature=read_json(path, {}), store=SimpleNamespace(signature=path))
+        names = [(seed, f"p{number}") for seed in range(seeds) for number in range(probes)]
+        return look(run, [Score("plain", seed, "plain", probe, probe, 0, "nll", 1.0, "") for seed, probe in names])
+
+    grown = [(3, 10), (3, 10), (2, 10), (3, 12), (3, 9), (5, 12)]
+    assert [looked(*size) for size in grown] == [1, 1, 1, 2, 1, 3]

@@ -1,5 +1,6 @@
 """The study's analysis on synthetic scores whose effects are known: it finds them, and notices what was changed."""
 
+import copy
 import json
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import controls
+import doubts
 import explore
 import numpy as np
 import pandas as pd
@@ -16,6 +18,7 @@ import scores
 from statsmodels.stats.multitest import multipletests
 from synthetic_study import FOREIGN, PLANTED, TEMPLATES, write
 
+from iikata.stats import power, variance_components
 from scripts import opened
 
 STUDY = Path(__file__).parents[2] / "study"
@@ -74,6 +77,14 @@ def test_planted_effects_come_out_as_foretold_and_wrong_prophecies_do_not(made, 
         assert not controls.planted(tested, pilot, "alpaca", foretold)["shuffled-30"]["holds"]
 
 
+@pytest.mark.parametrize(("mde", "holds"), [(0.005, False), (0.02, True)])
+def test_what_is_large_enough_to_be_found_must_be(monkeypatch, mde, holds):
+    unclear = {"difference": 0.01, "interval": [-0.02, 0.04], "se": 0.015, "p": 0.4, "p_permutation": 0.4, "mde": mde}
+    monkeypatch.setattr(controls, "contrast", lambda *_: unclear)
+    (one,) = controls.planted({"nll": None}, {"nll": None}, "alpaca", {"shuffled-10": 0.01}).values()
+    assert (one["must_be_found"], one["found_worse"], one["holds"]) == (not holds, False, holds)
+
+
 def test_every_split_of_twelve_equal_seeds_is_tried(made, found):
     for one in found["negative"]:
         assert (one["seeds"], one["splits"], one["holds"]) == (12, 462, True)
@@ -117,6 +128,9 @@ def test_power_counts_what_has_numbers(made, found):
         "choice": (6, 300),
     }
     tested = scores.read(made / "test")
+    parts = variance_components(tested.records("nll", lambda cell: cell[0] in TEMPLATES and cell[2] == cell[0]), "nll")
+    # Holm's first step is over four templates' six pairs by two metrics.
+    assert found["power"]["nll"]["detectable"] == pytest.approx(power(parts, 6, 150, 1, 4, 0.05 / 2).detectable)
     for cell in tested["choice"].mean:
         tested["choice"].mean[cell][:50] = float("nan")  # as of probes that are answered and have no choices
     assert explore.powers(tested, TEMPLATES, 0.05)["choice"]["clusters"] == 250
@@ -124,11 +138,15 @@ def test_power_counts_what_has_numbers(made, found):
 
 def test_leaving_a_seed_out_is_tried_for_each(found):
     assert set(found["without_a_seed"]) == set("012345")
+    assert not any(one["seed"] for metrics in found["doubts"].values() for one in metrics.values())
+    hangs = copy.deepcopy(found)
+    hangs["without_a_seed"]["2"]["template"]["nll"] = "other"
+    assert doubts.doubts(hangs)["template"]["nll"]["seed"] == {"2": "other"}
     assert {one["template"]["nll"] for one in found["without_a_seed"].values()} == {"yes"}
 
 
 def test_rows_with_long_answers_are_analysed_apart(own):
-    lengths = {f"r{n}": 30 if n < 60 else 3 for n in range(150)}
+    lengths = {f"r{n}": (20 if n % 2 else 30) if n < 60 else 3 for n in range(150)}
     (own / "rows.json").write_text(json.dumps(lengths))
     strata = results.results("smollm2", own)["strata"]
     assert {name: one["rows"] for name, one in strata.items()} == {"long": 60, "short": 90}
