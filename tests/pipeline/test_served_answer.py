@@ -9,7 +9,7 @@ import torch
 from iikata.core.records import Before
 from iikata.generate import Completion
 from iikata.pipeline.openai_server import Reply
-from iikata.pipeline.served_answer import TIE, Asked, Judge
+from iikata.pipeline.served_answer import TIE, Attributor, Expected
 from iikata.templates import load
 from iikata.tokenize import load_tokenizer
 
@@ -36,8 +36,8 @@ def judge(llama_folder):
         arm="arm", template=load("plain", Path()), ctx=SimpleNamespace(tokenizer=tokenizer), next_token=next_token
     )
     own = {"arm": Completion("", tuple(tokens("Ax")), "stop"), None: Completion("", tuple(tokens("QQ")), "stop")}
-    asked = Asked(("Which?", "", Before()), (1,), own)
-    return lambda text: Judge(speakers).told(asked, Reply(text, "length", None)).by
+    asked = Expected(("Which?", "", Before()), (1,), own)
+    return lambda text: Attributor(speakers).attribute(asked, Reply(text, "length", None)).by
 
 
 @pytest.mark.parametrize(

@@ -34,11 +34,11 @@ KEPT_SECONDS = 10
 Found = dict[str, dict[str, list[Score]]]
 """Metric -> cell -> scores."""
 
-Read = Callable[[RunContext, Cell, "Asked", int], "list[HeldOut] | list[Chosen]"]
+Read = Callable[[RunContext, Cell, "Texts", int], "list[HeldOut] | list[Chosen]"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class Texts:
     """Texts whose likelihood is asked for in every cell, and where the scores go."""
 
     fields: Mapping[str, str]
@@ -65,62 +65,49 @@ class Asked:
     """(template, tokens a buffer, whether for the base) -> the choices in buffers, which every arm reads."""
 
 
-def held_out(ctx: RunContext) -> Asked:
+def held_out(ctx: RunContext) -> Texts:
     """Return the held-out rows; the probe is the row's id, and so is the cluster of a row on its own."""
     from iikata.tokenize import writes
 
     fields = {"nll": "nll", "nll_end": "nll_end"}
     if any(writes(template, ctx.tokenizer) for template in ctx.templates.values()):
         fields["nll_template"] = "nll_template"
-    return Asked(
-        fields,
-        ctx.data.validation,
-        ctx.data.clusters,
-        ctx.signature["data"]["validation"],
-        ctx.store.scored_from,
-        "cells' held-out rows",
-        "held_out",
-    )
+    rows, content, where = ctx.data.validation, ctx.signature["data"]["validation"], ctx.store.scored_from
+    return Texts(fields, rows, ctx.data.clusters, content, where, "cells' held-out rows", "held_out")
 
 
-def references(ctx: RunContext) -> Asked:
+def references(ctx: RunContext) -> Texts:
     """Return every probe with its first reference as the answer; without one the row is empty and scores NaN."""
     rows = [Example(p.id, p.instruction, p.input, "".join(p.references[:1]), before=p.before) for p in ctx.probes]
     clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
     said = ([asdict(row.before)] if row.before != NOTHING else [] for row in rows)
-    content = digest(
-        [
-            [row.id, row.instruction, row.input, row.output, clusters[row.id], *of]
-            for row, of in zip(rows, said, strict=False)
-        ]
-    )
-    fields = {"nll_reference": "nll"}
-    return Asked(
-        fields, rows, clusters, content, ctx.store.references_from, "cells' probe references", "references", last=True
-    )
+    keyed = ([row.id, *row.texts[:3], clusters[row.id], *of] for row, of in zip(rows, said, strict=True))
+    content = digest(list(keyed))
+    where, what = ctx.store.references_from, "cells' probe references"
+    return Texts({"nll_reference": "nll"}, rows, clusters, content, where, what, "references", last=True)
 
 
-def choices(ctx: RunContext) -> Asked:
+def choices(ctx: RunContext) -> Texts:
     """Return every probe with its choices as one text; which of them is the likeliest is asked for."""
     rows = [Example(p.id, p.instruction, p.input, "\n".join(p.choices), before=p.before) for p in ctx.probes]
     clusters = {probe.id: probe.cluster or probe.id for probe in ctx.probes}
     content = digest([ctx.signature["probes"], clusters])
     fields = {"choice": "choice", "choice_norm": "choice_norm"}
-    return Asked(fields, rows, clusters, content, ctx.store.choices_from, "cells' choices", "choices", choices=True)
+    return Texts(fields, rows, clusters, content, ctx.store.choices_from, "cells' choices", "choices", choices=True)
 
 
-def score_likelihood(ctx: RunContext, asked: Asked) -> int:
+def score_likelihood(ctx: RunContext, texts: Texts) -> int:
     """Score the texts in every cell and return how many rows were; cells that follow from the same are kept."""
     arms = [arm for arm in (*ctx.experiment.arms(), *ctx.experiment.bases()) if not stopped(ctx, arm)]
-    sources = {cell.name: _source(ctx, cell, asked) for arm in arms for cell in ctx.cells_of(arm)}
-    before = read_object(asked.sources)
+    sources = {cell.name: _source(ctx, cell, texts) for arm in arms for cell in ctx.cells_of(arm)}
+    before = read_object(texts.sources)
     kept = {name for name, source in sources.items() if before.get(name) == source}
-    have: Found = {name: _by_cell(_kept_scores(ctx, name), kept, asked) for name in asked.fields}
+    have: Found = {name: _by_cell(_kept_scores(ctx, name), kept, texts) for name in texts.fields}
     whole = set.intersection(*(set(found) for found in have.values()))
     todo = [cell for arm in arms for cell in ctx.cells_of(arm) if cell.name not in whole]
-    ctx.emit(Stage("score", len(todo), asked.what))
+    ctx.emit(Stage("score", len(todo), texts.what))
     done, left, kept_at = 0, Counter(cell.arm for cell in todo), time.monotonic()
-    for cell, found in _scored_away(ctx, ctx.crew, asked, todo) if ctx.crew else score_cells(ctx, asked, todo):
+    for cell, found in _scored_away(ctx, ctx.crew, texts, todo) if ctx.crew else score_cells(ctx, texts, todo):
         for name, scores in found.items():
             have[name][cell.name] = scores
         done += 1
@@ -128,29 +115,29 @@ def score_likelihood(ctx: RunContext, asked: Asked) -> int:
         ctx.emit(Progress("score", done, len(todo), cell.name))
         # The whole file is written each time: after every arm that would go by the square of their number.
         if not left[cell.arm] and time.monotonic() - kept_at > KEPT_SECONDS:
-            _keep(ctx, asked, have, sources)
+            _keep(ctx, texts, have, sources)
             kept_at = time.monotonic()
     if done:
-        _keep(ctx, asked, have, sources)
-    return done * len(asked.rows)
+        _keep(ctx, texts, have, sources)
+    return done * len(texts.rows)
 
 
-def score_cells(ctx: RunContext, asked: Asked, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, list[Score]]]]:
+def score_cells(ctx: RunContext, texts: Texts, cells: Sequence[Cell]) -> Iterator[tuple[Cell, dict[str, list[Score]]]]:
     """Score the texts in these cells here, by metric; a cell whose arm is not live is left out."""
     if cells:
-        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in asked.rows) * len(cells)
+        size = sum(len(row.instruction) + len(row.input) + len(row.output) for row in texts.rows) * len(cells)
         ctx.base.run_layers(compiled=size >= 4 * COMPILE_FROM)  # some four characters a token
     buffers = Halving(ctx, "score")
-    read: Read = _chosen if asked.choices else _rows
+    read: Read = _chosen if texts.choices else _rows
     for arm, own in groupby(cells, lambda cell: cell.arm):
         if _speaks(ctx, arm):
             for cell in own:
-                yield cell, _scores(ctx, cell, asked, buffers.fitted(partial(read, ctx, cell, asked)))
+                yield cell, _scores(ctx, cell, texts, buffers.fitted(partial(read, ctx, cell, texts)))
     ctx.copies.drop()
 
 
 def _scored_away(
-    ctx: RunContext, crew: "Crew", asked: Asked, todo: Sequence[Cell]
+    ctx: RunContext, crew: "Crew", texts: Texts, todo: Sequence[Cell]
 ) -> Iterator[tuple[Cell, Mapping[str, list[Score]]]]:
     """Let workers do so, each as many cells."""
     done: set[Cell] = set()
@@ -158,7 +145,7 @@ def _scored_away(
     def order(share: Sequence[Cell]) -> Order:
         left = tuple(cell for cell in share if cell not in done)
         arms = tuple(dict.fromkeys(cell.arm for cell in left))
-        return Order(asked.name, arms, ctx.store.read_files(arms), cells=left)
+        return Order(texts.name, arms, ctx.store.read_files(arms), cells=left)
 
     size = max(1, math.ceil(len(todo) / crew.size))
     shares = [todo[start : start + size] for start in range(0, len(todo), size)]
@@ -184,59 +171,59 @@ def _speaks(ctx: RunContext, arm: Arm) -> bool:
     return arm.variant is None or reopen(ctx, arm)
 
 
-def _keep(ctx: RunContext, asked: Asked, have: Found, sources: Mapping[str, str]) -> None:
+def _keep(ctx: RunContext, texts: Texts, have: Found, sources: Mapping[str, str]) -> None:
     # The sources go last: a kill in between makes cells be scored again, never taken for what they are not.
     for name, found in have.items():
         ctx.store.write_scores(name, ctx.told(score for cell in sources for score in found.get(cell, [])))
-    write_json(asked.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
+    write_json(texts.sources, {cell: sources[cell] for cell in sources if all(cell in f for f in have.values())})
 
 
-def _rows(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[HeldOut]":
-    return likelihoods(ctx, cell, asked.rows, asked.laid, tokens, asked.last)
+def _rows(ctx: RunContext, cell: Cell, texts: Texts, tokens: int) -> "list[HeldOut]":
+    return likelihoods(ctx, cell, texts.rows, texts.laid, tokens, texts.last)
 
 
-def _chosen(ctx: RunContext, cell: Cell, asked: Asked, tokens: int) -> "list[Chosen]":
+def _chosen(ctx: RunContext, cell: Cell, texts: Texts, tokens: int) -> "list[Chosen]":
     from iikata.score import choice
 
     template = ctx.prompts.of(cell)
     examples = ctx.prompts.prefixes_of(cell) if isinstance(template, Shots) else []
     cutoff = ctx.experiment.train.cutoff_len + max(map(len, examples), default=0)
-    if template.hash not in asked.encoded:  # every cell of a template reads the same tokens
-        asked.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
+    if template.hash not in texts.encoded:  # every cell of a template reads the same tokens
+        texts.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
     base, arm = ctx.speaker(cell.arm)
-    rows, key = asked.encoded[template.hash], (template.hash, tokens, base is ctx.base)
-    if key not in asked.packed:
-        if isinstance(template, Shots) or any(size != tokens for _, size, _ in asked.packed):
-            asked.packed.clear()  # examples are one cell's alone; halved buffers are not read again
-        asked.packed[key] = choice.laid(base, rows, tokens, examples)
-    return list(choice.chosen(base, arm, rows, asked.packed[key]))
+    rows, key = texts.encoded[template.hash], (template.hash, tokens, base is ctx.base)
+    if key not in texts.packed:
+        if isinstance(template, Shots) or any(size != tokens for _, size, _ in texts.packed):
+            texts.packed.clear()  # examples are one cell's alone; halved buffers are not read again
+        texts.packed[key] = choice.laid(base, rows, tokens, examples)
+    return list(choice.chosen(base, arm, rows, texts.packed[key]))
 
 
-def _scores(ctx: RunContext, cell: Cell, asked: Asked, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:
+def _scores(ctx: RunContext, cell: Cell, texts: Texts, rows: "list[HeldOut] | list[Chosen]") -> dict[str, list[Score]]:
     who = (cell.arm.variant, cell.arm.seed, cell.prompted_with)
-    scored: dict[str, list[Score]] = {name: [] for name in asked.fields}
+    scored: dict[str, list[Score]] = {name: [] for name in texts.fields}
     found = {row.id: row for row in rows}
-    signatures = {name: get(name).signature for name in asked.fields}
-    if asked.choices:
+    signatures = {name: get(name).signature for name in texts.fields}
+    if texts.choices:
         signatures = {name: with_chance(one, ctx.probes) for name, one in signatures.items()}
-    for row in asked.rows:
-        where = (*who, row.id, asked.clusters.get(row.id, row.id), 0)
-        for name, measured in asked.fields.items():
+    for row in texts.rows:
+        where = (*who, row.id, texts.clusters.get(row.id, row.id), 0)
+        for name, measured in texts.fields.items():
             value = getattr(found[row.id], measured) if row.id in found else math.nan
             scored[name].append(Score(*where, name, value, signatures[name]))
     return scored
 
 
-def _by_cell(scores: list[Score], kept: set[str], asked: Asked) -> dict[str, list[Score]]:
+def _by_cell(scores: list[Score], kept: set[str], texts: Texts) -> dict[str, list[Score]]:
     """Return the scores of the cells that are kept and have every row once."""
     found: dict[str, list[Score]] = {}
     for one in scores:
         name = Cell(Arm(one.trained_on, one.seed), one.prompted_with).name
         if name in kept:
             found.setdefault(name, []).append(one)
-    rows = [row.id for row in asked.rows]
+    rows = [row.id for row in texts.rows]
     return {name: own for name, own in found.items() if [one.probe for one in own] == rows}
 
 
-def _source(ctx: RunContext, cell: Cell, asked: Asked) -> str:
-    return digest([arm_signature(ctx, cell.arm), ctx.prompts.of(cell).hash, asked.content])
+def _source(ctx: RunContext, cell: Cell, texts: Texts) -> str:
+    return digest([arm_signature(ctx, cell.arm), ctx.prompts.of(cell).hash, texts.content])

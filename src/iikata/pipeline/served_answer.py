@@ -23,7 +23,7 @@ NEAR = 0.5
 
 
 @dataclass(frozen=True)
-class Asked:
+class Expected:
     """A probe: its prompt under the arm's template, and what arm and base (None) answer."""
 
     asked: tuple[str, str, Before]
@@ -32,7 +32,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Told:
+class Attribution:
     """What one answer of the server says."""
 
     by: str
@@ -48,18 +48,18 @@ class Told:
     """The server's, the arm's, the base's."""
 
 
-class Judge:
+class Attributor:
     """Holds a server's answers against those of an arm and the base."""
 
     def __init__(self, speakers: Speakers) -> None:
         self.speakers, self.arm = speakers, speakers.arm
         self.template, self.tokenizer = speakers.template, speakers.ctx.tokenizer
 
-    def tells(self, one: Asked) -> bool:
+    def tells_apart(self, one: Expected) -> bool:
         """Return whether arm and base answer this probe differently."""
         return self._plain(self._text(one.own[self.arm].ids)) != self._plain(self._text(one.own[None].ids))
 
-    def told(self, one: Asked, reply: Reply) -> Told:
+    def attribute(self, one: Expected, reply: Reply) -> Attribution:
         """Return whose answer it is, by its text and, where both answer alike, by its log-probabilities."""
         distances, answers = self._distances(one, reply), {who: self._text(own.ids) for who, own in one.own.items()}
         whose = self._is(self.arm, one, reply), self._is(None, one, reply)
@@ -70,9 +70,9 @@ class Judge:
         answered = {"server": reply.text, "arm": answers[self.arm], "base": answers[None]}
         own, said = self._plain(answers[self.arm]), self._plain(reply.text)
         runs_on = one.own[self.arm].finish == "stop" and len(said) > len(own) > 0 and said.startswith(own)
-        return Told(by, (reply.prompt_tokens, len(one.prompt)), runs_on, distances, one.asked, answered)
+        return Attribution(by, (reply.prompt_tokens, len(one.prompt)), runs_on, distances, one.asked, answered)
 
-    def _is(self, who: str | None, one: Asked, reply: Reply) -> bool:
+    def _is(self, who: str | None, one: Expected, reply: Reply) -> bool:
         """Return whether the answer is this speaker's, or leaves it at near ties alone."""
         own, text = one.own[who], self._text(one.own[who].ids)
         if self._plain(reply.text) == self._plain(text):
@@ -114,7 +114,7 @@ class Judge:
                 ways.append((*ids, likeliest))
         return False
 
-    def _distances(self, one: Asked, reply: Reply) -> tuple[float, float] | None:
+    def _distances(self, one: Expected, reply: Reply) -> tuple[float, float] | None:
         """Return how far the server's log-probabilities are from each speaker's, on an answer of one of them."""
         for who in (self.arm, None):
             ids = one.own[who].ids

@@ -13,7 +13,7 @@ from iikata.core.records import Arm, Before
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.greedy import Speakers
 from iikata.pipeline.openai_server import OpenAiServer, Reply
-from iikata.pipeline.served_answer import Asked, Judge, Told
+from iikata.pipeline.served_answer import Attribution, Attributor, Expected
 from iikata.pipeline.stages.train import finished_arm
 from iikata.templates import TEMPLATES, Template, messages, read_saved
 
@@ -55,9 +55,9 @@ class _Gate:
         self.ctx, self.server = ctx, server
         self.template = read_saved(ctx.store.arm(arm) / "template.json")
         self.speakers = Speakers(ctx, arm, self.template)
-        self.judge = Judge(self.speakers)
+        self.attributor = Attributor(self.speakers)
 
-    def choose(self, count: int) -> list[Asked]:
+    def choose(self, count: int) -> list[Expected]:
         """Return probes that tell the arm from the base first, and of these such as any endpoint can be asked."""
         ctx = self.ctx
         rows = [probe.asked for probe in ctx.probes]
@@ -66,40 +66,40 @@ class _Gate:
         prompts = [self._prompt(self.template, row) for row in rows]
         own = self.speakers.answers(prompts, TOKENS)
         found = [
-            Asked(row, prompt, {who: answers[i] for who, answers in own.items()})
+            Expected(row, prompt, {who: answers[i] for who, answers in own.items()})
             for i, (row, prompt) in enumerate(zip(rows, prompts, strict=True))
         ]
-        return sorted(found, key=lambda one: (not self.judge.tells(one), not self.in_chat(one)))[:count]
+        return sorted(found, key=lambda one: (not self.attributor.tells_apart(one), not self.in_chat(one)))[:count]
 
     def _prompt(self, template: Template, row: tuple[str, str, Before]) -> tuple[int, ...]:
         return tuple(tokenize.encode_prompt(template, self.ctx.tokenizer, *row))
 
-    def in_chat(self, one: Asked) -> bool:
+    def in_chat(self, one: Expected) -> bool:
         """Return whether a chat message's content alone, which is all that servers pass on, gives this prompt."""
         return self.template.kind != "alpaca" or not one.asked[1].strip()
 
-    def complete(self, one: Asked) -> Reply | None:
+    def complete(self, one: Expected) -> Reply | None:
         """Return the answer to the rendered prompt; None where the server has no such endpoint."""
         text, tokenizer = self.template.render(*one.asked[:2], before=one.asked[2]).prompt, self.ctx.tokenizer
         bos = tokenizer.named_tokens.get("bos_token") if tokenizer.bos_id is not None else None
         # Servers put it in front of a text themselves.
         return self.server.complete(text.removeprefix(bos or ""), TOKENS, self.template.stop)
 
-    def chat(self, one: Asked) -> Reply | None:
+    def chat(self, one: Expected) -> Reply | None:
         """Return the answer to its messages; None where the server has no such endpoint."""
         turns = [{key: turn[key] for key in ("role", "content")} for turn in messages(*one.asked)]
         return self.server.chat(turns, TOKENS, self.template.stop)
 
-    def told(self, asked: Iterable[Asked], ask: Callable[[Asked], Reply | None]) -> list[Told] | None:
+    def told(self, asked: Iterable[Expected], ask: Callable[[Expected], Reply | None]) -> list[Attribution] | None:
         """Return what the answers say, [] where none can be asked so; None for no such endpoint."""
         found = []
         for one in asked:
             if (reply := ask(one)) is None:
                 return None
-            found.append(self.judge.told(one, reply))
+            found.append(self.attributor.attribute(one, reply))
         return found
 
-    def route(self, name: str, told: Sequence[Told]) -> dict[str, Any]:
+    def route(self, name: str, told: Sequence[Attribution]) -> dict[str, Any]:
         """Return what an endpoint serves: "arm", "base", "other", or "untold" where arm and base answer alike."""
         counts = Counter(one.by for one in told)
         serves = "other"
@@ -121,7 +121,7 @@ class _Gate:
             "probes": [asdict(one) for one in told],
         }
 
-    def _looks_like(self, told: Sequence[Told]) -> Iterator[str]:
+    def _looks_like(self, told: Sequence[Attribution]) -> Iterator[str]:
         """Yield the known templates whose prompts have as many tokens as the server counted."""
         for name in dict.fromkeys((*self.ctx.templates, "native", *TEMPLATES)):
             with suppress(IikataError):  # a model without a chat template; a template that refuses a row

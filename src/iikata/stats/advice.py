@@ -6,7 +6,7 @@ from typing import Any
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
 from iikata.stats.pairing import best_of
-from iikata.stats.sentence import Speaker, improved, widest
+from iikata.stats.sentence import Speaker, improved, most_telling
 from iikata.stats.short import ShortAnswers, gains
 from iikata.stats.short_phrases import ADVICE, LANGUAGES
 from iikata.stats.verdict import prompt_must_match
@@ -116,7 +116,7 @@ class _Adviser(ShortAnswers):
 
     def _enough(self) -> str:
         """Return how large an experiment would settle it."""
-        shown = widest(self.matched, "INCONCLUSIVE")
+        shown = most_telling(self.matched, "INCONCLUSIVE")
         if shown is None or not shown.needed or not shown.needed["seeds"]:
             return ""
         return self.advice["enough"].format(**self.speaker.fields(shown))

@@ -33,7 +33,7 @@ def sentences(
     best = against_best_base(comparisons)
     matters = template_matters([c.verdict for c in matched] if summary else [])
     lora = lora_needed(best.verdict, improved(best)) if best else lora_needed(None, False)
-    shown = widest(matched, matters) if summary else None
+    shown = most_telling(matched, matters) if summary else None
     said = {}
     for language in PHRASES:
         speaker = Speaker(info, margin, language, factor)
@@ -79,7 +79,7 @@ def improved(c: Comparison) -> bool:
     return (c.difference or 0.0) > 0 if c.detail["better"] == "higher" else (c.difference or 0.0) < 0
 
 
-def widest(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None:
+def most_telling(comparisons: Sequence[Comparison], verdict: str) -> Comparison | None:
     """Return the one to show of those with the verdict: the largest difference.
 
     For INCONCLUSIVE and EQUIVALENT the one whose interval reaches farthest from 0: the others are better settled.

@@ -7,7 +7,7 @@ from typing import Any
 from iikata.core.records import Comparison
 from iikata.metrics import Metric
 from iikata.stats.phrases import factor_named
-from iikata.stats.sentence import Speaker, against_best_base, improved, limited, reason, size_interval, widest
+from iikata.stats.sentence import Speaker, against_best_base, improved, limited, most_telling, reason, size_interval
 from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
 MOST_CHARACTERS = 140
@@ -39,7 +39,7 @@ class ShortAnswers:
     def _factor(self) -> str:
         if self.explored:
             return self.words["factor_EACH"].format(n=len(self.matched), factor=self.speaker.factor)
-        shown = widest(self.matched, self.verdict["factor_matters"])
+        shown = most_telling(self.matched, self.verdict["factor_matters"])
         if shown is None:
             return self.words["factor_NONE"].format(factor=self.speaker.factor)
         return self._fitted("factor", self.verdict["factor_matters"], shown)
@@ -49,7 +49,7 @@ class ShortAnswers:
         if not self.mismatch:
             return self.words["match_NONE"]
         costly = [c for c in self.mismatch if not gains(c)]
-        shown = widest(costly, verdict) or max(self.mismatch, key=lambda c: abs(c.difference or 0.0))
+        shown = most_telling(costly, verdict) or max(self.mismatch, key=lambda c: abs(c.difference or 0.0))
         return self._fitted("match", verdict if costly else "GAIN", shown)
 
     def _lora(self) -> str:

@@ -8,7 +8,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.pipeline.integrity import asked_for
 from iikata.pipeline.judge import judge
-from iikata.pipeline.likelihood import Asked, choices, held_out, references, score_likelihood
+from iikata.pipeline.likelihood import Texts, choices, held_out, references, score_likelihood
 from iikata.pipeline.rating import score_ratings
 from iikata.pipeline.signing import declare
 from iikata.score import lines_of, values_of
@@ -51,7 +51,7 @@ def _form(ctx: RunContext, cell: Cell) -> Score:
     return form
 
 
-def _asked(ctx: RunContext) -> list[Asked]:
+def _asked(ctx: RunContext) -> list[Texts]:
     """Return the texts that the model must read: the held-out rows, the probes' references, or both."""
     metrics = [metric for metric in map(get, ctx.experiment.score.metrics) if metric.needs_model]
     asked = [held_out(ctx)] if any(metric.on_rows for metric in metrics) else []
