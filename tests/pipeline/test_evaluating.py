@@ -3,12 +3,14 @@
 import json
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from iikata.core.errors import IikataError
 from iikata.core.evaluation import Evaluation, lowest, told
 from iikata.pipeline import Evaluated, Pipeline, Told
+from iikata.pipeline.evaluating import Evaluator
 from iikata.run_folder import RunFolder, read_lines
 from marks import long
 from tiny_experiment import KilledError, contents, experiment, killer
@@ -42,6 +44,14 @@ def test_the_last_evaluation_is_the_mean_nll_that_score_gives_the_arm(whole_run)
             last = curves(whole_run, f"{name}.s{seed}")[-1]
             assert last["value"] == scored(whole_run, f"{name}.s{seed}", name)
             assert (last["step"], last["rows"], last["metric"]) == (6, 12, "nll")
+
+
+def test_start_and_end_are_evaluated_wherever_the_end_lies():
+    evaluator = Evaluator.__new__(Evaluator)
+    evaluator.on, run = True, SimpleNamespace(steps=6, stopped="", epoch_steps=3)
+    for every, wanted in (("epoch", [0, 3, 6]), (4, [0, 4, 6]), (10, [0, 6])):
+        evaluator._every = every
+        assert [step for step in range(7) if evaluator.due(run, step)] == wanted
 
 
 def test_an_evaluation_in_the_middle_is_what_score_gives_a_run_that_ends_there(tmp_path, llama_folder):
