@@ -11,6 +11,7 @@ from iikata.cli import main
 from iikata.pipeline import Pipeline
 from iikata.pipeline.export import export
 from iikata.pipeline.openai_server import KEY
+from iikata.pipeline.verify import OFF
 from tiny_experiment import ONE_ARM, experiment
 
 ARM = "alpaca_short.s0"
@@ -40,6 +41,7 @@ def test_a_server_of_the_exported_arm_passes_on_both_endpoints(whole_run, served
         for route in routes.values():
             assert (route["answers"], route["same_prompt_tokens"]) == ({"arm": 4}, True)
             assert route["logprobs"]["to_arm"] < 1e-3 < 0.1 < route["logprobs"]["to_base"]
+            assert not route["logprobs"]["off"]
         assert verified(whole_run, served) == 0
         assert "served: alpaca_short.s0, prompted as it was trained" in capsys.readouterr().out
     assert {(one["temperature"], one["max_tokens"]) for one in served.asked} == {(0, 32)}
@@ -52,6 +54,9 @@ def test_an_adapter_that_was_left_out_is_called_inert(whole_run, served_folders,
         assert (code, found["served"]) == (1, False)
         assert {route["serves"] for route in routes.values()} == {"base"}
         assert all(route["same_prompt_tokens"] for route in routes.values())
+        for found in (route["logprobs"] for route in routes.values() if logprobs == "given"):
+            assert found["to_base"] < 1e-3
+            assert found["off"] == (found["to_arm"] > OFF)
         assert verified(whole_run, served) == 1
         said = capsys.readouterr().out
     assert "INERT: the untuned base's answers" in said
