@@ -10,7 +10,7 @@ from iikata import doctor
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
-from iikata.pipeline.signature import settled
+from iikata.pipeline.signature import SAMPLED_BYTES, SIGNED, extend, model_fingerprint, settled
 from tiny_experiment import ONE_ARM, KilledError, contents, experiment, killer, values
 
 
@@ -153,10 +153,23 @@ def test_a_template_only_prompted_with_may_be_edited_and_one_trained_on_may_not(
         Pipeline(experiment(tmp_path, llama_folder, **trained), tmp_path / "run").run("train")
 
 
+def test_weights_that_differ_behind_their_beginning_are_another_model(tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    found = set()
+    for rest in (b"\0", b"\1"):
+        (tmp_path / "model.safetensors").write_bytes(bytes(SAMPLED_BYTES) + rest * 9 * SAMPLED_BYTES)
+        found.add(model_fingerprint(tmp_path))
+    assert len(found) == 2
+
+
 def test_a_setting_that_came_later_is_signed_only_where_it_is_chosen():
     train = {"seeds": [0], "checkpoint_seconds": 60, "cutoff_len": 9, "too_long": "leave_out"}
     assert settled("train", train) == {"cutoff_len": 9}
-    assert settled("train", {**train, "too_long": "cut_at_turn"}) == {"cutoff_len": 9, "too_long": "cut_at_turn"}
+    chosen = settled("train", {**train, "too_long": "cut_at_turn"})
+    assert chosen == {"cutoff_len": 9, "too_long": "cut_at_turn"}
+    before = {**{part: {} for part in SIGNED}, "train": {"cutoff_len": 9}}
+    with pytest.raises(IikataError, match=r"made with something else: train\.too_long changed \(None -> cut_at_turn\)"):
+        extend(before, {**before, "train": chosen}, "run")
 
 
 def test_a_finished_run_proves_no_adapter_again_until_its_file_or_the_questions_change(own, llama_folder, monkeypatch):

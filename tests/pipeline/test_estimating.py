@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+import models
 from iikata.model import memory
 from iikata.pipeline import Pipeline, Progress, Stepped, buffer_plan, estimate, estimate_answers
 from iikata.pipeline.stages import train
@@ -131,6 +132,13 @@ def test_rows_in_flight_fit_a_gpus_free_memory_and_are_no_more_than_there_are(
     assert planned(pipeline) == chosen
     monkeypatch.setattr(memory, "free_bytes", lambda device: int(free) // 2)
     assert planned(pipeline) == chosen  # stored: what is free later changes no shape of the run
+
+
+def test_slots_grow_with_a_longer_probe_and_all_other_shapes_stay(llama_folder):
+    base = models.opened(llama_folder)
+    first = buffer_plan.choose(base, buffer_plan.Work(2, 10.0, 96, longest_answer=60), {})
+    longer = buffer_plan.choose(base, buffer_plan.Work(2, 90.0, 9, longest_answer=100), first)
+    assert longer == {**first, "kv_length": 112}
 
 
 def test_every_step_is_told_with_its_speed(tmp_path, llama_folder):

@@ -72,7 +72,7 @@ def test_held_out_rows_are_not_scored_unless_they_are_listed(run):
     assert not run.store.scored_from.is_file()
 
 
-def test_nothing_is_scored_twice_and_an_added_probe_is_scored_everywhere(tmp_path, llama_folder):
+def test_nothing_is_scored_twice_and_what_was_lost_or_added_is_scored_everywhere(tmp_path, llama_folder):
     told = []
     small = declared(tmp_path, llama_folder, PROBES[1:2])
     Pipeline(small, tmp_path / "run").run("score")
@@ -82,6 +82,9 @@ def test_nothing_is_scored_twice_and_an_added_probe_is_scored_everywhere(tmp_pat
     pipeline.run("score")
     scored = pipeline.context.store.read_scores("nll_reference")
     assert [s.probe for s in scored] == ["p0", "p1"] * 10
+    pipeline.context.store.write_scores("nll_reference", scored[:-1])
+    pipeline.run("score")
+    assert pipeline.context.store.read_scores("nll_reference") == scored
 
 
 def test_without_probes_there_is_nothing_to_compare_and_it_is_told_before_training(tmp_path, llama_folder):

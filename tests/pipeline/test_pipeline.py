@@ -15,6 +15,7 @@ from iikata.data import read_probes
 from iikata.generate.decoder import Decoder
 from iikata.pipeline import Pipeline, Progress, buffer_plan
 from iikata.pipeline.events import Warned
+from iikata.run_folder import RunFolder
 from iikata.templates import load
 from iikata.tokenize import encode_prompt, load_tokenizer
 from marks import long
@@ -197,6 +198,9 @@ def test_an_adapter_trained_to_nothing_is_caught_by_name_and_nothing_is_conclude
     Pipeline(declared, tmp_path / "run").run()
     gates = json.loads((tmp_path / "run" / "check" / "gates.json").read_text())
     assert [g["subject"] for g in gates if g["name"] == "live_adapter" and not g["passed"]] == ["plain.s1"]
+    scored = {(one.trained_on, one.seed) for one in RunFolder(tmp_path / "run").read_scores("nll")}
+    assert ("plain", 0) in scored
+    assert ("plain", 1) not in scored
     made = json.loads((tmp_path / "run" / "compare" / "comparisons.json").read_text())["comparisons"]
     matched = [c for c in made if c["question"] == "matched"]
     assert matched

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import results
 import scores
+from scipy.stats import norm
 from statsmodels.stats.multitest import multipletests
 from synthetic_study import FOREIGN, PLANTED, TEMPLATES, write
 
@@ -203,6 +204,14 @@ def test_probes_without_a_number_are_none_of_a_metric_but_lost_rows_are(made):
             tested[metric].mean[cell][:7] = float("nan")
     assert len({one.probe for one in tested.records("choice", lambda cell: True)}) == 300 - 7
     assert len({one.probe for one in tested.records("nll", lambda cell: True)}) == 150
+
+
+def test_the_mixed_models_p_are_corrected_by_holm():
+    module = opened("study/reanalysis.py")
+    found = [module.Contrast("nll", "a", "b", size, 0.1, False, True) for size in (0.3, 0.05, -0.22, 0.2)]
+    module.judged(found, {"nll": None})
+    raw = [2 * norm.sf(abs(one.difference) / one.error) for one in found]
+    assert [one.p for one in found] == pytest.approx(multipletests(raw, method="holm")[1].tolist())
 
 
 def reanalysis(folder):
