@@ -125,7 +125,7 @@ def test_stops_are_the_templates_and_every_end_and_odd_templates_are_refused(byt
     stopped = AlpacaTemplate("x", prompt_input="{instruction}{input}", prompt_no_input="{instruction}", stop=("###",))
     assert 'PARAMETER stop "###"\n' in modelfile(stopped, tokenizer)
     odd = AlpacaTemplate("odd", prompt_input="{instruction}{input}", prompt_no_input="{{ x }} {instruction}")
-    with pytest.raises(IikataError, match=r"template odd holds \{\{"):
+    with pytest.raises(IikataError, match=r"template odd has \{\{"):
         modelfile(odd, tokenizer)
 
 

@@ -98,9 +98,8 @@ def _training(made: dict[str, Any]) -> list[str]:
         + (", layers computed twice to save memory" if guess["checkpointed"] else "")
     ]
     if not over:
-        told.append(
-            f"on {', '.join(times)} devices like this one: {', '.join(map(clock, times.values()))}, and their start"
-        )
+        spent = ", ".join(map(clock, times.values()))
+        told.append(f"on {', '.join(times)} devices like this one: {spent}, and their start")
     return told
 
 

@@ -61,9 +61,8 @@ def _sentences(route: dict[str, Any]) -> list[str]:
         said.append("RUNS ON where the arm ends its answer: the server does not stop at the arm's end token")
     if near := route["logprobs"]:
         off = ": far for the same weights, as of a quantized copy" if near["off"] else ""
-        said.append(
-            f"log-probabilities: {near['to_arm']:.2g} from the arm's{off}, {near['to_base']:.2g} from the base's"
-        )
+        to_arm, to_base = near["to_arm"], near["to_base"]
+        said.append(f"log-probabilities: {to_arm:.2g} from the arm's{off}, {to_base:.2g} from the base's")
     else:
         said.append("log-probabilities: none told")
     return said

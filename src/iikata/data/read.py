@@ -56,16 +56,10 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     needed = bool(levels or settings.train)
     measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
     if (needed and not train) or (measured and not validation):
-        reasons = ", ".join(
-            f"{reason}: {len(sources)}, first {sources[0]}" for reason, sources in left_out.items() if sources
-        )
-        left = f"{len(train)} are left to train on and {len(validation)} to measure by" + f" ({reasons})" * bool(
-            reasons
-        )
-        specs = ", ".join(every)
-        raise IikataError(
-            f"data: {len(rows)} rows were read from {specs:.300}; {left}. Give more rows, or another data.validation."
-        )
+        why = ", ".join(f"{why}: {len(rows)}, first {rows[0]}" for why, rows in left_out.items() if rows)
+        left = f"{len(train)} are left to train on and {len(validation)} to measure by" + f" ({why})" * bool(why)
+        seen = f"data: {len(rows)} rows were read from {', '.join(every):.300}"
+        raise IikataError(f"{seen}; {left}. Give more rows, or another data.validation.")
     found = {reason: LeftOut(len(sources), tuple(sources[:5])) for reason, sources in left_out.items()}
     counts = Counts(
         rows=len(rows),

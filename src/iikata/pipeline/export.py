@@ -164,9 +164,7 @@ def check_tokens(folder: Path, template: Template, tokenizer: tokenize.Tokenizer
 
 
 def _remarks(apart: list[str], ends: set[tuple[str, str]], rows: int) -> list[str]:
-    said = [
-        f"Answers end with {end!r} alone in the run; there the chat template writes {text!r}." for end, text in ends
-    ]
+    said = [f"Answers end with {end!r} alone in the run; there the chat template writes {t!r}." for end, t in ends]
     if apart:
         said.append(
             f"In {len(apart)} of {rows} rows a token would span the border of prompt and answer, or the answer quotes "

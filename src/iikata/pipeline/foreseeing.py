@@ -130,9 +130,8 @@ def refuse_undecided(ctx: RunContext) -> None:
 def factor_design(ctx: RunContext) -> Design:
     """Return what is compared. Raises IikataError where the variants cannot answer it."""
     settings = ctx.experiment.compare
-    return design_of(
-        {name: one.variant for name, one in ctx.experiment.recipes.items()}, settings.factor, settings.others
-    )
+    variants = {name: one.variant for name, one in ctx.experiment.recipes.items()}
+    return design_of(variants, settings.factor, settings.others)
 
 
 def examples_too_long(ctx: RunContext) -> Iterator[Finding]:

@@ -77,9 +77,7 @@ def modelfile(template: Template, tokenizer: tokenize.Tokenizer) -> str:
     bos = tokenizer.named_tokens.get("bos_token") if tokenizer.bos_id is not None else None
     prompt = prompt.removeprefix(bos or "")  # llama.cpp writes it itself
     if '"""' in prompt or "{{" in prompt or prompt.count(ASKED) != 1:
-        raise IikataError(
-            f"--ollama: template {template.name} holds {{{{ or three quotes, or asks twice; leave it out."
-        )
+        raise IikataError(f"--ollama: template {template.name} has {{{{ or three quotes, or asks twice; leave it out.")
     ends = [tokenizer.token(id) for id in sorted(tokenize.stop_ids(template, tokenizer))]
     stops = "".join(f'PARAMETER stop "{stop}"\n' for stop in dict.fromkeys((*template.stop, *ends)) if '"' not in stop)
     return f'FROM ./{FILE}\nTEMPLATE """{prompt.replace(ASKED, "{{ .Prompt }}")}"""\n{stops}'

@@ -97,9 +97,7 @@ def _of_pieces(made: dict[str, Any], size: int) -> dict[str, Any]:
     for part in normalizers:
         blank = part["type"] == "Replace" and part["pattern"] == {"String": " "} and part["content"] == "▁"
         if not blank and part["type"] != "Prepend":
-            raise IikataError(
-                f"--gguf: this vocabulary's texts are changed first ({part['type']}), not so there. {INSTEAD}"
-            )
+            raise IikataError(f"--gguf: this tokenizer changes texts first ({part['type']}), llama.cpp not. {INSTEAD}")
     prepended = any(part["type"] == "Prepend" for part in normalizers)
     tokens, kinds = _listed(made, size)
     merges = [merge.split(" ") if isinstance(merge, str) else merge for merge in made["model"]["merges"]]

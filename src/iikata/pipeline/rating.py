@@ -75,9 +75,7 @@ def averaged(found: Sequence[Score]) -> tuple[list[Score], str | None]:
     if len(seeds) >= MIN_SEEDS and len({score.cluster for score in whole}) >= MIN_CLUSTERS:
         return whole, None
     samples = defaultdict[Any, Iterator[int]](count)
-    pooled = [
-        replace(one, seed=None, sample=next(samples[one.trained_on, one.prompted_with, one.probe])) for one in found
-    ]
+    pooled = [replace(s, seed=None, sample=next(samples[s.trained_on, s.prompted_with, s.probe])) for s in found]
     return pooled, (
         f"{found[0].metric}: too few answers are rated under every training seed, so the seeds are averaged; this "
         "speaks about these adapters, not about training again. "

@@ -64,9 +64,7 @@ class Tracking:
     def _log(self, values: dict[str, float], step: int | None = None) -> None:
         safe = {re.sub(r"[^\w./ -]", "_", key): value for key, value in values.items()}
         stepless = {**safe, **({"train_step": step} if step is not None else {})}
-        self._each(
-            lambda name, tracker: tracker.log(stepless) if name in ONE_STEP else tracker.log(safe, step=step or 0)
-        )
+        self._each(lambda name, one: one.log(stepless) if name in ONE_STEP else one.log(safe, step=step or 0))
 
     def _conclude(self, name: str, tracker: Any) -> None:
         store = self.ctx.store

@@ -55,9 +55,8 @@ class _Adviser(ShortAnswers):
     ) -> None:
         super().__init__(primary, infos[verdict["metric"]], verdict, language)
         self.infos, self.content, self.advice = infos, content, ADVICE[language]
-        self.beside = {
-            (c.metric, c.treatment["trained_on"]): c for c in comparisons if c.question == "tuned_vs_best_base"
-        }
+        against_base = (c for c in comparisons if c.question == "tuned_vs_best_base")
+        self.beside = {(c.metric, c.treatment["trained_on"]): c for c in against_base}
 
     def text(self) -> str:
         """Return the parts; what limits them is said once, where it begins."""

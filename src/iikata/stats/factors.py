@@ -31,10 +31,8 @@ class Design:
     def groups(self) -> Iterator[tuple[Settings, dict[str, Variant]]]:
         """Yield the variants that differ in the factor alone."""
         for settings in dict.fromkeys(s for variants in self.levels.values() for s in variants):
-            yield (
-                settings,
-                {level: variants[settings] for level, variants in self.levels.items() if settings in variants},
-            )
+            alike = {level: variants[settings] for level, variants in self.levels.items() if settings in variants}
+            yield settings, alike
 
 
 @dataclass(frozen=True)
@@ -206,9 +204,8 @@ def levels_of(design: Design, panel: Panel, choice: Choice | None) -> list[Level
 def _sides(variants: Mapping[str, Variant], panel: Panel) -> dict[str, Side]:
     """Return the variants that were asked under a template of their own."""
     prompts = {level: (v, own_prompt(panel, v)) for level, v in variants.items()}
-    return {
-        level: Side.of(v.name, prompt, v.levels) for level, (v, prompt) in prompts.items() if panel.rows(v.name, prompt)
-    }
+    asked = {level: (v, prompt) for level, (v, prompt) in prompts.items() if panel.rows(v.name, prompt)}
+    return {level: Side.of(v.name, prompt, v.levels) for level, (v, prompt) in asked.items()}
 
 
 def averaged(factor: str, level: str, variants: Sequence[Variant], panel: Panel) -> Side:

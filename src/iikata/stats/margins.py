@@ -76,6 +76,5 @@ def gains(
 ) -> dict[str, Gain]:
     """Return the gain for every scored metric whose margin is a share of it."""
     shares = {name: share for name, margin in margins.items() if (share := share_of_gain(margin)) is not None}
-    return {
-        name: gain(panel, infos[name], shares[name], failed, alpha) for name, panel in panels.items() if name in shares
-    }
+    scored = {name: panel for name, panel in panels.items() if name in shares}
+    return {name: gain(panel, infos[name], shares[name], failed, alpha) for name, panel in scored.items()}

@@ -186,9 +186,8 @@ class Speaker:
         need, choosing = c.needed or {}, c.detail.get("choosing_clusters")
         aside = c.detail["clusters_aside"]
         counted = COUNTED[self.language]
-        one, many = counted[
-            "probes" if not self.info.on_rows else "rows" if c.n_probes == c.n_clusters else "documents"
-        ]
+        kind = "probes" if not self.info.on_rows else "rows" if c.n_probes == c.n_clusters else "documents"
+        one, many = counted[kind]
         return {
             "metric": self.metric,
             **self.about,

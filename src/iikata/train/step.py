@@ -115,10 +115,8 @@ def update(step: Step, totals: Tensor) -> list[TrainStep]:
     for run, own, number in zip(step.runs, found, step.steps, strict=True):
         run.update(own, number)
     # Reading the numbers is the one wait of a turn: by then everything has been asked of the device.
-    numbers = found.tolist()
-    return [
-        run.finish(loss, norm, batch) for run, (loss, norm), batch in zip(step.runs, numbers, step.batches, strict=True)
-    ]
+    done = zip(step.runs, found.tolist(), step.batches, strict=True)
+    return [run.finish(loss, norm, batch) for run, (loss, norm), batch in done]
 
 
 def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_tokens: int) -> float:

@@ -95,9 +95,7 @@ def refusal(folder: Path, error: Exception, config: Any = None) -> IikataError:
     if isinstance(error, KeyError) and error.args == (NAME,):
         return unsupported(folder, config, NO_INTERFACE)
     if "Unrecognized configuration class" in said and config is not None:
-        return unsupported(
-            folder, config, "transformers' AutoModelForCausalLM, which loads text models, has none for it"
-        )
+        return unsupported(folder, config, "transformers' loader of text models, AutoModelForCausalLM, has none for it")
     if isinstance(error, ImportError):
         return IikataError(f"{folder}: the model cannot be loaded: {said}. Install what is named there.")
     if "ignore_mismatched_sizes" in said:  # transformers' advice to its own callers

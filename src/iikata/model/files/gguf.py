@@ -57,9 +57,7 @@ def write(path: Path, sha256: str, folder: Path) -> dict[str, str]:
         gguf_parts.refuse_unread(path, fields, config)
         gguf_parts.refuse_unused(path, fields["general.architecture"], set(tensors), loaded, info)
     if (listed := len(fields["tokenizer.ggml.tokens"])) > (rows := len(loaded.get_input_embeddings().weight)):
-        raise IikataError(
-            f"{path}: the file lists {listed} tokens, but the embedding has {rows} rows. {gguf_parts.OTHER}"
-        )
+        raise IikataError(f"{path}: {listed} tokens are listed, but the embedding has {rows} rows. {gguf_parts.OTHER}")
     if gguf_parts.ROPE_FACTORS in tensors:
         config.rope_parameters = gguf_parts.rope_parameters(path, tensors[gguf_parts.ROPE_FACTORS].data, config)
     # A model loaded from GGUF refuses to save itself ("quantized with gguf"): its weights go into a fresh one.

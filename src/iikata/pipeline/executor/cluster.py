@@ -52,9 +52,7 @@ def kinds(ray: Any, threads: int) -> tuple[dict[str, int], int]:
         return {"num_gpus": 1, "num_cpus": 0}, count
     count = sum(int(node.get("CPU", 0)) // threads for node in nodes)
     if not count:
-        raise IikataError(
-            f"devices: no node of the Ray cluster has a GPU, or the {threads} processors that this one uses."
-        )
+        raise IikataError(f"devices: no node of the Ray cluster has a GPU, or {threads} processors as this one uses.")
     return {"num_cpus": threads}, count
 
 

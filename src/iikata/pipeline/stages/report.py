@@ -47,7 +47,7 @@ def report_data(ctx: RunContext) -> ReportData:
     names = score_names(ctx)
     if gone := {one["metric"] for one in comparisons["comparisons"]} - set(names):
         raise IikataError(
-            f"{store.path}: no scores of {', '.join(sorted(gone))} any more. To make them again: iikata run."
+            f"{store.path}: no scores of {', '.join(sorted(gone))} any more. iikata run makes them again."
         )
     proved, scores = gates(ctx), {name: store.scores_once(name) for name in names}
     for name, own in scores.items():
@@ -137,9 +137,8 @@ def _ratings(ctx: RunContext, answers: list[Answer]) -> dict[str, Any] | None:
     if not ctx.store.ratings.is_file():
         return None
     cards = read_json(ctx.store.templates, {})
-    found = summed(
-        ctx, answers, Context(template_literals={name: tuple(card["markers"]) for name, card in cards.items()})
-    )
+    literals = {name: tuple(card["markers"]) for name, card in cards.items()}
+    found = summed(ctx, answers, Context(template_literals=literals))
     return plain(found) if found else None
 
 
