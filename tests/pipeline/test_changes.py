@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from iikata import doctor
+from iikata.cli import main
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline, Progress
 from iikata.pipeline.events import Warned
 from iikata.pipeline.signature import SAMPLED_BYTES, SIGNED, extend, model_fingerprint, settled
-from tiny_experiment import ONE_ARM, KilledError, contents, experiment, killer, values
+from tiny_experiment import ONE_ARM, KilledError, contents, experiment, killer, values, written
 
 
 def probes(folder: Path, *changes: tuple[str, str]) -> None:
@@ -191,3 +192,19 @@ def test_a_finished_run_proves_no_adapter_again_until_its_file_or_the_questions_
     done = json.loads((own / "run" / "check" / "proofs.json").read_text(encoding="utf-8"))
     (own / "run" / "check" / "proofs.json").write_text(json.dumps(done | {every[0]: "of another file"}))
     assert again() == every[:1]
+
+
+def test_a_run_over_a_model_of_a_relative_path_goes_on_in_its_own_folder(tmp_path, llama_folder, capsys):
+    shutil.copytree(llama_folder, tmp_path / "model")
+    path = written(tmp_path, Path("./model"), templates=["plain"], train=ONE_ARM)
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), "--to", "train"]) == 0
+    adapter = tmp_path / "run" / "train" / "plain.s0" / "adapter_model.safetensors"
+    trained = adapter.stat().st_mtime_ns
+    for _ in range(2):
+        assert main(["run", str(tmp_path / "run")]) == 0
+    assert adapter.stat().st_mtime_ns == trained
+    shutil.copytree(llama_folder, tmp_path / "other")
+    other = tmp_path / "other" / "config.json"
+    other.write_text(other.read_text() + " ")
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), "--set", "model.base=./other"]) == 1
+    assert "model.weights changed" in capsys.readouterr().err

@@ -108,6 +108,10 @@ def extend(
     """
     if stored is None:
         return dict(now), [], []
+    if os.path.isabs(now["model"].get("base", "")) and stored["model"]["weights"] == now["model"]["weights"]:
+        # The copy in the run folder has a relative path as an absolute one; the same files are the same model.
+        base = {key: value for key, value in stored["model"].items() if key in ("base", "trust_remote_code")}
+        now = {**now, "model": {**now["model"], **base}}
     faults = [fault for part in FROZEN for fault in _changes(part, stored[part], now[part])]
     was, new = stored["templates"], now["templates"]
     edited = [name for name in sorted(was.keys() & new.keys()) if was[name] != new[name]]
