@@ -203,6 +203,8 @@ def test_a_run_over_a_model_of_a_relative_path_goes_on_in_its_own_folder(tmp_pat
     for _ in range(2):
         assert main(["run", str(tmp_path / "run")]) == 0
     assert adapter.stat().st_mtime_ns == trained
+    assert main(["run", str(tmp_path / "run"), "--set", "train.lora.r=2"]) == 1
+    assert "train.lora.r changed (4 -> 2)" in capsys.readouterr().err
     shutil.copytree(llama_folder, tmp_path / "other")
     other = tmp_path / "other" / "config.json"
     other.write_text(other.read_text() + " ")

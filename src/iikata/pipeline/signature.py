@@ -139,11 +139,14 @@ def _changes(
     part: str, stored: Mapping[str, Any], now: Mapping[str, Any], keys: Iterable[str] | None = None
 ) -> list[str]:
     """Return what of these keys differs, of all where none are given."""
-    return [
-        f"{part}.{key} changed ({_short(stored.get(key))} -> {_short(now.get(key))})"
-        for key in sorted(stored.keys() | now.keys() if keys is None else keys)
-        if stored.get(key) != now.get(key)
-    ]
+    found = []
+    for key in sorted(stored.keys() | now.keys() if keys is None else keys):
+        was, new = stored.get(key), now.get(key)
+        if isinstance(was, Mapping) and isinstance(new, Mapping):
+            found += _changes(f"{part}.{key}", was, new)
+        elif was != new:
+            found.append(f"{part}.{key} changed ({_short(was)} -> {_short(new)})")
+    return found
 
 
 def listed(changes: Sequence[str], most: int = 8) -> str:
