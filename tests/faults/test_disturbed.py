@@ -29,13 +29,13 @@ def whole(tmp_path_factory, llama_folder):
 def test_an_arm_whose_loss_is_not_finite_stops_alone(tmp_path, llama_folder, whole, monkeypatch, value, tally):
     computed, seen = train.gradients, []
 
-    def poisoned(step):
+    def poisoned(step, recorded=None):
         (run,) = step.runs
         if run.arm.name == "plain.s1":
             seen.append(run.step)
             if run.step == 3:
                 step = replace(step, weights=step.weights * value)
-        return computed(step)
+        return computed(step, recorded)
 
     monkeypatch.setattr(train, "gradients", poisoned)
     Pipeline(experiment(whole.parent, llama_folder), tmp_path / "run").run()
