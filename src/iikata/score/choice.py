@@ -50,11 +50,11 @@ def encode_choices(
         yield Asked(probe, tuple(row for _, row in own) if fit else ())
 
 
-Laid = list[tuple[list[Encoded], Buffer]]
+LaidChoices = list[tuple[list[Encoded], Buffer]]
 """The rows of consecutive probes, and the buffer that holds them: the same for every arm."""
 
 
-def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Sequence[Ids] = ()) -> Laid:
+def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Sequence[Ids] = ()) -> LaidChoices:
     """Pack the choices, once for all arms that are asked under a template.
 
     `examples` begin every prompt and are longer than the rest of it: these are computed once a buffer, then, and not
@@ -70,7 +70,7 @@ def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Seque
     return made
 
 
-def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffers: Laid) -> Iterator[Chosen]:
+def chosen(base: Base, arm: str | None, asked: Sequence[Asked], buffers: LaidChoices) -> Iterator[Chosen]:
     """Yield which choice `arm` takes for each probe, in order. A tie goes to the first, as in lm-eval."""
     sums = (found["answer"] for rows, buffer in buffers for found in nats_in(base, arm, rows, buffer))
     for one in asked:
