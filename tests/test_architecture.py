@@ -86,6 +86,16 @@ def test_no_two_files_of_tests_have_one_name():
     assert {name for name in names if names.count(name) > 1} == set()  # pytest would collect one of them alone
 
 
+def test_no_two_classes_have_one_name():
+    named = [
+        node.name
+        for path in SOURCE.rglob("*.py")
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted({name for name in named if named.count(name) > 1}) == []
+
+
 def test_every_room_of_the_map_exists():
     rooms = {room_of(path) for path in FILES}
     assert set(LEVEL) - rooms - {"demo"} == set()

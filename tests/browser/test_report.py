@@ -9,7 +9,7 @@ from synthetic_run import HOSTILE, HOSTILE_NAME, RATINGS, hostile, run
 
 from iikata.core.records import Before
 from iikata.report import write
-from iikata.report.beside import Side, beside
+from iikata.report.beside import RunSide, beside
 
 pytestmark = pytest.mark.browser
 
@@ -246,7 +246,7 @@ def test_a_report_of_factors_can_be_read_by_everyone_and_fits_the_screen(seen_as
 @pytest.mark.parametrize(("language", "screen"), [("en", PHONE), ("ja", PHONE), ("ja", DESK)])
 def test_two_runs_side_by_side_can_be_read_by_everyone_and_fit_the_screen(seen_as, tmp_path, language, screen):
     path = tmp_path / "beside.html"
-    path.write_text(beside(Side(run(probes=4), "one", "a.html"), Side(grid_run.run(), "two", "b.html")), "utf-8")
+    path.write_text(beside(RunSide(run(probes=4), "one", "a.html"), RunSide(grid_run.run(), "two", "b.html")), "utf-8")
     page = seen_as(language, screen, "dark")
     page.goto(f"{path.as_uri()}?lang={language}")
     assert page.locator("#differs h2").inner_text() == {"en": "What differs", "ja": "違い"}[language]

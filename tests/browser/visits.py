@@ -8,7 +8,7 @@ from served import TOKEN
 
 from iikata.serve.app import app
 from iikata.serve.question_queue import QuestionQueue
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 from iikata.serve.server import listen, settings
 
 
@@ -19,7 +19,7 @@ class Served:
         self.run, self.queue = run, queue
         self._listening = listen(0)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
-        self._server = uvicorn.Server(settings(app([Run(run)], queue, TOKEN)))
+        self._server = uvicorn.Server(settings(app([ServedRun(run)], queue, TOKEN)))
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listening]})
         self._thread.start()
 

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from iikata.cli import main
-from iikata.cli.ask import Columns, Lines
+from iikata.cli.ask import AnswerColumns, Lines
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.pipeline.ask import respondents
@@ -141,7 +141,7 @@ def test_lines_and_columns_show_markup_and_controls_as_text(capsys):
     assert not set(out) & set("\x1b\x07\r\x9b\u202e")
     screen = io.StringIO()
     console = Console(file=screen, force_terminal=True, width=120, color_system=None)
-    with Columns(console, ["a@t", "b@t"], 1) as columns:
+    with AnswerColumns(console, ["a@t", "b@t"], 1) as columns:
         columns.emit(("a@t", 0), NASTY, "stop")
         columns.emit(("b@t", 0), "blue", "length")
     last = screen.getvalue().rpartition("a@t")[2]

@@ -15,7 +15,7 @@ from iikata.run_folder import RunFolder
 from iikata.serve.app import app
 from iikata.serve.guard import HEADERS, csrf
 from iikata.serve.question_queue import QuestionQueue
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 from iikata.serve.server import MOST_CONNECTIONS, settings
 from tiny_experiment import experiment
 
@@ -37,7 +37,7 @@ def made(folder):
 def port(tmp_path_factory):
     """Serve as `iikata serve` does; give the port."""
     run = made(tmp_path_factory.mktemp("attacked"))
-    server = uvicorn.Server(settings(app([Run(run)], QuestionQueue(), TOKEN)))
+    server = uvicorn.Server(settings(app([ServedRun(run)], QuestionQueue(), TOKEN)))
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen(256)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from iikata.core.records import Answer, Probe
-from iikata.rating import Pair, Rating, pairs
+from iikata.rating import RatedPair, Rating, pairs
 
 MARKERS = {"alpaca": ("### Instruction:", "### Response:"), "plain": ("Answer below.",)}
 
@@ -26,16 +26,16 @@ def answered(
 
 
 def choose(
-    answers: list[Answer], probes: list[Probe], rater: str, rule: Callable[[Pair], str], most: int | None = None
+    answers: list[Answer], probes: list[Probe], rater: str, rule: Callable[[RatedPair], str], most: int | None = None
 ):
     """Return the ratings of a rater who goes by `rule`, a choice in terms of first and second."""
     return [Rating.of(pair, rater, rule(pair)) for pair in pairs(answers, probes, MARKERS, rater, 0)[:most]]
 
 
-def prefers(*templates: str | None) -> Callable[[Pair], str]:
+def prefers(*templates: str | None) -> Callable[[RatedPair], str]:
     """Return the rule of one who likes the earlier of the templates trained on better; None is the base."""
 
-    def rule(pair: Pair) -> str:
+    def rule(pair: RatedPair) -> str:
         first, second = (templates.index(side.cell.arm.variant) for side in (pair.first, pair.second))
         return "first" if first < second else "second"
 

@@ -11,7 +11,7 @@ import pytest
 from synthetic_run import HOSTILE_NAME, hostile, run
 from test_pages import Page
 
-from iikata.report.beside import Side, beside, differing, flat, questions
+from iikata.report.beside import RunSide, beside, differing, flat, questions
 from iikata.report.bilingual import words
 from iikata.report.context import context
 from iikata.report.effects import QUESTIONS
@@ -22,7 +22,7 @@ SETTINGS = {"name": "one", "train": {"seeds": [0, 1], "epochs": 2}, "data": {"tr
 
 
 def shown(first, second):
-    return beside(Side(first, "one", "index.html"), Side(second, "two", "../../two/report/index.html"))
+    return beside(RunSide(first, "one", "index.html"), RunSide(second, "two", "../../two/report/index.html"))
 
 
 @pytest.fixture(scope="module")

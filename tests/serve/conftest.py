@@ -7,7 +7,7 @@ from served import ADDRESS, TOKEN, StandIn, StandInQueue, entered, written
 from starlette.testclient import TestClient
 
 from iikata.serve.app import app
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def queue():
 @pytest.fixture
 def stranger(run, queue):
     """Someone who knows the address and not the token."""
-    return TestClient(app([Run(run)], queue, TOKEN), base_url=ADDRESS, follow_redirects=False)
+    return TestClient(app([ServedRun(run)], queue, TOKEN), base_url=ADDRESS, follow_redirects=False)
 
 
 @pytest.fixture

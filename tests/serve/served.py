@@ -17,7 +17,7 @@ from iikata.run_folder import RunFolder, write_json, write_lines
 from iikata.serve.app import app
 from iikata.serve.guard import csrf
 from iikata.serve.question_queue import Question, QuestionQueue
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 from tiny_experiment import experiment
 
 TOKEN = "the-token-of-this-start"
@@ -66,7 +66,7 @@ def spoken(cell: Cell, probe: str, sample: int) -> str:
 
 def opened(*runs: Path) -> TestClient:
     """Return a client that holds the token of the page of these runs."""
-    return entered(TestClient(app([Run(run) for run in runs], QuestionQueue(), TOKEN), base_url=ADDRESS))
+    return entered(TestClient(app([ServedRun(run) for run in runs], QuestionQueue(), TOKEN), base_url=ADDRESS))
 
 
 def entered(client: TestClient) -> TestClient:

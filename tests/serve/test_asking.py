@@ -12,7 +12,7 @@ from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
 from iikata.serve.asking import _events
 from iikata.serve.question_queue import LONGEST, GoneError, Question, QuestionQueue
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 from tiny_experiment import experiment
 
 CHOSEN = {"instruction": "Why?", "arm": ["plain.s0", "base"], "template": ["plain"], "samples": "2"}
@@ -92,7 +92,7 @@ def test_what_goes_wrong_is_told_and_the_next_question_is_answered(client, queue
 
 
 def asked(run, queue):
-    question = Question(Run(run), "Why?", "", ["base"], ["plain"], 1)
+    question = Question(ServedRun(run), "Why?", "", ["base"], ["plain"], 1)
     assert queue.put(question)
     return question
 
@@ -130,7 +130,7 @@ def test_a_question_that_nobody_listens_to_ends_and_the_next_begins(run):
 def test_a_real_model_answers_the_same_after_a_question_that_was_left(tmp_path, llama_folder):
     train = {"seeds": [0], "epochs": 1, "batch_size": 4, "cutoff_len": 200, "lora": {"r": 2}}
     Pipeline(experiment(tmp_path, llama_folder, train=train), tmp_path / "run").run("train", True)
-    run, queue = Run(tmp_path / "run"), QuestionQueue()
+    run, queue = ServedRun(tmp_path / "run"), QuestionQueue()
 
     def answered(tokens=10_000):
         """Return each row's last text; the asker leaves after so many tokens."""

@@ -9,17 +9,17 @@ from iikata.core.errors import IikataError
 from iikata.core.io import Appender
 from iikata.core.records import Arm, Cell, plain
 from iikata.run_folder import RunFolder, write_json, write_lines
-from iikata.serve.run import Bar, Run
+from iikata.serve.run import Bar, ServedRun
 
 ARM, CELL = Arm("plain", 1), Cell(Arm("plain", 1), "plain")
 
 
 def bars(run):
-    return {bar.stage: (bar.done, bar.todo) for bar in Run(run).bars()}
+    return {bar.stage: (bar.done, bar.todo) for bar in ServedRun(run).bars()}
 
 
 def unfinished(run):
-    return [bar.stage for bar in Run(run).bars() if not bar.finished]
+    return [bar.stage for bar in ServedRun(run).bars() if not bar.finished]
 
 
 def finish(run, last="report", age=10):
@@ -36,7 +36,7 @@ def finish(run, last="report", age=10):
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(IikataError, match=r"no experiment\.yaml"):
-        Run(tmp_path)
+        ServedRun(tmp_path)
 
 
 def test_stages_are_counted_in_steps_and_answers(run):
@@ -59,7 +59,7 @@ def test_an_arm_that_was_given_up_is_waited_for_no_longer(run):
     write_lines(store.steps(ARM), map(plain, steps(ARM, 2)))
     write_json(store.arm(ARM) / "DONE", {"steps": 2, "stopped": "step 2: loss is nan"})
     assert (bars(run)["train"], bars(run)["generate"]) == ((20, 20), (48, 48))
-    assert ARM.name not in Run(run).adapters()
+    assert ARM.name not in ServedRun(run).adapters()
 
 
 def test_answers_that_come_are_counted_a_torn_one_not(run):
@@ -112,11 +112,11 @@ def test_newest_answers_come_first(run):
     path = RunFolder(run).unfinished_answers(CELL)
     write_lines(path, [plain(answer(CELL, "p0", sample, f"answer {sample}")) for sample in range(6)])
     os.utime(path, (4e9, 4e9))
-    assert [one.text for one in Run(run).newest()] == ["answer 5", "answer 4", "answer 3", "answer 2"]
+    assert [one.text for one in ServedRun(run).newest()] == ["answer 5", "answer 4", "answer 3", "answer 2"]
 
 
 def test_a_changed_file_is_read_again(run):
-    shown = Run(run)
+    shown = ServedRun(run)
     before = shown.losses()
     write_lines(RunFolder(run).steps(ARM), map(plain, steps(ARM, 3)))
     assert shown.losses() != before

@@ -9,7 +9,7 @@ from iikata.core.errors import IikataError
 from iikata.serve.app import app
 from iikata.serve.guard import HEADERS
 from iikata.serve.question_queue import QuestionQueue
-from iikata.serve.run import MOST_RATERS, Run
+from iikata.serve.run import MOST_RATERS, ServedRun
 
 OUTSIDE = "a line of a file outside the run folder"
 SECRET = "hf_sentinel0123456789"
@@ -57,8 +57,8 @@ def test_an_error_of_the_page_holds_no_secret(client, monkeypatch):
         raise IikataError(f"could not fetch https://me:password@hub.example/x with Bearer {SECRET}\x1b[31m")
 
     monkeypatch.setenv("HF_TOKEN", SECRET)
-    monkeypatch.setattr(Run, "newest", fails)
-    monkeypatch.setattr(Run, "pairs", fails)
+    monkeypatch.setattr(ServedRun, "newest", fails)
+    monkeypatch.setattr(ServedRun, "pairs", fails)
     for address in ("/", "/browse/1", "/rate/1?rater=aki"):
         said = client.get(address).text
         assert "could not fetch" in said
@@ -66,7 +66,7 @@ def test_an_error_of_the_page_holds_no_secret(client, monkeypatch):
 
 
 def test_a_fault_of_the_page_tells_the_browser_nothing(run, monkeypatch):
-    page = app([Run(run)], QuestionQueue(), TOKEN)
+    page = app([ServedRun(run)], QuestionQueue(), TOKEN)
     client = TestClient(page, base_url="http://127.0.0.1:8000", raise_server_exceptions=False)
     client.get("/", params={"token": TOKEN})
     monkeypatch.setattr("iikata.serve.asking.page", lambda *_, **__: 1 / 0)
@@ -76,7 +76,7 @@ def test_a_fault_of_the_page_tells_the_browser_nothing(run, monkeypatch):
 
 
 def test_any_number_of_raters_takes_no_more_memory(run):
-    shown = Run(run)
+    shown = ServedRun(run)
     for number in range(3 * MOST_RATERS):
         shown.pairs(f"rater {number}")
     assert shown._drawn.cache_info().currsize == MOST_RATERS

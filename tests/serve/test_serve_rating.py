@@ -9,7 +9,7 @@ from served import MARKER, answer, posting, spoken
 from iikata.core.records import plain
 from iikata.rating import Ratings
 from iikata.run_folder import RunFolder, write_lines
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 
 class Rater:
@@ -68,13 +68,13 @@ def test_nothing_on_the_page_tells_whose_answers_these_are(aki, run):
     for _ in range(12):
         assert not re.search(r"alpaca_short|plain\b|\bbase\b|\.s\d|signature|@", aki.text)
         assert MARKER not in aki.text
-        assert not any(pair.id in aki.text for pair in Run(run).pairs("aki"))
+        assert not any(pair.id in aki.text for pair in ServedRun(run).pairs("aki"))
         aki.choose("left")
 
 
 def test_what_was_chosen_is_kept_for_the_side_that_was_shown(aki, run, kept):
     for choice in ("left", "right", "tie", "skip"):
-        pair = next(pair for pair in Run(run).pairs("aki") if pair.id not in kept.of("aki"))
+        pair = next(pair for pair in ServedRun(run).pairs("aki") if pair.id not in kept.of("aki"))
         assert aki.shown[:2] == [pair.left.text, pair.right.text]
         aki.choose(choice)
         side = {"left": pair.left, "right": pair.right}.get(choice)
@@ -85,9 +85,9 @@ def test_what_was_chosen_is_kept_for_the_side_that_was_shown(aki, run, kept):
 def test_a_rater_goes_on_where_she_stopped_and_another_begins_at_the_beginning(aki, client, run):
     aki.choose("tie", "tie", "tie")
     again, ben = Rater(client), Rater(client, "ben")
-    assert again.far == aki.far == (3, len(Run(run).pairs("aki")))
+    assert again.far == aki.far == (3, len(ServedRun(run).pairs("aki")))
     assert again.handle == aki.handle
-    assert ben.far == (0, len(Run(run).pairs("ben")))
+    assert ben.far == (0, len(ServedRun(run).pairs("ben")))
     assert "aki" in client.get("/rate/1").text
 
 
@@ -108,7 +108,7 @@ def test_a_second_click_on_the_same_pair_changes_nothing(aki, kept):
 
 
 def test_a_choice_is_kept_though_answers_have_come_since_the_pair_was_shown(client, run):
-    files = [RunFolder(run).answers(cell) for cell in Run(run).ctx.experiment.cells()]
+    files = [RunFolder(run).answers(cell) for cell in ServedRun(run).ctx.experiment.cells()]
     late = {file: file.read_bytes() for file in files}
     for file in files:
         file.write_bytes(b"".join(late[file].splitlines(keepends=True)[-1:]))
@@ -135,7 +135,7 @@ def test_after_the_last_pair_there_is_thanks_and_an_undo(aki):
 
 
 def test_equal_answers_leave_nothing_to_rate(aki, run):
-    for cell in Run(run).ctx.experiment.cells():
+    for cell in ServedRun(run).ctx.experiment.cells():
         rewrite(run, cell, lambda *place: "the same")
     assert "Nothing to rate yet" in aki.open().text
 

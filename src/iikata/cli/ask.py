@@ -33,7 +33,7 @@ def ask(given: argparse.Namespace) -> None:
     asked = respondents(given.run, given.set, given.arm, given.template)
     console, cells = Console(file=bare(sys.stdout), highlight=False), asked.cells()
     if console.is_terminal and len(cells) * COLUMN <= console.width:
-        with Columns(console, cells, given.samples) as columns:
+        with AnswerColumns(console, cells, given.samples) as columns:
             asked.ask(*question, columns.emit, before)
     else:
         asked.ask(*question, Lines(cells, given.samples).emit, before)
@@ -83,7 +83,7 @@ def _ending(finish: str) -> str:
     return {"": "", "stop": "\n\n", "length": " […]\n\n"}[finish]
 
 
-class Columns:
+class AnswerColumns:
     """A column a cell, repainted a few times a second."""
 
     def __init__(self, console: Any, cells: Sequence[str], samples: int) -> None:
@@ -96,7 +96,7 @@ class Columns:
             redirect_stderr=False, redirect_stdout=False,
         )  # fmt: skip
 
-    def __enter__(self) -> "Columns":
+    def __enter__(self) -> "AnswerColumns":
         self._live.start()
         return self
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from iikata.generate.pieces import Piece, cut
-from iikata.generate.prefill import Hidden, Prompts
+from iikata.generate.prefill import Hidden, Prefilled
 from iikata.generate.sampling import Sampling, draws, pick
 from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.static_cache import StaticKVCache
@@ -54,7 +54,7 @@ class Decoder:
 
     def start(
         self, rows: Sequence[int], arm_index: Sequence[int], ids: Sequence[Ids], seeds: Sequence[int],
-        which: Sequence[int], prompts: Prompts,
+        which: Sequence[int], prompts: Prefilled,
     ) -> Tensor:  # fmt: skip
         """Begin rows, the i-th with prompt `ids[i]` of arm `arm_index[i]`, prompt `which[i]` of `prompts`.
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from iikata.generate.decoder import Decoder
 from iikata.generate.in_flight import Completion, InFlight, OnToken, Request
-from iikata.generate.prefill import EIGHT, FlashPrefill, Hidden, Prefill, Prompt, Prompts
+from iikata.generate.prefill import EIGHT, FlashPrefill, Hidden, Prefill, Prefilled, Prompt
 from iikata.generate.sampling import Sampling
 from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.registry import Layout
@@ -103,7 +103,7 @@ class _Engine:
             else Prefill(base, hidden, self.room, shapes.length)
         )
         self.waiting = deque(request for request in requests if request.seeds)
-        self.ready: deque[tuple[Request, int, Prompts, int]] = deque()
+        self.ready: deque[tuple[Request, int, Prefilled, int]] = deque()
         """Samples whose prompts are filled in: the request, the sample, where its prompt is."""
         self.ahead = AHEAD[base.device.type]
         self.few = count // share if (share := SHARE_FREE[base.device.type]) else 0

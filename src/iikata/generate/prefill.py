@@ -32,7 +32,7 @@ class Prompt:
 
 
 @dataclass(frozen=True)
-class Prompts:
+class Prefilled:
     """Prompts that went through the model together."""
 
     keys: list[Tensor]
@@ -64,7 +64,7 @@ class _Apart:
         return out
 
 
-class _Row:
+class _Filling:
     """A buffer's tokens, their positions and arms while it grows."""
 
     def __init__(self) -> None:
@@ -96,7 +96,7 @@ class Prefill:
         self.base, self.hidden, self.size, self.length = base, hidden, size, length
         self.shared: dict[tuple[int, Ids], Kept] = {}
 
-    def run(self, prompts: Sequence[Prompt]) -> Prompts:
+    def run(self, prompts: Sequence[Prompt]) -> Prefilled:
         """Run prompts whose own tokens together fit `size`, or one prompt of any length."""
         for prompt in prompts:
             if prompt.prefix and (prompt.arm_index, prompt.prefix) not in self.shared:
@@ -109,14 +109,14 @@ class Prefill:
         return self._joined(prompts, kept, spans, logits)
 
     def _forward(self, prompts: Sequence[Prompt], size: int) -> tuple[Kept, list[Span], Tensor]:
-        row, spans = _Row(), []
+        row, spans = _Filling(), []
         for prompt in prompts:
             spans.append(row.write(prompt.arm_index, prompt.ids[len(prompt.prefix) :], len(prompt.prefix)))
         row.fill(size)
         kept = Kept(_Apart(spans, [self.shared.get((prompt.arm_index, prompt.prefix)) for prompt in prompts]))
         return kept, spans, row.through(self.base, self.hidden, kept)
 
-    def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prompts:
+    def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prefilled:
         """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
         used = list(dict.fromkeys((prompt.arm_index, prompt.prefix) for prompt in prompts if prompt.prefix))
         starts, at = {}, 0
@@ -129,7 +129,7 @@ class Prefill:
         before = [self.shared[name] for name in used]
         keys = [torch.cat([*(b.keys[i] for b in before), key], dim=1) for i, key in enumerate(kept.keys)]
         values = [torch.cat([*(b.values[i] for b in before), value], dim=1) for i, value in enumerate(kept.values)]
-        return Prompts(keys, values, _padded(places, self.length, self.base.device), logits)
+        return Prefilled(keys, values, _padded(places, self.length, self.base.device), logits)
 
 
 class FlashPrefill:
@@ -138,8 +138,8 @@ class FlashPrefill:
     def __init__(self, base: Base, hidden: Hidden, length: int) -> None:
         self.base, self.hidden, self.length = base, hidden, length
 
-    def run(self, prompts: Sequence[Prompt]) -> Prompts:
-        row, groups = _Row(), []
+    def run(self, prompts: Sequence[Prompt]) -> Prefilled:
+        row, groups = _Filling(), []
         places: list[list[int]] = [[] for _ in prompts]
         share, by_prefix = not self.base.ends_window(self.length), defaultdict(list)
         for index, prompt in enumerate(prompts):
@@ -156,7 +156,7 @@ class FlashPrefill:
         hidden = row.through(self.base, self.hidden, kept)
         last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
-        return Prompts(kept.keys, kept.values, where, self.base.logits(hidden[last]))
+        return Prefilled(kept.keys, kept.values, where, self.base.logits(hidden[last]))
 
 
 def _padded(places: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:

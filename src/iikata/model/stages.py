@@ -29,7 +29,7 @@ class _Departed(Exception):  # noqa: N818 - no error: it ends the decoder's loop
 class _Elsewhere(nn.Module):
     """Stands for a layer that another stage has."""
 
-    def __init__(self, layer: nn.Module, stage: "Stage", before: bool) -> None:
+    def __init__(self, layer: nn.Module, stage: "ModelStage", before: bool) -> None:
         super().__init__()
         self.__dict__["layer"], self.__dict__["stage"], self.before = layer, stage, before
 
@@ -58,7 +58,7 @@ class _Outputs:
 
 
 @dataclass
-class Stage:
+class ModelStage:
     """Layers [start, stop) of a decoder on one device."""
 
     device: torch.device
@@ -107,7 +107,7 @@ class LaidOver:
         ends = cuts(model, len(devices))
         path = next(name for name, part in decoder.named_modules() if _holds(part, layers)).split(".")
         self.stages = [
-            Stage(device, start, stop, len(layers))
+            ModelStage(device, start, stop, len(layers))
             for device, start, stop in zip(devices, [0, *ends], ends, strict=False)
         ]
         for stage in self.stages:
@@ -132,7 +132,7 @@ class LaidOver:
         index = next(i for i, layer in enumerate(self.layers) if any(module is part for part in layer.modules()))
         return next(s for s, stage in enumerate(self.stages) if index < stage.stop)
 
-    def layout_on(self, stage: Stage, layout: Layout | None) -> Layout | None:
+    def layout_on(self, stage: ModelStage, layout: Layout | None) -> Layout | None:
         """Return the layout with its tensors on the stage's device; slots lie there already."""
         if isinstance(layout, StaticKVCache) or stage.device == self.home:
             return layout

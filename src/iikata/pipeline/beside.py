@@ -17,7 +17,7 @@ def beside(first: RunContext, second: RunContext) -> Path:
 
     Raises IikataError where a run is not compared or has no report yet, and where both are the same.
     """
-    from iikata.report.beside import Side  # jinja2 is not needed to parse a command
+    from iikata.report.beside import RunSide  # jinja2 is not needed to parse a command
     from iikata.report.beside import beside as page
 
     folders = [ctx.store.path.resolve() for ctx in (first, second)]
@@ -25,7 +25,7 @@ def beside(first: RunContext, second: RunContext) -> Path:
         raise IikataError(f"{second.store.path}: the same run twice. Give two run folders: iikata report RUN RUN2.")
     data, folder = [report_data(ctx) for ctx in (first, second)], first.store.report.resolve()
     homes = [quote(Path(os.path.relpath(_home(ctx), folder)).as_posix()) for ctx in (first, second)]
-    sides = [Side(*one) for one in zip(data, _labels(data, folders), homes, strict=True)]
+    sides = [RunSide(*one) for one in zip(data, _labels(data, folders), homes, strict=True)]
     path = first.store.report / f"beside_{folders[1].name}.html"
     with first.store.locked():
         write_text(path, page(*sides))

@@ -10,7 +10,7 @@ from iikata.core.records import Answer, Arm, Cell, Probe
 from iikata.core.rng import stream_seed
 from iikata.metrics import Context
 from iikata.metrics.leakage import without_leaks
-from iikata.rating.ratings import Pair, Rating, Side, clusters_of, signature_of
+from iikata.rating.ratings import RatedPair, RatedSide, Rating, clusters_of, signature_of
 
 T = TypeVar("T")
 TemplateLiterals = Mapping[str, Sequence[str]]
@@ -26,7 +26,7 @@ def pairs(
     rater: str,
     seed: int,
     own: Own | None = None,
-) -> list[Pair]:
+) -> list[RatedPair]:
     """Return what `rater` is shown, in order; it follows from (seed, rater) and the answers alone.
 
     Paired are the cells that the verdict's questions hold against each other: two variants, each prompted as it was
@@ -77,7 +77,7 @@ def _draw(
     rater: str,
     seed: int,
     own: Own,
-) -> list[Pair]:
+) -> list[RatedPair]:
     """Return all pairs in the rater's order, those of equal texts too."""
     about = Context(template_literals={name: tuple(lines) for name, lines in template_literals.items()})
     answers = list(answers)
@@ -91,7 +91,7 @@ def _draw(
         found = _pairs_of(cells, probe, sample, sides)
         drawn += sorted(found, key=lambda pair: stream_seed("rate order", seed, rater, pair.id))
     turned = (stream_seed("rate side", seed, rater, pair.id) % 2 for pair in drawn)
-    return [Pair(p.id, p.probe, p.right, p.left) if turn else p for p, turn in zip(drawn, turned, strict=True)]
+    return [RatedPair(p.id, p.probe, p.right, p.left) if turn else p for p, turn in zip(drawn, turned, strict=True)]
 
 
 def _prompts(answers: Iterable[Answer], own: Own) -> dict[str, str]:
@@ -102,9 +102,9 @@ def _prompts(answers: Iterable[Answer], own: Own) -> dict[str, str]:
     return {name: templates[0] for name, templates in found.items() if templates}
 
 
-def _side(answer: Answer, about: Context) -> Side:
+def _side(answer: Answer, about: Context) -> RatedSide:
     cell = Cell(Arm(answer.trained_on, answer.seed), answer.prompted_with)
-    return Side(cell, answer.sample, without_leaks(answer.text, about), signature_of(answer))
+    return RatedSide(cell, answer.sample, without_leaks(answer.text, about), signature_of(answer))
 
 
 def _groups(
@@ -153,12 +153,12 @@ def _shuffled(items: Iterable[T], *names: str | int) -> list[T]:
 
 
 def _pairs_of(
-    cells: Sequence[Cell], probe: str, sample: int, sides: Mapping[tuple[Cell, str, int], Side]
-) -> Iterator[Pair]:
+    cells: Sequence[Cell], probe: str, sample: int, sides: Mapping[tuple[Cell, str, int], RatedSide]
+) -> Iterator[RatedPair]:
     """Yield the pairs of these cells and their bases, the side whose cell's name comes first on the left."""
     for couple in [*combinations(cells, 2), *((cell, Cell(Arm(), cell.prompted_with)) for cell in cells)]:
         one, two = sorted(couple, key=lambda cell: cell.name)
         if (one, probe, sample) in sides and (two, probe, sample) in sides:
             name = "\x1f".join((probe, one.name, two.name, str(sample)))
             made = hashlib.sha256(name.encode()).hexdigest()[:16]
-            yield Pair(made, probe, sides[one, probe, sample], sides[two, probe, sample])
+            yield RatedPair(made, probe, sides[one, probe, sample], sides[two, probe, sample])

@@ -20,7 +20,7 @@ _WRITING = threading.Lock()
 
 
 @dataclass(frozen=True)
-class Side:
+class RatedSide:
     """One of the two answers of a pair."""
 
     cell: Cell
@@ -32,22 +32,22 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class RatedPair:
     """Two answers to one probe."""
 
     id: str
     """Follows from probe, cells and sample, whichever side they are on."""
     probe: str
-    left: Side
-    right: Side
+    left: RatedSide
+    right: RatedSide
 
     @property
-    def first(self) -> Side:
+    def first(self) -> RatedSide:
         """The side whose cell's name comes first."""
         return min(self.left, self.right, key=lambda side: side.cell.name)
 
     @property
-    def second(self) -> Side:
+    def second(self) -> RatedSide:
         return self.right if self.first is self.left else self.left
 
     @property
@@ -73,7 +73,7 @@ class Rating:
     """False for a tie of equal texts, which nobody is asked for and no file holds."""
 
     @classmethod
-    def of(cls, pair: Pair, rater: str, choice: str, asked: bool = True) -> "Rating":
+    def of(cls, pair: RatedPair, rater: str, choice: str, asked: bool = True) -> "Rating":
         """Return a rating; `choice` is one of CHOSEN."""
         first, second = pair.first, pair.second
         return cls(pair.id, rater, choice, pair.probe, first.sample, first.cell, second.cell, pair.signature, asked)
@@ -105,7 +105,7 @@ class Ratings:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def add(self, pair: Pair, rater: str, choice: str) -> Rating:
+    def add(self, pair: RatedPair, rater: str, choice: str) -> Rating:
         """Keep a choice, on the disk before this returns; a later one about the same pair replaces it.
 
         Raises IikataError for an unknown choice, a rater without a name, or where it cannot be written.

@@ -19,7 +19,7 @@ DECLARED_ALREADY = ("name", "train", "generate", "declared", "scored")
 
 
 @dataclass(frozen=True)
-class Side:
+class RunSide:
     """One of the two runs."""
 
     data: ReportData
@@ -29,7 +29,7 @@ class Side:
     """The address of its own report, from the page's folder."""
 
 
-def beside(first: Side, second: Side) -> str:
+def beside(first: RunSide, second: RunSide) -> str:
     """Return the page as HTML."""
     made = shelf()
     sides = [{"label": one.label, **context(replace(one.data, answers=()), words())} for one in (first, second)]

@@ -13,7 +13,7 @@ from iikata.report.effects import cell, groups, linked, target
 from iikata.report.glossary import glossary
 from iikata.report.held_out import held_out_panels
 from iikata.report.matrix import Key, matrix
-from iikata.report.pack import Packed, compressed, pack
+from iikata.report.pack import PackedAnswers, compressed, pack
 from iikata.report.profile import choosing, profile
 from iikata.report.variants import Variants
 from iikata.stats.short import questions
@@ -77,7 +77,11 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
 
 
 def _index(
-    data: ReportData, packed: Packed, variants: Variants, first: Sequence[Key], words: Mapping[str, Sequence[str]]
+    data: ReportData,
+    packed: PackedAnswers,
+    variants: Variants,
+    first: Sequence[Key],
+    words: Mapping[str, Sequence[str]],
 ) -> dict[str, Any]:
     """Return what the page's script knows beside the packed answers."""
     # The longest first: one may hold another.

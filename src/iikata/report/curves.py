@@ -14,7 +14,7 @@ POINTS = 600
 
 
 @dataclass(frozen=True)
-class Panel:
+class CurvePanel:
     """The curves of one template's arms."""
 
     template: str
@@ -28,7 +28,7 @@ class Panel:
     """The step at the right edge; the left edge is 0."""
 
 
-def panels(steps: Mapping[str, Sequence[TrainStep]]) -> list[Panel]:
+def panels(steps: Mapping[str, Sequence[TrainStep]]) -> list[CurvePanel]:
     """Return one panel a template; arms are named `template.sN`."""
     arms: dict[str, list[Sequence[TrainStep]]] = {}
     for arm, curve in steps.items():
@@ -47,10 +47,10 @@ def _thinned(curve: Sequence[TrainStep]) -> list[TrainStep]:
     return [s for i, s in enumerate(curve) if i % every == 0 or s is curve[-1] or not math.isfinite(s.loss)]
 
 
-def _panel(template: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> Panel:
+def _panel(template: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> CurvePanel:
     def place(step: TrainStep) -> tuple[float, float] | None:
         height = HEIGHT * (1 - step.loss / top)
         return (round(WIDTH * step.step / last, 1), round(height, 1)) if math.isfinite(height) else None
 
     lost = [round(WIDTH * step.step / last, 1) for curve in curves for step in curve if not math.isfinite(step.loss)]
-    return Panel(template, [path(map(place, curve)) for curve in curves], lost, top, last)
+    return CurvePanel(template, [path(map(place, curve)) for curve in curves], lost, top, last)

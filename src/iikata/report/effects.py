@@ -43,7 +43,7 @@ class Effect:
 
 
 @dataclass(frozen=True)
-class Group:
+class EffectGroup:
     """All effects of one question on one metric."""
 
     question: str
@@ -63,7 +63,7 @@ def groups(
     margin: float | None,
     variants: Variants | None = None,
     beside: tuple[Sequence[Mapping[str, Any]], float | None] | None = None,
-) -> list[Group]:
+) -> list[EffectGroup]:
     """Return the forest plots of `metric`, one a question that was asked.
 
     `beside` are the comparisons and the margin of another run, which is shown on the same axes.
@@ -134,7 +134,7 @@ def _group(
     margin: float | None,
     variants: Variants,
     scale: Axis,
-) -> Group:
+) -> EffectGroup:
     def between(ends: Sequence[float] | None) -> tuple[float, float] | None:
         return (scale.at(ends[0]), scale.at(ends[1])) if ends else None
 
@@ -150,7 +150,7 @@ def _group(
         rows.append(Effect(record, *drawn_at, name, link, head))
     of_factor = question == "matched" and variants.factor != "template"
     band = between((-margin, margin) if margin else None)
-    return Group(question, metric, rows, scale.ticks, band, f"{question}.factor" if of_factor else question)
+    return EffectGroup(question, metric, rows, scale.ticks, band, f"{question}.factor" if of_factor else question)
 
 
 def scope(record: Mapping[str, Any]) -> str:

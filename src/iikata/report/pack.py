@@ -22,7 +22,7 @@ Values = dict[Draw, list[float | None]]
 
 
 @dataclass(frozen=True)
-class Packed:
+class PackedAnswers:
     """The answers as the page carries them."""
 
     cells: list[Key]
@@ -42,7 +42,7 @@ def pack(
     probes: Sequence[str],
     scores: Mapping[str, Sequence[Score]],
     budget: int = BUDGET,
-) -> Packed:
+) -> PackedAnswers:
     """Return all answers and their own scores compressed, or as many samples of each cell as `budget` holds."""
     cells = {key: index for index, key in enumerate(dict.fromkeys((a.trained_on, a.prompted_with) for a in answers))}
     by_probe: dict[str, list[Answer]] = {probe: [] for probe in probes}
@@ -62,7 +62,7 @@ def pack(
             break
         shown = max(1, min(shown - 1, shown * budget // size))
     seeds = sorted({answer.seed for answer in answers if answer.seed is not None})
-    return Packed(list(cells), seeds, list(scores), chunks, shown, samples)
+    return PackedAnswers(list(cells), seeds, list(scores), chunks, shown, samples)
 
 
 def compressed(data: Any) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from iikata.report.effects import Group, groups
+from iikata.report.effects import EffectGroup, groups
 
 WIDTH, HEIGHT = 1200, 630
 """What sites cut a preview to (Open Graph)."""
@@ -19,14 +19,14 @@ _PIECE = re.compile(rf"[「『（(]*(?:[ァ-ヺー]+|[{_CJK}]|[^\s{_CJK}]+)[。�
 
 
 @dataclass(frozen=True)
-class Part:
+class CardPart:
     """One question of the card."""
 
     question: str
     lines: Sequence[str]
     """Its answer, cut to the column's width."""
     verdict: str
-    shown: Group | None
+    shown: EffectGroup | None
     """The one comparison that it rests on, on an axis of its own."""
 
 
@@ -42,7 +42,7 @@ def card(given: Mapping[str, Any], language: int) -> dict[str, Any]:
     parts = []
     for ((question, _), found, record), lines in zip(rest_on, texts, strict=True):
         shown = groups([record], primary, margins[primary], given["v"])[0] if record else None
-        parts.append(Part(question, lines, found, shown))
+        parts.append(CardPart(question, lines, found, shown))
     alt = " ".join(f"{question} {answer}" for (question, answer), *_ in rest_on)
     return {
         **given,

@@ -17,7 +17,7 @@ from iikata.report.bilingual import resource
 from iikata.serve import asking, browsing, rating
 from iikata.serve.guard import Guard, with_headers
 from iikata.serve.question_queue import QuestionQueue
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 HOSTS = ["127.0.0.1", "localhost"]
 """A name of somebody else that was made to point here is refused."""
@@ -32,7 +32,7 @@ FILES = {
 """Address -> the package and name of the file, and its type."""
 
 
-def app(runs: Sequence[Run], queue: QuestionQueue, token: str) -> ASGIApp:
+def app(runs: Sequence[ServedRun], queue: QuestionQueue, token: str) -> ASGIApp:
     """Return the page of these runs, which are addressed by their number from 1."""
     made = Starlette(
         routes=[

@@ -12,7 +12,7 @@ from iikata.core.lock import refuse_links
 from iikata.core.text import redact
 from iikata.pipeline.rating import summed
 from iikata.serve.pages import chosen, named, page, rendered
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 REPORT_POLICY = (
     "sandbox allow-scripts; default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -35,7 +35,7 @@ def one(request: Request) -> Response:
     return HTMLResponse(_part(request, *named(request)))
 
 
-def _part(request: Request, number: int, run: Run) -> Markup:
+def _part(request: Request, number: int, run: ServedRun) -> Markup:
     try:
         refuse_links(run.folder)
         return rendered(request, "run.html.jinja", run=run, number=number)

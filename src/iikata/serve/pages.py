@@ -12,14 +12,14 @@ from starlette.responses import HTMLResponse
 from iikata.core.lock import refuse_links
 from iikata.report.bilingual import environment
 from iikata.serve.guard import csrf
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 from iikata.stats.short_phrases import LANGUAGES
 
 COOKIE = "iikata_language"
 """Read here and written by the page's script; not tied to a port, so that the next start remembers."""
 
 
-def named(request: Request) -> tuple[int, Run]:
+def named(request: Request) -> tuple[int, ServedRun]:
     """Return the number in the address and its run."""
     for number, run in enumerate(request.app.state.runs, 1):
         if request.path_params["run"] == str(number):
@@ -27,7 +27,7 @@ def named(request: Request) -> tuple[int, Run]:
     raise HTTPException(404, "There is no such run.")
 
 
-def chosen(request: Request) -> tuple[int, Run]:
+def chosen(request: Request) -> tuple[int, ServedRun]:
     """Return the run that the address names; a link in its folder that leads out of it is refused, not followed."""
     number, run = named(request)
     refuse_links(run.folder)

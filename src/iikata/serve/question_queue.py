@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from iikata.core.records import Before
 from iikata.pipeline.ask import Key, Respondents, respondents
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 LONGEST = 8
 """Questions that may wait; in a longer queue nobody would be answered in time."""
@@ -21,7 +21,7 @@ class GoneError(Exception):
 class Question:
     """A question, to whom, and what is heard so far; told by the model's thread, read by the page's."""
 
-    run: Run
+    run: ServedRun
     instruction: str
     input: str
     arms: Sequence[str]
@@ -55,7 +55,7 @@ class QuestionQueue:
 
     def __init__(self) -> None:
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="model")
-        self._respondents: dict[Run, Respondents] = {}
+        self._respondents: dict[ServedRun, Respondents] = {}
         self._waiting: list[Question] = []
 
     def put(self, question: Question) -> bool:

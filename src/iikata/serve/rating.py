@@ -9,9 +9,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from iikata.rating import CHOICES, Pair, Ratings
+from iikata.rating import CHOICES, RatedPair, Ratings
 from iikata.serve.pages import chosen, fields, page
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 LONGEST_NAME = 40
 ONE_AT_A_TIME = Lock()
@@ -35,7 +35,7 @@ async def rated(request: Request) -> Response:
     if choice not in CHOICES:
         raise HTTPException(400, f"A choice is one of {', '.join(CHOICES)}.")
 
-    def keep(run: Run, kept: Ratings, rater: str) -> None:
+    def keep(run: ServedRun, kept: Ratings, rater: str) -> None:
         # A second click, or a page left open since before, names a pair that is rated already: nothing to keep.
         for pair in _open(run, rater)[0]:
             if _handle(request, pair) == shown:
@@ -51,7 +51,7 @@ async def undo(request: Request) -> Response:
     return await _change(request, form.get("rater", ""), lambda run, kept, rater: kept.undo(rater))
 
 
-async def _change(request: Request, given: str, change: Callable[[Run, Ratings, str], object]) -> Response:
+async def _change(request: Request, given: str, change: Callable[[ServedRun, Ratings, str], object]) -> Response:
     """Do one change of the ratings at a time and return the rater's next pair."""
     number, run = chosen(request)
     rater = _name(given)
@@ -66,7 +66,7 @@ async def _change(request: Request, given: str, change: Callable[[Run, Ratings, 
     return await run_in_threadpool(done)
 
 
-def _next(request: Request, run: Run, number: int, rater: str, template: str) -> Response:
+def _next(request: Request, run: ServedRun, number: int, rater: str, template: str) -> Response:
     todo, done = _open(run, rater)
     pair = todo[0] if todo else None
     return page(
@@ -83,7 +83,7 @@ def _next(request: Request, run: Run, number: int, rater: str, template: str) ->
     )
 
 
-def _open(run: Run, rater: str) -> tuple[Sequence[Pair], int]:
+def _open(run: ServedRun, rater: str) -> tuple[Sequence[RatedPair], int]:
     """Return the rater's pairs that wait, in order, and how many are done."""
     mine, rated = run.pairs(rater), Ratings(run.store.ratings).of(rater)
     # A rating holds for the two texts that were shown; if one has changed since, the pair is asked again.
@@ -91,7 +91,7 @@ def _open(run: Run, rater: str) -> tuple[Sequence[Pair], int]:
     return todo, len(mine) - len(todo)
 
 
-def _handle(request: Request, pair: Pair) -> str:
+def _handle(request: Request, pair: RatedPair) -> str:
     """Return what the page calls the pair: a name from which nobody can tell whose answers these are."""
     return hashlib.sha256(f"{request.app.state.token} {pair.id}".encode()).hexdigest()[:24]
 

@@ -17,8 +17,8 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.rating import own_templates
 from iikata.pipeline.signature import probe_hashes
 from iikata.pipeline.stages.train import stopped, trained
-from iikata.rating import Pair, pairs
-from iikata.report.curves import Panel, panels
+from iikata.rating import RatedPair, pairs
+from iikata.report.curves import CurvePanel, panels
 from iikata.run_folder import RunFolder, read_json, read_lines
 
 NEWEST = 4
@@ -41,7 +41,7 @@ class Bar:
         return self.todo > 0 and self.done >= self.todo
 
 
-class Run:
+class ServedRun:
     """One run folder, read again whenever it is asked; another process may be writing it."""
 
     def __init__(self, folder: Path) -> None:
@@ -129,7 +129,7 @@ class Run:
         newest = max(_stamp(path)[0] for path in (*folders, *steps, *self._all_answer_files()))
         return max(0.0, time() - newest / 1e9) if newest else None
 
-    def losses(self) -> list[Panel]:
+    def losses(self) -> list[CurvePanel]:
         """Return the loss curves so far, one panel a template."""
         arms, store = self.ctx.experiment.arms(), self.store
         return panels({a.name: self._read(store.steps(a), partial(store.read_steps, a)) for a in arms})
@@ -150,12 +150,12 @@ class Run:
         cards = read_json(self.store.templates, {})
         return Context(template_literals={name: tuple(card["markers"]) for name, card in cards.items()})
 
-    def pairs(self, rater: str) -> list[Pair]:
+    def pairs(self, rater: str) -> list[RatedPair]:
         """Return what the rater is shown, in order."""
         files = (self.store.experiment, self.store.templates, *self._all_answer_files())
         return self._drawn(rater, tuple(map(_stamp, files)))
 
-    def _draw(self, rater: str, stamps: tuple[tuple[int, int], ...]) -> list[Pair]:
+    def _draw(self, rater: str, stamps: tuple[tuple[int, int], ...]) -> list[RatedPair]:
         literals, seed = self.about().template_literals, self.ctx.experiment.generate.seed
         return pairs(self.answers(), list(self.probes.values()), literals, rater, seed, own_templates(self.ctx))
 

@@ -9,7 +9,7 @@ from types import FrameType
 from typing import TYPE_CHECKING
 
 from iikata.core.errors import IikataError
-from iikata.serve.run import Run
+from iikata.serve.run import ServedRun
 
 if TYPE_CHECKING:
     import uvicorn
@@ -47,7 +47,7 @@ def serve(folders: Sequence[Path], port: int = 0, emit: Callable[[str], None] = 
             queue.cancel_all()
             super().handle_exit(sig, frame)
 
-    runs, token, queue = [Run(folder) for folder in folders], secrets.token_urlsafe(24), QuestionQueue()
+    runs, token, queue = [ServedRun(folder) for folder in folders], secrets.token_urlsafe(24), QuestionQueue()
     server = Server(settings(app(runs, queue, token)))
     with listen(port) as listening:
         emit(f"http://{HOST}:{listening.getsockname()[1]}/?token={token}")

@@ -13,7 +13,7 @@ from iikata.core.registry import did_you_mean
 from iikata.metrics import Metric
 from iikata.stats.advice import advised
 from iikata.stats.estimate import Draft, draft, judge, noise_comparison
-from iikata.stats.factors import Choice, Design, choose, design_of, edges, failed_variants, levels_of
+from iikata.stats.factors import Design, LevelChoice, choose, design_of, edges, failed_variants, levels_of
 from iikata.stats.margins import Gain, gains, unclear
 from iikata.stats.overview import assumed_metric, cell_means, left_out, remarks
 from iikata.stats.pairing import common_rows
@@ -148,7 +148,12 @@ class _Rows:
 
 
 def _drafted(
-    rows: _Rows, infos: Mapping[str, Metric], design: Design, choice: Choice | None, gates: Sequence[Gate], alpha: float
+    rows: _Rows,
+    infos: Mapping[str, Metric],
+    design: Design,
+    choice: LevelChoice | None,
+    gates: Sequence[Gate],
+    alpha: float,
 ) -> tuple[list[Draft], list[Comparison]]:
     """Return every metric's effects, not yet corrected for their number, and its noise floors."""
     drafts: list[Draft] = []

@@ -36,7 +36,7 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Choice:
+class LevelChoice:
     """The variant that stands for each level, and what it was chosen on: never tested on that again."""
 
     variants: Mapping[str, Variant]
@@ -113,7 +113,7 @@ def _refuse_unbalanced(design: Design) -> None:
             )
 
 
-def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], failed: Mapping[str, Any]) -> Choice:
+def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], failed: Mapping[str, Any]) -> LevelChoice:
     """Choose each level's best variant by the primary metric, on the choosing seeds and the choosing third alone.
 
     `failed` names variants with a failed gate, which cannot be chosen. Raises IikataError where too few seeds are left
@@ -132,7 +132,7 @@ def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], fai
         table[level] = means
         edges += [best] if any(_at_edge(name, value, variants) for name, value in settings) else []
     clusters = frozenset(name for name, there in zip(panel.clusters, third, strict=True) if there)
-    return Choice(chosen, frozenset(seeds), clusters, table, tuple(edges))
+    return LevelChoice(chosen, frozenset(seeds), clusters, table, tuple(edges))
 
 
 def refuse_few_seeds(choosing: Sequence[int], every: Collection[int]) -> None:
@@ -144,7 +144,7 @@ def refuse_few_seeds(choosing: Sequence[int], every: Collection[int]) -> None:
         )
 
 
-def edges(choice: Choice | None) -> list[str]:
+def edges(choice: LevelChoice | None) -> list[str]:
     """Return a warning where the best that was chosen lies at the edge of what was tried."""
     if choice is None or not choice.edges:
         return []
@@ -185,7 +185,7 @@ class Levels:
     """What their comparisons' detail says of the other settings."""
 
 
-def levels_of(design: Design, panel: Panel, choice: Choice | None) -> list[Levels]:
+def levels_of(design: Design, panel: Panel, choice: LevelChoice | None) -> list[Levels]:
     """Return the sides that are held against each other, a list for each of the other settings under `each`."""
     if design.others == "each":
         groups = [(settings, group) for settings, group in design.groups() if group]

@@ -8,7 +8,7 @@ import numpy as np
 from iikata.core.records import Variant
 from iikata.metrics import Metric
 from iikata.stats.estimate import finite
-from iikata.stats.factors import Choice, factors_of, number, own_prompt, varying
+from iikata.stats.factors import LevelChoice, factors_of, number, own_prompt, varying
 from iikata.stats.interval import estimate
 from iikata.stats.pairing import Settings, choosing_third, on_common_clusters
 from iikata.stats.table import Panel
@@ -17,7 +17,7 @@ Rows = dict[int | None, int]
 
 
 def profiles(
-    panel: Panel, info: Metric, choice: Choice | None, third_aside: bool, alpha: float
+    panel: Panel, info: Metric, choice: LevelChoice | None, third_aside: bool, alpha: float
 ) -> list[dict[str, Any]]:
     """Return a profile of each factor that varies and is numeric, on what is tested alone.
 

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from iikata.metrics import Metric
-from iikata.stats.factors import Choice, Levels
+from iikata.stats.factors import LevelChoice, Levels
 from iikata.stats.pairing import Pair, Side, best_of, choosing_third, on_common_clusters, pair
 from iikata.stats.table import Panel
 
@@ -26,7 +26,7 @@ class Contrast:
 
 
 def contrasts(
-    panel: Panel, info: Metric, levels: Sequence[Levels], choice: Choice | None = None, third_aside: bool = False
+    panel: Panel, info: Metric, levels: Sequence[Levels], choice: LevelChoice | None = None, third_aside: bool = False
 ) -> Iterator[Contrast]:
     """Yield every contrast that the panel's cells and the metric allow; the noise floor is apart.
 
@@ -40,7 +40,7 @@ def contrasts(
 
 
 def _contrasts(
-    panel: Panel, info: Metric, groups: Sequence[Levels], levels: Levels, choice: Choice | None, third_aside: bool
+    panel: Panel, info: Metric, groups: Sequence[Levels], levels: Levels, choice: LevelChoice | None, third_aside: bool
 ) -> Iterator[Contrast]:
     without = choice.seeds if choice else frozenset()
     aside = choice.clusters if choice else frozenset()
