@@ -7,6 +7,7 @@ import models
 from iikata.core.records import Arm
 from iikata.model import rotary
 from iikata.model.attention.varlen import TOKENS, Room
+from iikata.model.base import Base
 from iikata.model.buffers import Part
 from iikata.model.layers import run_layers
 from iikata.model.load import load
@@ -73,12 +74,26 @@ def test_replayed_turns_train_as_turns_computed_anew(llama_folder, replays, monk
     same(found, trained(llama_folder, dropout=dropout))
 
 
-def test_several_buffers_a_turn_are_one_graph_and_larger_ones_another(llama_folder, replays, monkeypatch):
-    monkeypatch.setattr(Room, "MORE", 1.0)
+def test_turns_of_several_buffers_are_computed_as_they_are_and_those_of_one_are_replayed(
+    llama_folder, replays, monkeypatch
+):
+    made, pack = [], Base.pack
+    monkeypatch.setattr(
+        Base, "pack", lambda *args, room=None, **more: made.append(room) or pack(*args, room=room, **more)
+    )
     found = trained(llama_folder, buffer_tokens=512)
-    assert sum(replays) > 6
+    assert sum(replays) == 0
+    assert len(made) > 12
+    assert set(made) == {None}
     monkeypatch.setattr(recorded, "worth", lambda base: False)
     same(found, trained(llama_folder, buffer_tokens=512))
+
+
+def test_a_larger_turn_is_another_graph(llama_folder, replays, monkeypatch):
+    monkeypatch.setattr(Room, "MORE", 1.0)
+    found = trained(llama_folder)
+    monkeypatch.setattr(recorded, "worth", lambda base: False)
+    same(found, trained(llama_folder))
 
 
 def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, replays, monkeypatch):

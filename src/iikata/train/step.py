@@ -52,16 +52,17 @@ def halve(runs: Sequence[ArmRun]) -> None:
 def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: Room | None = None) -> Step:
     """Pack step `steps[i]` of arm `runs[i]`, all of one block; they share buffers as far as they fit.
 
-    Buffers are filled up to a `room`, where there is one.
+    A turn's only buffer is filled up to a `room`, where there is one: of several, the last may be nearly empty.
     """
     base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
     parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
-    together = _together(parts, runs[0].args.buffer_tokens) if arms > 1 else ([part] for part in parts)
+    together = list(_together(parts, runs[0].args.buffer_tokens)) if arms > 1 else [[part] for part in parts]
     weights = [0.0] * arms
     for run, batch in zip(runs, batches, strict=True):
         weights[run.index] = 1 / max(1, loss_tokens(batch))
     kind = torch.float64 if base.dtype == torch.float64 else torch.float32
+    room = room if len(together) == 1 else None
     buffers = [base.pack(some, limits, bucketed=arms > 1, room=room) for some in together]
     return Step(runs, steps, batches, buffers, torch.tensor(weights, dtype=kind).to(base.device))
 
@@ -92,7 +93,7 @@ def gradients(step: Step, recorded: Recorded | None = None) -> Tensor:
         _scaled(losses, step.runs, buffer).sum().backward()
 
     for buffer in step.buffers:
-        if recorded:
+        if recorded and len(step.buffers) == 1:
             recorded(compute, buffer, step.weights, totals)
         else:
             compute(buffer, step.weights, totals)
