@@ -1,5 +1,7 @@
 """A turn replayed over buffers of one shape trains as one computed anew; a graph's replay is emulated by its work."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -107,7 +109,7 @@ def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, re
     same(found, trained(llama_folder))
 
 
-@pytest.mark.parametrize("why", ["float16", "checkpoint", "compiled", "few steps", "large"])
+@pytest.mark.parametrize("why", ["float16", "checkpoint", "compiled", "few steps", "several buffers", "large"])
 def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, replays, monkeypatch, why):
     base, adapters = opened(llama_folder)
     for arm in ("t.s0", "t.s1"):
@@ -121,6 +123,8 @@ def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, rep
         base.run_layers(compiled=why == "compiled", checkpointed=why == "checkpoint")
     elif why == "few steps":
         run.step = run.steps - recorded.FEWEST_TURNS + 1
+    elif why == "several buffers":
+        run.args = replace(run.args, buffer_tokens=8)
     else:
         monkeypatch.setattr(recorded, "MOST_WEIGHTS", 100)
     assert not recorded.recordable(run)

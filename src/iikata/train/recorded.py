@@ -33,7 +33,9 @@ def recordable(run: ArmRun) -> bool:
     small = sum(weight.numel() for weight in base.model.parameters()) <= MOST_WEIGHTS
     # float16 has a scale that moves; compiled layers have not been tried.
     plain = base.dtype != torch.float16 and not any(runner.checkpoint or runner.compile for runner in base.runners)
-    return worth(base) and small and plain and len(run.flat.arms) > 1 and run.steps - run.step >= FEWEST_TURNS
+    row = sum(len(sample.input_ids) for sample in run.samples) / max(1, len(run.samples))
+    fits = len(run.flat.arms) * run.args.batch_size * row <= run.args.buffer_tokens  # a turn of several is not recorded
+    return worth(base) and small and plain and fits and len(run.flat.arms) > 1 and run.steps - run.step >= FEWEST_TURNS
 
 
 def worth(base: Base) -> bool:
