@@ -200,22 +200,60 @@ def test_what_is_recommended_is_what_the_advice_says_to_train_with_and_nothing_e
         assert f"with {found['trained_on']}" in verdict["advice_en"] or "any of these" in verdict["advice_en"]
 
 
+def asked_thrice(names, verdict, scope, both_few=False):
+    """Return a comparison of each question, with numbers of many digits."""
+    numbers = {"difference": -0.01234, "interval": (-0.0234, 0.0123), "interval_90": (-0.0223, 0.0113), "p_holm": 0.012}
+    kinds = {"adapters": 2, "draws": 2} if both_few else {"adapters": 5, "draws": 4}
+    detail = {"replicates": kinds, "both_few": both_few, "noise_floor": None, "better": "lower"}
+    detail |= {"clusters_aside": 0, "best_on_choosing": True}
+    gates = (Gate("distinct_templates", "|".join(names), False, "").__dict__,) if verdict == "NOT_ASSESSABLE" else ()
+    a, b = ({"trained_on": one, "prompted_with": one} for one in names)
+    pairs = {"matched": (a, b), "mismatch": (a | {"prompted_with": names[1]}, a)}
+    pairs["tuned_vs_best_base"] = a, {"trained_on": None, "prompted_with": names[1]}
+    about = {"metric": "nll", "verdict": verdict, "beyond_margin": False, "scope": scope, "level": 0.95, "p": 0.01}
+    about |= {"n_seeds": 5, "n_probes": 300, "n_clusters": 9 if both_few else 150, "n_samples": 1}
+    about |= {"mde": None, "needed": None, "gates": gates, "detail": detail}
+    return [Comparison(question, *pair, **about, **numbers) for question, pair in pairs.items()]
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("names", [("Alpaca", "native"), LONG])
 @pytest.mark.parametrize("scope", ["these_adapters", "these_probes"])
 def test_a_limited_answer_is_one_sentence_of_at_most_140_characters(scope, names, language):
-    numbers = {"difference": -0.01234, "interval": (-0.0234, 0.0123), "interval_90": (-0.0223, 0.0113), "p_holm": 0.012}
-    detail = {"replicates": {"adapters": 5, "draws": 4}, "both_few": False, "noise_floor": None, "better": "lower"}
-    detail |= {"clusters_aside": 0, "best_on_choosing": True}
-    a, b = ({"trained_on": one, "prompted_with": one} for one in names)
-    pairs = {"matched": (a, b), "mismatch": (a | {"prompted_with": names[1]}, a)}
-    pairs["tuned_vs_best_base"] = a, {"trained_on": None, "prompted_with": names[1]}
     for verdict, lora in (("MATTERS", "YES"), ("SMALL", "SMALL"), ("EQUIVALENT", "NO"), ("INCONCLUSIVE", "HARMED")):
-        about = {"metric": "nll", "verdict": verdict, "beyond_margin": None, "scope": scope, "level": 0.95, "p": 0.01}
-        about |= {"n_seeds": 5, "n_probes": 300, "n_clusters": 150, "n_samples": 1, "mde": None, "needed": None}
-        told = [Comparison(question, *pair, **about, **numbers, detail=detail) for question, pair in pairs.items()]
+        told = asked_thrice(names, verdict, scope)
         said = {"factor": "template", "factor_matters": verdict, "prompt_must_match": verdict, "lora_needed": lora}
         for answer in ShortAnswers(told, NLL, said | {"margin": 0.0456}, language).answers():
             assert len(answer) <= 140, answer
             assert not re.search(r": [UNV](?!ative)", answer), answer
             assert answer.startswith(("Of these adapters only", "On these 150 documents", "この")), answer
+
+
+UNIT = "words of the answer that stand in the first sentence of the reference as somebody wrote it down by hand"
+WORDY = tuple(
+    f"{name} (in the wording (of {i} May) that everybody here calls the usual one)" for i, name in enumerate(LONG)
+)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scope", ["recipe", "these_adapters", "these_probes"])
+@pytest.mark.parametrize("names", [("a", "b"), WORDY])
+@pytest.mark.parametrize(("unit", "factor"), [("bits", "template"), (UNIT, "x".join(LONG)), (UNIT * 9, "a")])
+def test_no_name_or_unit_makes_an_answer_longer_and_no_number_is_cut(unit, factor, names, scope, language):
+    info = Metric.declared("nll", "lower", None, unit, "likelihood", on_rows=True)
+    wholes = {"−0.0123", "−0.0234", "0.0123", "0.0234", "−0.0223", "0.0113", "0.0223", "−0.0113", "0.0456", "0.012"}
+    wholes |= {"0", "1", "2", "3", "4", "5", "9", "150"}
+    for verdict in ("MATTERS", "SMALL", "EQUIVALENT", "INCONCLUSIVE", "NOT_ASSESSABLE"):
+        for lora in ("YES", "HARMED", "SMALL", "NO", "INCONCLUSIVE", "NOT_ASSESSABLE"):
+            for few, margin, asked in (
+                (False, 0.0456, True),
+                (False, None, True),
+                (True, None, True),
+                (False, 0.0456, False),
+            ):
+                told = asked_thrice(names, verdict, scope, few) if asked else []
+                said = {"factor": factor, "factor_matters": verdict, "prompt_must_match": verdict, "lora_needed": lora}
+                for answer in ShortAnswers(told, info, said | {"margin": margin}, language).answers():
+                    assert len(answer) <= 140, answer
+                    assert answer.count("(") == answer.count(")") or names == WORDY, answer
+                    assert set(re.findall(r"−?\d[\d.]*(?<!\.)", answer)) <= wholes, answer

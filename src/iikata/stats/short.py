@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from copy import copy
 from typing import Any
 
 from iikata.core.records import Comparison
@@ -11,6 +12,8 @@ from iikata.stats.sentence import Speaker, against_best_base, improved, limited,
 from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
 MOST_CHARACTERS = 140
+LONGEST_FACTOR = 40
+BRACKET = re.compile(r" ?\([^()]*\)")
 SAID = {f"{part}_{language}" for part in ("sentence", "advice", "short") for language in LANGUAGES}
 """What a verdict says, in both languages."""
 
@@ -37,11 +40,12 @@ class ShortAnswers:
         return [self._factor(), self._match(), self._lora()]
 
     def _factor(self) -> str:
+        factor = shortened(self.speaker.factor, LONGEST_FACTOR)
         if self.explored:
-            return self.words["factor_EACH"].format(n=len(self.matched), factor=self.speaker.factor)
+            return self.words["factor_EACH"].format(n=len(self.matched), factor=factor)
         shown = most_telling(self.matched, self.verdict["factor_matters"])
         if shown is None:
-            return self.words["factor_NONE"].format(factor=self.speaker.factor)
+            return self.words["factor_NONE"].format(factor=factor)
         return self._fitted("factor", self.verdict["factor_matters"], shown)
 
     def _match(self) -> str:
@@ -62,18 +66,21 @@ class ShortAnswers:
         return words.format(**self._fields(c, 0)) if limited(c) else ""
 
     def _fitted(self, asked: str, verdict: str, c: Comparison) -> str:
-        """Return the answer; where it is too long its end goes, names are cut, and at last brackets go."""
+        """Return the answer; where it is too long its end goes, names and the unit are cut, and at last brackets go."""
         head, _, text = self.words[self._key(asked, verdict, c)].rpartition("|")
         (text, _, end), limit = text.partition("~"), self.limit(c)
-        for tail, longest in ((end, 30), ("", 100), ("", 60), *(("", n) for n in (40, 30, 20, 14, 10, 6))):
-            said = (text + tail).format(**self._fields(c, longest))
+        start = limit or head
+        phrases = [f"{start}|{text}"]
+        for bracket in BRACKET.findall(text) + BRACKET.findall(start):
+            phrases.append(phrases[-1].replace(bracket, "", 1))
+        tries = [(phrase, n) for phrase in phrases for n in (100, 60, 40, 30, 20, 14, 10, 6)]
+        for phrase, longest in [(phrases[0] + end, 30), *tries, (phrases[-1], 3)]:
+            start, _, said = phrase.format(**self._fields(c, longest)).partition("|")
             if limit and text.startswith(("{use}", "N")):  # no name, which keeps its letters
                 said = said[0].lower() + said[1:]
-            if len(said := (limit or head) + said) <= MOST_CHARACTERS:
-                return said
-        while len(said) > MOST_CHARACTERS and (bracket := re.search(r" ?\([^()]*\)", said)):
-            said = said.replace(bracket[0], "", 1)
-        return said
+            if len(start + said) <= MOST_CHARACTERS:
+                break
+        return start + said
 
     def _key(self, asked: str, verdict: str, c: Comparison) -> str:
         if verdict != "INCONCLUSIVE":
@@ -85,7 +92,8 @@ class ShortAnswers:
 
     def _fields(self, c: Comparison, longest: int) -> dict[str, Any]:
         """Return what a phrase may name; the unit stands once, at the first number."""
-        speaker = self.speaker
+        speaker = copy(self.speaker)
+        speaker.unit = shortened(speaker.unit, 3 * longest)
         worse = 1 if speaker.info.better == "lower" else -1
         names = self._names(c)
         better, other = names if improved(c) else names[::-1]
@@ -146,4 +154,4 @@ def shortened(name: str, longest: int) -> str:
     if len(name) <= longest or not longest:
         return name
     head = (longest - 1) // 2
-    return f"{name[:head]}…{name[head + 1 - longest :]}"
+    return f"{name[:head].rstrip()}…{name[head + 1 - longest :].lstrip()}"
