@@ -14,6 +14,7 @@ from iikata.config import LoraSettings
 from iikata.model.adapters.flat import LoraShape
 from tiny_experiment import ONE_ARM, values, write_files, written
 
+KINDS_ADDED = {"questions": "metric", "shouting": "rule", "dialogue": "format", ".toml": "reader"}
 PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
 
 
@@ -70,22 +71,78 @@ def test_a_run_takes_all_that_the_page_adds(tmp_path, llama_folder, installed, c
     assert "the format dialogue has no chat template" in capsys.readouterr().err
 
 
+@pytest.fixture
+def changed(tmp_path, monkeypatch, installed):
+    """Return what writes code behind the page's package, before it is imported."""
+
+    def change(code):
+        module = tmp_path / "my_iikata.py"
+        module.write_text(f"{module.read_text(encoding='utf-8')}\n\n{code}\n", encoding="utf-8")
+        monkeypatch.delitem(sys.modules, "my_iikata", raising=False)
+        monkeypatch.setattr("iikata.core.registry.FROM_ELSEWHERE", set())
+
+    return change
+
+
+def test_a_fault_of_what_was_added_is_told_as_such(tmp_path, llama_folder, changed, capsys):
+    changed("def shouting(case):\n    return case.nothing")
+    assert main(["check", str(written(tmp_path, llama_folder))]) == 3
+    whose = "of my_iikata, which is no part of iikata,"
+    assert f"iikata: this is a fault {whose} not of your input" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
-    ("faulty", "whose"),
+    ("code", "told"),
     [
-        ("case.nothing", "of my_iikata, which is no part of iikata,"),
-        ('iter(["text"])', "of iikata or of what was added to it (my_iikata),"),
+        ("shouting = ['no']", "is ['no']. It must be a function of one argument, the DoctorInput"),
+        ("def shouting(): pass", "is shouting(). It must be a function of one"),
+        ("def shouting(case): pass", "returned None. It yields iikata.core.records.Finding"),
+        ("def shouting(case): return ['text']", "yielded 'text'. It yields"),
+        (
+            "def shouting(case): yield Finding('shouting', 'fatal', None, 'x')",
+            "yielded Finding(rule='shouting', severity",
+        ),
+        (
+            "def shouting(case): yield Finding('shouting', 'error', None, 3)",
+            "yielded Finding(rule='shouting', severity",
+        ),
+        ("read_toml = None", "is None. It must be a function of a path and"),
+        ("def read_toml(path): yield 'place', {}", "is read_toml(path). It must be a function of a path"),
+        ("def read_toml(path, shown): pass", "returned None. It yields pairs"),
+        ("def read_toml(path, shown): yield {'instruction': 'x'}", "yielded {'instruction': 'x'}. It yields pairs"),
+        ("def read_toml(path, shown): yield 3, {'instruction': 'x'}", "yielded (3, {'instruction': 'x'}). It yields"),
+        ("class Dialogue: pass", "is <class 'my_iikata.Dialogue'>. It must be a dataclass that derives"),
+        ("def Questions(): pass", "is Questions(). It must be a metric: its class"),
+        ("Questions.unit = 3", "has as unit 3. It must be a text"),
+        ("Questions.bounds = [0, 1]", "has as bounds [0, 1]. It must be a pair as (0.0, 1.0), or None"),
+        ("del Questions.better", "declares no better. A metric declares name, better"),
     ],
 )
-def test_a_fault_of_what_was_added_is_told_as_such(
-    tmp_path, llama_folder, installed, monkeypatch, capsys, faulty, whose
+def test_what_was_added_and_is_of_another_kind_is_refused_by_package_and_name(
+    tmp_path, llama_folder, changed, capsys, code, told
 ):
-    module = tmp_path / "my_iikata.py"
-    module.write_text(module.read_text() + f"\n\ndef shouting(case):\n    return {faulty}\n")
-    monkeypatch.delitem(sys.modules, "my_iikata", raising=False)
-    monkeypatch.setattr("iikata.core.registry.FROM_ELSEWHERE", set())
-    assert main(["check", str(written(tmp_path, llama_folder))]) == 3
-    assert f"iikata: this is a fault {whose} not of your input" in capsys.readouterr().err
+    changed(code)
+    path = written(tmp_path, llama_folder, templates=["talk.json"], score={"metrics": ["nll", "questions"]})
+    (tmp_path / "talk.json").write_text('{"kind": "dialogue", "user": "Q", "model": "A"}')
+    (tmp_path / "train.toml").write_text('[[rows]]\ninstruction = "What?"\noutput = "That."\n')
+    assert main(["check", str(path), "--set", "data.train=train.toml"]) == 1
+    error = "".join(capsys.readouterr())
+    item = next((f'{kind} "{name}"' for name, kind in KINDS_ADDED.items() if f'{kind} "{name}"' in error), error)
+    assert f"{item} of the package my-iikata (my_iikata:" in error
+    assert told in error, error
+    assert "docs/extending.md" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("given", ["None", "'many'", "[1]"])
+def test_a_metric_that_gives_no_number_is_refused_by_package_and_name(tmp_path, llama_folder, changed, capsys, given):
+    changed(f"Questions.__call__ = lambda self, answer, probe, context: {given}")
+    path = written(tmp_path, llama_folder, score={"metrics": ["nll", "questions"]}, train=ONE_ARM)
+    assert main(["run", str(path), "--out", str(tmp_path / "run")]) == 1
+    error = capsys.readouterr().err
+    assert f'metric "questions" (Questions of my_iikata) gave {given} for an answer to the probe "' in error
+    assert "NaN where the answer cannot be scored" in error
+    assert "Traceback" not in error
 
 
 def test_a_setting_of_an_adapter_is_part_of_its_shape():

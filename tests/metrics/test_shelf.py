@@ -7,7 +7,7 @@ import pytest
 from iikata.core.errors import IikataError
 from iikata.core.registry import Shelf
 
-SHELF = Shelf("sum", {"two": 2, "three": 3})
+SHELF = Shelf("sum", {"two": 2, "three": 3}, lambda item: isinstance(item, int), "a whole number")
 
 
 @pytest.fixture
@@ -15,8 +15,10 @@ def package(tmp_path, monkeypatch):
     info = tmp_path / "theirs-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[iikata.sums]\nfive = theirs:FIVE\ntwo = theirs:NOT_OURS\n")
-    (tmp_path / "theirs.py").write_text("FIVE, NOT_OURS = 5, 0\n")
+    (info / "entry_points.txt").write_text(
+        "[iikata.sums]\nfive = theirs:FIVE\nmany = theirs:MANY\ntwo = theirs:NOT_OURS\n"
+    )
+    (tmp_path / "theirs.py").write_text("FIVE, NOT_OURS, MANY = 5, 0, '6'\n")
     monkeypatch.syspath_prepend(tmp_path)
 
 
@@ -32,8 +34,13 @@ def test_a_shelf_is_the_dict_of_what_it_brings(package):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("fife", 'sum "fife" is unknown (did you mean "five"?). Known: five, three, two.'),
+        ("fife", 'sum "fife" is unknown (did you mean "five"?). Known: five, many, three, two.'),
         ("theirs:SIX", 'sum "theirs:SIX" cannot be imported: AttributeError'),
+        (
+            "many",
+            "sum \"many\" of the package theirs (theirs:MANY) is '6'. It must be a whole number (docs/extending.md).",
+        ),
+        ("theirs:MANY", "sum \"theirs:MANY\" is '6'. It must be a whole number"),
         ("no.such:thing", "of an installed package or of a folder in PYTHONPATH."),
     ],
 )

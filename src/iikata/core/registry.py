@@ -2,8 +2,9 @@
 
 import difflib
 import importlib
-from collections.abc import Iterable, Mapping
-from importlib.metadata import entry_points
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any, TypeVar
 
 from iikata.core.errors import IikataError
@@ -41,10 +42,11 @@ class Shelf(dict[str, T]):
     that of its kind; nothing of it is imported before its name is asked for.
     """
 
-    def __init__(self, kind: str, items: Mapping[str, T]) -> None:
+    def __init__(self, kind: str, items: Mapping[str, T], fits: Callable[[Any], bool], what: str) -> None:
         super().__init__(items)
         self.kind = kind
         """The word for one item in errors."""
+        self._fits, self._what = fits, what
 
     def names(self) -> list[str]:
         """Return the names of all items, those of installed packages last."""
@@ -53,19 +55,46 @@ class Shelf(dict[str, T]):
     def find(self, name: str) -> Any:
         """Return the item called `name`, here or in an installed package, or the one at `package.module:name`.
 
-        Raises IikataError naming all known items where there is none, and where it cannot be imported.
+        Raises IikataError naming all known items where there is none, and where it cannot be imported or is no such
+        item.
         """
         if name in self:
             return self[name]
-        known = {**self._elsewhere(), **dict.fromkeys(self, "")}
+        known = {**{name: entry.value for name, entry in self._elsewhere().items()}, **dict.fromkeys(self, "")}
         module, _, attribute = (name if ":" in name else lookup(name, known, self.kind)).partition(":")
         FROM_ELSEWHERE.add(module)
         try:
-            return getattr(importlib.import_module(module), attribute)
+            item = getattr(importlib.import_module(module), attribute)
         except Exception as error:  # the module is somebody's, and so are its faults
             why = f"{type(error).__name__}: {error}"
             fix = 'Write "package.module:name", of an installed package or of a folder in PYTHONPATH.'
             raise IikataError(f'{self.kind} "{name}" cannot be imported: {why:.300}. {fix}') from None
+        if not self._fits(item):
+            seen = f"{item.__name__}{inspect.signature(item)}" if inspect.isfunction(item) else repr(item)
+            raise self.refused(name, f"is {seen:.100}", f"It must be {self._what}")
+        return item
 
-    def _elsewhere(self) -> dict[str, str]:
-        return {entry.name: entry.value for entry in entry_points(group=f"iikata.{self.kind}s")}
+    def refused(self, name: str, seen: str, allowed: str) -> IikataError:
+        """Return the error for an item from elsewhere that is not as iikata needs it."""
+        entry = self._elsewhere().get(name)
+        of = f" of the package {entry.dist.name}" if entry and entry.dist else ""
+        value = f" ({entry.value})" if entry else ""
+        return IikataError(f'{self.kind} "{name}"{of}{value} {seen}. {allowed} (docs/extending.md).')
+
+    def _elsewhere(self) -> dict[str, EntryPoint]:
+        return {entry.name: entry for entry in entry_points(group=f"iikata.{self.kind}s")}
+
+
+def called_with(*given: str) -> Callable[[Any], bool]:
+    """Return what says whether an item can be called with so many arguments."""
+
+    def fits(item: Any) -> bool:
+        try:
+            inspect.signature(item).bind(*given)
+        except TypeError:
+            return False
+        except ValueError:  # written in C, which need not say
+            return callable(item)
+        return True
+
+    return fits

@@ -4,20 +4,21 @@ import csv
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
 from iikata.core.files import read_text, size
 from iikata.core.io import parse_user_json
-from iikata.core.registry import Shelf
+from iikata.core.registry import Shelf, called_with
 
 Row = tuple[str, dict[str, Any]]
 """`file:line` (in files without lines `file: row 17`) and the fields."""
 MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
+YIELDS = "It yields pairs: a row's place, a text as rows.toml: row 3, and its fields, a dict"
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
 """What separates columns: the one that is there most often in the line of names, outside quotes; under a single
 name a tab in .tsv, a comma elsewhere."""
@@ -34,7 +35,17 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
         fix = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
         raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{fix}")
     rows: Iterator[Row] = READERS.find(suffix)(path, shown)
-    return rows
+    return rows if suffix in READERS else _checked(suffix, rows)
+
+
+def _checked(suffix: str, rows: Any) -> Iterator[Row]:
+    """Yield the rows of a reader from elsewhere."""
+    if not isinstance(rows, Iterable):
+        raise READERS.refused(suffix, f"returned {rows!r:.100}", YIELDS)
+    for row in rows:
+        if not (isinstance(row, tuple) and list(map(type, row)) == [str, dict]):
+            raise READERS.refused(suffix, f"yielded {row!r:.100}", YIELDS)
+        yield row
 
 
 def _jsonl(path: Path, shown: str) -> Iterator[Row]:
@@ -161,5 +172,7 @@ def _parquet(path: Path, shown: str) -> Iterator[Row]:
 READERS: Shelf[Callable[[Path, str], Iterator[Row]]] = Shelf(
     "reader",
     {".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".csv": _csv, ".tsv": _csv, ".parquet": _parquet},
+    called_with("path", "shown"),
+    "a function of a path and of the file's name in errors, which yields rows",
 )
 """By the ending of a file's name; a package adds to them under `iikata.readers`, as `.xlsx = package.module:name`."""

@@ -1,9 +1,10 @@
 """The template doctor: every rule, and one walk over all of them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
-from iikata.core.records import Finding
-from iikata.core.registry import Shelf
+from iikata.core.io import fits
+from iikata.core.records import Finding, plain
+from iikata.core.registry import Shelf, called_with
 from iikata.doctor import (
     base_model,
     conversations,
@@ -60,13 +61,31 @@ RULES: Shelf[Callable[[DoctorInput], Iterator[Finding]]] = Shelf(
         "out_of_turn": conversations.out_of_turn,
         "untrained_answers": conversations.untrained_answers,
     },
+    called_with("case"),
+    "a function of one argument, the DoctorInput, which yields a Finding for each thing that is wrong",
 )
 """What the doctor looks for (docs/templates.md has a line on each); a package adds to it under `iikata.rules`."""
 
 SEVERITIES = ("error", "warning", "info")
+YIELDS = (
+    f"It yields iikata.core.records.Finding, whose severity is one of {', '.join(SEVERITIES)}, whose template is a "
+    "text or None, and whose other fields are texts"
+)
 
 
 def examine(case: DoctorInput) -> list[Finding]:
     """Return what the rules find, errors first."""
-    found = [finding for name in RULES.names() for finding in RULES.find(name)(case)]
+    found = [finding for name in RULES.names() for finding in _found(name, case)]
     return sorted(found, key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def _found(name: str, case: DoctorInput) -> Iterator[Finding]:
+    findings = RULES.find(name)(case)
+    if name in RULES:
+        return (yield from findings)
+    if not isinstance(findings, Iterable):
+        raise RULES.refused(name, f"returned {findings!r:.100}", YIELDS)
+    for finding in findings:
+        if not (isinstance(finding, Finding) and finding.severity in SEVERITIES and fits(plain(finding), Finding)):
+            raise RULES.refused(name, f"yielded {finding!r:.200}", YIELDS)
+        yield finding

@@ -1,8 +1,10 @@
 """The shelf of metrics: one number for one answer, with the signature that says how it was made."""
 
 import re
+from typing import Annotated
 
 from iikata.core.errors import IikataError
+from iikata.core.io import fits
 from iikata.core.registry import Shelf
 from iikata.metrics.choice import Choice, ChoiceNorm
 from iikata.metrics.chrf import Chrf
@@ -48,6 +50,8 @@ METRICS: Shelf[Metric] = Shelf(
         "rated": Rated(),
         "rated_base": RatedBase(),
     },
+    lambda item: isinstance(item, Metric) or (isinstance(item, type) and issubclass(item, Metric)),
+    "a metric: its class must derive from iikata.metrics.Metric",
 )
 
 CHOICE = ("choice", "choice_norm")
@@ -70,6 +74,7 @@ ALLOWED = {
     "scope": ("answer", "group"),
 }
 """Of a metric from elsewhere."""
+TYPES = {str: "a text", bool: "True or False", tuple[float, float] | None: "a pair as (0.0, 1.0), or None"}
 
 
 def get(name: str) -> Metric:
@@ -85,20 +90,22 @@ def get(name: str) -> Metric:
         try:
             metric = metric()
         except Exception as error:
-            why = f"{type(error).__name__}: {error}"
-            fix = "Its class must need no argument."
-            raise IikataError(f'metric "{name}" cannot be made ({why:.300}). {fix}') from None
-    if not isinstance(metric, Metric):
-        raise IikataError(f'metric "{name}" is no metric: its class must derive from iikata.metrics.Metric.')
+            why = f"cannot be made ({type(error).__name__}: {error!s:.300})"
+            raise METRICS.refused(name, why, "Its class must need no argument") from None
     if name not in METRICS:
         _check_declaration(name, metric)
     return metric
 
 
 def _check_declaration(name: str, metric: Metric) -> None:
+    from pydantic import Strict
+
     if missing := [part for part in Metric.__annotations__ if not hasattr(metric, part)]:
         needed = ", ".join(part for part in Metric.__annotations__ if not hasattr(Metric, part))
-        raise IikataError(f'metric "{name}" declares no {", ".join(missing)}. A metric declares {needed}.')
+        raise METRICS.refused(name, f"declares no {', '.join(missing)}", f"A metric declares {needed}")
+    for part, kind in Metric.__annotations__.items():
+        if not fits(value := getattr(metric, part), Annotated[kind, Strict()]):
+            raise METRICS.refused(name, f"has as {part} {value!r:.100}", f"It must be {TYPES[kind]}")
     for part, allowed in ALLOWED.items():
         if getattr(metric, part) not in allowed:
             raise IikataError(f'metric "{name}": {part} "{getattr(metric, part)}" is none of {", ".join(allowed)}.')

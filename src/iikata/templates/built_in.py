@@ -86,4 +86,6 @@ TEMPLATES: Shelf[Template] = Shelf(
             prompt_no_input="{instruction}\n",
         ),
     },
+    lambda item: isinstance(item, Template),
+    "an object of a class that derives from iikata.templates.Template",
 )

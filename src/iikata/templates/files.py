@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from datetime import date
+from inspect import isabstract
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,14 @@ from iikata.templates.built_in import TEMPLATES
 from iikata.templates.jinja import JinjaTemplate, native, opened, read_jinja
 from iikata.templates.template import Template
 
-KINDS: Shelf[type[Template]] = Shelf("format", {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate})
+KINDS: Shelf[type[Template]] = Shelf(
+    "format",
+    {"alpaca": AlpacaTemplate, "jinja": JinjaTemplate},
+    lambda item: (
+        isinstance(item, type) and issubclass(item, Template) and not isabstract(item) and hasattr(item, "kind")
+    ),
+    "a dataclass that derives from iikata.templates.Template and has kind, prompt_of and answer_of",
+)
 LONGEST_NAME = 100
 MOST_BYTES = 1_000_000
 NEEDS = "An Alpaca template has prompt_input and prompt_no_input; kind jinja has chat_template."

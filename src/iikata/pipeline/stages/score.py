@@ -1,9 +1,11 @@
 """Stage score: answers, held-out rows and probe references to numbers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from iikata.core.records import Answer, Cell, Score
-from iikata.metrics import Context, get
+from iikata.core.errors import IikataError
+from iikata.core.records import Answer, Cell, Probe, Score
+from iikata.metrics import Context, Metric, get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.pipeline.integrity import asked_for
@@ -34,7 +36,7 @@ def score(ctx: RunContext) -> dict[str, int]:
             lines = (
                 line
                 for cell, given in answers.items()
-                for line in lines_of(metric, forms[cell], values_of(metric, given, probes, about), probes)
+                for line in lines_of(metric, forms[cell], values_of(_Checked(metric), given, probes, about), probes)
             )
         ctx.store.write_score_lines(metric.name, lines)
         for remark in metric.remarks():
@@ -43,6 +45,29 @@ def score(ctx: RunContext) -> dict[str, int]:
     judge(ctx, every, probes, about)
     score_ratings(ctx, every, about)
     return {"answers": sum(map(len, answers.values())), "rows": rows}
+
+
+class _Checked(Metric):
+    """A metric, perhaps somebody else's, whose values must be numbers."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric, self.scope = metric, metric.scope
+
+    def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
+        return self._number(self.metric(answer, probe, context), probe)
+
+    def score_group(self, answers: Sequence[Answer], probe: Probe, context: Context) -> float:
+        return self._number(self.metric.score_group(answers, probe, context), probe)
+
+    def _number(self, value: Any, probe: Probe) -> float:
+        try:
+            return float(value)
+        except (TypeError, ValueError):
+            whose = f"{type(self.metric).__name__} of {type(self.metric).__module__}"
+            raise IikataError(
+                f'metric "{self.metric.name}" ({whose}) gave {value!r:.100} for an answer to the probe "{probe.id}". '
+                "It must give a number; NaN where the answer cannot be scored."
+            ) from None
 
 
 def _form(ctx: RunContext, cell: Cell) -> Score:
