@@ -1,13 +1,14 @@
 """No finding and no gate can be made in one language alone, and a reader of Japanese gets its reason in Japanese."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
 from examined import examined, of, template
 
 import iikata
-from both_languages import in_both
+from both_languages import JAPANESE, in_both
 from iikata.core.bilingual import Both, same
 from iikata.core.records import Finding
 from iikata.doctor.conversations import WHY_JA
@@ -28,6 +29,34 @@ def test_findings_and_gates_are_made_of_both_languages_only():
     assert [str(path) for path, call in made if call.args or any(key.arg for key in call.keywords)] == []
     made = [path for path in FILES if ".of(" in path.read_text(encoding="utf-8")]
     assert len(made) > 8
+
+
+HALF = re.compile(r"[ぁ-ヿ一-龠。、」：％] ?[()]|[()] ?[ぁ-ヿ一-龠「]")
+"""A half-width bracket that touches Japanese."""
+SPOKEN = [
+    path
+    for kind in ("*.py", "*.json", "*.jinja")
+    for path in SOURCE.rglob(kind)
+    if path.relative_to(SOURCE).parts[0] not in ("metrics", "data", "templates")  # what these look for or keep
+]
+
+
+def texts(path: Path) -> list[str]:
+    """Return the file's lines; of a module its strings, a gap for each value, but for docstrings."""
+    whole = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return whole.split("\n")
+    nodes = list(ast.walk(ast.parse(whole)))
+    docstrings = {id(node.value) for node in nodes if isinstance(node, ast.Expr)}
+    strings = [node for node in nodes if isinstance(node, ast.Constant | ast.JoinedStr) and id(node) not in docstrings]
+    parts = [string.values if isinstance(string, ast.JoinedStr) else [string] for string in strings]
+    return ["".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in of) for of in parts]
+
+
+def test_brackets_in_japanese_are_full_width_everywhere():
+    told = [(path.name, text) for path in SPOKEN for text in texts(path) if JAPANESE.search(text)]
+    assert sum("（" in text for _, text in told) > 100
+    assert [one for one in told if HALF.search(one[1])] == []
 
 
 def test_every_reason_why_a_row_is_no_conversation_has_japanese():

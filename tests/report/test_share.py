@@ -83,7 +83,7 @@ def test_hostile_names_are_inert_on_a_card():
 def test_lines_hold_all_of_the_text_and_are_not_too_wide(width):
     texts = (
         "Yes: alpaca beats rinna by 0.298 bits per byte (0.154 to 0.442), more than your margin of 0.1.",
-        "影響します。alpaca は rinna より 0.298 ビット/バイト 良い(0.154〜0.442)。許容差 0.1 を超えます。",
+        "影響します。alpaca は rinna より 0.298 ビット/バイト 良い（0.154〜0.442）。許容差 0.1 を超えます。",
         "a_name_without_any_blank" * 4,
         "",
     )

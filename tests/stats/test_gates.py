@@ -148,4 +148,4 @@ def test_a_gate_that_was_handed_in_keeps_its_reason_and_an_old_one_its_english(g
     tables = {("A", "A"): normal(3, 12, 0.5, rng=1), ("B", "B"): normal(3, 12, 0.4, rng=2)}
     verdict = compare(made(tables), {"m": NUMBER}, "m", gates=[gate]).verdict
     assert f"live_adapter A.s1: {english})" in verdict["sentence_en"]
-    assert f"live_adapter A.s1: {japanese})" in verdict["sentence_ja"]
+    assert f"live_adapter A.s1：{japanese}）" in verdict["sentence_ja"]

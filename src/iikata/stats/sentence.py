@@ -227,7 +227,7 @@ class Speaker:
         names = [f"{gate['name']} {gate['subject']}".strip() for gate in c.gates]
         if self.language == "ja":
             told = zip(names, c.gates, strict=True)
-            return "、".join(GATES_JA.get(name) or f"{name}: {gate['detail_ja']}" for name, gate in told)
+            return "、".join(GATES_JA.get(name) or f"{name}：{gate['detail_ja']}" for name, gate in told)
         return "; ".join(f"{name}: {gate['detail']}" for name, gate in zip(names, c.gates, strict=True))
 
     def number(self, value: float, sign: bool = False) -> str:

@@ -13,7 +13,7 @@ from iikata.stats.short_phrases import GATES_SHORT, LANGUAGES, QUESTIONS, SHORT
 
 MOST_CHARACTERS = 140
 LONGEST_FACTOR = 40
-BRACKET = re.compile(r" ?\([^()]*\)")
+BRACKET = re.compile(r" ?\([^()]*\)|（[^（）]*）")
 SAID = {f"{part}_{language}" for part in ("sentence", "advice", "short") for language in LANGUAGES}
 """What a verdict says, in both languages."""
 
