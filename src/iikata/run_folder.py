@@ -137,8 +137,8 @@ class RunFolder:
     def write_scores(self, metric: str, scores: Iterable[Score]) -> None:
         write_lines(self.scores(metric), map(plain, scores))
 
-    def write_score_lines(self, metric: str, lines: Iterable[str]) -> None:
-        write_text(self.scores(metric), "".join(lines))
+    def write_score_lines(self, metric: str, lines: Iterable[bytes]) -> None:
+        write_bytes(self.scores(metric), lines)
 
     def read_findings(self) -> list[Finding]:
         return io.read_json(self.findings, list[Finding], AGAIN) if self.findings.exists() else []

@@ -2,6 +2,8 @@
 
 import os
 
+import pytest
+
 from iikata.core.records import Arm, Score
 from iikata.run_folder import RunFolder
 
@@ -27,9 +29,23 @@ def test_a_score_file_is_read_once_and_again_when_it_is_another(tmp_path, monkey
 def test_lines_made_elsewhere_are_written_as_they_are(tmp_path):
     store = RunFolder(tmp_path)
     store.write_scores("exact", scores(1.0))
-    text = store.scores("exact").read_text()
+    text = store.scores("exact").read_bytes()
     store.write_score_lines("exact", text.splitlines(keepends=True))
-    assert store.scores("exact").read_text() == text
+    assert store.scores("exact").read_bytes() == text
+
+
+def test_lines_that_break_off_replace_nothing(tmp_path):
+    store = RunFolder(tmp_path)
+    store.write_scores("exact", scores(1.0))
+    before = store.scores("exact").read_bytes()
+
+    def lines():
+        yield b"{}\n" * 100_000
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.write_score_lines("exact", lines())
+    assert [path.read_bytes() for path in store.scores("exact").parent.iterdir()] == [before]
 
 
 def test_what_a_killed_process_left_half_written_is_cleared_wherever_it_lies(tmp_path):

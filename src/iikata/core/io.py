@@ -5,7 +5,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from io import FileIO
@@ -135,15 +135,18 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode())
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Replace all of `path`, by way of a temporary file that reaches the disk before it takes the name."""
+def write_bytes(path: Path, content: bytes | Iterable[bytes]) -> None:
+    """Replace all of `path`, by way of a temporary file that reaches the disk before it takes the name.
+
+    Content in parts need not fit into memory; where making one fails, nothing is replaced.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.unlink(missing_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | BINARY, 0o666)
         with open(descriptor, "wb") as file:
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         replace(temporary, path)

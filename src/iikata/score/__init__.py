@@ -3,7 +3,9 @@
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
+from iikata.core.errors import IikataError
 from iikata.core.io import line_of
 from iikata.core.records import Answer, Probe, Score, plain
 from iikata.metrics import Context, Metric
@@ -32,13 +34,31 @@ def lines_of(metric: Metric, form: Score, values: Iterable[Value], probes: Mappi
 def values_of(
     metric: Metric, answers: Sequence[Answer], probes: Mapping[str, Probe], context: Context
 ) -> Iterator[Value]:
-    """Yield a value an answer, or one a probe (sample 0) where the metric looks at the group of all samples."""
+    """Yield a value an answer, or one a probe (sample 0) where the metric looks at the group of all samples.
+
+    Raises IikataError where a metric, perhaps somebody else's, gives no number.
+    """
     if metric.scope == "answer":
         for answer in answers:
-            yield answer.probe, answer.sample, float(metric(answer, probes[answer.probe], context))
+            yield (
+                answer.probe,
+                answer.sample,
+                _number(metric, metric(answer, probes[answer.probe], context), answer.probe),
+            )
         return
     groups: dict[str, list[Answer]] = {}
     for answer in answers:
         groups.setdefault(answer.probe, []).append(answer)
     for name, samples in groups.items():
-        yield name, 0, float(metric.score_group(samples, probes[name], context))
+        yield name, 0, _number(metric, metric.score_group(samples, probes[name], context), name)
+
+
+def _number(metric: Metric, value: Any, probe: str) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        whose = f"{type(metric).__name__} of {type(metric).__module__}"
+        raise IikataError(
+            f'metric "{metric.name}" ({whose}) gave {value!r:.100} for an answer to the probe "{probe}". '
+            "It must give a number; NaN where the answer cannot be scored."
+        ) from None
