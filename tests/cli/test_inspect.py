@@ -12,6 +12,7 @@ import models
 import oracle
 from iikata.cli import main
 from iikata.cli.inspect import lines
+from iikata.model.load import load
 
 WEIGHTS = "adapter_model.safetensors"
 
@@ -173,3 +174,28 @@ def test_no_model_is_loaded_unless_asked_for(made, monkeypatch, capsys):
     monkeypatch.setattr("iikata.model.load.load", lambda *args, **more: pytest.fail("the base was loaded"))
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *args, **more: pytest.fail("a model was loaded"))
     assert told(capsys, made("plain"))[0] == 0
+
+
+def laid_over(monkeypatch, count: int) -> None:
+    monkeypatch.setattr("iikata.pipeline.inspect.few_that_hold", lambda *_: [torch.device("cpu")] * count)
+
+
+def test_over_a_base_that_fits_no_single_device_the_same_is_told(made, llama_folder, capsys, monkeypatch):
+    folder, found, bases = made("plain"), [], []
+    monkeypatch.setattr("iikata.model.load.load", lambda *a, load=load, **b: bases.append(load(*a, **b)) or bases[-1])
+    for count in (1, 2):
+        laid_over(monkeypatch, count)
+        found.append(told(capsys, folder, "--base", llama_folder))
+    assert [len(base.devices) for base in bases] == [1, 2]
+    assert found[0] == found[1]
+    assert found[0][0] == 0
+    assert set(found[0][1]["asked"]["moves"]) == {one["module"] for one in found[0][1]["modules"]}
+
+
+def test_what_must_be_merged_is_not_asked_over_a_base_that_fits_no_single_device(
+    made, llama_folder, capsys, monkeypatch
+):
+    laid_over(monkeypatch, 2)
+    code, found = told(capsys, made("dora", use_dora=True), "--base", llama_folder)
+    assert code == 0
+    assert "the base fits no GPU here" in found["asked"]["why_not"]

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+import oracle
 from iikata.cli import main
 from iikata.config import declare
 from iikata.core.errors import IikataError
@@ -48,6 +49,26 @@ def test_a_run_over_two_devices_has_the_bytes_of_one_and_says_where_the_base_lie
     )
     ended = {key for key, _, finish in asked if finish}
     assert len(ended) == 2 * 5, "four arms and the base under two templates"
+
+
+def test_an_arm_of_a_base_over_two_devices_is_merged_into_the_same_files(whole, tmp_path, deep_folder):
+    Pipeline(declared(tmp_path, deep_folder, 2, templates=["plain"]), tmp_path / "run").run("train")
+    for run, dest in ((whole, "one"), (tmp_path / "run", "two")):
+        assert main(["export", str(run), "plain.s0", str(tmp_path / dest), "--merge"]) == 0
+    one, two = (contents(tmp_path / dest)["model.safetensors"] for dest in ("one", "two"))
+    assert one == two
+
+
+def test_an_adapter_that_must_be_merged_is_refused_before_training_where_the_base_fits_no_device(
+    tmp_path, deep_folder, monkeypatch
+):
+    oracle.new_adapter(deep_folder, r=2, use_dora=True).save_pretrained(tmp_path / "dora")
+    theirs = {"name": "theirs", "template": "plain", "adapters": ["./dora"]}
+    made = declared(tmp_path, deep_folder, "auto", templates=["plain"], variants=[theirs])
+    monkeypatch.setattr("iikata.pipeline.elsewhere.devices_of", lambda *_: [torch.device("cpu")] * 2)
+    with pytest.raises(IikataError, match=r"the base fits no GPU and is laid over 2.*Leave the adapter out"):
+        Pipeline(made, tmp_path / "run").run("check")
+    assert not list((tmp_path / "run").glob("train/*"))
 
 
 def test_a_killed_run_goes_on_over_another_number_of_devices(whole, tmp_path, deep_folder):

@@ -11,6 +11,7 @@ from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
 from iikata.core.io import sha256_of
 from iikata.core.records import Arm, Finding
+from iikata.pipeline.opening import devices_of
 from iikata.pipeline.signature import digest, model_fingerprint
 from iikata.run_folder import RunFolder, read_object
 
@@ -82,7 +83,7 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
         named = Both(f"{arm.name} ({folder}): ", f"{arm.name}（{folder}）: ")
         if said := "; ".join(one.said for one in stored.beyond):
             stored.refuse_inexact()
-            refuse_unmergeable(experiment)
+            refuse_unmergeable(experiment, len(devices_of(experiment, place)))
             merged = Both(
                 f"it is more than plain LoRA ({said}), so it is merged in float32 into a copy of the base, a model of "
                 "its own",
@@ -102,15 +103,20 @@ def examine(experiment: Experiment, store: RunFolder, place: Path, tokenizer: "T
             yield Finding.of("design", "warning", None, message, cure=fix)
 
 
-def refuse_unmergeable(experiment: Experiment) -> None:
-    """Raise IikataError where nothing is merged exactly: into rounded weights, or by code of the model's own."""
+def refuse_unmergeable(experiment: Experiment, stages: int = 1) -> None:
+    """Raise IikataError where nothing is merged exactly: into rounded weights, by code of the model's own, in parts.
+
+    `stages`: over how many devices the base is laid.
+    """
     model = experiment.model
     seen = f"model.quantize: {model.quantize}" if model.quantize != "none" else ""
     seen = seen or (f"model.stages: {model.stages}" if model.stages not in ("auto", 1) else "")
-    if seen := seen or ("model.trust_remote_code" if model.trust_remote_code is not None else ""):
+    seen = seen or ("model.trust_remote_code" if model.trust_remote_code is not None else "")
+    if seen or stages > 1:
         raise IikataError(
-            f"{experiment.at('model')}{seen}: an adapter that is more than plain LoRA is merged into the base's own "
-            "weights: in float32, in transformers' own model and on one device. Leave the setting or the adapter out."
+            f"{experiment.at('model')}{seen or f'the base fits no GPU and is laid over {stages}'}: an adapter that is "
+            "more than plain LoRA is merged into the base's own weights: in float32, in transformers' own model and on "
+            f"one device. Leave {'the setting or ' if seen else ''}the adapter out."
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from iikata import doctor, tokenize
 from iikata.core.errors import IikataError
 from iikata.pipeline.elsewhere import more_tokens, named_base, same_base, same_template
+from iikata.pipeline.opening import few_that_hold
 from iikata.templates import read_saved
 
 if TYPE_CHECKING:
@@ -79,13 +80,17 @@ def _ask(stored: "Stored", base: str) -> dict[str, Any]:
     from iikata.model.adapters.lora import linears_of
     from iikata.model.adapters.merged import merged_base
     from iikata.model.files.locate import locate
-    from iikata.model.load import load
+    from iikata.model.load import choose_device, choose_dtype, load
 
     if odd := [one.said for one in stored.beyond if not one.exact]:
         return {"asked": {"base": base, "why_not": f"{odd[0]}, which cannot be held exactly"}}
     name = stored.folder.absolute().name
     place = locate(base, stored.config.revision)
-    loaded, tokenizer = load(place), tokenize.load_tokenizer(place)
+    devices = few_that_hold(place, choose_dtype("auto", choose_device()))
+    if stored.beyond and len(devices) > 1:
+        why = "it is merged into a copy of the base on one device, and the base fits no GPU here"
+        return {"asked": {"base": base, "why_not": f"{stored.beyond[0].said}: {why}"}}
+    loaded, tokenizer = load(place, devices=devices if len(devices) > 1 else ()), tokenize.load_tokenizer(place)
     alike, more = same_template(stored.folder, tokenizer.chat_template), more_tokens(stored.folder, tokenizer)
     about = {"base": base, "same_base": same_base(stored, base, place), "same_template": alike, "more_tokens": more}
     prompts = [tokenizer.ids(text) for text in TEXTS]

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from iikata.config import Experiment
-from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.pipeline.elsewhere import refuse_unmergeable, stored_of
 from iikata.run_folder import RunFolder
@@ -27,13 +26,8 @@ class Copies:
 
         if self._held is None or self._held[0] != adapter:
             self._held = None  # before the next is made, so that there is one at a time
-            refuse_unmergeable(self._experiment)
             base = self._base()
-            if base.laid_over is not None:
-                raise IikataError(
-                    f"{adapter}: an adapter that is more than plain LoRA is merged into a copy of the base on one "
-                    "device, and this base is laid over several. Take the adapter out."
-                )
+            refuse_unmergeable(self._experiment, len(base.devices))
             self._held = adapter, merged_base(self._place, adapter, base.device, self._weights)
         return self._held[1]
 

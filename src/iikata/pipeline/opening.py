@@ -38,8 +38,18 @@ def devices_of(experiment: Experiment, folder: Path) -> "list[torch.device]":
         return [torch.device("cuda", index) if several else here for index in range(model.stages)]
     if count < 2 or experiment.devices != "auto" or model.quantize != "none" or model.compute != "dtype":
         return [here]
-    weights = weight_bytes(folder, choose_dtype(model.dtype, here))
-    if weights <= ALONE * torch.cuda.get_device_properties(0).total_memory:
+    return few_that_hold(folder, choose_dtype(model.dtype, here))
+
+
+def few_that_hold(folder: Path, dtype: "torch.dtype") -> "list[torch.device]":
+    """Return as few of this machine's devices as hold the base. Raises IikataError where all are too few."""
+    import torch
+
+    from iikata.model.load import choose_device
+
+    count = torch.cuda.device_count() if (here := choose_device()).type == "cuda" else 0
+    weights = weight_bytes(folder, dtype) if count > 1 else 0
+    if count < 2 or weights <= ALONE * torch.cuda.get_device_properties(0).total_memory:
         return [here]
     free = [torch.cuda.mem_get_info(index)[0] for index in range(count)]
     return [torch.device("cuda", index) for index in range(fewest(weights, free))]
