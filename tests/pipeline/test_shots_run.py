@@ -1,16 +1,19 @@
 """The untuned model is asked and scored with training rows in its prompt, the same for all templates."""
 
 import json
+import re
 
 import pytest
 
+from iikata.cli import main
+from iikata.config.sections import UntunedSettings
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm, Before, Cell
 from iikata.pipeline import Pipeline
 from iikata.pipeline.foreseeing import foresee
 from iikata.score.nll import held_out_nll
 from iikata.templates import drawn
-from tiny_experiment import experiment
+from tiny_experiment import ONE_ARM, contents, experiment
 
 SHOWN = [Cell(Arm(None, draw), f"{name}+2shots") for draw in range(6) for name in ("alpaca_short", "plain")]
 
@@ -81,3 +84,23 @@ def test_examples_beyond_the_models_length_are_told_before_training(tmp_path, ll
 def test_fewer_draws_than_can_be_chosen_from_and_tested_are_refused(tmp_path, llama_folder):
     with pytest.raises(IikataError, match=r"untuned\.draws: 5 was seen; .*(6|six)"):
         experiment(tmp_path, llama_folder, untuned={"shots": [0, 2], "draws": 5})
+
+
+def test_a_run_that_was_made_with_fewer_draws_says_how_it_goes_on_and_keeps_what_it_has(tmp_path, llama_folder, capsys):
+    made = experiment(tmp_path, llama_folder, templates=["plain"], train=ONE_ARM, untuned={"shots": [0, 2]})
+    old = made.model_copy(update={"untuned": UntunedSettings.model_construct(shots=(0, 2), draws=4)})
+    Pipeline(old, run := tmp_path / "run").run()
+    before = contents(run)
+    capsys.readouterr()
+    assert main(["report", str(run)]) == 1
+    told = capsys.readouterr().err
+    assert re.search(r"experiment.yaml:\d+:\d+: untuned.draws: 4 was seen; a whole number from 6 on", told)
+    assert "goes on: iikata run RUN --set untuned.draws=6" in told
+    assert main(["run", str(run), "--set", "untuned.draws=6"]) == 0
+    after = contents(run)
+    kept = [name for name in before if name.startswith("train/") or name.startswith("generate/")]
+    assert len(kept) > 5
+    assert [name for name in kept if after[name] != before[name]] == []
+    new = {name for name in after.keys() - before.keys() if name.startswith("generate/")}
+    assert len(new) == 2, "the draws that were lacking"
+    assert main(["report", str(run)]) == 0

@@ -158,6 +158,11 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Seeds = Annotated[
     tuple[Seed, ...], Field(strict=False, min_length=1), BeforeValidator(_seeds), AfterValidator(_each_once)
 ]
+Draws = Annotated[
+    int,
+    Field(ge=6),
+    _says("a whole number from 6 on (a run that was made with fewer goes on: iikata run RUN --set untuned.draws=6)"),
+]
 Shots = Annotated[
     tuple[Annotated[int, Field(ge=0, le=1000)], ...],
     Field(strict=False, min_length=1),

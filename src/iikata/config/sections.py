@@ -10,6 +10,7 @@ from iikata.config.kinds import (
     AnyTexts,
     Count,
     CountOrNone,
+    Draws,
     Dtype,
     EachOnce,
     Endpoint,
@@ -253,7 +254,7 @@ class UntunedSettings(Settings):
 
     shots: Shots = (0,)
     """Training rows in its prompt as examples, as 0 (none) or 4: each number is tried under every template."""
-    draws: Annotated[int, Field(ge=6)] = 6
+    draws: Draws = 6
     """Sets of such rows, drawn by chance, 6 or more: with fewer than three to test, what differs from draw to draw
     would be left out of the interval. Half of them choose how the untuned model is at its best, the others are
     tested."""
