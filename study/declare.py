@@ -20,6 +20,8 @@ GRID = (1e-4, 3e-4, 1e-3)
 CHOOSING, TESTING, MORE = (100, 101), (0, 1, 2, 3, 4, 5), (6, 7, 8, 9, 10, 11)
 """Seeds. None of those that choose is tested."""
 CHOICE_MARGIN, CONTAINS_MARGIN = 0.03, 0.10
+LONG = 20
+"""Characters from which on an answer counts as long."""
 PLANTED = (10, 30)
 """Per cent of the rows whose answers are another row's."""
 

@@ -157,12 +157,11 @@ def curves(chosen: Mapping[str, Any]) -> dict[str, Any]:
         rate: sorted((one for one in means if rate in means[one]), key=lambda one: means[one][rate]) for rate in grid
     }
     best, rates = sorted(means, key=lambda one: means[one][chosen["rates"][one]]), dict(chosen["rates"])
-    edge = [name for name, rate in rates.items() if rate in (grid[0], grid[-1])]
     return {
         "grid": grid,
         "means": means,
         "ranking": ranking,
         "ranking_at_best": best,
         "rates": rates,
-        "at_the_edge": edge,
+        "at_the_edge": chosen["at_the_edge"],  # of all rates tried, those of which an arm failed among them
     }

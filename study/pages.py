@@ -9,18 +9,18 @@ A model without results.json is shown as not run yet.
 
 import argparse
 import json
+import re
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import counting
 import declare
 import jinja2
 from scores import shots_of
 from tables import environment
 
-from iikata.metrics import METRICS
-from iikata.report import figures
 from iikata.report.bilingual import words
 
 HERE = Path(__file__).resolve().parent
@@ -30,6 +30,10 @@ HEADLINES = {"headline.md": "README.md", "headline.ja.md": "README.ja.md"}
 NAMES = {"smollm2": "SmolLM2-135M-Instruct", "gemma": "Gemma-3-270M", "qwen": "Qwen2.5-Coder-0.5B-Instruct"}
 
 
+CHOICES = {"en": 3, "ja": 5}
+"""Of a question of `choice`."""
+
+
 def pages(folder: Path, names: Iterable[str] = PAGES) -> dict[str, str]:
     """Return page name -> text, of the models whose results lie under `folder`."""
     models = {name: _read(folder / name) for name in declare.STUDIES}
@@ -37,9 +41,12 @@ def pages(folder: Path, names: Iterable[str] = PAGES) -> dict[str, str]:
         "models": models,
         "done": {name: one for name, one in models.items() if one},
         "names": NAMES,
+        "short": {name: one.removesuffix("-Instruct") for name, one in NAMES.items()},
         "draws": declare.Study.draws,
+        "seeds": len(declare.TESTING),
     }
-    return {name: _environment().get_template(f"{name}.jinja").render(given) for name in names}
+    made = {name: _environment(name).get_template(f"{name}.jinja").render(given) for name in names}
+    return {name: re.sub(r"\n{3,}", "\n\n", re.sub(r" +\n", "\n", text)) for name, text in made.items()}
 
 
 def faults(folder: Path) -> Iterator[str]:
@@ -65,31 +72,16 @@ def _read(folder: Path) -> dict[str, Any] | None:
     study = declare.STUDIES[found["model"]]
     templates = [declare.name_of(one) for one in study.templates]
     found["loss_told"] = found["loss"] and {**found["loss"], "metric": "nll"}
-    return {**found, "templates": templates, "asked": declare.name_of(study.asked), "control": study.control}
+    own = {"templates": templates, "asked": declare.name_of(study.asked), "choices": CHOICES[study.language]}
+    return {**found, **own, "control": study.control, "draws": study.draws}
 
 
-def _environment() -> jinja2.Environment:
-    made = environment(
-        {
-            "held": held,
-            "word": lambda verdict, language: words()[f"verdict.{verdict}"][language],
-            "v": lambda x, metric: figures.value(x, METRICS[metric]),
-            "d": lambda x, metric: figures.difference(x, METRICS[metric]),
-            "size": lambda x, metric: figures.difference(abs(x), METRICS[metric])[1:],
-            "i": lambda ends, metric, to=" to ": to.join(figures.difference(end, METRICS[metric]) for end in ends),
-            "p": figures.p_value,
-            "ends": ends,
-        }
-    )
-    made.filters |= {
-        "dictjoin": lambda of, shape: ", ".join(shape.format(*one) for one in of.items()),
-        "lookup": lambda key, of: of[key],
-        "farthest": lambda rows: max(rows, key=lambda one: abs(one["difference"])),
-        "least": lambda of: min(of.values()),
-        "own": lambda name, matrix: matrix[name][name],
-        "bare": lambda of: [value for prompt, value in of.items() if not shots_of(prompt)],
-        "shots": lambda of: [value for prompt, value in of.items() if shots_of(prompt)],
-    }
+def _environment(page: str) -> jinja2.Environment:
+    numbers = counting.written("〜" if ".ja." in page else " to ")
+    word = {"word": lambda verdict, language: words()[f"verdict.{verdict}"][language]}
+    made = environment({"held": held, "long": declare.LONG, **word, **numbers})
+    made.filters |= counting.FILTERS
+    made.tests["shown"] = shots_of
     return made
 
 
@@ -98,12 +90,6 @@ def held(so: bool, what: str) -> str:
     if not so:
         raise SystemExit(f"study/pages: the results no longer say that {what}: the sentence must be written anew.")
     return ""
-
-
-def ends(values: Sequence[float], metric: str) -> tuple[str, str]:
-    """Return the lowest and the highest of some levels, as text."""
-    low, high = (figures.value(end(values), METRICS[metric]) for end in (min, max))
-    return low, high
 
 
 def written(folder: Path) -> None:

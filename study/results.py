@@ -30,8 +30,6 @@ from iikata.run_folder import write_json
 HERE = Path(__file__).resolve().parent
 PARTS = ("choose", "pilot", "test", "planted", "again", "loss")
 CHOSEN, TESTED = ("choose", "pilot"), ("test", "planted", "again")
-LONG = 20
-"""Characters from which on an answer counts as long."""
 
 
 def results(model: str, folder: Path) -> dict[str, Any]:
@@ -81,7 +79,7 @@ def _strata(folder: Path, scores: Any, templates: list[str], margins: Mapping[st
     lengths = json.loads((folder / "rows.json").read_text(encoding="utf-8"))
     made = {}
     for name, long in (("long", True), ("short", False)):
-        kept = {row for row, length in lengths.items() if (length >= LONG) == long}
+        kept = {row for row, length in lengths.items() if (length >= declare.LONG) == long}
         found = primary.primary(scores, templates, margins, only=kept.__contains__)
         pairs = [primary.row(one) for one in found.pairs if one.metric == "nll"]
         made[name] = {"rows": len(kept), "template": found.template["nll"], "lora": found.needed["nll"], "pairs": pairs}

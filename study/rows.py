@@ -16,4 +16,5 @@ if __name__ == "__main__":
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]
         made = {content_id(row["instruction"], row["input"], row["output"]): len(row["output"]) for row in rows}
         (declare.HERE / model / "rows.json").write_text(json.dumps(made, indent=0) + "\n", encoding="utf-8")
-        print(f"{model}: {len(made)} rows, {sum(length >= 20 for length in made.values())} of 20 characters or more")
+        long = sum(length >= declare.LONG for length in made.values())
+        print(f"{model}: {len(made)} rows, {long} of {declare.LONG} characters or more")
