@@ -150,9 +150,9 @@ def test_one_sentence_holds_one_two_or_three_models(tmp_path):
     matters = "whether the template matters, where an adapter is prompted as it was trained, is"
     assert in_short(tmp_path, two, edge)[0] == (
         f"Of three planned models two are run: {matters} open on SmolLM2-135M, answered yes by loss and open by "
-        "multiple choice on Gemma-3-270M, and whether LoRA was needed is open on SmolLM2-135M, answered no on Gemma-3-270M "
-        f"(an answer hangs on one seed on Gemma-3-270M); {cost} on SmolLM2-135M, costs 0.100 to 0.200 bits per byte on "
-        "Gemma-3-270M (exploratory; learning rates at the edge of the grid on SmolLM2-135M)."
+        "multiple choice on Gemma-3-270M, and whether LoRA was needed is open on SmolLM2-135M, answered no on "
+        f"Gemma-3-270M (an answer hangs on one seed on Gemma-3-270M); {cost} on SmolLM2-135M, costs 0.100 to "
+        "0.200 bits per byte on Gemma-3-270M (exploratory; learning rates at the edge of the grid on SmolLM2-135M)."
     )
     three = two | {"qwen": ("yes", "open", "harm", "open")}
     english, japanese = in_short(tmp_path, three, edge)
