@@ -1,5 +1,8 @@
 """A model's name leads to its folder, or to one error that says what to do."""
 
+import subprocess
+import sys
+
 import pytest
 
 from iikata.core.errors import IikataError
@@ -15,6 +18,15 @@ def test_a_folder_is_found_relative_to_the_experiment_absolute_and_from_home(lla
         (f"~/{llama_folder.name}", llama_folder),
     ):
         assert locate(base, folder=folder).samefile(llama_folder)
+
+
+def test_what_a_model_is_called_is_told_without_torch(llama_folder):
+    """`compare` and `report` say how an arm is exported, and open no model."""
+    code = (
+        "import sys; from pathlib import Path; from iikata.model.files.locate import hub_name;"
+        f"hub_name('x', Path({str(llama_folder)!r})); sys.exit(bool({{'torch', 'transformers'}} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_folder_without_a_configuration_is_no_model(tmp_path):

@@ -9,7 +9,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cache
 from io import FileIO
+from itertools import islice
 from pathlib import Path
+from types import GenericAlias
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from iikata.core.errors import IikataError
@@ -24,6 +26,8 @@ T = TypeVar("T")
 PLAIN_WORDS = {"recursion limit exceeded": "nested too deeply", "invalid unicode code point": "not UTF-8"}
 MOST_BYTES = 1 << 30
 """No JSON file of a model, an adapter or a run is larger."""
+AT_ONCE = 100
+"""Lines that are parsed together, which takes a quarter less than one by one; more take no less."""
 
 
 def read_json(path: Path, kind: type[T], fix: str, most_bytes: int = MOST_BYTES) -> T:
@@ -38,15 +42,16 @@ def read_jsonl(path: Path, kind: type[T], fix: str) -> Iterator[T]:
     from pydantic import ValidationError
 
     size(path, fix=fix)
-    read = _adapter(cast(Hashable, kind)).validator.validate_json
+    read = _adapter(cast(Hashable, GenericAlias(list, (kind,)))).validator.validate_json
+    number, found = 1, list[T]()
     with path.open("rb") as file:  # a kill may tear a character, not only a line
-        for number, line in enumerate(file, 1):
-            if line.endswith(b"\n"):
-                try:
-                    one = read(line, strict=True)
-                except ValidationError:
-                    one = parse_json(line[:-1], kind, str(path), fix, number)  # which says what is wrong
-                yield cast(T, one)
+        while lines := [line for line in islice(file, AT_ONCE) if line.endswith(b"\n")]:
+            with suppress(ValidationError):
+                found = read(b"[" + b",".join(lines) + b"]", strict=True)
+            if len(found) != len(lines):  # one by one, which says what is wrong
+                found = [parse_json(line[:-1], kind, str(path), fix, number + n) for n, line in enumerate(lines)]
+            yield from found
+            number, found = number + len(lines), []
 
 
 def parse_json(text: str | bytes, kind: type[T], where: str, fix: str, line: int | None = None) -> T:

@@ -265,13 +265,11 @@ class RunContext:
         return max((len(self.prompts.ids(cell, probe)) for cell in cells for probe in self.sampled), default=0)
 
     def told(self, scores: Iterable[Score]) -> Iterator[Score]:
-        """Yield the scores with what their variant is, where that is more than a template's name."""
+        """Return the scores with what their variant is, where that is more than a template's name."""
         recipes = self.experiment.recipes
         known = {n: one.variant for n, one in recipes.items() if one.variant.templates != (n,) or one.adapters}
-        for score in scores:
-            if known and (variant := known.get(str(score.trained_on))):
-                score = replace(score, template="|".join(variant.templates), levels=dict(variant.levels))
-            yield score
+        more: Any = {n: {"template": "|".join(v.templates), "levels": dict(v.levels)} for n, v in known.items()}
+        return (replace(s, **more.get(str(s.trained_on), {})) for s in scores) if known else iter(scores)
 
     def cells_of(self, arm: Any) -> list[Cell]:
         return [Cell(arm, name) for name in self.experiment.prompts(arm)]

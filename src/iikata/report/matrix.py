@@ -42,9 +42,11 @@ def matrix(name: str, scores: Iterable[Score], metric: Any, margin: float | None
     own: set[Key] = set()
     for score in scores:
         key = (score.trained_on, score.prompted_with)
-        values.setdefault(key, []).append(score.value)
-        if score.prompted_with in (score.template or score.trained_on or "").split("|"):
-            own.add(key)
+        if key not in values:
+            values[key] = []
+            if score.prompted_with in (score.template or score.trained_on or "").split("|"):
+                own.add(key)
+        values[key].append(score.value)
     scored = {key: [value for value in cell if not math.isnan(value)] for key, cell in values.items()}
     means = {key: math.fsum(cell) / len(cell) for key, cell in scored.items() if cell}
     low, high = _range(list(means.values()), metric, margin)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import attrgetter
 from typing import Any
 
 from iikata.core.records import Answer, Score
@@ -17,8 +18,9 @@ BUDGET = 13_000_000
 """Characters of the page that answers may take; beyond it every cell shows fewer samples."""
 LONGEST = 20_000
 """Characters of one answer that are kept."""
-Draw = tuple[str | None, int | None, str, str, int]
-Values = dict[Draw, list[float | None]]
+DRAW = attrgetter("trained_on", "seed", "prompted_with", "probe", "sample")
+"""Of an answer which it is, of a score which answer it is of."""
+Values = tuple[float | None, ...]
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,12 @@ def pack(
 ) -> PackedAnswers:
     """Return all answers and their own scores compressed, or as many samples of each cell as `budget` holds."""
     cells = {key: index for index, key in enumerate(dict.fromkeys((a.trained_on, a.prompted_with) for a in answers))}
-    by_probe: dict[str, list[Answer]] = {probe: [] for probe in probes}
-    for answer in answers:
-        by_probe[answer.probe].append(answer)
-    values: Values = {}
-    for index, found in enumerate(scores.values()):
-        for score in found:
-            values.setdefault(_draw(score), [None] * len(scores))[index] = _short(score.value)
-    unscored = [None] * len(scores)
+    by_probe: dict[str, list[tuple[Answer, Values]]] = {probe: [] for probe in probes}
+    for answer, values in zip(answers, _values(answers, scores), strict=True):
+        by_probe[answer.probe].append((answer, values))
     samples = shown = 1 + max((answer.sample for answer in answers), default=-1)
     while True:
-        drawn = [[one for one in by_probe[probe] if one.sample < shown] for probe in probes]
-        chunks = [_chunk(own, cells, [tuple(values.get(_draw(one), unscored)) for one in own]) for own in drawn]
+        chunks = [_chunk([one for one in by_probe[probe] if one[0].sample < shown], cells) for probe in probes]
         size = sum(map(len, chunks))
         if size <= budget or shown <= 1:
             break
@@ -72,20 +68,26 @@ def compressed(data: Any) -> str:
     return base64.b64encode(gzip.compress(text, 6, mtime=0)).decode()
 
 
-def _chunk(answers: Sequence[Answer], cells: Mapping[Key, int], values: Sequence[tuple[float | None, ...]]) -> str:
+def _values(answers: Sequence[Answer], scores: Mapping[str, Sequence[Score]]) -> list[Values]:
+    """Return each answer's values, one a metric; None where it has no score."""
+    places = {draw: place for place, draw in enumerate(map(DRAW, answers))}
+    columns: list[list[float | None]] = [[None] * len(answers) for _ in scores]
+    for column, found in zip(columns, scores.values(), strict=True):
+        for place, score in zip(map(places.get, map(DRAW, found)), found, strict=True):
+            if place is not None:
+                column[place] = _short(score.value)
+    return list(zip(*columns, strict=True)) if columns else [()] * len(answers)
+
+
+def _chunk(answers: Sequence[tuple[Answer, Values]], cells: Mapping[Key, int]) -> str:
     texts: dict[Any, int] = {}
     rows: dict[int, dict[int | None, list[int]]] = {}
-    for answer, own in zip(answers, values, strict=True):
+    for answer, own in answers:
         distinct = (shortened(answer.text, LONGEST), int(answer.finish != "stop"), own)
         row = rows.setdefault(cells[answer.trained_on, answer.prompted_with], {})
         row.setdefault(answer.seed, []).append(texts.setdefault(distinct, len(texts)))
     found = {index: [[seed, *said] for seed, said in row.items()] for index, row in rows.items()}
     return compressed({"texts": list(texts), "cells": found})
-
-
-def _draw(record: Answer | Score) -> Draw:
-    """Return which answer this is, or which one it scores."""
-    return record.trained_on, record.seed, record.prompted_with, record.probe, record.sample
 
 
 @lru_cache(maxsize=1 << 16)  # a text's values come again with every text like it

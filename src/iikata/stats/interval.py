@@ -78,10 +78,10 @@ def forms(ms: MeanSquares) -> tuple[np.ndarray, np.ndarray]:
     if S >= MIN_SEEDS and C < MIN_CLUSTERS:
         return by_seed[None], at_seed[None]
     if S < MIN_SEEDS:
-        return np.stack([by_seed, by_cluster]), np.stack([at_seed, at_cluster])
+        return np.array([by_seed, by_cluster]), np.array([at_seed, at_cluster])
     parts = ms.seed**2 / (S - 1) + ms.cluster**2 / (C - 1) + ms.residual**2 / ((S - 1) * (C - 1))
     both, df = two_way(ms.seed, ms.cluster, ms.residual, parts)
-    return np.stack([np.sqrt(both / (S * C)), by_seed, by_cluster]), np.stack([df, at_seed, at_cluster])
+    return np.array([np.sqrt(both / (S * C)), by_seed, by_cluster]), np.array([df, at_seed, at_cluster])
 
 
 def two_way(

@@ -128,9 +128,10 @@ def checked(table: ScoreTable) -> ScoreTable:
     if not len(table):
         raise IikataError(f"{table.source}: no score lines. Expected one JSON object a line.")
     codes, names = table.codes, table.names
-    key = np.stack([codes["metric"], codes["cell"], codes["probe"], table.sample])
-    order = np.lexsort(key)
-    twice = np.flatnonzero((np.diff(key[:, order]) == 0).all(axis=0))
+    shape = tuple(len(names[column]) for column in ("metric", "cell", "probe"))
+    key = np.ravel_multi_index((codes["metric"], codes["cell"], codes["probe"]), shape)
+    order = np.lexsort((table.sample, key))
+    twice = np.flatnonzero((np.diff(key[order]) == 0) & (np.diff(table.sample[order]) == 0))
     if len(twice):
         raise IikataError(_duplicates(table, order, twice))
     pair = codes["metric"].astype(np.int64) * len(names["probe"]) + codes["probe"]

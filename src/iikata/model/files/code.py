@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from iikata.core.errors import IikataError
-from iikata.model.attention.registry import NAME
 
 NO_INTERFACE = "its attention does not go through transformers' attention interface, so that samples cannot be packed"
 OTHER_HEAD = re.compile("Classification|QuestionAnswering|MultipleChoice|Reward|Regression")
@@ -91,6 +90,8 @@ def unsupported(folder: Path, config: Any, reason: str) -> IikataError:
 
 def refusal(folder: Path, error: Exception, config: Any = None) -> IikataError:
     """Return what to raise where transformers cannot make a model of the folder's files."""
+    from iikata.model.attention.registry import NAME  # and with it torch, which naming a model's folder does without
+
     said = first_line(error).rstrip(".")
     if isinstance(error, KeyError) and error.args == (NAME,):
         return unsupported(folder, config, NO_INTERFACE)

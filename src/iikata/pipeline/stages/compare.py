@@ -122,4 +122,5 @@ def known_cells(ctx: RunContext, scores: list[Score]) -> list[Score]:
     """Return the scores of the experiment's own cells."""
     # A run folder may hold more than this experiment asks for: seeds or templates of an earlier, larger one.
     cells = {(c.arm.variant, c.arm.seed, c.prompted_with) for c in ctx.experiment.cells()}
-    return list(ctx.told(s for s in scores if CELL(s) in cells))
+    others = set(map(CELL, scores)) - cells
+    return list(ctx.told([s for s in scores if CELL(s) not in others] if others else scores))
