@@ -13,13 +13,13 @@ from subject import SHAPES
 from train_throughput import samples
 
 from iikata.core.records import Arm
+from iikata.model import base as base_module
 from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group
 from iikata.model.attention.varlen import Limits, lay_out
-from iikata.model.base import Base
+from iikata.model.base import MOST_WEIGHTS, Base
 from iikata.model.load import ready
-from iikata.train import ArmRun, TrainingArgs, recorded, train
-from iikata.train.recorded import MOST_WEIGHTS
+from iikata.train import ArmRun, TrainingArgs, train
 
 STEPS = 50
 
@@ -46,7 +46,7 @@ def opened(compiled: bool, checkpointed: bool = False) -> Base:
 def losses(  # type: ignore[no-untyped-def]
     compiled=False, checkpointed=False, buffer=4096, shared=False, mixed=False, as_graph=True
 ):  # fmt: skip
-    recorded.MOST_WEIGHTS = MOST_WEIGHTS if as_graph else 0
+    base_module.MOST_WEIGHTS = MOST_WEIGHTS if as_graph else 0
     base = opened(compiled, checkpointed)
     rows = samples(400, 32000, 40)
     arms = [Arm("t", seed) for seed in range(3)]
@@ -95,6 +95,25 @@ def kernel_errors() -> None:
         print(f"the rest by {float((got.double() - want.double()).norm() / want.double().norm()):.4f}")
 
 
+def cross_entropy_errors() -> None:
+    """Compare the kernel's losses, and the gradients it writes over the logits, with float64 arithmetic."""
+    from iikata.model.kernels.cross_entropy import cross_entropy
+
+    for columns, scale, cap, kind in (
+        (49152, 1.0, None, torch.bfloat16), (262144, 0.5, 30.0, torch.float16), (5001, 2.0, None, torch.float32),
+    ):  # fmt: skip
+        given, targets = (torch.randn(64, columns) * 4).to(kind), torch.randint(0, columns, (64,))
+        exact = given.double().requires_grad_()
+        squashed = torch.tanh(exact * scale / cap) * cap if cap else exact * scale
+        wanted = torch.nn.functional.cross_entropy(squashed, targets, reduction="none")
+        wanted.sum().backward()
+        logits = given.cuda()
+        got = [cross_entropy(logits, targets.cuda(), scale, cap, gradient).cpu().double() for gradient in (False, True)]
+        far = [float((one - wanted.detach()).abs().max()) for one in got]
+        slope = float((logits.cpu().double() - exact.grad).norm() / exact.grad.norm())
+        print(f"cross-entropy of {columns} in {kind}: losses off by {max(far):.1e}, gradients by {slope:.4f}")
+
+
 def turned(x, cos, sin, back):  # type: ignore[no-untyped-def]
     from transformers.models.llama.modeling_llama import rotate_half
 
@@ -109,6 +128,7 @@ def turned(x, cos, sin, back):  # type: ignore[no-untyped-def]
 
 def main() -> None:
     kernel_errors()
+    cross_entropy_errors()
     plain = losses()
     modes = {
         "other buffers (the yardstick)": dict(buffer=1024),
@@ -119,7 +139,7 @@ def main() -> None:
         "three arms in a buffer": dict(mixed=True, buffer=32768, as_graph=False),
         "three arms, as a CUDA graph": dict(mixed=True, buffer=32768),
         "three arms, graph, prefix shared": dict(mixed=True, buffer=32768, shared=True),
-        "all of it": dict(compiled=True, shared=True, mixed=True, buffer=32768),
+        "all of it, a graph too": dict(compiled=True, shared=True, mixed=True, buffer=32768),
     }
     for name, settings in modes.items():
         other = losses(**settings)

@@ -11,6 +11,7 @@ import iikata.train as training
 import models
 import oracle
 from iikata.core.records import Arm
+from iikata.model.attention.varlen import Room
 from iikata.model.buffers import pack
 from iikata.train import ArmRun, TrainingArgs, train
 from iikata.train.step import counted, limits_of, prepare
@@ -142,7 +143,7 @@ def test_arms_that_share_buffers_fill_none_beyond_its_size(llama_folder):
 
 def test_what_fills_a_buffer_counts_for_nothing(llama_folder):
     run = run_of(opened(llama_folder))
-    buffer = pack(run.parts(0), run.base.device, limits_of([run]))
+    buffer = pack(run.parts(0), run.base.device, limits_of([run]), room=Room(4096))
     filling = buffer.sample_index < 0
     totals = torch.zeros(1, dtype=torch.float64)
     counted_losses = counted(torch.ones(len(filling)), buffer, torch.ones(1), totals)

@@ -6,44 +6,27 @@ import pytest
 import torch
 
 import models
+import replayed
 from iikata.core.records import Arm
-from iikata.model import rotary
+from iikata.model import graphs
 from iikata.model.attention.varlen import TOKENS, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Part
-from iikata.model.layers import run_layers
-from iikata.model.load import load
-from iikata.train import ArmRun, TrainingArgs, recorded, train
+from iikata.train import ArmRun, TrainingArgs, recordable, step, train
 from iikata.train.step import limits_of
 
 PREFIX = (5, 6, 7)
 
 
-def opened(folder, dropout=0.0):
-    """Return a model whose layers run through runners, as on a GPU, and its adapters."""
-    base = load(folder, "float64")
-    rotary.install(base.model)
-    base.runners = run_layers(base.model)
-    return base, base.adapt(4, 8, dropout, "all-linear")
-
-
 @pytest.fixture
 def replays(monkeypatch):
-    """Let a CPU record: what is recorded is noted, and run again to replay it."""
-    made = []
+    return replayed.instead_of_graphs(monkeypatch)
 
-    def graph(work, device):
-        made.append(0)
 
-        def replay():
-            made[-1] += 1
-            work()
-
-        return replay
-
-    monkeypatch.setattr(recorded, "graph", graph)
-    monkeypatch.setattr(recorded, "worth", lambda base: True)
-    return made
+def opened(folder, dropout=0.0):
+    """Return a model whose layers run through runners, as on a GPU, and its adapters."""
+    base = replayed.opened(folder)
+    return base, base.adapt(4, 8, dropout, "all-linear")
 
 
 def trained(folder, dropout=0.0, buffer_tokens=4096):
@@ -72,29 +55,34 @@ def same(one, other):
 def test_replayed_turns_train_as_turns_computed_anew(llama_folder, replays, monkeypatch, dropout):
     found = trained(llama_folder, dropout=dropout)
     assert sum(replays) > 6  # of twelve turns
-    monkeypatch.setattr(recorded, "worth", lambda base: False)
+    monkeypatch.setattr(Base, "asking_bound", False)
     same(found, trained(llama_folder, dropout=dropout))
 
 
-def test_turns_of_several_buffers_are_computed_as_they_are_and_those_of_one_are_replayed(
-    llama_folder, replays, monkeypatch
+@pytest.mark.parametrize(("buffer_tokens", "even"), [(256, True), (512, False)])
+def test_turns_of_several_buffers_are_replayed_where_these_are_about_as_full(
+    llama_folder, replays, monkeypatch, buffer_tokens, even
 ):
-    made, pack = [], Base.pack
-    monkeypatch.setattr(
-        Base, "pack", lambda *args, room=None, **more: made.append(room) or pack(*args, room=room, **more)
-    )
-    found = trained(llama_folder, buffer_tokens=512)
-    assert sum(replays) == 0
-    assert len(made) > 12
-    assert set(made) == {None}
-    monkeypatch.setattr(recorded, "worth", lambda base: False)
-    same(found, trained(llama_folder, buffer_tokens=512))
+    filled, prepare = [], step.prepare
+
+    def noted(*given):
+        made = prepare(*given)
+        filled.append((len(made.buffers), made.filled))
+        return made
+
+    monkeypatch.setattr("iikata.train.prepare", noted)
+    monkeypatch.setattr("iikata.train.recordable", lambda run: True)
+    found = trained(llama_folder, buffer_tokens=buffer_tokens)
+    assert set(filled) == {(3 if even else 2, even)}
+    assert bool(sum(replays)) == even
+    monkeypatch.setattr(Base, "asking_bound", False)
+    same(found, trained(llama_folder, buffer_tokens=buffer_tokens))
 
 
 def test_a_larger_turn_is_another_graph(llama_folder, replays, monkeypatch):
     monkeypatch.setattr(Room, "MORE", 1.0)
     found = trained(llama_folder)
-    monkeypatch.setattr(recorded, "worth", lambda base: False)
+    monkeypatch.setattr(Base, "asking_bound", False)
     same(found, trained(llama_folder))
 
 
@@ -102,32 +90,37 @@ def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, re
     def refused(work, device):
         raise RuntimeError("operation not permitted when stream is capturing")
 
-    monkeypatch.setattr(recorded, "graph", refused)
+    monkeypatch.setattr(graphs, "recorded", refused)
     with pytest.warns(UserWarning, match="without a CUDA graph, which is slower: operation not permitted"):
         found = trained(llama_folder)
-    monkeypatch.setattr(recorded, "worth", lambda base: False)
+    monkeypatch.setattr(Base, "asking_bound", False)
     same(found, trained(llama_folder))
 
 
-@pytest.mark.parametrize("why", ["float16", "checkpoint", "compiled", "few steps", "several buffers", "large"])
+@pytest.mark.parametrize(
+    "why", ["float16", "computed twice", "asked for soon enough", "few steps", "uneven buffers", "one arm"]
+)
 def test_what_would_not_pay_or_not_be_the_same_is_not_recorded(llama_folder, replays, monkeypatch, why):
     base, adapters = opened(llama_folder)
-    for arm in ("t.s0", "t.s1"):
+    arms = ["t.s0", "t.s1", "t.s2"]
+    for arm in arms:
         adapters.initialise(arm, 0)
-    adapters.group(["t.s0", "t.s1"])
+    if why != "one arm":
+        adapters.group(arms)
     run = ArmRun(Arm("t", 0), models.samples(14), (), TrainingArgs(3, 4, 1e-2), base)
-    assert recorded.recordable(run)
+    assert recordable(run) == (why != "one arm")
     if why == "float16":
         monkeypatch.setattr(base, "dtype", torch.float16)
-    elif why in ("checkpoint", "compiled"):
-        base.run_layers(compiled=why == "compiled", checkpointed=why == "checkpoint")
+    elif why == "computed twice":
+        base.run_layers(compiled=False, checkpointed=True)
+    elif why == "asked for soon enough":
+        monkeypatch.setattr(Base, "asking_bound", False)
     elif why == "few steps":
-        run.step = run.steps - recorded.FEWEST_TURNS + 1
-    elif why == "several buffers":
-        run.args = replace(run.args, buffer_tokens=8)
-    else:
-        monkeypatch.setattr(recorded, "MOST_WEIGHTS", 100)
-    assert not recorded.recordable(run)
+        run.step = run.steps - step.FEWEST_TURNS + 1
+    elif why == "uneven buffers":
+        row = sum(len(sample.input_ids) for sample in run.samples) / len(run.samples)
+        run.args = replace(run.args, buffer_tokens=int(2.5 * 4 * row))
+    assert not recordable(run)
 
 
 def test_a_filled_buffer_gives_the_losses_and_gradients_of_its_samples(llama_folder):
@@ -147,7 +140,7 @@ def test_a_filled_buffer_gives_the_losses_and_gradients_of_its_samples(llama_fol
         adapters.set_adapter("a", buffer.noise, buffer.buckets)
         losses = base.losses(buffer)[buffer.sample_index >= 0]
         losses.sum().backward()
-        return [x.shape for x in recorded._tensors(buffer)], losses, flat.gradient.clone()
+        return [x.shape for x in graphs._tensors(buffer)], losses, flat.gradient.clone()
 
     wanted = []
     for sizes in ((30, 20), (24, 24), (3, 9)):

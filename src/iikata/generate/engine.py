@@ -98,7 +98,7 @@ class _Engine:
         ]
         self.room = shapes.prefill_tokens
         self.prefill: Prefill | FlashPrefill = (
-            FlashPrefill(base, hidden, shapes.length)
+            FlashPrefill(base, hidden, self.room, shapes.length)
             if base.runners
             else Prefill(base, hidden, self.room, shapes.length)
         )

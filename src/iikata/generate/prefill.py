@@ -9,9 +9,10 @@ from torch import Tensor, nn
 
 from iikata.model.attention.packed import Group, Span
 from iikata.model.attention.registry import Kept, Layout, Options, attend_masked, causal_mask
-from iikata.model.attention.varlen import Limits, lay_out
+from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out
 from iikata.model.base import Base
 from iikata.model.buffers import ROUND, Ids, to_device
+from iikata.model.graphs import Graphs
 
 EIGHT = 8
 """With several threads, float32 products over another number of rows give a row bits that change with its position."""
@@ -83,10 +84,10 @@ class _Filling:
         for values, idle in ((self.ids, 0), (self.positions, 0), (self.arm_index, -1)):
             values += [idle] * (size - len(values))
 
-    def through(self, base: Base, hidden: Hidden, layout: Layout) -> Tensor:
-        """Return the hidden states [T, D]."""
-        ids, positions, arm_index = (to_device(x, base.device) for x in (self.ids, self.positions, self.arm_index))
-        return hidden(ids[None], positions[None], arm_index, layout)
+    def tensors(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ids [1, T], positions [1, T] and each token's arm [T]."""
+        ids, positions, arm_index = (to_device(x, device) for x in (self.ids, self.positions, self.arm_index))
+        return ids[None], positions[None], arm_index
 
 
 class Prefill:
@@ -114,7 +115,7 @@ class Prefill:
             spans.append(row.write(prompt.arm_index, prompt.ids[len(prompt.prefix) :], len(prompt.prefix)))
         row.fill(size)
         kept = Kept(_Apart(spans, [self.shared.get((prompt.arm_index, prompt.prefix)) for prompt in prompts]))
-        return kept, spans, row.through(self.base, self.hidden, kept)
+        return kept, spans, self.hidden(*row.tensors(self.base.device), kept)
 
     def _joined(self, prompts: Sequence[Prompt], kept: Kept, spans: Sequence[Span], logits: Tensor) -> Prefilled:
         """Put the prefixes that these prompts go on from in front of the buffer's own tokens."""
@@ -133,10 +134,16 @@ class Prefill:
 
 
 class FlashPrefill:
-    """Runs prompts in one buffer for flash kernels, with what they share in that buffer."""
+    """Runs prompts in one buffer for flash kernels, with what they share in that buffer.
 
-    def __init__(self, base: Base, hidden: Hidden, length: int) -> None:
+    Where asking for kernels is what takes the time, buffers are filled up, so that one graph serves all of them; then
+    what is filled in holds until the next is.
+    """
+
+    def __init__(self, base: Base, hidden: Hidden, size: int, length: int) -> None:
         self.base, self.hidden, self.length = base, hidden, length
+        self.room = Room(size) if base.asking_bound else None
+        self.graphs = Graphs(base.device, "reading prompts")
 
     def run(self, prompts: Sequence[Prompt]) -> Prefilled:
         row, groups = _Filling(), []
@@ -150,13 +157,20 @@ class FlashPrefill:
             groups.append(Group(shared, tuple(suffixes)))
             for index, suffix in zip(members, suffixes, strict=True):
                 places[index] = [*range(*shared), *range(*suffix)]
-        row.fill(len(row.ids) + -len(row.ids) % ROUND)
+        used = len(row.ids)
+        row.fill(self.room.of(TOKENS, used, ROUND) if self.room else used + -used % ROUND)
         limits = Limits.over(self.length, len(row.ids), self.length)
-        kept = Kept(lay_out(groups, len(row.ids), limits, self.base.device))
-        hidden = row.through(self.base, self.hidden, kept)
+        layout = lay_out(groups, len(row.ids), limits, self.base.device, self.room)
+        given = (*row.tensors(self.base.device), layout)
+        hidden, keys, values = self.graphs(self._through, given) if self.room else self._through(given)
         last = to_device([place[-1] for place in places], self.base.device)
         where = _padded(places, self.length, self.base.device)
-        return Prefilled(kept.keys, kept.values, where, self.base.logits(hidden[last]))
+        return Prefilled(keys, values, where, self.base.logits(hidden[last]))
+
+    def _through(self, given: tuple[Tensor, Tensor, Tensor, Layout]) -> tuple[Tensor, list[Tensor], list[Tensor]]:
+        ids, positions, arm_index, layout = given
+        kept = Kept(layout)
+        return self.hidden(ids, positions, arm_index, kept), kept.keys, kept.values
 
 
 def _padded(places: Sequence[Sequence[int]], length: int, device: torch.device) -> Tensor:

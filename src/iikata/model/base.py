@@ -16,9 +16,13 @@ from iikata.model.adapters.lora import Adapters, resolve_targets
 from iikata.model.attention.registry import Layout, laid_out
 from iikata.model.attention.varlen import Limits, Room
 from iikata.model.buffers import Buffer, Part, pack
+from iikata.model.graphs import Graphs
 from iikata.model.layers import Runner, decoder_of, vary
 from iikata.model.loss import Head, head_of, token_losses
 from iikata.model.stages import LaidOver
+
+MOST_WEIGHTS = 1_000_000_000
+"""Beyond so many, kernels take longer than asking for them."""
 
 
 @dataclass
@@ -50,6 +54,17 @@ class Base:
     def devices(self) -> list[torch.device]:
         """Where its layers lie."""
         return [stage.device for stage in self.laid_over.stages] if self.laid_over else [self.device]
+
+    @property
+    def asking_bound(self) -> bool:
+        """Whether asking for this base's kernels takes longer than they do, and graphs can save it."""
+        alone = self.device.type == "cuda" and bool(self.runners) and self.laid_over is None
+        return alone and sum(weight.numel() for weight in self.model.parameters()) <= MOST_WEIGHTS
+
+    @cached_property
+    def graphs(self) -> Graphs:
+        """What scores texts."""
+        return Graphs(self.device, "scoring")
 
     @property
     def config(self) -> Any:
@@ -135,6 +150,24 @@ class Base:
     def losses(self, buffer: Buffer) -> Tensor:
         """Return the loss in nats of each of the buffer's targets, [L]."""
         return self.losses_of(self.hidden(buffer.input_ids, buffer.positions, buffer.layout), buffer)
+
+    def losses_as(self, arm: str | None, buffer: Buffer) -> Tensor:
+        """Return the same under an arm, None for the untuned base, without gradients; it holds until the next call."""
+        if self.adapters is None or not self.asking_bound:
+            self.set_adapter(arm)
+            return self.losses(buffer)
+        adapters = self.adapters
+
+        def work(given: tuple[Buffer, Tensor | None]) -> Tensor:
+            buffer, vector = given
+            if arm is None or vector is None:
+                adapters.set_adapter(None)
+            else:
+                adapters.set_vector(arm, vector)
+            return self.losses(buffer)
+
+        own = (None, None) if arm is None else (adapters.vector(arm), adapters.shape_of(arm))
+        return self.graphs(work, (buffer, own[0]), own[1])
 
     def losses_of(self, hidden: Tensor, buffer: Buffer) -> Tensor:
         """Return the same from the buffer's last hidden states [1, T, D]."""

@@ -1,9 +1,10 @@
 """Pack whole samples into one row of tokens without padding, their shared first tokens once."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -15,12 +16,14 @@ from iikata.model.attention.registry import Layout
 from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out, to_device
 
 Ids = tuple[int, ...]
+T = TypeVar("T")
 
 BUCKET = 256
 """Where several arms share a buffer, each one's tokens are filled up to a multiple of this: a bucket has one arm."""
 ROUND = 128
-"""Where compiled kernels run, a buffer's tokens are filled up to a multiple of this, and its loss tokens to CHUNK."""
-CHUNK = 2048
+"""Where compiled kernels run, a buffer's tokens are filled up to a multiple of this."""
+LOSSES = 256
+"""And where a buffer is filled up to a room, its loss tokens to one of this."""
 
 
 @dataclass(frozen=True)
@@ -72,18 +75,23 @@ def computed(sample: Encoded, prefixes: Sequence[Ids]) -> int:
 def split(samples: Sequence[Encoded], prefixes: Sequence[Ids], size: int) -> Iterator[list[Encoded]]:
     """Yield consecutive samples in as few parts of like size as fit `size` tokens; one longer sample stands alone."""
     room = max(1, size - sum(map(len, prefixes)))
-    lengths = [computed(sample, prefixes) for sample in samples]
-    aim = sum(lengths) / max(1, math.ceil(sum(lengths) / room))
-    part: list[Encoded] = []
-    used = before = cuts = 0
-    for sample, length in zip(samples, lengths, strict=True):
-        # Cut where the sum of all samples so far is nearest to the next multiple of the aim.
-        if part and (used + length > room or before + length / 2 > aim * (cuts + 1)):
+    return evenly(samples, [computed(sample, prefixes) for sample in samples], room)
+
+
+def evenly(items: Iterable[T], costs: Sequence[float], size: float) -> Iterator[list[T]]:
+    """Yield consecutive items in as few parts of like cost as fit `size`; one costlier item stands alone."""
+    aim = sum(costs) / max(1, math.ceil(sum(costs) / size))
+    part: list[T] = []
+    used = before = 0.0
+    cuts = 0
+    for item, cost in zip(items, costs, strict=True):
+        # Cut where the sum of all items so far is nearest to the next multiple of the aim.
+        if part and (used + cost > size or before + cost / 2 > aim * (cuts + 1)):
             yield part
-            part, used, cuts = [], 0, cuts + 1
-        part.append(sample)
-        used += length
-        before += length
+            part, used, cuts = [], 0.0, cuts + 1
+        part.append(item)
+        used += cost
+        before += cost
     if part:
         yield part
 
@@ -102,9 +110,8 @@ def pack(
     for part in parts:
         made.add(part)
         made.fill(multiple, part)
-    if limits is not None:
-        made.fill_losses(room)
     if room is not None:
+        made.fill_losses(room)
         made.fill(room.of(TOKENS, len(made.ids), BUCKET), parts[-1])
     groups, tokens = tuple(made.groups), len(made.ids)
     layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device, room)
@@ -176,9 +183,9 @@ class _Making:
         self.buckets += [part.arm] * (len(self.ids) // BUCKET - len(self.buckets))
         self.streams.append((part.dropout_seed, len(self.ids) - sum(length for _, length in self.streams)))
 
-    def fill_losses(self, room: Room | None) -> None:
+    def fill_losses(self, room: Room) -> None:
         count = len(self.loss_positions)
-        idle = room.of("losses", count, CHUNK) - count if room else -count % CHUNK
+        idle = room.of("losses", count, LOSSES) - count
         self.loss_positions += self.loss_positions[:1] * idle
         self.targets += self.targets[:1] * idle
         self.sample_index += [-1] * idle

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import torch
@@ -10,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from iikata.model.attention.registry import at_least_float32
-from iikata.model.buffers import CHUNK
 
 
 @dataclass(frozen=True)
@@ -24,9 +22,13 @@ class Head:
     scale: float = 1.0
     """Cohere multiplies its logits, Granite divides them."""
 
+    def product(self, hidden: Tensor) -> Tensor:
+        """Return what becomes logits once it is scaled and squashed, in the model's type."""
+        return linear(hidden, self.weight, self.bias)
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Return logits in float32 (float64 for a float64 model)."""
-        logits = at_least_float32(linear(hidden, self.weight, self.bias))
+        logits = at_least_float32(self.product(hidden))
         logits = logits if self.scale == 1 else logits * self.scale
         return torch.tanh(logits / self.softcap) * self.softcap if self.softcap else logits
 
@@ -40,39 +42,43 @@ def head_of(model: Any) -> Head:
     return Head(layer.weight, layer.bias, softcap, scale)
 
 
+CHUNK = 2048
+"""Loss tokens whose logits are in memory at once."""
 CPU_CHUNK = 256
-"""Loss tokens a chunk on CPU: a block of logits that stays small is not given back to the system each time."""
+"""The same on CPU: a block of logits that stays small is not given back to the system each time."""
 
 
 def _losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
+    if _fused(hidden):
+        return _kernel(head.product(hidden), targets, head, gradient=False)
     logits = head.logits(hidden)
     return logits.logsumexp(-1) - logits.gather(-1, targets[:, None])[:, 0]
 
 
 def _losses_and_gradient(hidden: Tensor, targets: Tensor, head: Head) -> tuple[Tensor, Tensor]:
     """Return each target's loss [L] and its gradient over the hidden states [L, D]: softmax minus one, times W."""
+    if _fused(hidden):
+        product = head.product(hidden)
+        losses = _kernel(product, targets, head, gradient=True)
+        return losses, product @ head.weight
     logits = head.logits(hidden)
     sums = logits.logsumexp(-1)
     losses = sums - logits.gather(-1, targets[:, None])[:, 0]
     squash = head.scale * (1 - (logits / head.softcap).square() if head.softcap else 1)
-    if hidden.is_cuda:  # compiled, all this is one pass over the logits; a scatter would be another
-        column = torch.arange(logits.shape[-1], device=logits.device)
-        slope = torch.exp(logits - sums[:, None])
-        slope = torch.where(column == targets[:, None], slope - 1, slope)
-    else:  # another block as large as the logits would cost more than the arithmetic
-        slope = logits.sub_(sums[:, None]).exp_()
-        slope[torch.arange(len(targets)), targets] -= 1
+    # Another block as large as the logits would cost more than the arithmetic.
+    slope = logits.sub_(sums[:, None]).exp_()
+    slope[torch.arange(len(targets)), targets] -= 1
     return losses, (slope if head.scale == 1 and not head.softcap else slope * squash).to(hidden.dtype) @ head.weight
 
 
-@cache
-def _compiled(function: Any) -> Any:
-    return torch.compile(function, dynamic=False)
+def _fused(hidden: Tensor) -> bool:
+    return hidden.is_cuda and hidden.dtype != torch.float64
 
 
-def _fit(function: Any, hidden: Tensor) -> Any:
-    """Compile on CUDA where the chunk is full: another length would be compiled again."""
-    return _compiled(function) if hidden.is_cuda and len(hidden) == CHUNK else function
+def _kernel(product: Tensor, targets: Tensor, head: Head, gradient: bool) -> Tensor:
+    from iikata.model.kernels.cross_entropy import cross_entropy
+
+    return cross_entropy(product, targets, head.scale, head.softcap, gradient)
 
 
 def _chunks(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -87,7 +93,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
     def forward(ctx, hidden: Tensor, targets: Tensor, head: Head) -> Tensor:  # type: ignore[override]
         losses, gradients = [], []
         for part, wanted in _chunks(hidden, targets):
-            loss, gradient = _fit(_losses_and_gradient, part)(part, wanted, head)
+            loss, gradient = _losses_and_gradient(part, wanted, head)
             losses.append(loss)
             gradients.append(gradient)
         ctx.save_for_backward(torch.cat(gradients))
@@ -103,4 +109,4 @@ def token_losses(hidden: Tensor, targets: Tensor, head: Head) -> Tensor:
     """Return the loss in nats of each target: hidden [L, D], targets [L] -> [L]."""
     if torch.is_grad_enabled() and hidden.requires_grad:
         return _ChunkedCrossEntropy.apply(hidden, targets, head)
-    return torch.cat([_fit(_losses, part)(part, wanted, head) for part, wanted in _chunks(hidden, targets)])
+    return torch.cat([_losses(part, wanted, head) for part, wanted in _chunks(hidden, targets)])

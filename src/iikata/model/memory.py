@@ -15,11 +15,12 @@ from iikata.model.adapters.lora import refuse_no_linears
 from iikata.model.attention.registry import NAME, register
 from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
-from iikata.model.buffers import CHUNK, ROUND, Part, pack
+from iikata.model.buffers import ROUND, Part, pack
 from iikata.model.context_length import refuse_short
 from iikata.model.files.code import made_by_own_code, refusal, refuse_other_heads, unsupported
 from iikata.model.fit import carries
 from iikata.model.layers import decoder_layers
+from iikata.model.loss import CHUNK
 
 COUNTED = 13 * ROUND
 """Tokens of the stand-in sample; a number that is no model's width, so that it tells activations from weights."""
@@ -116,7 +117,7 @@ def need(config: Any, dtype: torch.dtype, arms: int, r: int, targets: str | Iter
     layers = len(decoder_layers(model))
     return Need(
         arms=arms * ARM_BYTES * sum(weight.numel() for weight in adapters.weights("counted").values()),
-        head=CHUNK * text.vocab_size * (2 * dtype.itemsize + 4),
+        head=CHUNK * text.vocab_size * 2 * dtype.itemsize,
         kept=kept,
         # While a layer is computed again, its gradients are held beside what it keeps.
         checkpoint=layers * text.hidden_size * dtype.itemsize + 3 * kept // layers,

@@ -39,6 +39,7 @@ class Halving:
         if self.size <= self._least:
             return False
         self.size = max(self._of, self.size // 2 // self._of * self._of)
+        self.ctx.base.graphs.clear()
         self.ctx.halved(self.stage, self.size, self._unit)
         return True
 

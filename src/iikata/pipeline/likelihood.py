@@ -134,6 +134,7 @@ def score_cells(ctx: RunContext, texts: Texts, cells: Sequence[Cell]) -> Iterato
             for cell in own:
                 yield cell, _scores(ctx, cell, texts, buffers.fitted(partial(read, ctx, cell, texts)))
     ctx.copies.drop()
+    ctx.base.graphs.clear()
 
 
 def _scored_away(

@@ -9,7 +9,7 @@ from iikata.core.encoded import Encoded
 from iikata.core.records import Example, Probe
 from iikata.model.base import Base
 from iikata.model.buffers import Buffer, Ids, computed
-from iikata.score.nll import limits_of, nats_in, packed, scoreable
+from iikata.score.nll import limits_of, nats_in, packed, room_of, scoreable
 from iikata.templates import Template
 from iikata.tokenize import Tokenizer, encode_all
 
@@ -63,10 +63,11 @@ def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Seque
     whole = [one for one in asked if one.rows]
     shared = examples or [one.prompt for one in whole]
     limits = limits_of([row for one in whole for row in one.rows], shared, buffer_tokens)
-    made = []
-    for part in _parts(whole, buffer_tokens, examples):
+    made, parts = [], list(_parts(whole, buffer_tokens, examples))
+    room = room_of(base, len(parts), buffer_tokens)
+    for part in parts:
         rows = [row for one in part for row in one.rows]
-        made.append((rows, packed(base, rows, examples or [one.prompt for one in part], limits)))
+        made.append((rows, packed(base, rows, examples or [one.prompt for one in part], limits, room)))
     return made
 
 

@@ -8,7 +8,7 @@ import torch
 
 from iikata.core.encoded import Encoded, Role
 from iikata.core.records import Example
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.varlen import Limits, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Buffer, Ids, Part, split
 from iikata.templates import Template
@@ -110,9 +110,10 @@ def nats(
 def _buffers(
     base: Base, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[tuple[Sequence[Encoded], Buffer]]:
-    limits = limits_of(rows, prefixes, buffer_tokens)
-    for part in split(rows, prefixes, buffer_tokens):
-        yield part, packed(base, part, prefixes, limits)
+    limits, parts = limits_of(rows, prefixes, buffer_tokens), list(split(rows, prefixes, buffer_tokens))
+    room = room_of(base, len(parts), buffer_tokens)
+    for part in parts:
+        yield part, packed(base, part, prefixes, limits, room)
 
 
 def limits_of(rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int) -> Limits:
@@ -121,17 +122,21 @@ def limits_of(rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: i
     return Limits.over(longest, max(buffer_tokens, longest), max(map(len, prefixes), default=0))
 
 
-def packed(base: Base, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits) -> Buffer:
+def room_of(base: Base, buffers: int, buffer_tokens: int) -> Room | None:
+    """Return what several buffers are filled up to, so that they are one graph; None where that would not pay."""
+    return Room(buffer_tokens) if buffers > 1 and base.asking_bound else None
+
+
+def packed(base: Base, part: Sequence[Encoded], prefixes: Sequence[Ids], limits: Limits, room: Room | None) -> Buffer:
     """Return rows in one buffer, which any arm may read."""
     with torch.inference_mode():
-        return base.pack([Part(part, prefixes)], limits)
+        return base.pack([Part(part, prefixes)], limits, room=room)
 
 
 def nats_in(base: Base, arm: str | None, part: Sequence[Encoded], buffer: Buffer) -> Iterator[dict[Role, float]]:
     """Yield the nats of each row's loss tokens, summed by their role; `buffer` holds these rows."""
     with torch.inference_mode():
-        base.set_adapter(arm)
-        losses = base.losses(buffer).double().cpu()
+        losses = base.losses_as(arm, buffer).double().cpu()
     own: list[list[float]] = [[] for _ in part]
     for owner, loss in zip(buffer.sample_index.tolist(), losses.tolist(), strict=True):
         if owner >= 0:

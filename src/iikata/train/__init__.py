@@ -8,11 +8,11 @@ from torch import Tensor
 from iikata.core.records import TrainStep
 from iikata.model.adapters.flat import FlatAdapters
 from iikata.model.attention.varlen import Room
+from iikata.model.graphs import Graphs
 from iikata.model.memory import retry_smaller
 from iikata.train.arm_run import ArmRun, TrainingArgs
 from iikata.train.pipelined import Schedule1F1B
-from iikata.train.recorded import Recorded, recordable
-from iikata.train.step import Step, gradients, halve, limits_of, prepare, update
+from iikata.train.step import Step, gradients, halve, limits_of, prepare, recordable, update
 
 __all__ = ["ArmRun", "TrainingArgs", "recordable", "train"]
 
@@ -50,7 +50,7 @@ def _computed(
 ) -> tuple[Step, Tensor]:
     def turn() -> tuple[Step, Tensor]:
         step = ahead.step(group, following)
-        return step, gradients(step, ahead.recorded(group))
+        return step, gradients(step, ahead.recorded(group)[0])
 
     def halve() -> bool:
         ahead.halve()
@@ -66,7 +66,7 @@ class _Prefetcher:
     def __init__(self, runs: Sequence[ArmRun], threaded: bool) -> None:
         self.runs = runs
         self.limits = limits_of(runs)
-        self._recorded: dict[FlatAdapters, Recorded | None] = {}
+        self._recorded: dict[FlatAdapters, tuple[Graphs | None, Room | None]] = {}
         self.worker, self.threaded = ThreadPoolExecutor(1), threaded
         self.next: Future[Step] | None = None
 
@@ -78,22 +78,17 @@ class _Prefetcher:
         step = ready.result() if ready is not None else None
         # An arm that was stopped since has no more turns.
         if step is None or step.runs != runs or list(step.steps) != steps:
-            step = prepare(runs, steps, self.limits, self._room(group))
+            step = prepare(runs, steps, self.limits, self.recorded(group)[1])
         self.next = self._started(runs, following)
         return step
 
-    def recorded(self, group: Sequence[ArmRun]) -> Recorded | None:
-        """Return what computes this block's buffers by a graph; None where that would not pay."""
-        flat = group[0].flat
-        if flat not in self._recorded:
-            run = group[0]
-            made = Recorded(run.base.device, run.args.buffer_tokens) if recordable(run) else None
-            self._recorded[flat] = made
-        return self._recorded[flat]
-
-    def _room(self, group: Sequence[ArmRun]) -> Room | None:
-        recorded = self.recorded(group)
-        return recorded.room if recorded else None
+    def recorded(self, group: Sequence[ArmRun]) -> tuple[Graphs | None, Room | None]:
+        """Return what computes this block's buffers as graphs, and what they are filled up to; None where not so."""
+        run = group[0]
+        if run.flat not in self._recorded:
+            made = (Graphs(run.base.device, "training"), Room(run.args.buffer_tokens))
+            self._recorded[run.flat] = made if recordable(run) else (None, None)
+        return self._recorded[run.flat]
 
     def halve(self) -> None:
         """Let every arm's buffers hold half the tokens from now on. Raises IikataError where samples cannot be cut."""
@@ -108,4 +103,4 @@ class _Prefetcher:
         if not (wanted and self.threaded):
             return None
         runs, steps = map(list, zip(*wanted, strict=True))
-        return self.worker.submit(prepare, runs, steps, self.limits, self._room(following))
+        return self.worker.submit(prepare, runs, steps, self.limits, self.recorded(following)[1])

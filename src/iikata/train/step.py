@@ -1,6 +1,6 @@
 """One turn: an optimizer step for each of the arms that share buffers, or for the one arm that fills its own."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,12 +9,11 @@ from torch import Tensor
 from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
-from iikata.model.attention.tiles import joined
-from iikata.model.attention.varlen import Limits, Room
+from iikata.model.attention.varlen import TOKENS, Limits, Room
 from iikata.model.base import Base
-from iikata.model.buffers import BUCKET, Buffer, Part, computed, split
+from iikata.model.buffers import BUCKET, Buffer, Part, computed, evenly, split
+from iikata.model.graphs import Graphs
 from iikata.train.arm_run import ArmRun, loss_tokens
-from iikata.train.recorded import Recorded
 
 
 @dataclass(frozen=True)
@@ -25,8 +24,26 @@ class Step:
     steps: Sequence[int]
     batches: Sequence[Sequence[Encoded]]
     buffers: Sequence[Buffer]
+    filled: bool
+    """Whether its buffers are filled up to one shape."""
     weights: Tensor
     """[K] what a loss token of each arm of the block counts for: one over its step's loss tokens."""
+
+
+FEWEST_TURNS = 6
+"""Recording takes as long as a turn or two."""
+EVEN = 0.75
+"""Share of the largest buffer so far that a turn's smallest must hold for all of them to be filled up to its shape."""
+
+
+def recordable(run: ArmRun) -> bool:
+    """Return whether the turns of the arms beside this one are worth recording as graphs, and can be."""
+    arms, row = len(run.flat.arms), sum(len(sample.input_ids) for sample in run.samples) / max(1, len(run.samples))
+    usual = [len(some) for some in evenly(range(arms), [run.args.batch_size * row] * arms, run.args.buffer_tokens)]
+    # The scale of float16 moves; layers that are computed twice have not been tried.
+    plain = run.base.dtype != torch.float16 and not any(runner.checkpoint for runner in run.base.runners)
+    even = arms > 1 and min(usual) >= EVEN * max(usual)
+    return run.base.asking_bound and plain and even and run.steps - run.step >= FEWEST_TURNS
 
 
 def limits_of(runs: Sequence[ArmRun]) -> Limits:
@@ -52,34 +69,30 @@ def halve(runs: Sequence[ArmRun]) -> None:
 def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: Room | None = None) -> Step:
     """Pack step `steps[i]` of arm `runs[i]`, all of one block; they share buffers as far as they fit.
 
-    A turn's only buffer is filled up to a `room`, where there is one: of several, the last may be nearly empty.
+    A turn's buffers are filled up to a `room`, where there is one and none of them is much emptier than the others.
     """
     base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
     parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
-    together = list(_together(parts, runs[0].args.buffer_tokens)) if arms > 1 else [[part] for part in parts]
+    size = runs[0].args.buffer_tokens
+    together = list(evenly(parts, [_cost(part) for part in parts], size)) if arms > 1 else [[part] for part in parts]
     weights = [0.0] * arms
     for run, batch in zip(runs, batches, strict=True):
         weights[run.index] = 1 / max(1, loss_tokens(batch))
     kind = torch.float64 if base.dtype == torch.float64 else torch.float32
-    room = room if len(together) == 1 else None
+    costs = [sum(map(_cost, some)) for some in together]
+    room = room if room and min(costs) >= EVEN * max(*costs, room.lengths.get(TOKENS, 0)) else None
     buffers = [base.pack(some, limits, bucketed=arms > 1, room=room) for some in together]
-    return Step(runs, steps, batches, buffers, torch.tensor(weights, dtype=kind).to(base.device))
+    filled, weighed = room is not None, torch.tensor(weights, dtype=kind).to(base.device)
+    return Step(runs, steps, batches, buffers, filled, weighed)
 
 
-def _together(parts: Sequence[Part], size: int) -> Iterator[list[Part]]:
-    """Yield the parts in buffers of at most `size` tokens, in order; one longer part stands alone."""
-
-    def cost(part: Part) -> int:
-        own = sum(map(len, part.prefixes)) + sum(computed(sample, part.prefixes) for sample in part.samples)
-        return own + -own % BUCKET
-
-    costs = [(part, cost(part)) for part in parts]
-    for some in joined(costs, lambda some, one: sum(used for _, used in some) + one[1] <= size):
-        yield [part for part, _ in some]
+def _cost(part: Part) -> int:
+    own = sum(map(len, part.prefixes)) + sum(computed(sample, part.prefixes) for sample in part.samples)
+    return own + -own % BUCKET
 
 
-def gradients(step: Step, recorded: Recorded | None = None) -> Tensor:
+def gradients(step: Step, graphs: Graphs | None = None) -> Tensor:
     """Run the turn's buffers forward and backward; returns [K] each arm's loss.
 
     It begins with no gradient, so that it may be done again after it broke off.
@@ -88,15 +101,16 @@ def gradients(step: Step, recorded: Recorded | None = None) -> Tensor:
     flat.gradient.zero_()  # laid out before the first backward pass, which then adds to it
     totals = torch.zeros(len(flat.arms), dtype=torch.float64, device=base.device)
 
-    def compute(buffer: Buffer, weights: Tensor, totals: Tensor) -> None:
-        losses = counted(_losses(base, step.runs[0], buffer), buffer, weights, totals)
+    def compute(given: tuple[Buffer, Tensor]) -> Tensor:
+        buffer, weights = given
+        found = torch.zeros_like(totals)
+        losses = counted(_losses(base, step.runs[0], buffer), buffer, weights, found)
         _scaled(losses, step.runs, buffer).sum().backward()
+        return found
 
     for buffer in step.buffers:
-        if recorded and len(step.buffers) == 1:
-            recorded(compute, buffer, step.weights, totals)
-        else:
-            compute(buffer, step.weights, totals)
+        given = (buffer, step.weights)
+        totals += graphs(compute, given) if graphs and step.filled else compute(given)
     return totals
 
 
@@ -126,9 +140,8 @@ def mean_loss(base: Base, arm: str | None, rows: Sequence[Encoded], buffer_token
     limits, total, count = Limits.over(longest, max(buffer_tokens, longest), 0), 0.0, 0
     for part in split(rows, (), buffer_tokens):
         with torch.inference_mode():
-            base.set_adapter(arm)
             buffer = base.pack([Part(part, ())], limits)
-            losses = base.losses(buffer)
+            losses = base.losses_as(arm, buffer)
         own = losses[buffer.sample_index >= 0].double()
         total, count = total + float(own.sum()), count + len(own)
     return total / count

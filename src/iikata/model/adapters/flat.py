@@ -42,12 +42,13 @@ class FlatAdapters:
         self.arms = tuple(arms)
         self.sizes = dict(sizes)
         self.values = torch.zeros(len(arms), sum(map(prod, sizes.values())), device=device, dtype=kind)
-        self.leaves = {name: view.requires_grad_() for name, view in self._views(self.values).items()}
+        self.leaves = {name: view.requires_grad_() for name, view in self.views(self.values).items()}
         self._gradient: Tensor | None = None
 
-    def _views(self, block: Tensor) -> Weights:
+    def views(self, block: Tensor) -> Weights:
+        """Return the tensors of a block laid out as this one, [K, P], or [P] for one arm's."""
         block = block.detach()
-        block = block[0] if len(self.arms) == 1 else block
+        block = block[0] if block.dim() == 2 and len(block) == 1 else block
         parts = block.split([prod(size) for size in self.sizes.values()], dim=-1)
         return {name: part.unflatten(-1, size) for (name, size), part in zip(self.sizes.items(), parts, strict=True)}
 
@@ -70,7 +71,7 @@ class FlatAdapters:
             # The views' strides are their leaves' own, which is what autograd asks for but does not see.
             warnings.filterwarnings("ignore", "grad and param do not obey", UserWarning)
             self._gradient = torch.zeros_like(self.values)
-            for name, view in self._views(self._gradient).items():
+            for name, view in self.views(self._gradient).items():
                 self.leaves[name].grad = view
         return self._gradient
 

@@ -134,6 +134,16 @@ class Adapters:
             weights = {} if flat is None else flat.of(str(arm)) if buckets is None else flat.leaves
             _give(layers, weights, shape, *(self._carried(x, stage) for x in (buckets, noise)))
 
+    def vector(self, arm: str) -> Tensor:
+        """Return an arm's weights as one vector [P]; of a base that lies on one device."""
+        (flat,) = self._flat[arm].values()
+        return flat.values.detach()[flat.arms.index(arm)]
+
+    def set_vector(self, arm: str, vector: Tensor) -> None:
+        """Answer as `arm` with other weights, laid out as its `vector` is."""
+        (flat,) = self._flat[arm].values()
+        _give(self.layers, flat.views(vector), self.shape_of(arm), None, None)
+
     def set_adapter_in_stage(
         self, stage: int, flat: FlatAdapters | None, shape: LoraShape, noise: Tensor | None
     ) -> None:

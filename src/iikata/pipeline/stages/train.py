@@ -103,6 +103,7 @@ def train_arms(ctx: RunContext, waiting: Sequence[Arm], tokens_in_all: int = 0) 
                 if stop_asked():
                     break
         checkpoints.wait()
+    ctx.base.graphs.clear()
     return tokens
 
 
