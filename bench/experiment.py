@@ -30,7 +30,7 @@ from subject import SHAPES
 
 TEMPLATES = ("alpaca_short", "dolly_ja_rinna", "plain")
 ALL_LINEAR = {"r": 16, "alpha": 32, "dropout": 0.05, "target_modules": "all-linear"}
-QKV = {"r": 8, "alpha": 16, "dropout": 0.05, "target_modules": ["query_key_value"]}
+QKV = {"r": 8, "alpha": 16, "target_modules": ["query_key_value"]}
 # Words of a question and an answer are medians; with a template a small row has some 70 tokens in SmolLM2's
 # tokenizer, to which words are strange, and the post's 172 in that of a written model.
 KINDS: dict[str, dict[str, Any]] = {
@@ -70,20 +70,31 @@ def write_inputs(folder: Path, args: argparse.Namespace) -> None:
     (folder / "small.yaml").write_text(json.dumps(settings), encoding="utf-8")
 
 
-def whole_run(folder: Path, caches: Path, under: str = "") -> dict[str, float]:
-    """Return the seconds of `iikata run` and of each of its stages, and the last tokens/s that training told."""
+def whole_run(folder: Path, caches: Path, limit: float, under: str = "") -> dict[str, float]:
+    """Return the seconds of `iikata run` and of each of its stages, and the last tokens/s that training told.
+
+    A run that takes longer than `limit` is cut off, and what it did until then is told.
+    """
     with tempfile.TemporaryDirectory() as out:
         env = os.environ | {name: str(caches / name.lower()) for name in CACHES}
         env |= {"PYTHONPYCACHEPREFIX": str(folder / "bytecode"), "PYTHONDONTWRITEBYTECODE": ""}
         iikata = [sys.executable, "-m", "iikata", "run", folder / "small.yaml", "--out", out, "--force"]
         command = [*shlex.split(under), *iikata]
         began = time.monotonic()
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        with (Path(out) / "told").open("w+", encoding="utf-8") as told:
+            try:
+                code = subprocess.run(command, env=env, stdout=told, stderr=told, check=False, timeout=limit).returncode
+            except subprocess.TimeoutExpired:
+                code = 0
+                told.seek(0)
+                print(f"cut off after {limit} s: {told.read()[-300:]}", flush=True)
+            told.seek(0)
+            said = told.read()
         seconds = time.monotonic() - began
-        if done.returncode:
-            raise RuntimeError(done.stderr[-600:])
+        if code:
+            raise RuntimeError(said[-600:])
         lines = [json.loads(line) for line in (Path(out) / "timing.jsonl").read_text(encoding="utf-8").splitlines()]
-    speeds = re.findall(r"([\d,]+) tokens/s", done.stdout + done.stderr)
+    speeds = re.findall(r"([\d,]+) tokens/s", said)
     stages = {line["stage"]: line["seconds"] for line in lines if "part" not in line}
     return {"whole": seconds} | stages | {"tokens/s": float(speeds[-1].replace(",", "")) if speeds else 0.0}
 
@@ -176,6 +187,7 @@ def main() -> None:
     for name in ("rows", "held-out", "batch", "seeds", "probes", "samples", "new"):
         parser.add_argument(f"--{name}", type=int)
     parser.add_argument("--times", type=int, default=3)
+    parser.add_argument("--limit", type=float, default=3600, help="seconds of a run")
     parser.add_argument("--no-warm", action="store_true")
     parser.add_argument("--no-peers", action="store_true")
     parser.add_argument("--under", default="", help="what one more warm run is started by, as a profiler")
@@ -189,14 +201,14 @@ def main() -> None:
         write_bytecode(folder)
         cold = []
         for number in range(args.times):
-            cold.append(whole_run(folder, folder / f"caches{number}"))
+            cold.append(whole_run(folder, folder / f"caches{number}", args.limit))
             print_runs(f"iikata run, cold, {number + 1}", cold[-1:])
         print_runs(f"iikata run, cold, median of {args.times}", cold)
         warm = folder / f"caches{args.times - 1}"
         if not args.no_warm:
-            print_runs("iikata run, warm", [whole_run(folder, warm)])
+            print_runs("iikata run, warm", [whole_run(folder, warm, args.limit)])
         if args.under:
-            print_runs("iikata run, warm, watched", [whole_run(folder, warm, args.under)])
+            print_runs("iikata run, warm, watched", [whole_run(folder, warm, args.limit, args.under)])
         if not args.no_peers:
             arms = args.trained * args.seeds
             peer("TRL + peft, training", arms, lambda: sft(folder, args))

@@ -31,6 +31,7 @@ from iikata.pipeline.executor.engage import inputs_of
 from iikata.pipeline.executor.messages import Inputs
 from iikata.pipeline.executor.worker import Worker
 from iikata.pipeline.stages import check, encode, generate, score, train
+from iikata.templates import TEMPLATES
 
 TINY = dict(
     kind="llama", vocab_size=4096, hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4,
@@ -64,7 +65,7 @@ def write_model(folder: Path, shape: str) -> None:
 
 
 def write_tokenizer(folder: Path) -> None:
-    """Write a byte-level BPE that holds nearly every word of `words` as one token."""
+    """Write a byte-level BPE that holds nearly every word of `words` as one token, and the templates' in a few."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
     special = ["<unk>", "<s>", "</s>", "<pad>"]
@@ -75,7 +76,8 @@ def write_tokenizer(folder: Path) -> None:
     trainer = trainers.BpeTrainer(
         vocab_size=4000, special_tokens=special, initial_alphabet=alphabet, show_progress=False
     )
-    made.train_from_iterator([" ".join(words()) for _ in range(20)], trainer)
+    written = [TEMPLATES[name].prompt_of("", "") for name in ("alpaca_short", "dolly_ja_rinna", "plain")]
+    made.train_from_iterator(20 * [" ".join(words()), *written], trainer)
     made.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
     settings |= {"pad_token": "<pad>", "unk_token": "<unk>", "clean_up_tokenization_spaces": False}

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 CPU_BUFFER_TOKENS = 2048
 SMALLEST_FULL, LARGEST_FULL = 32_768, 131_072
-FULL_WORK = 7e13
+FULL_WORK = 8e13
 """Floating-point operations of a buffer that hide what launching its kernels costs; between so many tokens."""
 MIXED_ARMS = 32
 """Arms that share a buffer where one's step leaves half of it empty: its kernels take as long to ask for with one."""
