@@ -44,7 +44,7 @@ class Leakage(Metric):
 def leaks(text: str, context: Context, asked: str = "") -> list[str]:
     """Return the template texts in `text`, raw and folded, that `asked` does not hold."""
     pattern = _pattern(_lines(context))
-    found = dict.fromkeys(match[0] for form in (text, folded(text)) for match in pattern.finditer(form))
+    found = dict.fromkeys(match[0] for form in dict.fromkeys((text, folded(text))) for match in pattern.finditer(form))
     return [leak for leak in found if leak not in asked and leak not in folded(asked)]
 
 

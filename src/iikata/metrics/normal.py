@@ -22,6 +22,8 @@ NOISE = regex.compile(
     r"(?<![0-9A-Za-z])(?<![0-9]\p{L}{1,2})(-)(?=[0-9])|(?<=[0-9])(\.)(?=[0-9])|(?<=(?<![0-9/])[0-9]+)(/)(?=[0-9]+(?![0-9/]))|(?<=[0-9])(%)"
     r"|(?<=\p{Latin})(#)(?!\p{L})|[\p{P}\p{Z}\p{C}~`^|]"
 )
+PLAIN_NOISE, KEPT_SIGN = regex.compile(r"[\p{P}\p{Z}\p{C}~`^|]+"), regex.compile("[0-9#]")
+"""NOISE where nothing is kept, as there is neither a digit nor a #: half of the time."""
 JAPANESE = r"[\p{Hiragana}\p{Katakana}\p{Han}ー]"
 LOOSE_SPACE = regex.compile(rf"(?<={JAPANESE}) | (?={JAPANESE})")
 
@@ -37,7 +39,9 @@ def spaced(text: str) -> str:
     cased = english.respelt(folded(ungrouped(text)))
     plain = ascii_numbers(english.unaccented(folded(cased.casefold())).translate(japanese.KANJI))
     spelt = APOSTROPHES.sub("", japanese.respelt(unified(plain)))
-    return " ".join(NOISE.sub(lambda match: match[0] if match.lastindex else " ", spelt).split())
+    if KEPT_SIGN.search(spelt):
+        return " ".join(NOISE.sub(lambda match: match[0] if match.lastindex else " ", spelt).split())
+    return " ".join(PLAIN_NOISE.sub(" ", spelt).split())
 
 
 def normal(text: str) -> str:

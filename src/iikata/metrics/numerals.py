@@ -12,6 +12,8 @@ COUNTERS = "個箇本人名日年月時分秒円枚匹頭羽冊回度歳才階�
 """After one of these kanji a numeral is a number; after any other it is part of a word (九州, 三角形)."""
 
 RUN = re.compile(f"(?<![0-9{KANJI}])[0-9{KANJI}]*[{KANJI}][0-9{KANJI}]*")
+DIGIT, NUMERAL = re.compile("[0-9]"), re.compile(f"[0-9{KANJI}]")
+"""Every pattern here needs one: a text that has none takes a tenth of the time."""
 HAN = re.compile(r"[\u3400-\u9fff々]")
 INDEFINITE = "何数幾"
 """Beside one of these a numeral is no number: 何百人, 数十年, 十数人."""
@@ -34,6 +36,8 @@ SCALED = re.compile(rf"(?<![0-9.])([0-9]{{1,12}}(?:\.[0-9]{{1,12}})?) ?({'|'.joi
 
 def ungrouped(text: str) -> str:
     """Return raw `text` without thousands separators, before NFKC makes every narrow blank a blank."""
+    if not DIGIT.search(text):
+        return text
     return VULGAR.sub(" ", THOUSANDS.sub(lambda match: match[0].replace(match[1], ""), text))
 
 
@@ -43,7 +47,10 @@ def ascii_numbers(text: str) -> str:
     三千七百七十六メートル -> 3776メートル, 1億2千万円 -> 120000000円, 1.5 million -> 1500000, 18.00 -> 18,
     二分の一 -> 1/2, マイナス5 -> -5; 九州 and 統一 stay.
     """
-    text = TIMES.sub(" x ", ungrouped(text).replace("\u2044", "/"))
+    text = ungrouped(text).replace("\u2044", "/")
+    if not NUMERAL.search(text):
+        return text
+    text = TIMES.sub(" x ", text)
     text = RUN.sub(lambda match: _digits(match, text), text)
     text = PARTS.sub(r"\2/\1", MINUS.sub("-", SCALED.sub(_scaled, text)))
     return LAST_ZEROS.sub(lambda match: match[1] or match[2], NO_WHOLE.sub("0.", text))

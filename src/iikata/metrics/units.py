@@ -2,6 +2,8 @@
 
 import regex
 
+from iikata.metrics.numerals import DIGIT
+
 # Names of the SI Brochure (9th edition), 計量単位令 (1992) and NIST Handbook 44; of currencies, the Unicode CLDR's.
 METRE, GRAM, LITRE = r"met(?:er|re)s?", r"grams?", r"lit(?:er|re)s?"
 NAMES = {
@@ -34,6 +36,8 @@ LAST_ZEROS = regex.compile(r"(?<=[0-9]\.[0-9]*[1-9])0+(?=[$円€£%])")
 
 def unified(text: str) -> str:
     """Return lower-case NFKC `text`, its numbers in digits, with one name for each unit; money without last zeros."""
+    if not DIGIT.search(text):
+        return text
     text = BEFORE.sub(lambda match: match[2] + match[1].replace("¥", "円"), text)
     text = BEHIND.sub(lambda match: SYMBOLS[(match.lastindex or 1) - 1], text)
     return LAST_ZEROS.sub("", text)
