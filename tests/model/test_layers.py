@@ -46,6 +46,18 @@ def test_computing_layers_twice_gives_the_same_gradients(running, checkpointed):
         assert torch.equal(ours, theirs)
 
 
+def test_a_layer_is_made_for_the_compiler_when_it_is_first_compiled(running, monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda forward, **more: asked.append(more) or forward)
+    samples = models.samples(6, prefix=PREFIX)
+    gradients(running, samples, (PREFIX,))
+    assert not asked
+    running.run_layers(True)
+    gradients(running, samples, (PREFIX,))
+    gradients(running, samples, (PREFIX,))
+    assert asked == [{"fullgraph": True, "options": None}] * len(running.runners)
+
+
 @pytest.mark.long
 @pytest.mark.filterwarnings("ignore")  # the compiler's own
 def test_compiled_layers_agree_and_other_lengths_need_no_other_graph(running):

@@ -3,6 +3,7 @@
 import os
 import warnings
 from collections.abc import Callable, Iterable
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -39,12 +40,16 @@ class Runner:
     """Stands in for a decoder layer's forward. Flash buffers and slots go through it; others as they were."""
 
     def __init__(self, layer: nn.Module, index: int, options: dict[str, Any] | None) -> None:
-        self.index = index
+        self.index, self.options = index, options
         self.plain = layer.forward
-        # One graph serves all layers of a class: their weights are its inputs.
-        self.compiled = torch.compile(layer.forward, fullgraph=True, options=options)
         self.compile = False
         self.checkpoint = False
+
+    @cached_property
+    def compiled(self) -> Callable[..., Any]:
+        """The layer for the compiler, which is imported here: small runs compile no layer."""
+        # One graph serves all layers of a class: their weights are its inputs.
+        return torch.compile(self.plain, fullgraph=True, options=self.options)
 
     def __call__(self, hidden: Tensor, *args: Any, **kwargs: Any) -> Any:
         layout = kwargs.get("layout")
