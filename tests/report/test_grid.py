@@ -237,3 +237,16 @@ def test_a_name_that_is_markup_stays_text_in_an_explained_answer():
     found = Page(f"<p>{said}</p>")
     assert [tag for tag, _ in found.tags] == ["p", "a"]
     assert found.text == "<b onclick=x>margin</b> ⟨U+202E⟩"
+
+
+def test_japanese_markdown_has_full_width_punctuation_outside_code_and_bold_words_stay_bold(made):
+    """In both files; what templates, rows and answers say is code, and so is a metric's name."""
+    for name, in_front in (("report.md", "# 日本語"), ("report.zenn.md", "")):
+        text = made[name][made[name].index(in_front) :]
+        prose = re.sub(r"```.*?```|`+[^`\n]*`+", "``", text, flags=re.DOTALL)
+        kana = "[ぁ-ヿ一-龠]"
+        assert re.findall(rf".*{kana}(?:\*\*)? ?[(:,;].*|.*\){kana}.*", prose) == [], name
+        assert "検証行の回答の損失（``）" in prose
+        rendered = MarkdownIt("commonmark").enable("table").render(text)
+        assert re.search(r"<strong>検証行の回答の損失（<code>nll</code>）</strong>：", rendered)
+        assert "**" not in re.sub(r"<(pre|code)>.*?</\1>", "", rendered, flags=re.DOTALL)
