@@ -1,5 +1,7 @@
 """CUDA graphs emulated on CPU: what is recorded is run again to replay it, and what it gave before is overwritten."""
 
+from types import SimpleNamespace
+
 import torch
 
 from iikata.model import graphs, rotary
@@ -20,14 +22,15 @@ def instead_of_graphs(monkeypatch) -> list[int]:
     """Let a CPU record; return how often each graph is replayed."""
     made: list[int] = []
 
-    def recorded(work, device):
+    def recorded(work, device, pool):
+        number = len(made)
         made.append(0)
 
         def replay():
-            made[-1] += 1
+            made[number] += 1
             work()
 
-        return replay
+        return SimpleNamespace(replay=replay, pool=lambda: 0)
 
     call = graphs._Graph.__call__
 

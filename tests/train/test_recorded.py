@@ -87,7 +87,7 @@ def test_a_larger_turn_is_another_graph(llama_folder, replays, monkeypatch):
 
 
 def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, replays, monkeypatch):
-    def refused(work, device):
+    def refused(work, device, pool):
         raise RuntimeError("operation not permitted when stream is capturing")
 
     monkeypatch.setattr(graphs, "recorded", refused)

@@ -42,7 +42,9 @@ class Graphs:
         made = self._made[shape]
         if made is None:
             try:
-                made = self._made[shape] = _Graph(work, given, self.device)
+                # What a graph computes on the way is nobody's once it has run: all may have it in the same memory.
+                pool = next((one.graph.pool() for one in self._made.values() if one), None)
+                made = self._made[shape] = _Graph(work, given, self.device, pool)
             except RuntimeError as error:
                 self._broken = True
                 first = [*str(error).splitlines(), "no reason given"][0]
@@ -59,24 +61,24 @@ class Graphs:
 
 
 class _Graph:
-    def __init__(self, work: Callable[[Any], Any], given: Any, device: torch.device) -> None:
+    def __init__(self, work: Callable[[Any], Any], given: Any, device: torch.device, pool: Any) -> None:
         own = _copied(given)
         self.places, self.out = list(_tensors(own)), None
 
         def run() -> None:
             self.out = work(own)
 
-        self.replay = recorded(run, device)
+        self.graph = recorded(run, device, pool)
 
     def __call__(self, given: Any) -> Any:
         for place, x in zip(self.places, _tensors(given), strict=True):
             place.copy_(x)
-        self.replay()
+        self.graph.replay()
         return self.out
 
 
-def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], None]:
-    """Record work that ran on a GPU before; return what runs it again.
+def recorded(work: Callable[[], None], device: torch.device, pool: Any) -> torch.cuda.CUDAGraph:
+    """Record work that ran on a GPU before, in another graph's pool of memory or, without one, in its own.
 
     Raises RuntimeError where it waits for the device, or where memory is short: a graph has its own, for as much as
     the work takes.
@@ -88,9 +90,9 @@ def recorded(work: Callable[[], None], device: torch.device) -> Callable[[], Non
     made = torch.cuda.CUDAGraph()
     stream = torch.cuda.Stream(device)
     # Other threads may send what comes next meanwhile.
-    with torch.cuda.graph(made, stream=stream, capture_error_mode="thread_local"):
+    with torch.cuda.graph(made, pool, stream, capture_error_mode="thread_local"):
         work()
-    return made.replay
+    return made
 
 
 def _tensors(x: Any) -> Iterator[Tensor]:
