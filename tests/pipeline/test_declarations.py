@@ -43,7 +43,7 @@ def test_a_change_after_scores_is_said_in_every_text_beside_the_first_verdict(ow
     assert main(["report", str(own / "run")]) == 0
     verdict = made["verdict"]
     assert f"Changed after scores existed ({verdict['changed'][0]['at']}): {said}." in verdict["sentence_en"]
-    assert f":{said}。" in verdict["sentence_ja"]
+    assert f"：{said}。" in verdict["sentence_ja"]
     assert verdict["first"]["sentence_en"] == first["verdict"]["sentence_en"]
     for language in ("en", "ja"):
         assert first["verdict"][f"sentence_{language}"] in verdict[f"sentence_{language}"]
