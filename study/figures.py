@@ -87,8 +87,11 @@ def _record(one: Mapping[str, Any], question: str) -> dict[str, Any]:
 
 def _rates(rates: Mapping[str, Any]) -> str:
     """Return each template's curve over the learning rates of the pilot, and its upper end once more."""
-    panels = [_curves(rates["means"], least) for least in (0.0, FROM)]
-    title = "nll (bits per byte) on the choosing rows, by learning rate; right: the same from 1e-3"
+    again = sum(float(rate) >= FROM for rate in rates["grid"]) > 1
+    panels = [_curves(rates["means"], least) for least in ((0.0, FROM) if again else (0.0,))]
+    title = "nll (bits per byte) on the choosing rows, by learning rate" + (
+        "; right: the same from 1e-3" if again else ""
+    )
     return framed(title, "Mean of two seeds, each template under its own. Lower is better.", *panels)
 
 

@@ -57,9 +57,9 @@ def faults(folder: Path) -> Iterator[str]:
             yield f"{name}: not what the results give (study/pages.py --write)"
     if folder == HERE:
         for name, text in pages(folder, HEADLINES).items():
-            said = " ".join((HERE.parent / HEADLINES[name]).read_text(encoding="utf-8").split())
-            if " ".join(text.split()) not in said:
-                yield f"the repository's {HEADLINES[name]} does not say: {text.strip()}"
+            wanted, page = (" ".join(one.split()) for one in (text, (HERE.parent / HEADLINES[name]).read_text("utf-8")))
+            if wanted not in page:
+                yield f"the repository's {HEADLINES[name]} does not say: {wanted}"
 
 
 def _read(folder: Path) -> dict[str, Any] | None:

@@ -1,7 +1,7 @@
 """Redo every number, table, figure and page of the study from the published scores, and fail where one differs.
 
     python study/results.py [MODEL ...]            hold what is committed against the scores
-    python study/results.py [MODEL ...] --write    write it
+    python study/results.py [MODEL ...] --write    write it, but for the pages: study/pages.py, after the re-analysis
 
 Needs neither torch nor a model. A model of which a part is not published is named as not run.
 """
@@ -149,9 +149,8 @@ def main() -> None:
         wrong = [f"{model}/{one}" for one in faults(model, folder)]
         print(f"{model}: {f'{len(wrong)} values differ' if wrong else 'every number, table and figure as committed'}")
         found += wrong
-    if given.write:
-        pages.written(HERE)
-    found += pages.faults(HERE)
+    if not given.write:
+        found += pages.faults(HERE)
     sys.exit("\n".join(found[:50]) if found else 0)
 
 

@@ -43,6 +43,8 @@ class Case:
     margin: float | None = 0.02
     choice_margin: float = 0.05
     edge: tuple[str, ...] = ()
+    lost: tuple[tuple[str, int], ...] = ()
+    """Arms (variant, seed) whose training was given up: they have no scores, and a gate says so."""
 
 
 class World:
@@ -103,6 +105,8 @@ def publish(folder: Path, world: World, given: Any, metrics: tuple[str, ...]) ->
     writer = TableWriter()
     for cell in given:
         trained_on, seed, prompt, template = cell
+        if (trained_on, seed) in world.case.lost:
+            continue
         levels = (("train.learning_rate", "3e-4"),) if trained_on else ()
         for metric in metrics:
             signature = f"choice|v:1|chance:{world.chance}" if metric == "choice" else f"{metric}|v:1"
@@ -112,8 +116,12 @@ def publish(folder: Path, world: World, given: Any, metrics: tuple[str, ...]) ->
                 writer.add(scored, (f"{kind}{probe}", f"{kind}{probe}"), sample, float(value), 1)
     folder.mkdir(parents=True)
     write_published(folder / "scores.parquet", condensed(writer.table()))
+    gates = [
+        {"name": "sound_training", "subject": f"{name}.s{seed}", "passed": False, "detail": ""}
+        for name, seed in world.case.lost
+    ]
     declared = {"primary": "nll", "margins": {"nll": 0.02}, "alpha": 0.05, "looks": 1, "factor": "variant"}
-    run = {"declared": [{**declared, "others": None, "choosing_seeds": []}], "content": "contains", "gates": []}
+    run = {"declared": [{**declared, "others": None, "choosing_seeds": []}], "content": "contains", "gates": gates}
     about = {"scores": sha256_of(folder / "scores.parquet"), "runs": [run]}
     (folder / "published.json").write_text(json.dumps(about))
     (folder / "comparisons.json").write_text(json.dumps(redone(folder)))

@@ -19,6 +19,7 @@ CASES = {
     "harm": Case(effect={}, base=0.40, shown=0.40, gain=-0.2, edge=("plain",)),
     "control": Case(effect=WORSE, foretold={"shuffled-10": 0.08, "shuffled-30": -0.06}),
     "seed": Case(effect={"dolly_ja_rinna": 0.03}, of_seed={5: 0.0}),
+    "lost": Case(effect=WORSE, lost=(("dolly_ja_rinna", 2), ("dolly_ja", 3))),
     "strata": Case(effect={"dolly_ja_rinna": 0.05, "plain": 0.05}, long_only=True, margin=None),
 }
 """Of Gemma, for its rows are split."""
@@ -27,6 +28,7 @@ ANSWERS = {
     "no": {"template": {"nll": "no", "choice": "no"}, "lora": {"nll": "no", "choice": "no"}},
     "open": {"template": {"nll": "open", "choice": "open"}, "lora": {"nll": "open", "choice": "open"}},
     "harm": {"template": {"nll": "no", "choice": "open"}, "lora": {"nll": "harm", "choice": "harm"}},
+    "lost": {"template": {"nll": "open", "choice": "open"}, "lora": {"nll": "yes", "choice": "open"}},
 }
 SAID = {
     "yes": (
@@ -77,6 +79,12 @@ SAID = {
         '(it hangs on one seed: without seed 0 or 1 or 2 or 3 or 4 it is "open").',
         "（シード 0 か 1 か 2 か 3 か 4 を除くと「未定」に変わる）",
         "is answered yes (an answer hangs on one seed); prompting",
+    ),
+    "lost": (
+        "a failed gate: sound_training (an arm was given up, or its loss did not fall)",
+        "1 is shown to differ by less than the margin, 5 are not assessable.",
+        "- *Nothing to find*: 10 seeds of one template, split in halves in all 126 ways.",
+        "満たされなかったゲート: sound_training（学習を打ち切ったか、損失が下がらなかったアームがある）",
     ),
     "strata": (
         '(on rows with long answers alone it is "yes", on the others alone "open").',
@@ -151,8 +159,8 @@ def test_one_sentence_holds_one_two_or_three_models(tmp_path):
     assert in_short(tmp_path, two, edge)[0] == (
         f"Of three planned models two are run: {matters} open on SmolLM2-135M, answered yes by loss and open by "
         "multiple choice on Gemma-3-270M, and whether LoRA was needed is open on SmolLM2-135M, answered no on "
-        f"Gemma-3-270M (an answer hangs on one seed on Gemma-3-270M); {cost} on SmolLM2-135M, costs 0.100 to "
-        "0.200 bits per byte on Gemma-3-270M (exploratory; learning rates at the edge of the grid on SmolLM2-135M)."
+        f"Gemma-3-270M (an answer hangs on one seed on Gemma-3-270M); {cost} on SmolLM2-135M, 0.100 to "
+        "0.200 on Gemma-3-270M (exploratory; learning rates at the edge of the grid on SmolLM2-135M)."
     )
     three = two | {"qwen": ("yes", "open", "harm", "open")}
     english, japanese = in_short(tmp_path, three, edge)

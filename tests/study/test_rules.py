@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import declare
+import explore
 import pytest
 import rates
 
@@ -104,6 +105,12 @@ def test_seeds_that_choose_are_never_tested_and_the_control_has_twelve():
         seeds = {part: set(read(STUDY / model / f"{part}.yaml", ()).train.seeds) for part in declare.files(model)}
         assert not (seeds["choose"] | seeds["pilot"]) & (seeds["test"] | seeds["planted"] | seeds["again"])
         assert len(seeds["test"] | seeds["again"]) == 12
+
+
+def test_the_edge_is_that_of_all_rates_tried_also_where_those_beyond_failed():
+    chosen = {"means": {"a+lr1e-4": 0.5, "a+lr3e-4": 0.4}, "rates": {"a": "3e-4"}, "at_the_edge": []}
+    found = explore.curves(chosen)
+    assert (found["grid"], found["at_the_edge"]) == (["1e-4", "3e-4"], [])
 
 
 def test_the_mixture_gets_the_lower_median():
