@@ -91,4 +91,4 @@ def test_draws_are_called_draws_in_both_languages():
     shown = next(c for c in found.comparisons if c.question == "tuned_vs_best_base" and c.detail["best_on_choosing"])
     assert shown.detail["replicates"] == {"seeds": 4, "draws": 3}
     assert "4 seeds and 3 draws" in found.verdict["sentence_en"]
-    assert "4 シードと3 抽出" in found.verdict["sentence_ja"]
+    assert "4 シードと 3 抽出" in found.verdict["sentence_ja"]

@@ -101,7 +101,13 @@ CASES = [
     (said(0.5, 0.5, margin=None), "INCONCLUSIVE", None, ["there is no margin"], ["同等とも言えません"]),
     (said(0.5, 0.5, S=3, seed_sd=0.2), "INCONCLUSIVE", None, ["seeds x", "would be needed"], ["シード ×"]),
     (said(0.8, 0.4, S=1), "MATTERS", "YES", ["adapters only (1 seed, 60 probe clusters)"], ["今回のアダプタに限った"]),
-    (said(0.8, 0.4, C=6), "MATTERS", None, ["these 6 probe clusters only (5 seeds)"], ["今回の6 質問クラスタに限った"]),
+    (
+        said(0.8, 0.4, C=6),
+        "MATTERS",
+        None,
+        ["these 6 probe clusters only (5 seeds)"],
+        ["今回の 6 質問クラスタに限った"],
+    ),
     (said(0.8, 0.4, S=1, C=3), "INCONCLUSIVE", None, ["too few for any claim"], ["少なすぎて何も主張できません"]),
 ]
 
@@ -124,7 +130,7 @@ def test_sentences_give_interval_unit_and_direction_of_a_metric_where_lower_is_b
     assert re.search(
         r"B does worse than A by 0\.\d+ bits per byte \(95% interval 0\.\d+ to 0\.\d+", told["sentence_en"]
     )
-    assert re.search(r"B は A より0\.\d+ ビット/バイト悪い結果", told["sentence_ja"])
+    assert re.search(r"B は A より 0\.\d+ ビット/バイト悪い結果", told["sentence_ja"])
 
 
 def test_another_alpha_changes_the_levels_that_are_said():

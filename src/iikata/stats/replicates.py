@@ -35,4 +35,4 @@ def named(kinds: Mapping[str, int], language: str) -> dict[str, str]:
     names = {"replicate": of_both[1].join(one), "replicates": of_both[0].join(many)}
     others, seeds = ALIKE[language]
     alike = seeds if set(kinds) == {"seeds"} else others.format(one=of_both[1].join(many))
-    return {"n_seeds": of_both[0].join(counted), **names, "alike": alike}
+    return {"n_seeds": f"{of_both[0].rstrip()} ".join(counted), **names, "alike": alike}

@@ -13,7 +13,7 @@ from iikata.stats.verdict import lora_needed, template_matters
 
 JAPANESE = "\u3000-\u30ff\u4e00-\u9fff\uff00-\uffef"
 JOIN = {"en": " ", "ja": ""}
-SUPERFLUOUS_GAP = re.compile(f"(?<=[{JAPANESE}]) (?=[{JAPANESE}0-9])")
+SUPERFLUOUS_GAP = re.compile(f"(?<=[{JAPANESE}]) (?=[{JAPANESE}])")
 
 
 def sentences(
