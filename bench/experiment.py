@@ -28,6 +28,8 @@ from typing import Any
 from scaling import write_rows
 from subject import SHAPES
 
+from iikata.model.files.locate import locate
+
 TEMPLATES = ("alpaca_short", "dolly_ja_rinna", "plain")
 ALL_LINEAR = {"r": 16, "alpha": 32, "dropout": 0.05, "target_modules": "all-linear"}
 QKV = {"r": 8, "alpha": 16, "target_modules": ["query_key_value"]}
@@ -156,14 +158,16 @@ def generated(folder: Path, args: argparse.Namespace) -> float:
 
 
 def opened(args: argparse.Namespace) -> tuple[Any, Any]:
-    """Return transformers' own model and tokenizer of the same files."""
+    """Return transformers' own model and tokenizer of the same weights; a .gguf as iikata converts it.
+
+    transformers itself would multiply with the packed weights, and not train over them.
+    """
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    path, device = args.model, "cuda" if torch.cuda.is_available() else "cpu"
-    folder, more = (path.parent, {"gguf_file": path.name}) if path.suffix == ".gguf" else (path, {})
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, **more)
-    return model.to(device), AutoTokenizer.from_pretrained(folder, **more)
+    folder, device = locate(str(args.model)), "cuda" if torch.cuda.is_available() else "cpu"
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16)
+    return model.to(device), AutoTokenizer.from_pretrained(folder)
 
 
 def prompt(row: dict[str, str]) -> str:
