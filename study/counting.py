@@ -119,27 +119,17 @@ def all_open(done: Mapping[str, Mapping[str, Any]]) -> bool:
 
 
 def doubted(done: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> dict[str, list[str]]:
-    """Return what must be said in one sentence on all models, of the wanted kinds: kind of doubt -> models.
-
-    What an open answer would be without a seed, or on some rows, is left to the page: it promises nothing.
-    """
+    """Return what PLAN.md asks to be said in the sentence that answers: kind of doubt, of those wanted -> models."""
     kinds = {name: _doubts(found) for name, found in done.items()}
     made = {kind: [name for name in done if kind in kinds[name]] for kind in wanted}
     return {kind: names for kind, names in made.items() if names}
 
 
-OF_ANSWERS = ("seed", "strata", "gate")
-"""Kinds of doubt about one answer; the others are about the model."""
-
-
 def _doubts(found: Mapping[str, Any]) -> set[str]:
     again = found["reanalysis"]
     kinds = {"disagrees"} if again and again["agree"] < again["contrasts"] else set()
-    for question, metrics in found["doubts"].items():
-        for metric, doubt in metrics.items():
-            is_open = found["answers"][question][metric] == "open"
-            kinds |= {kind for kind, what in doubt.items() if what and not (is_open and kind in OF_ANSWERS)}
-    return kinds
+    every = (doubt for metrics in found["doubts"].values() for doubt in metrics.values())
+    return kinds.union(kind for doubt in every for kind, what in doubt.items() if what)
 
 
 def turned(seeds: Mapping[str, str]) -> dict[str, list[str]]:

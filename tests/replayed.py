@@ -40,6 +40,7 @@ def instead_of_graphs(monkeypatch) -> list[int]:
                 tensor.fill_(float("nan"))
         return call(graph, given)
 
+    monkeypatch.setattr(graphs, "refuse_short_memory", lambda device: None)
     monkeypatch.setattr(graphs, "recorded", recorded)
     monkeypatch.setattr(graphs._Graph, "__call__", overwriting)
     monkeypatch.setattr(Base, "asking_bound", True)

@@ -65,7 +65,7 @@ SAID = {
         "| the four templates' adapters | loss | 4 | 0 | 0 | +",
         "**At the edge of the grid: plain.** A better rate may lie beyond.",
         "4 つのテンプレートのアダプタの内訳は、悪くなったのが 4 つ。",
-        "is answered no (it did harm); prompting",
+        "is answered no (it did harm) (a gate failed); prompting",
         "(exploratory; learning rates at the edge of the grid).",
     ),
     "control": (
@@ -194,10 +194,11 @@ def test_what_costs_is_said_to_cost_only_where_each_way_is_shown_to(tmp_path):
     assert "changes the loss by +0.010 to +0.200 bits" in in_short(tmp_path, own, cost=(0.01, 0.2))[0]
 
 
-def test_an_open_answer_that_a_seed_turns_is_not_told_as_an_answer_that_hangs_on_it(tmp_path):
+def test_an_answer_that_a_seed_turns_is_told_so_in_its_sentence_open_or_not(tmp_path):
     turned = {"qwen": {"seed": {"0": "no"}}}
-    assert "hangs" not in in_short(tmp_path, {"qwen": ("open",) * 4}, turned)[0]
-    assert "hangs" in in_short(tmp_path, {"qwen": ("yes", "open", "no", "no")}, turned)[0]
+    for answers in (("open",) * 4, ("yes", "open", "no", "no")):
+        assert "(an answer hangs on one seed)" in in_short(tmp_path, {"qwen": answers}, turned)[0]
+        assert "hangs" not in in_short(tmp_path, {"qwen": answers})[0]
 
 
 def row(difference, interval=None, verdict="INCONCLUSIVE", metric="nll"):

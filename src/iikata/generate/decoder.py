@@ -1,6 +1,5 @@
 """The rows in flight on the device: one call is one more token for every row, on a GPU as one CUDA graph a device."""
 
-import warnings
 from collections.abc import Sequence
 
 import torch
@@ -13,6 +12,7 @@ from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, to_device
+from iikata.model.graphs import warn_unrecorded
 from iikata.model.links import Sent
 
 WARM_UP = 3
@@ -135,8 +135,7 @@ class Decoder:
         except RuntimeError as error:
             for piece in self.pieces:
                 piece.graph = None
-            first = [*str(error).splitlines(), "no reason given"][0]
-            warnings.warn(f"decoding runs without a CUDA graph, which is slower: {first}", stacklevel=2)
+            warn_unrecorded("decoding", error)
         # Slots were written behind what they hold, where the next step writes again.
         for x, was in zip(state, before, strict=True):
             x.copy_(was)

@@ -13,6 +13,7 @@ from torch import Tensor
 from iikata.model.adapters.multi_lora import MultiLora
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.base import Base
+from iikata.model.graphs import recorded
 from iikata.model.stages import on
 
 
@@ -35,11 +36,13 @@ class Piece:
         return self.out
 
     def record(self) -> None:
-        """Record it as a graph. Raises RuntimeError where a layer waits for the device, as some quantised ones do."""
-        graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
-        with on(self.device), torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+        """Record it as a graph. Raises RuntimeError as `recorded` does."""
+
+        def run() -> None:
             self.out = self.work()
-        self.graph = graph
+
+        with on(self.device):
+            self.graph = recorded(run, self.device)
 
 
 def cut(

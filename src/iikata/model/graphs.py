@@ -35,20 +35,22 @@ class Graphs:
         than on the device must be equal for one graph, as shapes and the `key` must. All else that the work reads
         must lie where it lay the first time.
         """
+        if self._broken:
+            return work(given)
         shape = (key, *(self._shape(x) for x in _tensors(given)))
-        if shape not in self._made or self._broken:  # kernels are compiled and tuned outside of a graph
+        if shape not in self._made:  # kernels are compiled and tuned outside of a graph
             self._made[shape] = None
             return work(given)
         made = self._made[shape]
         if made is None:
             try:
+                refuse_short_memory(self.device)
                 # What a graph computes on the way is nobody's once it has run: all may have it in the same memory.
                 pool = next((one.graph.pool() for one in self._made.values() if one), None)
                 made = self._made[shape] = _Graph(work, given, self.device, pool)
             except RuntimeError as error:
                 self._broken = True
-                first = [*str(error).splitlines(), "no reason given"][0]
-                warnings.warn(f"{self.what} runs without a CUDA graph, which is slower: {first}", stacklevel=2)
+                warn_unrecorded(self.what, error)
                 return work(given)
         return made(given)  # type: ignore[no-any-return]
 
@@ -77,22 +79,30 @@ class _Graph:
         return self.out
 
 
-def recorded(work: Callable[[], None], device: torch.device, pool: Any) -> torch.cuda.CUDAGraph:
-    """Record work that ran on a GPU before, in another graph's pool of memory or, without one, in its own.
-
-    Raises RuntimeError where it waits for the device, or where memory is short: a graph has its own, for as much as
-    the work takes.
-    """
+def refuse_short_memory(device: torch.device) -> None:
+    """Raise RuntimeError where memory is short for a graph, which has its own, for as much as the work takes."""
     torch.cuda.empty_cache()
     taken = torch.cuda.max_memory_allocated(device) - torch.cuda.memory_allocated(device)
     if (free := torch.cuda.mem_get_info(device)[0]) < SPARE * taken:
         raise RuntimeError(f"{free / 1e9:.1f} GB are free, the work takes {taken / 1e9:.1f} GB")
-    made = torch.cuda.CUDAGraph()
-    stream = torch.cuda.Stream(device)
+
+
+def recorded(work: Callable[[], None], device: torch.device, pool: Any = None) -> torch.cuda.CUDAGraph:
+    """Record work that ran on a GPU before, in another graph's pool of memory or, without one, in its own.
+
+    Raises RuntimeError where a layer waits for the device, as some quantised ones do.
+    """
+    made, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(device)
     # Other threads may send what comes next meanwhile.
     with torch.cuda.graph(made, pool, stream, capture_error_mode="thread_local"):
         work()
     return made
+
+
+def warn_unrecorded(what: str, error: RuntimeError) -> None:
+    """Warn of why `what` is done kernel by kernel."""
+    first = [*str(error).splitlines(), "no reason given"][0]
+    warnings.warn(f"{what} runs without a CUDA graph, which is slower: {first}", stacklevel=3)
 
 
 def _tensors(x: Any) -> Iterator[Tensor]:

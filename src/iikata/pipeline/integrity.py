@@ -14,6 +14,7 @@ from iikata.metrics.judge import Judge
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.signature import FREE, probe_hashes, settled
 from iikata.run_folder import read_json
+from iikata.score import of_probes
 from iikata.stats.short import SAID
 
 CELL = attrgetter("trained_on", "seed", "prompted_with")
@@ -87,9 +88,8 @@ def whole_answers(ctx: RunContext, found: Sequence[Gate]) -> list[Answer]:
 
 
 def asked_for(ctx: RunContext, answers: Sequence[Answer]) -> list[Answer]:
-    """Return the answers that the experiment asks for; a run that was larger may hold more."""
-    probes, samples = {probe.id for probe in ctx.probes}, ctx.experiment.generate.samples
-    return [answer for answer in answers if answer.probe in probes and answer.sample < samples]
+    """Return the answers that the experiment asks for."""
+    return of_probes(answers, {probe.id for probe in ctx.probes}, ctx.experiment.generate.samples)
 
 
 def same_probes(ctx: RunContext) -> None:

@@ -1,7 +1,7 @@
 """Answers to numbers: one metric over one cell's answers. Of given texts: score.nll."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +12,11 @@ from iikata.metrics import Context, Metric
 
 Value = tuple[str, int, float]
 """A probe's id, a sample, a number."""
+
+
+def of_probes(answers: Iterable[Answer], probes: Container[str], samples: int) -> list[Answer]:
+    """Return the answers to these probes, of each so many samples; the file of a larger run may hold more."""
+    return [answer for answer in answers if answer.probe in probes and answer.sample < samples]
 
 
 def lines_of(metric: Metric, form: Score, values: Iterable[Value], probes: Mapping[str, Probe]) -> Iterator[str]:

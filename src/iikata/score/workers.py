@@ -22,7 +22,7 @@ from iikata.core.io import read_jsonl
 from iikata.core.records import Answer, Probe, Score, plain
 from iikata.core.system import GROUP
 from iikata.metrics import METRICS, Context, Metric
-from iikata.score import lines_of, values_of
+from iikata.score import lines_of, of_probes, values_of
 
 WORTH = 4000
 """Answers from which on starting processes pays."""
@@ -46,8 +46,7 @@ class CellFile:
 
     def read(self, probes: Mapping[str, Probe]) -> list[Answer]:
         """Return the answers to these probes."""
-        found = read_jsonl(self.path, Answer, "")
-        return [answer for answer in found if answer.probe in probes and answer.sample < self.samples]
+        return of_probes(read_jsonl(self.path, Answer, ""), probes, self.samples)
 
 
 Lines = dict[str, str]
