@@ -16,7 +16,7 @@ from iikata.core.records import Arm
 from iikata.model import base as base_module
 from iikata.model.adapters.dropout import noise
 from iikata.model.attention.packed import Group
-from iikata.model.attention.varlen import Limits, lay_out
+from iikata.model.attention.varlen import Limits, Room, lay_out
 from iikata.model.base import MOST_WEIGHTS, Base
 from iikata.model.load import ready
 from iikata.train import ArmRun, TrainingArgs, train
@@ -69,7 +69,9 @@ def kernel_errors() -> None:
             torch.randn(384, h, width, generator=generator, dtype=torch.float64).bfloat16()
             for h in (heads, kv_heads, kv_heads, heads)
         )
-        layout = lay_out(groups, 384, Limits(160, 384, 64), torch.device("cpu"))
+        room = Room(384)  # lists that are filled up: what fills them is of no sequence
+        room.lengths = {str(number): 20 * (number + 3) for number in range(6)}
+        layout = lay_out(groups, 384, Limits(160, 384, 64), torch.device("cpu"), room)
         rest = (*layout.tensors, layout.most, width**-0.5, 0)
         wanted = torch.ops.iikata.attend(q.double(), k.double(), v.double(), *rest)
         back = torch.ops.iikata.attend_backward(g.double(), q.double(), k.double(), v.double(), *wanted, *rest)

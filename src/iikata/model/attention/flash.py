@@ -76,7 +76,7 @@ def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
 def _attend_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tensor, lse: Tensor, *layout: Any
 ) -> Three:
-    _, tiles, shared_tiles, *_, places, _, scale, window = layout
+    _, tiles, shared_tiles, _, sees, places, _, scale, window = layout
     whole = (grad.contiguous(), query, key, value, out, lse)
     if _tiled(query):
         from iikata.model.kernels import short_attention
@@ -88,7 +88,9 @@ def _attend_backward(
         few = (key.index_select(0, places), value.index_select(0, places))
         more = _backward(whole[0], query, *few, out, lse, shared)
         dq = dq + more[0]
-        dk, dv = (x.index_add(0, places, y) for x, y in ((dk, more[1]), (dv, more[2])))
+        # Keys that fill up the list are of no sequence: the kernel leaves their rows as they lay in memory.
+        unseen = torch.arange(len(places), device=places.device)[:, None, None] >= sees[-1]
+        dk, dv = (x.index_add(0, places, y.masked_fill(unseen, 0)) for x, y in ((dk, more[1]), (dv, more[2])))
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
 
 

@@ -1,4 +1,8 @@
-"""Attention over packed sequences by its formula: where there is no flash kernel, and to hold the kernel against."""
+"""Attention over packed sequences by its formula: where there is no flash kernel, and to hold the kernel against.
+
+A flash kernel leaves rows behind the last sequence's end as they lay in memory. Here they are NaN, so that who reads
+one is found out.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -28,8 +32,9 @@ class Sight(NamedTuple):
 def forward(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Pair:
     """Return output [T, heads, D] and log-sum-exp [heads, T]; a query that sees no key gives 0 and -inf."""
     query, key, value, kind = *map(at_least_float32, (query, key, value)), query.dtype
-    out = torch.zeros_like(query)
+    (queries, _), out = sight.ends, torch.zeros_like(query)
     lse = query.new_full((query.shape[1], len(query)), float("-inf"))
+    out[queries[-1] :] = lse[:, queries[-1] :] = float("nan")
     for q, k in _sequences(sight.ends):
         scores = _scores(query[q], key[k], sight)
         lse[:, q] = scores.logsumexp(-1)
@@ -42,6 +47,8 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tenso
     kind = query.dtype
     grad, query, key, value, out = map(at_least_float32, (grad, query, key, value, out))
     dq, dk, dv = (torch.zeros_like(x) for x in (query, key, value))
+    queries, keys = sight.ends
+    dq[queries[-1] :] = dk[keys[-1] :] = dv[keys[-1] :] = float("nan")
     slope = (grad * out).sum(-1).t()[..., None]
     for q, k in _sequences(sight.ends):
         weights = torch.exp(_scores(query[q], key[k], sight) - lse[:, q, None])
