@@ -78,7 +78,7 @@ def tried(folder: Path, way: dict[str, str], args: argparse.Namespace) -> str:
     rows = encoded(args.rows, folder, size, args.count, args.longest)
     held = encoded(args.held_out, folder, size, args.count // 4, args.longest)
     adapters = base.adapt(8, 16, 0.0, "all-linear")
-    base.run_layers(compiled=False)
+    base.run_layers(compiled=False, checkpointed=args.checkpointed)
     untuned = loss(base, None, held, args.buffer)
     arms = [Arm("t", seed) for seed in (0, 1)]
     for arm in arms:
@@ -105,6 +105,7 @@ def main() -> None:
     parser.add_argument("--ways", nargs="+", default=list(WAYS), choices=WAYS)
     for name, value in {"count": 800, "longest": 512, "batch": 16, "steps": 50, "buffer": 8192}.items():
         parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--checkpointed", action="store_true", help="layers are computed twice, and keep less")
     args = parser.parse_args()
     print("| base | opened | lies in | peak | training | untuned | seed 0 | seed 1 | its loss |", flush=True)
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)

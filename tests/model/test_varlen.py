@@ -6,7 +6,8 @@ import torch
 import models
 import oracle
 from iikata.model.attention import flash
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.registry import Unsupported
+from iikata.model.attention.varlen import Limits, Room
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
 from marks import long
 
@@ -69,14 +70,33 @@ def test_where_the_kernel_says_inf_for_no_shared_key_a_query_keeps_what_it_has()
         assert all(map(torch.equal, merged, (out, lse)))
 
 
-def test_a_window_is_kept_where_no_prefix_is_shared(model_folder):
+@pytest.mark.parametrize("prefixes", [(), (SHARED, OTHER)], ids=["apart", "shared"])
+@pytest.mark.parametrize("filled", [False, True])
+@pytest.mark.parametrize("window", [2, 6, 9])  # shorter and longer than what is shared
+def test_a_window_is_kept(model_folder, prefixes, filled, window):
+    loaded = adapted(model_folder("gemma3"), "float64")
+    loaded.set_adapter("arm")
+    for module in loaded.model.modules():
+        if getattr(module, "sliding_window", None):
+            module.sliding_window = window
+    weights, found = loaded.adapters.weights("arm"), []
+    room = Room(512)
+    room.lengths = {"5": 40, "6": 700}
+    flat = pack([Part(SAMPLES, prefixes)], loaded.device, LIMITS, room=room if filled else None, window=window)
+    for buffer in (flat, pack([Part(SAMPLES, ())], loaded.device)):
+        for weight in weights.values():
+            weight.grad = None
+        loss = mean_loss(loaded, buffer)
+        loss.backward()
+        found.append([loss.detach(), *(weight.grad.clone() for weight in weights.values())])
+    assert all(oracle.distance(ours, theirs) < 1e-5 for ours, theirs in zip(*found, strict=True))
+
+
+def test_a_layer_with_a_wider_window_than_the_configurations_is_refused(model_folder):
     loaded = models.opened(model_folder("gemma3"), "float64")
-    plain = pack([Part(SAMPLES, ())], loaded.device)
-    flat = pack([Part(SAMPLES, ())], loaded.device, LIMITS)
-    with torch.no_grad():
-        first, second = (loaded.hidden(b.input_ids, b.positions, b.layout)[0] for b in (plain, flat))
-    count = plain.input_ids.numel()
-    torch.testing.assert_close(second[:count], first, rtol=1e-5, atol=1e-5)  # its norms round to float32
+    buffer = pack([Part(SAMPLES, (SHARED, OTHER))], loaded.device, LIMITS, window=5)
+    with pytest.raises(Unsupported, match="a window of 6 tokens"):
+        loaded.losses(buffer)
 
 
 def test_what_is_filled_in_reaches_no_sample_and_an_inf_in_one_sample_no_other(llama_folder):

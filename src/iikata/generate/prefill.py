@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from iikata.model.attention.packed import Group, Span
 from iikata.model.attention.registry import Kept, Layout, Options, attend_masked, causal_mask
 from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out
-from iikata.model.base import Base
+from iikata.model.base import NEAR, Base
 from iikata.model.buffers import ROUND, Ids, to_device
 from iikata.model.graphs import Graphs
 
@@ -148,9 +148,9 @@ class FlashPrefill:
     def run(self, prompts: Sequence[Prompt]) -> Prefilled:
         row, groups = _Filling(), []
         places: list[list[int]] = [[] for _ in prompts]
-        share, by_prefix = not self.base.ends_window(self.length), defaultdict(list)
+        window, by_prefix = self.base.window_within(self.length), defaultdict(list)
         for index, prompt in enumerate(prompts):
-            by_prefix[prompt.arm_index, prompt.prefix if share else ()].append(index)
+            by_prefix[prompt.arm_index, prompt.prefix if window <= NEAR else ()].append(index)
         for (arm, prefix), members in by_prefix.items():
             shared = row.write(arm, prefix, 0)
             suffixes = [row.write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
@@ -160,7 +160,7 @@ class FlashPrefill:
         used = len(row.ids)
         row.fill(self.room.of(TOKENS, used, ROUND) if self.room else used + -used % ROUND)
         limits = Limits.over(self.length, len(row.ids), self.length)
-        layout = lay_out(groups, len(row.ids), limits, self.base.device, self.room)
+        layout = lay_out(groups, len(row.ids), limits, self.base.device, self.room, window)
         given = (*row.tensors(self.base.device), layout)
         hidden, keys, values = self.graphs(self._through, given) if self.room else self._through(given)
         last = to_device([place[-1] for place in places], self.base.device)

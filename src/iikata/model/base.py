@@ -23,6 +23,9 @@ from iikata.model.stages import LaidOver
 
 MOST_WEIGHTS = 1_000_000_000
 """Beyond so many, kernels take longer than asking for them."""
+NEAR = 1024
+"""Tokens of a sliding window up to which samples share their first tokens also where it ends inside them: layers that
+have it copy the shared keys within its reach for every sample."""
 
 
 @dataclass
@@ -103,12 +106,10 @@ class Base:
             self._untuned[key] = self.logits(self.last_hidden(prompts))
         return self._untuned[key]
 
-    def ends_window(self, tokens: int) -> bool:
-        """Return whether a sliding window ends inside so many tokens.
-
-        It counts from each query, which keys that samples share in a buffer for flash kernels cannot follow.
-        """
-        return 0 < (getattr(self.config.get_text_config(), "sliding_window", None) or 0) < tokens
+    def window_within(self, tokens: int) -> int:
+        """Return the sliding window that ends inside so many tokens; 0 where none does."""
+        window = getattr(self.config.get_text_config(), "sliding_window", None) or 0
+        return window if window < tokens else 0
 
     def carry(self, x: Tensor, device: torch.device) -> Tensor:
         """Return `x` on another of the base's devices."""
@@ -133,9 +134,9 @@ class Base:
         self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
         if not self.runners:
             return pack(parts, device, bucketed=bucketed)
-        if self.ends_window(limits.longest):
+        if (window := self.window_within(limits.longest)) > NEAR:
             parts = [replace(part, prefixes=()) for part in parts]
-        buffer = pack(parts, device, limits, bucketed, room)
+        buffer = pack(parts, device, limits, bucketed, room, window)
         vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
         return buffer
 

@@ -98,12 +98,12 @@ def evenly(items: Iterable[T], costs: Sequence[float], size: float) -> Iterator[
 
 def pack(
     parts: Sequence[Part], device: torch.device, limits: Limits | None = None, bucketed: bool = False,
-    room: Room | None = None,
+    room: Room | None = None, window: int = 0,
 ) -> Buffer:  # fmt: skip
     """Pack the parts into one buffer: for flash kernels where there are limits, in buckets where several arms share it.
 
     A prefix under a loss token is not shared: each sample owns its loss. With limits, tensors may be filled up to a
-    `room`, in which the last part's arm has the idle tokens.
+    `room`, in which the last part's arm has the idle tokens. `window` as for `lay_out`.
     """
     made = _Making()
     multiple = BUCKET if bucketed else ROUND if limits is not None else 1
@@ -114,12 +114,12 @@ def pack(
         made.fill_losses(room)
         made.fill(room.of(TOKENS, len(made.ids), BUCKET), parts[-1])
     groups, tokens = tuple(made.groups), len(made.ids)
-    layout = Packed(groups, tokens, device) if limits is None else lay_out(groups, tokens, limits, device, room)
+    flash = limits and lay_out(groups, tokens, limits, device, room, window)
     streams = [noise(seed, length, device) for seed, length in made.streams if seed is not None]
     return Buffer(
         input_ids=to_device(made.ids, device).unsqueeze(0),
         positions=to_device(made.positions, device).unsqueeze(0),
-        layout=layout,
+        layout=flash or Packed(groups, tokens, device),
         loss_positions=to_device(made.loss_positions, device),
         targets=to_device(made.targets, device),
         sample_index=to_device(made.sample_index, device),

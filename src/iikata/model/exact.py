@@ -44,8 +44,8 @@ class Subject:
     flash: bool
     device: torch.device
     """Where tokens are given and what is compared comes out."""
-    shared: bool = True
-    """Whether samples share their first tokens, which flash kernels do only without a window."""
+    window: int = 0
+    """As of `buffers.pack`."""
 
 
 @dataclass
@@ -140,17 +140,13 @@ def _ours(subject: Subject, ids: Tensor) -> dict[str, Tensor]:
 def _packed(subject: Subject, ids: Tensor) -> Tensor:
     """Return what `_theirs` names packed: a shared first part is there once, and is compared once."""
     _, other, short = _samples(ids)
-    prefixes = (tuple(ids[:SHARED].tolist()),) if subject.shared else ()
-    buffer = _buffer(subject, (ids[:FIRST], other, short), prefixes)
-    found = subject.run(buffer.input_ids, buffer.positions, buffer.layout)
-    if subject.shared:
-        return found[: PROMPT + SHORT]
-    return torch.cat([found[:FIRST], found[FIRST + SHARED : PROMPT + SHARED + SHORT]])
+    buffer = _buffer(subject, (ids[:FIRST], other, short), (tuple(ids[:SHARED].tolist()),))
+    return subject.run(buffer.input_ids, buffer.positions, buffer.layout)[: PROMPT + SHORT]
 
 
 def _buffer(subject: Subject, samples: Sequence[Tensor], prefixes: Sequence[Ids] = ()) -> Buffer:
     rows = [Encoded("", "", "", tuple(sample.tolist()), (False,) * len(sample)) for sample in samples]
-    return pack([Part(rows, prefixes)], subject.device, LIMITS if subject.flash else None)
+    return pack([Part(rows, prefixes)], subject.device, LIMITS if subject.flash else None, window=subject.window)
 
 
 def _spans(samples: Sequence[Tensor]) -> tuple[Span, ...]:

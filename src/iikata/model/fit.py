@@ -25,7 +25,7 @@ from iikata.model.files.code import NO_INTERFACE, unsupported
 from iikata.model.layers import decoder_of, run_layers
 from iikata.model.stages import LaidOver
 
-CHECK = 2
+CHECK = 3
 """Goes up where what is compared changes."""
 QUANTISED = 0.1
 """Share by which 8-bit products may move logits: which numbers they keep apart follows from the other tokens."""
@@ -106,8 +106,8 @@ def _compared(base: Base) -> Reference:
     def theirs(ids: Tensor) -> Tensor:
         return base.model(input_ids=ids, use_cache=False).logits[0]
 
-    shared = not (base.runners and base.ends_window(exact.LIMITS.longest))
-    subject = Subject(base.model, run, theirs, bool(base.runners), base.device, shared)
+    window = base.window_within(exact.LIMITS.longest)
+    subject = Subject(base.model, run, theirs, bool(base.runners), base.device, window)
     ids = torch.tensor(_ids(base.folder, base.config.get_text_config().vocab_size), device=base.device)
     return exact.compare(subject, exact.refer(subject, ids, QUANTISED if _quantised(base) else 0.0))
 
@@ -157,7 +157,8 @@ def _twin_holds(decoder: Any, dtype: torch.dtype, flash: bool) -> bool:
         model = twin.make(decoder, dtype)
         own = Base(model, Path(), model.device, dtype, runners=run_layers(model) if flash else [])
         own.decoder = model
-        subject = Subject(model, lambda *row: own.hidden(*row)[0], theirs, flash, model.device, shared=not flash)
+        window = own.window_within(exact.LIMITS.longest)
+        subject = Subject(model, lambda *row: own.hidden(*row)[0], theirs, flash, model.device, window)
         ids = torch.arange(exact.TOKENS, device=model.device) * 7 % model.config.vocab_size
         return exact.compare(subject, exact.refer(subject, ids)).holds
     except Exception:  # a configuration that cannot be cut, or what only shows beyond a length

@@ -25,6 +25,7 @@ def attend_packed(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Te
     `shared_tiles`, the same for the kernels of short_attention; `asks`, `sees` [m + 1] int32: the queries up to
     `asks[i + 1]` also see the keys `sees[i]` to `sees[i + 1]` of those at `places` [P], shared ones; `most` [3] on CPU,
     the tokens of a sequence, of a range of `asks`, of one of `sees` at most; the scale; the window, 0 for none.
+    With a window and shared keys, `asks` are `own`, and what a sequence sees lies at `places` whole, its own keys too.
     """
     return _Attend.apply(query, key, value, *layout)
 
@@ -45,6 +46,8 @@ class _Attend(torch.autograd.Function):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Pair:
     _, tiles, *_, places, _, scale, window = layout
+    if window and places.numel():
+        return _forward(query, key.index_select(0, places), value.index_select(0, places), _near(*layout))
     if _tiled(query):
         from iikata.model.kernels import short_attention
 
@@ -69,6 +72,13 @@ def _sights(
     )
 
 
+def _near(*layout: Any) -> Sight:
+    """Return who sees whom where a window ends inside samples that share keys."""
+    own, _, _, _, sees, _, most, scale, window = layout
+    longest = int(most[0])
+    return Sight((own, sees), (longest, longest), True, scale, window)
+
+
 def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
     return query.new_empty(query.shape), at_least_float32(query.new_empty((query.shape[1], query.shape[0])))
 
@@ -78,6 +88,13 @@ def _attend_backward(
 ) -> Three:
     _, tiles, shared_tiles, _, sees, places, _, scale, window = layout
     whole = (grad.contiguous(), query, key, value, out, lse)
+    if window and places.numel():
+        few = (key.index_select(0, places), value.index_select(0, places))
+        dq, *rows = _backward(whole[0], query, *few, out, lse, _near(*layout))
+        # In float32: of a shared key there are as many rows as samples.
+        sums = (at_least_float32(torch.zeros_like(x)) for x in (key, value))
+        dk, dv = (_added(x, places, y, sees).to(key.dtype) for x, y in zip(sums, rows, strict=True))
+        return dq.contiguous(), dk, dv
     if _tiled(query):
         from iikata.model.kernels import short_attention
 
@@ -88,10 +105,17 @@ def _attend_backward(
         few = (key.index_select(0, places), value.index_select(0, places))
         more = _backward(whole[0], query, *few, out, lse, shared)
         dq = dq + more[0]
-        # Keys that fill up the list are of no sequence: the kernel leaves their rows as they lay in memory.
-        unseen = torch.arange(len(places), device=places.device)[:, None, None] >= sees[-1]
-        dk, dv = (x.index_add(0, places, y.masked_fill(unseen, 0)) for x, y in ((dk, more[1]), (dv, more[2])))
+        dk, dv = (_added(x, places, y, sees) for x, y in ((dk, more[1]), (dv, more[2])))
     return dq.contiguous(), dk.contiguous(), dv.contiguous()
+
+
+def _added(x: Tensor, places: Tensor, rows: Tensor, sees: Tensor) -> Tensor:
+    """Add a kernel's rows to those at `places`.
+
+    Keys that fill up the list are of no sequence: the kernel leaves their rows as they lay in memory.
+    """
+    unseen = torch.arange(len(places), device=places.device)[:, None, None] >= sees[-1]
+    return x.index_add(0, places, rows.to(x.dtype).masked_fill(unseen, 0))
 
 
 def _attend_backward_fake(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Three:
