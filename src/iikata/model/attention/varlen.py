@@ -145,7 +145,7 @@ def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]
 
 
 def _near(sequences: Sequence[Sees], window: int) -> tuple[list[int], list[int]]:
-    """Return the ends of the keys that each sequence sees within a window, and where they lie: shared ones, then own."""
+    """Return the ends of the keys that each sequence sees within a window, and where these lie: shared, then own."""
     seen = [((max(low, high - window + 1), high), span) for span, (low, high) in sequences]
     ends = accumulate(high - low + end - start for (low, high), (start, end) in seen)
     return [0, *ends], [place for spans in seen for span in spans for place in range(*span)]
