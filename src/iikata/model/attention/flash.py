@@ -46,16 +46,15 @@ class _Attend(torch.autograd.Function):
 
 def _attend(query: Tensor, key: Tensor, value: Tensor, *layout: Any) -> Pair:
     _, tiles, *_, places, _, scale, window = layout
-    if window and places.numel():
-        return _forward(query, key.index_select(0, places), value.index_select(0, places), _near(*layout))
-    if _tiled(query):
+    near = bool(window and places.numel())
+    if _tiled(query) and not near:
         from iikata.model.kernels import short_attention
 
         return short_attention.forward(query, key, value, tiles, scale, window)
     own, shared = _sights(*layout)
-    out, lse = _forward(query, key, value, own)
-    if places.numel():
-        few = (key.index_select(0, places), value.index_select(0, places))
+    few = (key.index_select(0, places), value.index_select(0, places))
+    out, lse = _forward(query, *few, shared) if near else _forward(query, key, value, own)
+    if places.numel() and not near:
         out, lse = _merge(out, lse, *_forward(query, *few, shared))
     return out.contiguous(), lse.contiguous()
 
@@ -66,17 +65,10 @@ def _sights(
 ) -> tuple[Sight, Sight]:  # fmt: skip
     """Return who sees whom among each sequence's own tokens, and among queries and the keys that they share."""
     longest, part, prefix = most.tolist()
-    return (
-        Sight((own, own), (longest, longest), True, scale, window),
-        Sight((asks, sees), (part, prefix), False, scale, 0),
-    )
-
-
-def _near(*layout: Any) -> Sight:
-    """Return who sees whom where a window ends inside samples that share keys."""
-    own, _, _, _, sees, _, most, scale, window = layout
-    longest = int(most[0])
-    return Sight((own, sees), (longest, longest), True, scale, window)
+    alone = Sight((own, own), (longest, longest), True, scale, window)
+    if window:
+        return alone, alone._replace(ends=(own, sees))
+    return alone, Sight((asks, sees), (part, prefix), False, scale, 0)
 
 
 def _attend_fake(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Pair:
@@ -88,34 +80,26 @@ def _attend_backward(
 ) -> Three:
     _, tiles, shared_tiles, _, sees, places, _, scale, window = layout
     whole = (grad.contiguous(), query, key, value, out, lse)
-    if window and places.numel():
-        few = (key.index_select(0, places), value.index_select(0, places))
-        dq, *rows = _backward(whole[0], query, *few, out, lse, _near(*layout))
-        # In float32: of a shared key there are as many rows as samples.
-        sums = (at_least_float32(torch.zeros_like(x)) for x in (key, value))
-        dk, dv = (_added(x, places, y, sees).to(key.dtype) for x, y in zip(sums, rows, strict=True))
-        return dq.contiguous(), dk, dv
-    if _tiled(query):
+    near = bool(window and places.numel())
+    if _tiled(query) and not near:
         from iikata.model.kernels import short_attention
 
         return short_attention.backward(*whole, tiles, shared_tiles, places, scale, window)
     own, shared = _sights(*layout)
-    dq, dk, dv = _backward(*whole, own)
+    found = [torch.zeros_like(x) for x in (query, key, value)] if near else [*_backward(*whole, own)]
     if places.numel():
         few = (key.index_select(0, places), value.index_select(0, places))
         more = _backward(whole[0], query, *few, out, lse, shared)
-        dq = dq + more[0]
-        dk, dv = (_added(x, places, y, sees) for x, y in ((dk, more[1]), (dv, more[2])))
-    return dq.contiguous(), dk.contiguous(), dv.contiguous()
+        # Keys that fill up the list are of no sequence: the kernel leaves their rows as they lay in memory.
+        unseen = torch.arange(len(places), device=places.device)[:, None, None] >= sees[-1]
+        rows = (x.masked_fill(unseen, 0) for x in more[1:])
+        found = [found[0] + more[0], *(_added(x, places, y) for x, y in zip(found[1:], rows, strict=True))]
+    return tuple(x.contiguous() for x in found)  # type: ignore[return-value]
 
 
-def _added(x: Tensor, places: Tensor, rows: Tensor, sees: Tensor) -> Tensor:
-    """Add a kernel's rows to those at `places`.
-
-    Keys that fill up the list are of no sequence: the kernel leaves their rows as they lay in memory.
-    """
-    unseen = torch.arange(len(places), device=places.device)[:, None, None] >= sees[-1]
-    return x.index_add(0, places, rows.to(x.dtype).masked_fill(unseen, 0))
+def _added(x: Tensor, places: Tensor, rows: Tensor) -> Tensor:
+    """Add rows to those at `places`; in float32, since a shared key may have as many of them as there are samples."""
+    return at_least_float32(x).index_add(0, places, at_least_float32(rows)).to(x.dtype)
 
 
 def _attend_backward_fake(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> Three:
