@@ -155,6 +155,20 @@ def test_the_layouts_of_a_gpu_give_the_same_logits_and_one_graph_serves_all_laye
         assert compilations() - before == (0 if not compiled else 2 if family == "gemma3" else 1)
 
 
+@pytest.mark.parametrize("window", [37, 40, 63])
+def test_a_window_between_a_slots_length_and_the_power_of_two_above_it_is_kept(model_folder, window):
+    loaded = models.opened(model_folder("gemma3"), "float64")
+    loaded.config.sliding_window = window
+    for module in loaded.model.modules():
+        if getattr(module, "sliding_window", None):
+            module.sliding_window = window
+    asked = [request((*PREFIX, *prompt), index, prefixes=(PREFIX,)) for index, prompt in enumerate(PROMPTS)]
+    wanted = answers(loaded, asked, length=38)
+    rotary.install(loaded.model)
+    loaded.runners = run_layers(loaded.model)
+    assert answers(loaded, asked, length=38) == wanted
+
+
 def test_two_arms_may_answer_in_turn(llama):
     models.with_arms(llama, "one", "two")
     requests = [request(p, index) for index, p in enumerate(PROMPTS)]

@@ -148,7 +148,9 @@ class FlashPrefill:
     def run(self, prompts: Sequence[Prompt]) -> Prefilled:
         row, groups = _Filling(), []
         places: list[list[int]] = [[] for _ in prompts]
-        window, by_prefix = self.base.window_within(self.length), defaultdict(list)
+        # As the layers see it, whose limit is rounded up.
+        window = self.base.window_within(Limits.over(self.length, 1, 1).longest)
+        by_prefix = defaultdict(list)
         for index, prompt in enumerate(prompts):
             by_prefix[prompt.arm_index, prompt.prefix if window <= NEAR else ()].append(index)
         for (arm, prefix), members in by_prefix.items():
