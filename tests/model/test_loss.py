@@ -1,5 +1,9 @@
 """The chunked cross-entropy is torch's."""
 
+import sys
+from contextlib import contextmanager
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import cross_entropy
@@ -55,3 +59,26 @@ def test_the_logits_of_all_tokens_never_stand_in_memory_at_once():
 
     loss.token_losses(hidden.requires_grad_(), targets, Head(matrix)).sum().backward()
     assert seen == [7, 7, 7, 2]
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_the_kernel_starts_on_the_gpu_that_the_logits_lie_on(monkeypatch, gradient):
+    """Triton starts a kernel on the current GPU, wherever its tensors lie; of several, the last has the head."""
+    current, started = ["the first GPU"], []
+
+    @contextmanager
+    def on(device):
+        current.append(device)
+        yield
+        current.pop()
+
+    def kernel(logits, *_):
+        started.append((current[-1], logits.device))
+        return logits.new_empty(len(logits))
+
+    monkeypatch.setattr(loss, "_fused", lambda hidden: True)
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setitem(sys.modules, "iikata.model.kernels.cross_entropy", SimpleNamespace(cross_entropy=kernel))
+    hidden, matrix, targets = (x.to("meta") for x in heads_inputs())
+    loss.token_losses(hidden.requires_grad_(gradient), targets, loss.Head(matrix))
+    assert started == [(torch.device("meta"),) * 2]

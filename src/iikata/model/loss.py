@@ -78,7 +78,8 @@ def _fused(hidden: Tensor) -> bool:
 def _kernel(product: Tensor, targets: Tensor, head: Head, gradient: bool) -> Tensor:
     from iikata.model.kernels.cross_entropy import cross_entropy
 
-    return cross_entropy(product, targets, head.scale, head.softcap, gradient)
+    with torch.cuda.device(product.device):  # a kernel starts on the current GPU, which need not be the head's
+        return cross_entropy(product, targets, head.scale, head.softcap, gradient)
 
 
 def _chunks(hidden: Tensor, targets: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
