@@ -4,9 +4,9 @@ transformers 5 converts such a vocabulary instead: it takes the unknown token to
 vocabulary is </s>, and `T5Tokenizer(vocab_file=...)` silently ignores the file.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -28,10 +28,10 @@ class PieceTokenizer(Tokenizer):
         ids: list[int] = []
         position = 0
         for found in self._split[special].finditer(text):
-            ids += self._processors[special, start].encode(text[position : found.start()])
+            ids += self._recent(text[position : found.start()], special, start)
             ids.append(self.read_whole[found[0]])
             start, position = self.blank_after_special, found.end()
-        return ids + self._processors[special, start].encode(text[position:])
+        return [*ids, *self._recent(text[position:], special, start)]
 
     def text(self, ids: Iterable[int]) -> str:
         # SentencePiece decodes control tokens to nothing and does not know added ones.
@@ -51,6 +51,14 @@ class PieceTokenizer(Tokenizer):
     def _whole_by_id(self) -> dict[int, str]:
         shown = ((text, id) for text, id in self.read_whole.items() if id not in self.user_defined or id in self.own)
         return {id: text for text, id in shown}
+
+    @cached_property
+    def _recent(self) -> Callable[[str, bool, bool], tuple[int, ...]]:
+        # All prompts of a cell begin with the same examples, and a probe's choices follow on one prompt.
+        return lru_cache(maxsize=256)(self._encoded)
+
+    def _encoded(self, text: str, special: bool, start: bool) -> tuple[int, ...]:
+        return tuple(self._processors[special, start].encode(text))
 
     @cached_property
     def user_defined(self) -> set[int]:
