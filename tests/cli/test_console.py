@@ -130,6 +130,10 @@ NUMBERS = "loss 2.311 lr 2.5e-04 norm 0.81  488 tokens/s"
             [(0, Stage("train", 9, "arms")), (60, Progress("train", 45, 90, "note", before=15))],
             ["train: 9 arms", "train: 45/90  1:00, about 1:30 left  note"],
         ),
+        (  # cells of which some take longer than others
+            [(0, Stage("score", 4, "cells")), (10, Progress("score", 2, 4, "base@plain", left=300))],
+            ["score: 4 cells", "score: 2/4  0:10, about 5:00 left  base@plain"],
+        ),
         (
             [
                 *training(("a.s0", 1, 10, 1, 10)),

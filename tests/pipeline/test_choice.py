@@ -1,11 +1,13 @@
 """choice and choice_norm are lm-eval's acc and acc_norm, to the last probe, in every cell."""
 
+import gc
 import json
 import math
 import random
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -13,10 +15,12 @@ import pytest
 import torch
 
 import oracle
+from iikata.core.encoded import Encoded
 from iikata.core.records import Arm, Probe
 from iikata.metrics.choice import chance_of
-from iikata.pipeline import Pipeline
+from iikata.pipeline import Pipeline, Progress, likelihood
 from iikata.pipeline.foreseeing import foresee
+from iikata.pipeline.time_left import TimeLeft
 from iikata.score.choice import Asked, chosen, encode_choices, laid
 from tiny_experiment import ONE_ARM, experiment
 
@@ -184,6 +188,61 @@ def test_the_base_with_examples_chooses_as_one_sequence_at_a_time_does(tmp_path,
                 sums.append(sum(float(logits[i - 1, row.input_ids[i]]) for i in places))
             right = float(sums.index(max(sums)) == asked.probe.answer)
             assert scored[cell.arm.seed, cell.prompted_with, asked.probe.id] == right
+
+
+@pytest.fixture(scope="module")
+def with_examples(tmp_path_factory, llama_folder):
+    """Adapters and the untuned model, with examples and without, as far as the choices that they are asked."""
+    folder = tmp_path_factory.mktemp("examples")
+    made = declared(
+        folder, llama_folder, questions(4), templates=["plain", "alpaca_short"], untuned={"shots": [0, 2], "draws": 6},
+        score={"primary": "choice", "metrics": ["choice"]},
+    )  # fmt: skip
+    Pipeline(made, folder / "run").run("generate")
+    return made, folder / "run"
+
+
+def scored_anew(with_examples, monkeypatch, meanwhile):
+    """Score the run and return what it tells; `meanwhile` is called with each cell that is asked."""
+    events, asked = [], likelihood._chosen
+
+    def watched(ctx, cell, texts, tokens):
+        found = asked(ctx, cell, texts, tokens)
+        meanwhile(cell)
+        return found
+
+    monkeypatch.setattr(likelihood, "_chosen", watched)
+    made, out = with_examples
+    shutil.rmtree(out / "score", ignore_errors=True)
+    Pipeline(made, out, events.append).run("score")
+    return [event for event in events if isinstance(event, Progress) and event.stage == "score"]
+
+
+def test_the_time_left_is_right_once_a_fifth_is_scored_however_long_examples_take(with_examples, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr(likelihood, "TimeLeft", partial(TimeLeft, now=lambda: clock[0]))
+    ends = []
+
+    def takes(cell):
+        clock[0] += 30 if "shots" in cell.prompted_with else 1
+        ends.append(clock[0])
+
+    told = scored_anew(with_examples, monkeypatch, takes)
+    assert len(told) > 20
+    late = [(event.left, ends[-1] - end) for event, end in zip(told, ends, strict=True) if 5 * event.done >= event.todo]
+    assert all(ours == pytest.approx(true) for ours, true in late)
+
+
+def test_tokens_of_one_cells_examples_do_not_stay_in_memory(with_examples, monkeypatch):
+    alive = []
+
+    def count(cell):
+        if "shots" in cell.prompted_with:
+            alive.append(sum(isinstance(one, Encoded) for one in gc.get_objects()))
+
+    scored_anew(with_examples, monkeypatch, count)
+    assert len(alive) == 12
+    assert max(alive) == alive[0]
 
 
 def test_a_probe_that_is_not_sampled_is_read_and_never_answered(tmp_path, llama_folder):

@@ -97,7 +97,8 @@ class Console:
         done, todo = event.done - event.before, event.todo - event.before
         # Answers and cells side by side end together: the first of them say nothing of the rate.
         known = event.stage == "train" or 5 * done >= todo
-        left = f", about {clock(elapsed / max(1, done) * (todo - done))} left" if known else ""
+        seconds = elapsed / max(1, done) * (todo - done) if event.left is None else event.left
+        left = f", about {clock(seconds)} left" if known else ""
         return f"{event.stage}: {event.done}/{event.todo}  {clock(elapsed)}{left}  {note}"
 
     def _line(self, text: str) -> None:

@@ -26,6 +26,8 @@ class Progress:
     note: str = ""
     before: int = 0
     """How many of them an earlier process did; they say nothing of this one's speed."""
+    left: float | None = None
+    """Seconds that the others will take, where it is known better than from what these took."""
 
 
 @dataclass(frozen=True)

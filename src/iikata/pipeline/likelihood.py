@@ -21,6 +21,7 @@ from iikata.pipeline.executor.messages import Halved, Job, Order, Scored
 from iikata.pipeline.gates import reopen
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
+from iikata.pipeline.time_left import TimeLeft
 from iikata.run_folder import read_object, write_json
 from iikata.templates import Shots
 
@@ -104,15 +105,17 @@ def score_likelihood(ctx: RunContext, texts: Texts) -> int:
     kept = {name for name, source in sources.items() if before.get(name) == source}
     have: Found = {name: _by_cell(_kept_scores(ctx, name), kept, texts) for name in texts.fields}
     whole = set.intersection(*(set(found) for found in have.values()))
+    # The untuned model's first: cells of every kind are among them, and so the time that is left is soon known.
+    arms.sort(key=lambda arm: arm.variant is not None)
     todo = [cell for arm in arms for cell in ctx.cells_of(arm) if cell.name not in whole]
     ctx.emit(Stage("score", len(todo), texts.what))
-    done, left, kept_at = 0, Counter(cell.arm for cell in todo), time.monotonic()
+    done, left, kept_at, time_left = 0, Counter(cell.arm for cell in todo), time.monotonic(), TimeLeft(todo)
     for cell, found in _scored_away(ctx, ctx.crew, texts, todo) if ctx.crew else score_cells(ctx, texts, todo):
         for name, scores in found.items():
             have[name][cell.name] = scores
         done += 1
         left[cell.arm] -= 1
-        ctx.emit(Progress("score", done, len(todo), cell.name))
+        ctx.emit(Progress("score", done, len(todo), cell.name, left=time_left.after(cell)))
         # The whole file is written each time: after every arm that would go by the square of their number.
         if not left[cell.arm] and time.monotonic() - kept_at > KEPT_SECONDS:
             _keep(ctx, texts, have, sources)
@@ -189,13 +192,15 @@ def _chosen(ctx: RunContext, cell: Cell, texts: Texts, tokens: int) -> "list[Cho
     template = ctx.prompts.of(cell)
     examples = ctx.prompts.prefixes_of(cell) if isinstance(template, Shots) else []
     cutoff = ctx.experiment.train.cutoff_len + max(map(len, examples), default=0)
-    if template.hash not in texts.encoded:  # every cell of a template reads the same tokens
-        texts.encoded[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
+    # Every cell of a template reads the same tokens; examples are one cell's alone.
+    kept = {} if isinstance(template, Shots) else texts.encoded
+    if template.hash not in kept:
+        kept[template.hash] = list(choice.encode_choices(ctx.probes, template, ctx.tokenizer, cutoff))
     base, arm = ctx.speaker(cell.arm)
-    rows, key = texts.encoded[template.hash], (template.hash, tokens, base is ctx.base)
+    rows, key = kept[template.hash], (template.hash, tokens, base is ctx.base)
     if key not in texts.packed:
         if isinstance(template, Shots) or any(size != tokens for _, size, _ in texts.packed):
-            texts.packed.clear()  # examples are one cell's alone; halved buffers are not read again
+            texts.packed.clear()  # halved buffers are not read again
         texts.packed[key] = choice.laid(base, rows, tokens, examples)
     return list(choice.chosen(base, arm, rows, texts.packed[key]))
 
