@@ -7,6 +7,7 @@ import models
 import oracle
 import replayed
 from architectures import SHAPE, Family, write
+from iikata.generate import Request, Sampling, Shapes, generate
 from iikata.generate.prefill import FlashPrefill, Prompt
 from iikata.model.base import Base
 
@@ -55,3 +56,19 @@ def test_prompts_are_read_as_transformers_reads_each_alone(windowed, window, rec
             for ours, theirs in ((found.keys[1], full.keys[0]), (found.values[1], full.values[0])):
                 assert oracle.distance(ours[:, where], theirs) < 1e-6
     assert bool(sum(replays)) == recorded
+
+
+def test_a_buffer_of_prompts_that_cannot_share_tokens_holds_no_more_than_is_planned(windowed, monkeypatch):
+    base, sizes, hidden = replayed.opened(windowed(20)), [], Base.hidden
+    monkeypatch.setattr(Base, "hidden", lambda *given: sizes.append(given[1].numel()) or hidden(*given))
+    asked = [Request((i,), one.ids, (0,), frozenset(), None, (SHARED,)) for i, one in enumerate(buffers()[0] * 3)]
+
+    def answers():
+        sizes.clear()
+        return {one.key: one.ids for one in generate(base, (), asked, Sampling(0), 3, Shapes(8, LENGTH, 128))}
+
+    shared, often = answers(), len(sizes)
+    monkeypatch.setattr("iikata.generate.prefill.NEAR", 8)
+    assert answers() == shared
+    assert max(sizes) == 128
+    assert len(sizes) > often

@@ -131,7 +131,7 @@ class _Engine:
         free = self.room
         while self.waiting:
             request = self.waiting[0]
-            prefix = longest_prefix(request.prompt_ids, request.prefixes)
+            prefix = longest_prefix(request.prompt_ids, request.prefixes if self.prefill.shares else ())
             free -= len(request.prompt_ids) - len(prefix)
             if taken and free < 0:
                 break

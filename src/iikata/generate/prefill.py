@@ -93,6 +93,9 @@ class _Filling:
 class Prefill:
     """Runs prompts in buffers of fixed size, so that a prompt's bits do not follow its company."""
 
+    shares = True
+    """Whether prompts may begin with what they share with others."""
+
     def __init__(self, base: Base, hidden: Hidden, size: int, length: int) -> None:
         self.base, self.hidden, self.size, self.length = base, hidden, size, length
         self.shared: dict[tuple[int, Ids], Kept] = {}
@@ -142,17 +145,18 @@ class FlashPrefill:
 
     def __init__(self, base: Base, hidden: Hidden, size: int, length: int) -> None:
         self.base, self.hidden, self.length = base, hidden, length
+        # As the layers see it, whose limit is rounded up.
+        self.window = base.window_within(Limits.over(length, 1, 1).longest)
+        self.shares = self.window <= NEAR
         self.room = Room(size) if base.asking_bound else None
         self.graphs = Graphs(base.device, "reading prompts")
 
     def run(self, prompts: Sequence[Prompt]) -> Prefilled:
         row, groups = _Filling(), []
         places: list[list[int]] = [[] for _ in prompts]
-        # As the layers see it, whose limit is rounded up.
-        window = self.base.window_within(Limits.over(self.length, 1, 1).longest)
         by_prefix = defaultdict(list)
         for index, prompt in enumerate(prompts):
-            by_prefix[prompt.arm_index, prompt.prefix if window <= NEAR else ()].append(index)
+            by_prefix[prompt.arm_index, prompt.prefix].append(index)
         for (arm, prefix), members in by_prefix.items():
             shared = row.write(arm, prefix, 0)
             suffixes = [row.write(arm, prompts[index].ids[len(prefix) :], len(prefix)) for index in members]
@@ -162,7 +166,7 @@ class FlashPrefill:
         used = len(row.ids)
         row.fill(self.room.of(TOKENS, used, ROUND) if self.room else used + -used % ROUND)
         limits = Limits.over(self.length, len(row.ids), self.length)
-        layout = lay_out(groups, len(row.ids), limits, self.base.device, self.room, window)
+        layout = lay_out(groups, len(row.ids), limits, self.base.device, self.room, self.window)
         given = (*row.tensors(self.base.device), layout)
         hidden, keys, values = self.graphs(self._through, given) if self.room else self._through(given)
         last = to_device([place[-1] for place in places], self.base.device)
