@@ -1,5 +1,6 @@
 """A turn replayed over buffers of one shape trains as one computed anew; a graph's replay is emulated by its work."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -13,7 +14,7 @@ from iikata.model.attention.varlen import TOKENS, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Part
 from iikata.train import ArmRun, TrainingArgs, recordable, step, train
-from iikata.train.step import limits_of
+from iikata.train.step import limits_of, mean_loss
 
 PREFIX = (5, 6, 7)
 
@@ -45,18 +46,18 @@ def trained(folder, dropout=0.0, buffer_tokens=4096):
 def same(one, other):
     assert one[0].keys() == other[0].keys()
     for key, numbers in one[0].items():
-        assert numbers == pytest.approx(other[0][key], rel=1e-9)
+        assert numbers == pytest.approx(other[0][key], rel=1e-9, nan_ok=True)
     for arm, weights in one[1].items():
         for name, tensor in weights.items():
             assert torch.allclose(tensor, other[1][arm][name], rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-def test_replayed_turns_train_as_turns_computed_anew(llama_folder, replays, monkeypatch, dropout):
-    found = trained(llama_folder, dropout=dropout)
+@pytest.mark.parametrize(("family", "dropout"), [("llama", 0.0), ("llama", 0.3), ("gemma3", 0.0)])
+def test_replayed_turns_train_as_turns_computed_anew(model_folder, replays, monkeypatch, family, dropout):
+    found = trained(model_folder(family), dropout=dropout)
     assert sum(replays) > 6  # of twelve turns
     monkeypatch.setattr(Base, "asking_bound", False)
-    same(found, trained(llama_folder, dropout=dropout))
+    same(found, trained(model_folder(family), dropout=dropout))
 
 
 @pytest.mark.parametrize(("buffer_tokens", "even"), [(256, True), (512, False)])
@@ -84,6 +85,45 @@ def test_a_larger_turn_is_another_graph(llama_folder, replays, monkeypatch):
     found = trained(llama_folder)
     monkeypatch.setattr(Base, "asking_bound", False)
     same(found, trained(llama_folder))
+
+
+def eventful(folder):
+    """Return the same and held-out losses: two blocks of other ranks, one arm given up, others done before the rest."""
+    base, adapters = opened(folder)
+    ranks = {f"r{r}": replace(adapters.shape, r=r) for r in (4, 8)}
+    arms = [Arm(name, seed) for name in ranks for seed in range(3)]
+    adapters.shapes = {arm.name: ranks[arm.variant] for arm in arms}
+    for arm in arms:
+        adapters.initialise(arm.name, int(arm.seed))
+    for name in ranks:
+        adapters.group([arm.name for arm in arms if arm.variant == name])
+    rate = {0: 1e-2, 1: math.inf, 2: 1e-2}
+    runs = {
+        arm.name: ArmRun(
+            arm, models.samples(14, seed=arm.seed, prefix=PREFIX), (PREFIX,),
+            TrainingArgs(2 if arm.seed else 3, 4, rate[arm.seed]), base,
+        )
+        for arm in arms
+    }  # fmt: skip
+    found, held_out, ended = {}, [], {}
+    for one in train(list(runs.values())):
+        found[one.arm, one.step] = (one.loss, one.grad_norm)
+        if runs[one.arm].done:
+            ended[one.arm] = {name: tensor.clone() for name, tensor in adapters.weights(one.arm).items()}
+        if not runs[one.arm].stopped:
+            held_out += [mean_loss(base, arm, models.samples(9, seed=7), 4096) for arm in (one.arm, None)]
+        if runs[one.arm].done:
+            adapters.drop(one.arm)
+    return found, {arm: weights for arm, weights in ended.items() if not runs[arm].stopped}, held_out
+
+
+def test_arms_that_end_are_given_up_or_are_evaluated_between_turns_change_no_replay(llama_folder, replays, monkeypatch):
+    *found, losses = eventful(llama_folder)
+    assert sum(replays) > 60
+    monkeypatch.setattr(Base, "asking_bound", False)
+    *wanted, wanted_losses = eventful(llama_folder)
+    same(found, wanted)
+    assert losses == pytest.approx(wanted_losses, rel=1e-9, nan_ok=True)
 
 
 def test_where_nothing_can_be_recorded_training_goes_on_without(llama_folder, replays, monkeypatch):
