@@ -35,7 +35,7 @@ def forward(query: Tensor, key: Tensor, value: Tensor, sight: Sight) -> Pair:
     (queries, _), out = sight.ends, torch.zeros_like(query)
     lse = query.new_full((query.shape[1], len(query)), float("-inf"))
     out[queries[-1] :] = lse[:, queries[-1] :] = float("nan")
-    for q, k in _sequences(sight.ends):
+    for q, k in _sequences(sight):
         scores = _scores(query[q], key[k], sight)
         lse[:, q] = scores.logsumexp(-1)
         out[q] = torch.einsum("hqk,khd->qhd", torch.softmax(scores, -1), _widened(value[k], query))
@@ -50,7 +50,7 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tenso
     queries, keys = sight.ends
     dq[queries[-1] :] = dk[keys[-1] :] = dv[keys[-1] :] = float("nan")
     slope = (grad * out).sum(-1).t()[..., None]
-    for q, k in _sequences(sight.ends):
+    for q, k in _sequences(sight):
         weights = torch.exp(_scores(query[q], key[k], sight) - lse[:, q, None])
         wide_k, wide_v = _widened(key[k], query), _widened(value[k], query)
         toward = weights * (torch.einsum("qhd,khd->hqk", grad[q], wide_v) - slope[:, q]) * sight.scale
@@ -60,10 +60,15 @@ def backward(grad: Tensor, query: Tensor, key: Tensor, value: Tensor, out: Tenso
     return dq.to(kind), dk.to(kind), dv.to(kind)
 
 
-def _sequences(ends: Pair) -> Iterator[tuple[slice, slice]]:
-    """Yield the queries and keys of each sequence that has both."""
-    queries, keys = (x.tolist() for x in ends)
+def _sequences(sight: Sight) -> Iterator[tuple[slice, slice]]:
+    """Yield the queries and keys of each sequence that has both.
+
+    Raises ValueError for one longer than `sight.most`: the kernel would leave the rest of it as it lay in memory.
+    """
+    queries, keys = (x.tolist() for x in sight.ends)
     for a, b, c, d in zip(queries, queries[1:], keys, keys[1:], strict=False):
+        if b - a > sight.most[0] or d - c > sight.most[1]:
+            raise ValueError(f"{b - a} queries and {d - c} keys, where the kernel is launched for {sight.most}")
         if b > a and d > c:
             yield slice(a, b), slice(c, d)
 
