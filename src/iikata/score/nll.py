@@ -38,7 +38,8 @@ def scoreable(example: Example, encoded: Encoded, template: Template, tokenizer:
     # Nothing predicts the first token of all, so an answer that begins there cannot be scored.
     if encoded.truncated or not example.output or encoded.completion_mask[0]:
         return False
-    own = [id for id, role in zip(encoded.input_ids, encoded.roles, strict=True) if role == "answer"]
+    first = encoded.completion_mask.index(True)  # examples in front may be most of a row
+    own = [id for id, role in zip(encoded.input_ids[first:], encoded.roles[first:], strict=True) if role == "answer"]
     # A token at its ends may hold some of the template's text too.
     return template.unmapped(encoded.answer) == example.output and encoded.answer in tokenizer.text(own)
 

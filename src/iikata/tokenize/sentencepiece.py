@@ -4,10 +4,12 @@ transformers 5 converts such a vocabulary instead: it takes the unknown token to
 vocabulary is </s>, and `T5Tokenizer(vocab_file=...)` silently ignores the file.
 """
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from iikata.tokenize.tokenizer import Tokenizer, any_of
@@ -26,12 +28,26 @@ class PieceTokenizer(Tokenizer):
 
     def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
         ids: list[int] = []
+        for piece, first, whole in self._pieces(text, special, start):
+            ids += self._known.get((piece, special, first)) or self._recent(piece, special, first)
+            ids += [] if whole is None else [self.read_whole[whole]]
+        return ids
+
+    def ahead(self, texts: Iterable[str]) -> None:
+        self._known.clear()
+        pairs = sorted({(first, piece) for text in texts for piece, first, _ in self._pieces(text)})
+        for start, some in groupby(pairs, key=itemgetter(0)):
+            pieces = [piece for _, piece in some]
+            found = self._processors[True, start].encode(pieces, num_threads=os.cpu_count() or 1)
+            self._known.update(((piece, True, start), tuple(ids)) for piece, ids in zip(pieces, found, strict=True))
+
+    def _pieces(self, text: str, special: bool = True, start: bool = True) -> Iterator[tuple[str, bool, str | None]]:
+        """Yield what is between special tokens, whether a text starts there, and the special token behind it."""
         position = 0
         for found in self._split[special].finditer(text):
-            ids += self._recent(text[position : found.start()], special, start)
-            ids.append(self.read_whole[found[0]])
+            yield text[position : found.start()], start, found[0]
             start, position = self.blank_after_special, found.end()
-        return [*ids, *self._recent(text[position:], special, start)]
+        yield text[position:], start, None
 
     def text(self, ids: Iterable[int]) -> str:
         # SentencePiece decodes control tokens to nothing and does not know added ones.
@@ -51,6 +67,11 @@ class PieceTokenizer(Tokenizer):
     def _whole_by_id(self) -> dict[int, str]:
         shown = ((text, id) for text, id in self.read_whole.items() if id not in self.user_defined or id in self.own)
         return {id: text for text, id in shown}
+
+    @cached_property
+    def _known(self) -> dict[tuple[str, bool, bool], tuple[int, ...]]:
+        """Tokens of the texts worked out ahead."""
+        return {}
 
     @cached_property
     def _recent(self) -> Callable[[str, bool, bool], tuple[int, ...]]:
