@@ -15,8 +15,9 @@ from train_throughput import samples
 from iikata.core.records import Arm
 from iikata.model import base as base_module
 from iikata.model.adapters.dropout import noise
+from iikata.model.attention.limits import Limits, Room
 from iikata.model.attention.packed import Group
-from iikata.model.attention.varlen import Limits, Room, lay_out
+from iikata.model.attention.varlen import lay_out
 from iikata.model.base import MOST_WEIGHTS, Base
 from iikata.model.load import ready
 from iikata.train import ArmRun, TrainingArgs, train

@@ -6,7 +6,7 @@ import torch
 from architectures import EXACT, GPT2, LONG, Family, write
 from iikata.core.errors import IikataError
 from iikata.model import exact, fit, memory
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.limits import Limits
 from iikata.model.buffers import Part
 from iikata.model.files.code import configuration
 from iikata.model.load import load

@@ -5,7 +5,7 @@ import torch
 
 import models
 from iikata.model import rotary
-from iikata.model.attention.varlen import Limits
+from iikata.model.attention.limits import Limits
 from iikata.model.buffers import Part
 from iikata.model.layers import compilations, run_layers
 

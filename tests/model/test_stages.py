@@ -98,8 +98,9 @@ def test_every_tensor_is_loaded_onto_its_own_device():
 
 
 def test_a_layout_is_carried_with_all_that_lies_on_the_device_and_nothing_else():
+    from iikata.model.attention.limits import Limits
     from iikata.model.attention.packed import Group
-    from iikata.model.attention.varlen import Limits, lay_out
+    from iikata.model.attention.varlen import lay_out
 
     meta = torch.device("meta")
     layout = lay_out([Group((0, 0), ((0, 5), (5, 8)))], 8, Limits.over(5, 8, 0), CPU)

@@ -6,8 +6,8 @@ import torch
 import models
 import oracle
 from iikata.model.attention import flash
+from iikata.model.attention.limits import Limits, Room
 from iikata.model.attention.registry import Unsupported
-from iikata.model.attention.varlen import Limits, Room
 from iikata.model.buffers import BUCKET, ROUND, Part, pack
 from marks import long
 

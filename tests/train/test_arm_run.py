@@ -11,7 +11,7 @@ import iikata.train as training
 import models
 import oracle
 from iikata.core.records import Arm
-from iikata.model.attention.varlen import Room
+from iikata.model.attention.limits import Room
 from iikata.model.buffers import pack
 from iikata.train import ArmRun, TrainingArgs, train
 from iikata.train.step import counted, limits_of, prepare

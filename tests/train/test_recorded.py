@@ -10,7 +10,7 @@ import models
 import replayed
 from iikata.core.records import Arm
 from iikata.model import graphs
-from iikata.model.attention.varlen import TOKENS, Room
+from iikata.model.attention.limits import TOKENS, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Part
 from iikata.train import ArmRun, TrainingArgs, recordable, step, train

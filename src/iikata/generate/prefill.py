@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from iikata.model.attention.limits import TOKENS, Limits, Room
 from iikata.model.attention.packed import Group, Span
 from iikata.model.attention.registry import Kept, Layout, Options, attend_masked, causal_mask
-from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out
+from iikata.model.attention.varlen import lay_out
 from iikata.model.base import NEAR, Base
 from iikata.model.buffers import ROUND, Ids, to_device
 from iikata.model.graphs import Graphs

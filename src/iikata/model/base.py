@@ -13,8 +13,8 @@ from torch import Tensor
 from iikata.core.errors import IikataError
 from iikata.model.adapters.flat import LoraShape
 from iikata.model.adapters.lora import Adapters, resolve_targets
+from iikata.model.attention.limits import Limits, Room
 from iikata.model.attention.registry import Layout, laid_out
-from iikata.model.attention.varlen import Limits, Room
 from iikata.model.buffers import Buffer, Part, pack
 from iikata.model.graphs import Graphs
 from iikata.model.layers import Runner, decoder_of, vary

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from iikata.core.encoded import Encoded
 from iikata.model.adapters.dropout import noise
+from iikata.model.attention.limits import TOKENS, Limits, Room
 from iikata.model.attention.packed import Group, Packed
 from iikata.model.attention.registry import Layout
-from iikata.model.attention.varlen import TOKENS, Limits, Room, lay_out, to_device
+from iikata.model.attention.varlen import lay_out, to_device
 
 Ids = tuple[int, ...]
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from iikata.core.encoded import Encoded
 from iikata.model import rotary
+from iikata.model.attention.limits import Limits
 from iikata.model.attention.registry import NAME, Kept, Layout, Unsupported
 from iikata.model.attention.static_cache import StaticKVCache
 from iikata.model.attention.tiles import Span
-from iikata.model.attention.varlen import Limits
 from iikata.model.buffers import Buffer, Ids, Part, pack
 from iikata.model.files.code import NO_INTERFACE
 

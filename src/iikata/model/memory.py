@@ -12,8 +12,8 @@ from torch import Tensor
 
 from iikata.core.encoded import Encoded
 from iikata.model.adapters.lora import refuse_no_linears
+from iikata.model.attention.limits import Limits
 from iikata.model.attention.registry import NAME, register
-from iikata.model.attention.varlen import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import ROUND, Part, pack
 from iikata.model.context_length import refuse_short

@@ -8,7 +8,7 @@ import torch
 
 from iikata.core.encoded import Encoded, Role
 from iikata.core.records import Example
-from iikata.model.attention.varlen import Limits, Room
+from iikata.model.attention.limits import Limits, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Buffer, Ids, Part, split
 from iikata.templates import Template

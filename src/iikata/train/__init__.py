@@ -7,7 +7,7 @@ from torch import Tensor
 
 from iikata.core.records import TrainStep
 from iikata.model.adapters.flat import FlatAdapters
-from iikata.model.attention.varlen import Room
+from iikata.model.attention.limits import Room
 from iikata.model.graphs import Graphs
 from iikata.model.memory import retry_smaller
 from iikata.train.arm_run import ArmRun, TrainingArgs

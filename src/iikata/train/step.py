@@ -9,7 +9,7 @@ from torch import Tensor
 from iikata.core.encoded import Encoded
 from iikata.core.errors import IikataError
 from iikata.core.records import TrainStep
-from iikata.model.attention.varlen import TOKENS, Limits, Room
+from iikata.model.attention.limits import TOKENS, Limits, Room
 from iikata.model.base import Base
 from iikata.model.buffers import BUCKET, Buffer, Part, computed, evenly, split
 from iikata.model.graphs import Graphs
