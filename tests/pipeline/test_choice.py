@@ -238,11 +238,12 @@ def test_tokens_of_one_cells_examples_do_not_stay_in_memory(with_examples, monke
 
     def count(cell):
         if "shots" in cell.prompted_with:
+            gc.collect()
             alive.append(sum(isinstance(one, Encoded) for one in gc.get_objects()))
 
     scored_anew(with_examples, monkeypatch, count)
     assert len(alive) == 12
-    assert max(alive) == alive[0]
+    assert max(alive) - alive[0] < 30  # a cell has some hundred; what other tests left behind may come and go
 
 
 def test_a_probe_that_is_not_sampled_is_read_and_never_answered(tmp_path, llama_folder):
