@@ -70,18 +70,8 @@ def kernel_errors() -> None:
             torch.randn(384, h, width, generator=generator, dtype=torch.float64).bfloat16()
             for h in (heads, kv_heads, kv_heads, heads)
         )
-        room = Room(384)  # lists that are filled up: what fills them is of no sequence
-        room.lengths = dict(zip("012345", (60, 80, 100, 20, 20, 160), strict=True))
-        layout = lay_out(groups, 384, Limits(160, 384, 64), torch.device("cpu"), room)
-        rest = (*layout.tensors, layout.most, width**-0.5, 0)
-        wanted = torch.ops.iikata.attend(q.double(), k.double(), v.double(), *rest)
-        back = torch.ops.iikata.attend_backward(g.double(), q.double(), k.double(), v.double(), *wanted, *rest)
-        there = [x.cuda() if isinstance(x, torch.Tensor) and x is not layout.most else x for x in rest]
-        found = torch.ops.iikata.attend(q.cuda(), k.cuda(), v.cuda(), *there)
-        ours = torch.ops.iikata.attend_backward(g.cuda(), q.cuda(), k.cuda(), v.cuda(), *found, *there)
-        pairs = zip((found[0], *ours), (wanted[0], *back), strict=True)
-        errors = [float((a.cpu().double() - b).norm() / b.norm()) for a, b in pairs]
-        print(f"attention {heads}/{kv_heads} heads of {width}: out, dq, dk, dv", *(f"{e:.4f}" for e in errors))
+        for window in (0, 50):
+            attention_errors((q, k, v, g), groups, window)
     x = torch.randn(1, 7, 50, 128).bfloat16()
     for rotary in (128, 32):
         cos, sin = torch.randn(1, 50, rotary).bfloat16(), torch.randn(1, 50, rotary).bfloat16()
@@ -96,6 +86,26 @@ def kernel_errors() -> None:
         want = torch.ops.iikata.drop(given, streams, salt, dropout)
         print(f"dropout {dropout} in {kind}: masks differ at {int(((got == 0) != (want == 0)).sum())} places, ", end="")
         print(f"the rest by {float((got.double() - want.double()).norm() / want.double().norm()):.4f}")
+
+
+def attention_errors(given: list[torch.Tensor], groups: list[Group], window: int) -> None:
+    """Compare one layer's attention and its gradients: short lists are filled up, what fills them is of no sequence."""
+    q, k, v, g = given
+    room = Room(384)
+    room.lengths = dict(zip("01234567", (60, 80, 100, 20, 20, 160, 20, 500), strict=True))
+    layout = lay_out(groups, 384, Limits(256, 384, 64), torch.device("cpu"), room, window)
+    own, *rest = layout.tensors[:6]
+    if window:
+        rest[2:] = own, *layout.tensors[6:]
+    layout_of = (own, *rest, layout.most, q.shape[2] ** -0.5, window)
+    wanted = torch.ops.iikata.attend(q.double(), k.double(), v.double(), *layout_of)
+    back = torch.ops.iikata.attend_backward(g.double(), q.double(), k.double(), v.double(), *wanted, *layout_of)
+    there = [x.cuda() if isinstance(x, torch.Tensor) and x is not layout.most else x for x in layout_of]
+    found = torch.ops.iikata.attend(q.cuda(), k.cuda(), v.cuda(), *there)
+    ours = torch.ops.iikata.attend_backward(g.cuda(), q.cuda(), k.cuda(), v.cuda(), *found, *there)
+    pairs = zip((found[0], *ours), (wanted[0], *back), strict=True)
+    errors = " ".join(f"{float((a.cpu().double() - b).norm() / b.norm()):.4f}" for a, b in pairs)
+    print(f"attention {q.shape[1]}/{k.shape[1]} heads of {q.shape[2]}, window {window}: out, dq, dk, dv {errors}")
 
 
 def cross_entropy_errors() -> None:

@@ -1,6 +1,7 @@
 """A tokenizer gives the ids its own library gives, for every family, and adds nothing of its own."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from iikata.tokenize import disagreement, load_tokenizer
+from iikata.tokenize.tokenizer import any_of
 from tokenizer_folders import byte_bpe, sp_nfkc
 
 TEXTS = [
@@ -298,3 +300,15 @@ def test_a_text_in_pieces_has_the_tokens_of_the_whole_one(byte_bpe_folder, tmp_p
             assert tokenizer.ids(text, start=start) == whole.encode(text, add_special_tokens=False).ids
 
     holds()
+
+
+@given(st.sets(st.text("a<|\n", min_size=1, max_size=12)), st.text("a<|\n", max_size=60))
+def test_of_texts_that_begin_alike_the_longest_is_found(texts: set[str], text: str) -> None:
+    longest_first = re.compile("|".join(map(re.escape, sorted(texts, key=len, reverse=True))) or "(?!)")
+    spans = [found.span() for found in any_of(texts).finditer(text)]
+    assert spans == [found.span() for found in longest_first.finditer(text)]
+
+
+def test_a_vocabulary_may_have_runs_of_a_thousand_newlines() -> None:
+    found = any_of("\n" * length for length in range(1, 1001)).search("a" + "\n" * 1500)
+    assert found is not None and found.span() == (1, 1001)
