@@ -311,4 +311,5 @@ def test_of_texts_that_begin_alike_the_longest_is_found(texts: set[str], text: s
 
 def test_a_vocabulary_may_have_runs_of_a_thousand_newlines() -> None:
     found = any_of("\n" * length for length in range(1, 1001)).search("a" + "\n" * 1500)
-    assert found is not None and found.span() == (1, 1001)
+    assert found is not None
+    assert found.span() == (1, 1001)

@@ -5,9 +5,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import groupby
+from itertools import groupby, takewhile
 from operator import itemgetter
-from os.path import commonprefix
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -96,6 +95,8 @@ def _one_of(texts: Collection[str], levels: int = 8) -> str:
         return "|".join(map(re.escape, sorted(texts, key=len, reverse=True)))
     branches = []
     for _, some in groupby(sorted(texts, reverse=True), key=itemgetter(slice(1))):
-        start = commonprefix(alike := list(some))
-        branches.append(f"{re.escape(start)}(?:{_one_of([text[len(start) :] for text in alike], levels - 1)})")
+        alike = list(some)
+        same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(alike[0], alike[-1], strict=False)))
+        rest = _one_of([text[same:] for text in alike], levels - 1)
+        branches.append(f"{re.escape(alike[0][:same])}(?:{rest})")
     return "|".join(branches)
