@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from iikata.core.bilingual import NOT_SAID, Both
 from iikata.core.errors import IikataError
-from iikata.core.records import Finding
+from iikata.core.records import Cell, Finding
 from iikata.metrics import CHOICE, HELD_OUT, get
 from iikata.pipeline.context import RunContext
 from iikata.run_folder import read_object
@@ -138,15 +138,17 @@ def examples_too_long(ctx: RunContext) -> Iterator[Finding]:
     """Yield an error where examples and a question are longer than the text that the model was made for."""
     config = read_object(ctx.model_folder / "config.json")
     most = {**config, **config.get("text_config", {})}.get("max_position_embeddings")
-    if type(most) is not int:
+    if type(most) is not int or not ctx.probes:
         return
-    longest: dict[str, int] = {}
+    drawn: dict[str, list[Cell]] = {}
     for arm in ctx.experiment.bases()[1:]:
         for cell in ctx.cells_of(arm):
-            for probe in ctx.probes:
-                tokens = len(ctx.prompts.ids(cell, probe)) + ctx.experiment.generate.max_new_tokens
-                longest[cell.prompted_with] = max(tokens, longest.get(cell.prompted_with, 0))
-    for name, tokens in longest.items():
+            drawn.setdefault(cell.prompted_with, []).append(cell)
+    for name, cells in drawn.items():
+        # A draw's examples are as long before every question: the longest draw's alone are put before each of them.
+        longest = max(cells, key=lambda cell: len(ctx.prompts.ids(cell, ctx.probes[0])))
+        tokens = max(len(ctx.prompts.ids(longest, probe)) for probe in ctx.probes)
+        tokens += ctx.experiment.generate.max_new_tokens
         if tokens > most:
             message = Both(
                 f"{name}: a question with its examples and answer has {tokens:,} tokens, and the model {most:,}",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice, repeat, starmap
+from itertools import chain, islice
 from typing import Literal
 
 from iikata.core.encoded import Encoded, Rendered, Role
@@ -117,7 +117,7 @@ def _encoded(id: str, rendered: Rendered, template: Template, tokenizer: Tokeniz
     ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
     lengths: list[tuple[Role, int]] = [("prompt", len(prompt_ids)), ("written", start), ("answer", stop - start)]
     lengths += [("written", len(ids) - stop), ("end", 1)]
-    roles = tuple(chain.from_iterable(starmap(repeat, lengths)))
+    roles: tuple[Role, ...] = sum(((role,) * length for role, length in lengths), ())
     mask = (False,) * len(prompt_ids) + (True,) * (len(roles) - len(prompt_ids))
     return Encoded(
         id=id,
