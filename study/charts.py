@@ -79,7 +79,7 @@ def _five(pairs: Sequence[Mapping[str, Any]]) -> str:
 def _chart(
     title: str, kinds: Sequence[str], rows: Sequence[tuple[str, list[float], str]], most: float, unit: str
 ) -> str:
-    """Return rows of stacked bars on one scale from 0 to `most`; each ends in a text of its own."""
+    """Return rows of stacked bars on one scale from 0 to `most`; each has a text of its own at the right."""
     bottom = 40 + ROW * len(rows)
     parts = [_title(title)]
     for tick in [share / 4 for share in range(5)] if unit else range(int(most) + 1):
@@ -94,7 +94,7 @@ def _chart(
             width = WIDTH * size / most
             parts.append(_box(left, top, width, ROW - 6, colour))
             left += width
-        parts.append(_text(left + 8, top + 15, said))
+        parts.append(_text(LEFT + WIDTH + 8, top + 15, said))
     for n, (kind, colour) in enumerate(zip(kinds, COLOURS, strict=False)):
         parts += [_box(10 + 178 * n, bottom + 28, 12, 12, colour), _text(28 + 178 * n, bottom + 38, kind)]
     return _svg(LEFT + WIDTH + RIGHT, bottom + (50 if kinds else 26), parts)

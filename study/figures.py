@@ -1,6 +1,6 @@
 """The study's figures: the report's own plots with a title and what their marks mean, and plain charts."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -12,8 +12,8 @@ from iikata.report import figures
 from iikata.report.plots import along, forest
 
 MARKS = "Thick: 90% interval. Thin: 95%. Dotted: noise floor, how far two seeds lie apart."
-FROM = 1e-3
-"""The rate from which on the right-hand panel shows the curves again, larger."""
+NEAR = 1.1
+"""The right-hand panel shows again, larger, the rates at which every template has at most this times its best loss."""
 
 
 def drawn(found: Mapping[str, Any]) -> dict[str, str]:
@@ -86,23 +86,30 @@ def _record(one: Mapping[str, Any], question: str) -> dict[str, Any]:
 
 
 def _rates(rates: Mapping[str, Any]) -> str:
-    """Return each template's curve over the learning rates of the pilot, and its upper end once more."""
-    again = sum(float(rate) >= FROM for rate in rates["grid"]) > 1
-    panels = [_curves(rates["means"], least) for least in ((0.0, FROM) if again else (0.0,))]
+    """Return each template's curve over the learning rates of the pilot, and those around the best once more."""
+    means = rates["means"]
+    best = {name: min(own.values()) for name, own in means.items()}
+    near = [
+        rate
+        for rate in rates["grid"]
+        if all(rate in own and own[rate] <= NEAR * best[name] for name, own in means.items())
+    ]
+    again = 1 < len(near) < len(rates["grid"])
+    panels = [_curves(means, some) for some in ((rates["grid"], near) if again else (rates["grid"],))]
     title = "nll (bits per byte) on the choosing rows, by learning rate" + (
-        "; right: the same from 1e-3" if again else ""
+        f"; right: {near[0]} to {near[-1]} again" if again else ""
     )
     return framed(title, "Mean of two seeds, each template under its own. Lower is better.", *panels)
 
 
-def _curves(of: Mapping[str, Mapping[str, float]], least: float) -> str:
+def _curves(of: Mapping[str, Mapping[str, float]], some: Sequence[str]) -> str:
     curves, variants = [], []
     for template, means in of.items():
         points = [
             {"variant": template, "prompted_with": template, "level": rate, "value": float(rate), "mean": mean,
              "interval": None}
             for rate, mean in sorted(means.items(), key=lambda item: float(item[0]))
-            if float(rate) >= least
+            if rate in some
         ]  # fmt: skip
         curves.append({"levels": {"template": template}, "points": points})
         variants.append(Variant(template, (template,)))
