@@ -105,31 +105,16 @@ def _of_four(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in found["price"] if one["metric"] == "nll" and one["prompted_with"] != found["asked"]]
 
 
-def alike(done: Mapping[str, Mapping[str, Any]], question: str) -> list[tuple[tuple[str, str], list[str]]]:
-    """Return a question's answers by loss and by choice, each pair with the models that answer so."""
-    made: dict[tuple[str, str], list[str]] = {}
-    for name, found in done.items():
-        own = found["answers"][question]
-        made.setdefault((own["nll"], own["choice"]), []).append(name)
-    return list(made.items())
+def all_open(found: Mapping[str, Any]) -> bool:
+    return len(open_answers(found)) == 4
 
 
-def all_open(done: Mapping[str, Mapping[str, Any]]) -> bool:
-    return all(len(open_answers(found)) == 4 for found in done.values())
-
-
-def doubted(done: Mapping[str, Mapping[str, Any]], wanted: Sequence[str]) -> dict[str, list[str]]:
-    """Return what PLAN.md asks to be said in the sentence that answers: kind of doubt, of those wanted -> models."""
-    kinds = {name: _doubts(found) for name, found in done.items()}
-    made = {kind: [name for name in done if kind in kinds[name]] for kind in wanted}
-    return {kind: names for kind, names in made.items() if names}
-
-
-def _doubts(found: Mapping[str, Any]) -> set[str]:
+def doubted(found: Mapping[str, Any]) -> list[str]:
+    """Return the kinds of doubt that PLAN.md asks to be said in the sentence that answers."""
     again = found["reanalysis"]
     kinds = {"disagrees"} if again and again["agree"] < again["contrasts"] else set()
     every = (doubt for metrics in found["doubts"].values() for doubt in metrics.values())
-    return kinds.union(kind for doubt in every for kind, what in doubt.items() if what)
+    return sorted(kinds.union(kind for doubt in every for kind, what in doubt.items() if what))
 
 
 def turned(seeds: Mapping[str, str]) -> dict[str, list[str]]:
@@ -142,6 +127,15 @@ def no_more(needed: Sequence[Mapping[str, Any]], able: Mapping[str, Any]) -> boo
     return all(one["seeds"] <= able["seeds"] and one["tested"] <= able["clusters"] for one in needed)
 
 
+def margins_shown(found: Mapping[str, Any], question: str, metric: str) -> float | None:
+    """Return within how many margins equality could be shown, where the templates are open and it is more than one."""
+    margin, shown = found["margins"][metric], found["power"][metric]["equivalent_margin"]
+    if question != "template" or found["answers"][question][metric] != "open" or not margin or shown is None:
+        return None
+    times: float = round(shown / margin, 1)
+    return times if times > 1 else None
+
+
 def answered(done: Mapping[str, Mapping[str, Any]], *words: str) -> bool:
     """Return whether any answer is one of these."""
     return any(one in words for found in done.values() for own in found["answers"].values() for one in own.values())
@@ -150,11 +144,11 @@ def answered(done: Mapping[str, Mapping[str, Any]], *words: str) -> bool:
 FILTERS = {
     "shown_worst": shown_worst,
     "answered": answered,
+    "margins_shown": margins_shown,
     "no_more": no_more,
     "turned": turned,
     "prices": prices,
     "all_worse": all_worse,
-    "alike": alike,
     "all_open": all_open,
     "doubted": doubted,
     "farthest": farthest,

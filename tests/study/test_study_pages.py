@@ -8,7 +8,7 @@ from pathlib import Path
 import pages
 import pytest
 import results
-from synthetic_study import write
+from synthetic_study import Case, write
 
 STUDY = Path(__file__).parents[2] / "study"
 
@@ -16,14 +16,17 @@ STUDY = Path(__file__).parents[2] / "study"
 @pytest.fixture
 def folder(tmp_path):
     """The study's own results and pages, to be changed."""
-    (tmp_path / "smollm2").mkdir()
-    for name in ("smollm2/results.json", "smollm2/reanalysis.json", *pages.PAGES):
+    for model in ("smollm2", "qwen"):
+        (tmp_path / model).mkdir()
+        for name in ("results.json", "reanalysis.json"):
+            shutil.copy(STUDY / model / name, tmp_path / model / name)
+    for name in pages.PAGES:
         shutil.copy(STUDY / name, tmp_path / name)
     return tmp_path
 
 
-def changed(folder, change):
-    path = folder / "smollm2" / "results.json"
+def changed(folder, change, model="smollm2"):
+    path = folder / model / "results.json"
     found = json.loads(path.read_text())
     change(found)
     path.write_text(json.dumps(found))
@@ -57,16 +60,20 @@ def test_a_number_that_was_typed_is_told(folder, page):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("model", "change", "said"),
     [
-        (lambda found: found["answers"]["template"].update(nll="yes"), "all four answers of SmolLM2 are open"),
-        (lambda found: found["pairs"][0].update(verdict="MATTERS"), "no pair is settled by loss"),
-        (lambda found: found["price"][0].update(interval=[-0.1, 0.9]), "another template always costs loss"),
-        (lambda found: found["rates"].update(at_the_edge=[]), "all four rates lie at the edge"),
+        ("smollm2", lambda found: found["answers"]["template"].update(nll="yes"), "all four answers of SmolLM2"),
+        ("smollm2", lambda found: found["pairs"][0].update(verdict="MATTERS"), "no pair is settled by loss"),
+        ("smollm2", lambda found: found["price"][0].update(interval=[-0.1, 0.9]), "another template always costs loss"),
+        ("smollm2", lambda found: found["rates"].update(at_the_edge=[]), "all four rates lie at the edge"),
+        ("qwen", lambda found: found["answers"]["lora"].update(choice="yes"), "Qwen's answers are open and no, yes"),
+        ("qwen", lambda found: found["pairs"][10].update(interval_90=[0, 0.02]), "one pair ends just inside"),
+        ("qwen", lambda found: found["untuned"]["finish"].update({"plain+4shots": 0.5}), "examples make answers end"),
+        ("qwen", lambda found: found["mixture"][0].update(difference=0.03), "less than any other template"),
     ],
 )
-def test_a_sentence_that_is_no_longer_so_is_named(folder, change, said):
-    changed(folder, change)
+def test_a_sentence_that_is_no_longer_so_is_named(folder, model, change, said):
+    changed(folder, change, model)
     with pytest.raises(SystemExit, match=said):
         pages.pages(folder)
 
@@ -80,17 +87,17 @@ def test_models_that_are_not_run_are_said_so(tmp_path):
 
 @pytest.mark.long
 def test_a_model_that_was_run_fills_its_section(folder):
-    given = write(folder / "qwen")
-    (given / "results.json").write_text(json.dumps(results.plain(results.results("qwen", given))))
+    given = write(folder / "gemma", case=Case(effect={"dolly_ja_rinna": 0.04}), model="gemma")
+    (given / "results.json").write_text(json.dumps(results.plain(results.results("gemma", given))))
     english, japanese = pages.pages(folder).values()
-    assert "two of three models are run; not run yet: Gemma-3-270M.**" in english
-    own = english.split("## Qwen2.5-Coder-0.5B-Instruct")[1].split("## Gemma-3-270M")[0]
-    assert "Not run yet" not in own
+    assert "**The answer: all three models are run.**" in english
+    own = english.split("## Gemma-3-270M")[1].split("## Qwen2.5-Coder-0.5B-Instruct")[0]
+    assert "Not run yet" not in english
     assert "| does the template matter? | loss on held-out answers | **yes** |" in own
     assert "| was LoRA needed? | multiple choice | **yes** |" in own
     assert "- *Re-analysis*: not done yet." in english
     assert "| テンプレートは影響するか | 保留データの損失 | **はい** |" in japanese
-    assert japanese.count("未実行。[実験ファイル]") == 1
+    assert "未実行。[実験ファイル]" not in japanese
 
 
 @pytest.mark.parametrize("page", pages.PAGES)
