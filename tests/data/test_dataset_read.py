@@ -9,6 +9,7 @@ from decimal import Decimal
 import pyarrow
 import pyarrow.parquet
 import pytest
+import yaml
 
 from iikata.config import DataSettings
 from iikata.core.errors import IikataError
@@ -185,6 +186,28 @@ def test_row_without_its_columns_is_refused_with_the_line_to_write(data, fields,
     with pytest.raises(IikataError) as caught:
         data([fields])
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        (("指示", "入力", "出力"), ("1", "2", "3")),
+        (("出力", "入力", "指示"), ("3", "2", "1")),
+        (("問題", "解答"), ("1", "", "2")),
+        (("指示", "出力"), ("1", "", "2")),
+        (("入力", "出力"), ("1", "", "2")),
+        (("文脈", "質問", "答え"), ("2", "1", "3")),
+    ],
+)
+def test_japanese_columns_are_suggested_and_the_suggested_line_reads_them(data, names, read):
+    fields = {name: str(place) for place, name in enumerate(names, start=1)}
+    with pytest.raises(IikataError) as caught:
+        data([fields])
+    columns = yaml.safe_load(str(caught.value).rpartition("columns: ")[2])
+    if columns["input"] not in fields:
+        assert columns.pop("input") == "input"
+    (example,) = data([fields], columns=columns).train
+    assert (example.instruction, example.input, example.output) == read
 
 
 def test_mapped_input_column_must_exist(data):

@@ -40,6 +40,15 @@ def test_id_is_the_position_and_cluster_the_id_where_none_is_given(file):
     assert (first.references, first.pattern, second.references) == ((), None, ("one",))
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("指示", "instruction"), ("入力", "input"), ("出力", "references")],
+)
+def test_a_field_by_another_name_is_told_what_it_is_called_here(file, name, meant):
+    with pytest.raises(IikataError, match=f'unknown field "{name}" \\(here it is called "{meant}"\\)'):
+        read_probes(file({name: "a"}))
+
+
 @pytest.mark.parametrize(("answer", "index"), [("blue", 1), (1, 1), ("2", 2), (2, 2)])
 def test_choices_have_their_right_one_by_text_or_number(file, answer, index):
     (probe,) = read_probes(file({"instruction": "a", "choices": ["red", "blue", 2], "answer": answer}))

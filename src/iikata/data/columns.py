@@ -18,15 +18,16 @@ from iikata.data.turns import is_conversation, is_turn
 ALSO_CALLED = {
     "instruction": (
         *("question", "prompt", "query", "input_text", "user", "human"),
-        *("inputs", "instruct", "text", "message_1", "質問", "指示"),
+        *("inputs", "instruct", "text", "message_1", "質問", "指示", "問題", "設問", "問い", "プロンプト", "入力"),
     ),
-    "input": ("context", "passage", "document", "article", "knowledge"),
+    "input": ("context", "passage", "document", "article", "knowledge", "入力", "文脈", "コンテキスト"),
     "output": (
         *("response", "answer", "answers", "completion", "output_text", "target", "targets", "assistant"),
-        *("reply", "chosen", "solution", "summary", "message_2", "回答", "応答"),
+        *("reply", "chosen", "solution", "summary", "message_2"),
+        *("回答", "応答", "出力", "解答", "答え", "返答"),
     ),
 }
-"""What other data sets call the columns; used only to suggest a `columns:` line."""
+"""What other data sets call the columns, the likeliest first; used only to suggest a `columns:` line."""
 TRANSCRIPT = re.compile(
     r"<\|im_start\|>|<\|start_header_id\|>|<start_of_turn>|\[INST\]|<(human|bot)>:"
     r"|(^|\n|### *)(human|user|assistant|ユーザー|システム) *[:：]",

@@ -22,8 +22,8 @@ FIELDS = (
 TURNS = ("messages", "conversations")
 """Fields that hold a whole conversation, which ends with the question."""
 MEANT = {
+    "input": ALSO_CALLED["input"],  # before the instruction, which 入力 is only where there is no other
     "instruction": ALSO_CALLED["instruction"],
-    "input": ALSO_CALLED["input"],
     "references": ("output", "reference", *ALSO_CALLED["output"]),
 }
 MOST_NAME = 200
