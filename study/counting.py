@@ -109,11 +109,11 @@ def all_open(found: Mapping[str, Any]) -> bool:
     return len(open_answers(found)) == 4
 
 
-def doubted(found: Mapping[str, Any]) -> list[str]:
-    """Return the kinds of doubt that PLAN.md asks to be said in the sentence that answers."""
+def doubted(found: Mapping[str, Any], *questions: str) -> list[str]:
+    """Return the kinds of doubt that PLAN.md asks to be said in the sentence that answers these questions."""
     again = found["reanalysis"]
     kinds = {"disagrees"} if again and again["agree"] < again["contrasts"] else set()
-    every = (doubt for metrics in found["doubts"].values() for doubt in metrics.values())
+    every = (doubt for question in questions for doubt in found["doubts"][question].values())
     return sorted(kinds.union(kind for doubt in every for kind, what in doubt.items() if what))
 
 

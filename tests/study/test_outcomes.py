@@ -64,7 +64,8 @@ SAID = {
         "| the four templates' adapters | loss | 4 | 0 | 0 | +",
         "**At the edge of the grid: plain.** A better rate may lie beyond.",
         "4 つのテンプレートのアダプタの内訳は、悪くなったのが 4 つ。",
-        "is answered no (it did harm) (learning rates at the edge of the grid; a gate failed).\n  Prompting",
+        "multiple choice (learning rates at the edge of the grid; a gate failed), whether LoRA was needed is answered no "
+        "(it did harm) (learning rates at the edge of the grid).\n  Prompting",
         "(exploratory; learning rates at the edge of the grid).",
     ),
     "control": (
@@ -77,7 +78,7 @@ SAID = {
     "seed": (
         '(it hangs on one seed: without seed 0, 1, 2, 3 or 4 it is "open").',
         "（シード 0、1、2、3、4 のどれかを除くと「未定」に変わる）",
-        "is answered yes (an answer hangs on one seed).",
+        "(an answer hangs on one seed), whether LoRA was needed is answered yes.",
     ),
     "lost": (
         "a failed gate: sound_training (an arm was given up, or its loss did not fall)",
@@ -133,7 +134,7 @@ def in_short(folder, answers, doubts=None, cost=(0.1, 0.2)):
             "model": name,
             "loss": None,
             "answers": {"template": {"nll": one, "choice": two}, "lora": {"nll": three, "choice": four}},
-            "doubts": {"template": {"nll": (doubts or {}).get(name, {})}},
+            "doubts": {"template": {"nll": (doubts or {}).get(name, {})}, "lora": {}},
             "price": [
                 {"metric": "nll", "prompted_with": to, "difference": size, "interval": [size - 0.05, size + 0.05]}
                 for to, size in (("a", cost[0]), ("b", cost[1]), (asked, 9.0))
@@ -156,8 +157,8 @@ def test_the_headline_holds_one_two_or_three_models(tmp_path):
     assert in_short(tmp_path, first, edge)[0] == f"One of three planned models is run: {of_first}"
     two = first | {"gemma": ("yes", "open", "no", "no")}
     of_second = (
-        "- **Gemma-3-270M**: whether the template matters is answered yes by loss and open by multiple choice, whether "
-        f"LoRA was needed is answered no (an answer hangs on one seed). {cost} (exploratory)."
+        "- **Gemma-3-270M**: whether the template matters is answered yes by loss and open by multiple choice (an answer "
+        f"hangs on one seed), whether LoRA was needed is answered no. {cost} (exploratory)."
     )
     assert in_short(tmp_path, two, edge)[0] == f"Two of three planned models are run: {of_first} {of_second}"
     english, japanese = in_short(tmp_path, two | {"qwen": ("open", "yes", "harm", "open")}, edge)
@@ -168,7 +169,8 @@ def test_the_headline_holds_one_two_or_three_models(tmp_path):
     )
     assert "**SmolLM2-135M**：どちらの問いもまだ未定です（学習率は探索範囲の端）。" in japanese
     assert (
-        "影響は損失では「あり」、択一問題では「未定」、LoRA の必要性は「なし」でした（シード 1 個で変わる" in japanese
+        "影響は損失では「あり」、択一問題では「未定」（シード 1 個で変わる答えがある）、LoRA の必要性は「なし」で"
+        in japanese
     )
     assert "LoRA の必要性は損失では「なし」（むしろ悪化）、択一問題では「未定」でした。学習と違う" in japanese
 
