@@ -8,7 +8,8 @@ import pytest
 from synthetic_run import run
 
 from iikata.core.evaluation import Evaluation
-from iikata.report.held_out import HEIGHT, WIDTH, held_out_panels
+from iikata.report.curves import HEIGHT, WIDTH
+from iikata.report.held_out import held_out_panels
 from iikata.report.pages import pages
 
 
@@ -19,15 +20,15 @@ def evaluations(arm, *values, prompted_with="a"):
 def test_seeds_share_a_panel_and_panels_share_both_scales():
     found = {"a.s0": evaluations("a.s0", 2.0, 1.0), "a.s1": evaluations("a.s1", 2.0, 1.5, 1.75), "b.s0": []}
     [panel] = held_out_panels(found)
-    assert (panel.variant, panel.steps, [line.name for line in panel.lines]) == ("a", 20, ["a.s0", "a.s1"])
+    assert (panel.name, panel.last, [line.name for line in panel.lines]) == ("a", 20, ["a.s0", "a.s1"])
     low, high = panel.ticks[0][1], panel.ticks[-1][1]
     assert low < 1.0 < 2.0 < high
     heights = {value: HEIGHT * (high - value) / (high - low) for value in (2.0, 1.0, 1.5)}
-    first, second = panel.lines
-    assert first.path == f"M0.0 {heights[2.0]:.1f}L{WIDTH / 2} {heights[1.0]:.1f}"
-    assert first.mark == pytest.approx((WIDTH / 2, heights[1.0]), abs=0.06)
+    second = panel.lines[1]
+    assert panel.paths[0] == f"M0.0 {heights[2.0]:.1f}L{WIDTH / 2} {heights[1.0]:.1f}"
+    assert panel.marks[0] == pytest.approx((WIDTH / 2, heights[1.0]), abs=0.06)
     assert (second.lowest.step, second.last.step) == (10, 20)
-    assert second.mark == pytest.approx((WIDTH / 2, heights[1.5]), abs=0.06)
+    assert panel.marks[1] == pytest.approx((WIDTH / 2, heights[1.5]), abs=0.06)
     two = held_out_panels(found | {"b.s0": evaluations("b.s0", 9.0)})
     assert len(two) == 2
     assert two[0].ticks == two[1].ticks
@@ -35,8 +36,8 @@ def test_seeds_share_a_panel_and_panels_share_both_scales():
 
 def test_a_value_that_is_no_number_breaks_the_line_and_is_never_the_lowest():
     [panel] = held_out_panels({"a.s0": evaluations("a.s0", 3.0, 2.0, math.nan, 2.5, math.inf)})
-    assert panel.lines[0].path.count("M") == 2
-    assert panel.lines[0].path.count("L") == 1
+    assert panel.paths[0].count("M") == 2
+    assert panel.paths[0].count("L") == 1
     assert panel.lines[0].lowest.step == 10
     assert held_out_panels({"a.s0": evaluations("a.s0", math.nan)}) == []
     assert held_out_panels({}) == []

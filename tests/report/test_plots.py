@@ -67,7 +67,7 @@ def curves(**losses):
 
 def test_seeds_of_a_template_share_a_panel_and_panels_share_a_scale():
     made = curves(a0=[4.2, 1], a1=[3, 1], b0=[1, 1, 1], c0=[])
-    assert [(p.template, len(p.paths), p.top, p.last) for p in made] == [("a", 2, 4.5, 3), ("b", 1, 4.5, 3)]
+    assert [(p.name, len(p.paths), p.ticks[0], p.last) for p in made] == [("a", 2, (0, 4.5), 3), ("b", 1, (0, 4.5), 3)]
 
 
 def test_the_last_step_is_at_the_right_edge_and_a_loss_that_is_not_finite_breaks_the_line_and_is_marked():

@@ -9,7 +9,7 @@ import jinja2
 from markupsafe import Markup
 
 from iikata.core.text import escape
-from iikata.report import markup
+from iikata.report import figures, markup
 
 
 def resource(package: str, name: str) -> str:
@@ -42,5 +42,5 @@ def environment(*packages: str) -> jinja2.Environment:
     made.filters["visible"] = escape  # Jinja has another filter `escape`
     for name in ("spaced", "shortened", "markdown", "code", "slot", "fenced"):
         made.filters[name] = getattr(markup, name)
-    made.globals |= {"w": both, "known": known}
+    made.globals |= {"w": both, "known": known, "n": figures}
     return made

@@ -1,4 +1,4 @@
-"""Turn loss curves into SVG paths: one panel a template, one path an arm, all panels on one scale."""
+"""Turn loss curves into SVG paths: one panel a variant, one path an arm, all panels on one scale."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,21 +15,23 @@ POINTS = 600
 
 @dataclass(frozen=True)
 class CurvePanel:
-    """The curves of one template's arms."""
+    """The curves of one variant's arms."""
 
-    template: str
+    name: str
     paths: Sequence[str]
-    """SVG path data, broken where a loss is not finite."""
-    lost: Sequence[float]
-    """Where, left to right, a loss was not finite."""
-    top: float
-    """The loss at the upper edge; the lower edge is 0."""
+    """SVG path data, broken where a value is not finite."""
+    ticks: Sequence[tuple[float, float]]
+    """(y, value), the same for all panels."""
     last: int
     """The step at the right edge; the left edge is 0."""
+    lost: Sequence[float] = ()
+    """Where, left to right, a loss was not finite."""
+    marks: Sequence[tuple[float, float]] = ()
+    """Points of the curves that are marked."""
 
 
 def panels(steps: Mapping[str, Sequence[TrainStep]]) -> list[CurvePanel]:
-    """Return one panel a template; arms are named `template.sN`."""
+    """Return one panel a variant; arms are named `variant.sN`."""
     arms: dict[str, list[Sequence[TrainStep]]] = {}
     for arm, curve in steps.items():
         if curve:
@@ -38,7 +40,7 @@ def panels(steps: Mapping[str, Sequence[TrainStep]]) -> list[CurvePanel]:
     highest = max((step.loss for step in drawn if math.isfinite(step.loss)), default=1.0)
     top = math.ceil(highest * 2) / 2 if highest > 1 else math.ceil(highest * 10) / 10 or 1.0
     last = max((step.step for step in drawn), default=1)
-    return [_panel(template, curves, top, last) for template, curves in arms.items()]
+    return [_panel(name, curves, top, last) for name, curves in arms.items()]
 
 
 def _thinned(curve: Sequence[TrainStep]) -> list[TrainStep]:
@@ -47,10 +49,11 @@ def _thinned(curve: Sequence[TrainStep]) -> list[TrainStep]:
     return [s for i, s in enumerate(curve) if i % every == 0 or s is curve[-1] or not math.isfinite(s.loss)]
 
 
-def _panel(template: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> CurvePanel:
+def _panel(name: str, curves: Sequence[Sequence[TrainStep]], top: float, last: int) -> CurvePanel:
     def place(step: TrainStep) -> tuple[float, float] | None:
         height = HEIGHT * (1 - step.loss / top)
         return (round(WIDTH * step.step / last, 1), round(height, 1)) if math.isfinite(height) else None
 
     lost = [round(WIDTH * step.step / last, 1) for curve in curves for step in curve if not math.isfinite(step.loss)]
-    return CurvePanel(template, [path(map(place, curve)) for curve in curves], lost, top, last)
+    ticks = [(HEIGHT * (1 - share), top * share) for share in (1, 0.5, 0)]
+    return CurvePanel(name, [path(map(place, curve)) for curve in curves], ticks, last, lost)

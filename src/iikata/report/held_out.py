@@ -6,9 +6,7 @@ from dataclasses import dataclass
 
 from iikata.core.evaluation import Evaluation, lowest
 from iikata.report.axis import axis, path
-
-WIDTH, HEIGHT = 292, 154
-"""The drawing area of a panel; the template adds room for the labels."""
+from iikata.report.curves import HEIGHT, WIDTH, CurvePanel
 
 
 @dataclass(frozen=True)
@@ -20,22 +18,13 @@ class Line:
     first: Evaluation
     lowest: Evaluation | None
     last: Evaluation
-    path: str
-    """SVG path data, broken where a value is not finite."""
-    mark: tuple[float, float] | None
-    """Where the lowest lies."""
 
 
 @dataclass(frozen=True)
-class HeldOutPanel:
-    """The lines of one variant's arms."""
+class HeldOutPanel(CurvePanel):
+    """The lowest of each curve is marked."""
 
-    variant: str
-    lines: Sequence[Line]
-    ticks: Sequence[tuple[float, float]]
-    """(y, value), the same for all panels."""
-    steps: int
-    """The step at the right edge; the left edge is 0."""
+    lines: Sequence[Line] = ()
 
 
 def held_out_panels(evaluations: Mapping[str, Sequence[Evaluation]]) -> list[HeldOutPanel]:
@@ -57,12 +46,10 @@ def held_out_panels(evaluations: Mapping[str, Sequence[Evaluation]]) -> list[Hel
             return None
         return round(WIDTH * one.step / steps, 1), round(HEIGHT * (1 - upright.at(one.value) / 100), 1)
 
-    def line(name: str, curve: Sequence[Evaluation]) -> Line:
-        best = lowest(curve)
-        return Line(name, curve[0], best, curve[-1], path(map(place, curve)), place(best))
+    def panel(name: str, own: Mapping[str, Sequence[Evaluation]]) -> HeldOutPanel:
+        lines = [Line(one, curve[0], lowest(curve), curve[-1]) for one, curve in own.items()]
+        marks = [mark for one in lines if (mark := place(one.lowest))]
+        return HeldOutPanel(name, [path(map(place, curve)) for curve in own.values()], ticks, steps, (), marks, lines)
 
     ticks = [(round(HEIGHT * (1 - y / 100), 1), value) for y, value in upright.ticks]
-    return [
-        HeldOutPanel(name, [line(one, curve) for one, curve in own.items()], ticks, steps)
-        for name, own in curves.items()
-    ]
+    return [panel(name, own) for name, own in curves.items()]

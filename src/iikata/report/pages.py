@@ -10,7 +10,7 @@ from markupsafe import Markup
 from iikata.core import VERSION
 from iikata.core.text import HIDDEN_IN_SCRIPT
 from iikata.metrics import HELD_OUT
-from iikata.report import effects, figures
+from iikata.report import effects
 from iikata.report.bilingual import environment, resource, words
 from iikata.report.context import context
 from iikata.report.data import ReportData
@@ -41,10 +41,9 @@ def pages(data: ReportData) -> dict[str, str]:
     if primary in given["forests"]:
         found["plots/forest.svg"] = figure.forest(given["forests"][primary], data.metrics[primary])
     if given["losses"]:
-        found["plots/loss.svg"] = figure.losses(given["losses"], given["v"])
+        found["plots/loss.svg"] = figure.plots(given["losses"], given["v"])
     if given["held_out_panels"]:
-        drawn: Any = made.get_template("held_out.svg.jinja").module
-        found["plots/held_out.svg"] = drawn.picture(given["held_out_panels"], given["v"])
+        found["plots/held_out.svg"] = figure.plots(given["held_out_panels"], given["v"])
     return {name: f"{text.strip()}\n" for name, text in found.items()}
 
 
@@ -61,7 +60,6 @@ def shelf() -> jinja2.Environment:
     made = environment("iikata.report")
     made.filters["setting"] = setting
     made.globals |= {
-        "n": figures,
         "cell_of": effects.cell,
         "target": effects.target,
         "explained": explained,
