@@ -4,20 +4,16 @@ import re
 from collections.abc import Sequence
 
 from iikata.core.records import Probe
-from iikata.metrics.metric import Metric
+from iikata.metrics.metric import Rate
 
 
-class Choice(Metric):
+class Choice(Rate):
     """1 where the right choice has the largest sum of log-likelihoods over its tokens, the end token not counted.
 
     As lm-eval's acc.
     """
 
     name = "choice"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
-    category = "content"
     scope = "choice"
     needs_model = True
     signature = "choice|sum-logprob|end:left-out|template:left-out|as:lm-eval-0.4.13-acc|v:1"

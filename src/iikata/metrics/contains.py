@@ -8,20 +8,16 @@ import regex
 from iikata.core.records import Answer, Probe
 from iikata.metrics.english import POSSESSIVE, without_articles
 from iikata.metrics.japanese import KATAKANA
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import JAPANESE, SIGNATURE, answers, spaced
 
 LETTER = r"[[\p{L}\p{N}]--[\p{Hiragana}\p{Katakana}\p{Han}ー]]"
 
 
-class Contains(Metric):
+class Contains(Rate):
     """1 where the normal form of a reference occurs in that of the answer, as whole words and numbers."""
 
     name = "contains"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
-    category = "content"
     signature = f"contains|{SIGNATURE}|articles|whole:words,numbers,katakana|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -4,18 +4,14 @@ import math
 
 from iikata.core.records import Answer, Probe
 from iikata.metrics.english import without_articles
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import SIGNATURE, answers, normal
 
 
-class Exact(Metric):
+class Exact(Rate):
     """1 where the normal forms of the answer and of a reference are the same."""
 
     name = "exact"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
-    category = "content"
     signature = f"exact|{SIGNATURE}|articles|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -5,7 +5,7 @@ from functools import lru_cache
 import regex
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import folded
 
 # What templates at large are made of: a model leaks what it saw in any training, not only in this run.
@@ -26,13 +26,11 @@ SHORTEST_SENTENCE = 8
 ROLE_NAMES = frozenset({"user", "assistant", "system", "model"})
 
 
-class Leakage(Metric):
+class Leakage(Rate):
     """1 where it holds a sentence of a template of the run, or a well-known heading, role or token."""
 
     name = "leakage"
     better = "lower"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
     category = "form"
     signature = "leakage|templates,headings,roles,tokens|raw,nfkc|v:1"
 

@@ -15,5 +15,4 @@ class Length(Metric):
     signature = "length|characters|strip|v:1"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:
-        """Return the number of characters."""
         return float(len(answer.text.strip()))

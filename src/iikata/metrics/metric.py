@@ -80,3 +80,12 @@ class Metric:
         """Return what comparisons.json holds of it; there `category` is `kind`."""
         names = ("name", "better", "bounds", "unit", "category", "within_template", "on_rows")
         return {"kind" if name == "category" else name: getattr(self, name) for name in names}
+
+
+class Rate(Metric):
+    """1 or 0 for each answer, told as a share of answers."""
+
+    better = "higher"
+    bounds = (0.0, 1.0)
+    unit = "share of answers"
+    category = "content"

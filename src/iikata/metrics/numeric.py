@@ -5,7 +5,7 @@ import re
 from fractions import Fraction
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import folded
 from iikata.metrics.numerals import ascii_numbers, ungrouped
 
@@ -15,14 +15,10 @@ FRACTION = r"(?:([0-9]+) )?([0-9]+/0*[1-9][0-9]*)(?![0-9/])"
 NUMBER = re.compile(rf"((?:(?<![0-9A-Za-z])-)?)(?<![0-9A-Za-z./])(?:{FRACTION}|([0-9]+(?:\.[0-9]+)?))")
 
 
-class Numeric(Metric):
+class Numeric(Rate):
     """1 where the answer's last number equals a number of the references."""
 
     name = "numeric"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
-    category = "content"
     signature = "numeric|last|nfkc|numbers|v:2"
 
     def __call__(self, answer: Answer, probe: Probe, context: Context) -> float:

@@ -7,7 +7,7 @@ import regex
 
 from iikata.core.errors import IikataError
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import folded
 
 MOST_LATE = 3
@@ -17,14 +17,10 @@ MOST_WAITED = 60.0
 BRIEF = 0.05
 
 
-class Pattern(Metric):
+class Pattern(Rate):
     """1 where the pattern is found in the answer as it is, or in its folded (NFKC) form."""
 
     name = "pattern"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
-    category = "content"
 
     def __init__(self, seconds: float = 1.0) -> None:
         self.seconds = seconds

@@ -7,7 +7,7 @@ from functools import lru_cache
 import regex
 
 from iikata.core.records import Answer, Probe
-from iikata.metrics.metric import Context, Metric
+from iikata.metrics.metric import Context, Rate
 from iikata.metrics.normal import folded
 
 SCRIPTS = {
@@ -23,16 +23,13 @@ LONGEST_WITHOUT_KANA = 20
 """Kanji; a longer text without any kana is Chinese."""
 
 
-class Script(Metric):
+class Script(Rate):
     """1 where the answer's script is that of a reference, or of the instruction if no reference has letters.
 
     Scripts are counted: on short texts language detectors call 富士山 Chinese.
     """
 
     name = "script"
-    better = "higher"
-    bounds = (0.0, 1.0)
-    unit = "share of answers"
     category = "form"
     signature = f"script|ja>={JAPANESE_SHARE}|han<={LONGEST_WITHOUT_KANA}|v:1"
 
