@@ -1,12 +1,12 @@
 """Read a file that a person names: to its end, in the encoding it declares, or say in one sentence why not."""
 
 import codecs
-import difflib
 import re
 import stat
 from pathlib import Path
 
 from iikata.core.errors import IikataError
+from iikata.core.registry import nearest
 
 MARKS = {  # UTF-32's begins with UTF-16's
     codecs.BOM_UTF8: "utf-8-sig",
@@ -51,8 +51,8 @@ def near_file(path: Path) -> str:
     except OSError:
         return ""
     names = {file.stem: file.name for file in files}
-    near = difflib.get_close_matches(path.stem, names, n=1)
-    return f' (did you mean "{names[near[0]]}"?)' if near else ""
+    near = nearest(path.stem, names)
+    return f' (did you mean "{names[near]}"?)' if near else ""
 
 
 def read_bytes(path: Path, most_bytes: int, shown: str = "", fix: str = OTHER) -> bytes:

@@ -6,7 +6,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from iikata.core.errors import IikataError
+from iikata.core.errors import IikataError, first_line
 from iikata.core.io import shown
 
 INSTEAD = "Or write its questions as probes into a jsonl file."
@@ -29,7 +29,7 @@ def read_task(name: str, most: int | None) -> Iterator[tuple[str, dict[str, Any]
         except IikataError:
             raise
         except Exception as error:  # the task's own templates and functions make the texts
-            raise IikataError(f"{source}: lm-eval cannot make its prompt: {_first_line(error)}. {INSTEAD}") from None
+            raise IikataError(f"{source}: lm-eval cannot make its prompt: {first_line(error)}. {INSTEAD}") from None
 
 
 def _task(name: str) -> Any:
@@ -54,7 +54,7 @@ def _task(name: str) -> Any:
             if path
             else "`lm-eval ls tasks` lists names."
         )
-        raise IikataError(f'probes: lm-eval does not give "{name}" ({_first_line(error)}). {fix} {INSTEAD}') from None
+        raise IikataError(f'probes: lm-eval does not give "{name}" ({first_line(error)}). {fix} {INSTEAD}') from None
     if len(found) != 1:
         names = ", ".join(list(found)[:8])
         raise IikataError(f'probes: "{name}" is a group of {len(found)} tasks; name one of them: {names:.400}.')
@@ -84,7 +84,3 @@ def _asked(task: Any, doc: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(target, str | int | float | list):
         raise IikataError(f"its target is {shown(target)}; a text, or a list of texts, is allowed")
     return asked | {"references": [str(one) for one in (target if isinstance(target, list) else [target])]}
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')[:300]}"

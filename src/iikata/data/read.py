@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iikata.config import Columns, DataSettings, absolute_path, local_path
-from iikata.core.errors import IikataError
+from iikata.core.errors import IikataError, first_line
 from iikata.core.files import near_file
 from iikata.core.records import Example
 from iikata.core.text import HIDDEN
@@ -163,9 +163,8 @@ def _hub(name: str, near: str = "") -> Iterator[Row]:
             yield f"{name}: row {number}", dict(row)
     except Exception as error:
         # datasets, huggingface_hub, requests and pyarrow each raise their own kinds.
-        why = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
         raise IikataError(
-            f'"{name}" is no file here{near}, and the hub does not give it ({why}). '
+            f'"{name}" is no file here{near}, and the hub does not give it ({first_line(error)}). '
             f"Check the id and the network. {INSTEAD}"
         ) from None
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from iikata.core.errors import IikataError
+from iikata.core.errors import IikataError, first_line
 
 NO_INTERFACE = "its attention does not go through transformers' attention interface, so that samples cannot be packed"
 OTHER_HEAD = re.compile("Classification|QuestionAnswering|MultipleChoice|Reward|Regression")
@@ -107,13 +107,6 @@ def refusal(folder: Path, error: Exception, config: Any = None) -> IikataError:
         f"{folder}: the model cannot be loaded: {said}. Compare its config.json with the published one, or fetch the "
         "model again."
     )
-
-
-def first_line(error: Exception) -> str:
-    """Return an error's kind and the first line of what it says; the second too where the first ends in a colon."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()] or ["no reason given"]
-    said = " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
-    return f"{type(error).__name__}: {said[:400]}"
 
 
 def made_by_own_code(config: Any) -> bool:

@@ -10,10 +10,9 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from iikata.core.errors import IikataError
+from iikata.core.errors import IikataError, first_line
 from iikata.core.io import read_json, sha256_of, write_text
 from iikata.model.files.cache import cache_folder
-from iikata.model.files.code import first_line
 
 FILES = ("*.json", "*.safetensors", "*.model", "*.txt", "*.jinja")
 """Never *.bin: nothing untrusted is unpickled."""
