@@ -113,7 +113,7 @@ def _refuse_unbalanced(design: Design) -> None:
             )
 
 
-def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], failed: Mapping[str, Any]) -> LevelChoice:
+def choose(design: Design, panel: Panel, info: Metric, seeds: Sequence[int], failed: Collection[str]) -> LevelChoice:
     """Choose each level's best variant by the primary metric, on the choosing seeds and the choosing third alone.
 
     `failed` names variants with a failed gate, which cannot be chosen. Raises IikataError where too few seeds are left
@@ -188,8 +188,7 @@ class Levels:
 def levels_of(design: Design, panel: Panel, choice: LevelChoice | None) -> list[Levels]:
     """Return the sides that are held against each other, a list for each of the other settings under `each`."""
     if design.others == "each":
-        groups = [(settings, group) for settings, group in design.groups() if group]
-        found = [Levels(_sides(group, panel), {"others": dict(settings)}) for settings, group in groups]
+        found = [Levels(_sides(group, panel), {"others": dict(settings)}) for settings, group in design.groups()]
         return [levels for levels in found if levels.sides]
     if choice is not None:
         about = {"chosen": {level: v.name for level, v in choice.variants.items()}, "choosing": dict(choice.table)}
@@ -215,7 +214,7 @@ def averaged(factor: str, level: str, variants: Sequence[Variant], panel: Panel)
     return Side(level, prompts, cells, ((factor, level),))
 
 
-def failed_variants(gates: Sequence[Gate], variants: Mapping[str, Variant]) -> dict[str, str]:
-    """Return the variants of which an adapter failed a gate, under any seed, and what failed."""
-    failed = {re.split(r"\.s-?\d+(?=@|$)|@", gate.subject)[0]: gate.name for gate in gates if not gate.passed}
-    return {name: gate for name, gate in failed.items() if name in variants}
+def failed_variants(gates: Sequence[Gate], variants: Mapping[str, Variant]) -> set[str]:
+    """Return the variants of which an adapter failed a gate, under any seed."""
+    failed = {re.split(r"\.s-?\d+(?=@|$)|@", gate.subject)[0] for gate in gates if not gate.passed}
+    return failed & variants.keys()
