@@ -11,14 +11,14 @@ EXACT_UP_TO = 13
 SEED = zlib.crc32(b"iikata sign flips over clusters")
 
 
-def sign_flip_p(means: np.ndarray, permutations: int = PERMUTATIONS) -> np.ndarray:
+def sign_flip_p(means: np.ndarray) -> np.ndarray:
     """Return the two-sided p of the mean of means[..., C] being 0, under symmetry about 0 (Fisher 1935).
 
-    p = (1 + extreme) / (1 + permutations) with random signs; with few clusters all patterns are gone through,
+    p = (1 + extreme) / (1 + PERMUTATIONS) with random signs; with few clusters all patterns are gone through,
     the observed one among them. Seeds are averaged before: with three seeds there is nothing to flip.
     """
     C = means.shape[-1]
-    signs = _signs(C, permutations)
+    signs = _signs(C)
     # A pattern that ties with the observed one must count, however its sum was rounded.
     least = np.abs(means.sum(axis=-1)) - 1e-12 * np.abs(means).sum(axis=-1)
     extreme = (np.abs(means @ signs.T) >= least[..., None]).sum(axis=-1)
@@ -27,8 +27,8 @@ def sign_flip_p(means: np.ndarray, permutations: int = PERMUTATIONS) -> np.ndarr
 
 
 @lru_cache(maxsize=8)
-def _signs(C: int, permutations: int) -> np.ndarray:
+def _signs(C: int) -> np.ndarray:
     """Return sign patterns [pattern, cluster], all of them where they are few."""
     if C <= EXACT_UP_TO:
         return 1.0 - 2.0 * ((np.arange(2**C)[:, None] >> np.arange(C)) & 1)
-    return np.random.default_rng([SEED, C]).choice([-1.0, 1.0], size=(permutations, C))
+    return np.random.default_rng([SEED, C]).choice([-1.0, 1.0], size=(PERMUTATIONS, C))
