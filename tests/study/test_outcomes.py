@@ -64,8 +64,8 @@ SAID = {
         "| the four templates' adapters | loss | 4 | 0 | 0 | +",
         "**At the edge of the grid: plain.** A better rate may lie beyond.",
         "4 つのテンプレートのアダプタの内訳は、悪くなったのが 4 つ。",
-        "multiple choice (learning rates at the edge of the grid; a gate failed), whether LoRA was needed is answered no "
-        "(it did harm) (learning rates at the edge of the grid).\n  Prompting",
+        "multiple choice (learning rates at the edge of the grid; a gate failed), whether LoRA was needed is answered "
+        "no (it did harm) (learning rates at the edge of the grid).\n  Prompting",
         "(exploratory; learning rates at the edge of the grid).",
     ),
     "control": (
@@ -157,8 +157,8 @@ def test_the_headline_holds_one_two_or_three_models(tmp_path):
     assert in_short(tmp_path, first, edge)[0] == f"One of three planned models is run: {of_first}"
     two = first | {"gemma": ("yes", "open", "no", "no")}
     of_second = (
-        "- **Gemma-3-270M**: whether the template matters is answered yes by loss and open by multiple choice (an answer "
-        f"hangs on one seed), whether LoRA was needed is answered no. {cost} (exploratory)."
+        "- **Gemma-3-270M**: whether the template matters is answered yes by loss and open by multiple choice (an "
+        f"answer hangs on one seed), whether LoRA was needed is answered no. {cost} (exploratory)."
     )
     assert in_short(tmp_path, two, edge)[0] == f"Two of three planned models are run: {of_first} {of_second}"
     english, japanese = in_short(tmp_path, two | {"qwen": ("open", "yes", "harm", "open")}, edge)

@@ -154,9 +154,10 @@ def test_rows_with_long_answers_are_analysed_apart(own):
     assert {pair["clusters"] for pair in strata["long"]["pairs"]} == {60}
 
 
-def test_rates_are_drawn_larger_where_two_or_more_lie_at_the_upper_end(made):
-    assert "right: the same" not in (made / "figures" / "rates.svg").read_text()
-    assert "right: the same" in (STUDY / "smollm2" / "figures" / "rates.svg").read_text()
+def test_rates_are_drawn_larger_where_all_are_near_their_best(made):
+    assert "right: " not in (made / "figures" / "rates.svg").read_text()
+    assert "right: 1e-3 to 0.01 again" in (STUDY / "smollm2" / "figures" / "rates.svg").read_text()
+    assert "right: 1e-3 to 3e-3 again" in (STUDY / "qwen" / "figures" / "rates.svg").read_text()
 
 
 def test_what_is_committed_is_what_the_scores_give(made):
