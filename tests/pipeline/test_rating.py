@@ -125,13 +125,13 @@ def test_ratings_of_answers_that_are_no_longer_there_are_told_and_left_out(pipel
     one.only("score")
     (told,) = (event.message for event in pipeline.told if isinstance(event, Warned) and "ratings" in event.message)
     assert f"1 of {len(lines)} ratings" in told
-    found = summed(one.context, answers_of(one), about(one))
+    found = summed(one.context, answers_of(one))
     assert found.ratings == len(lines) - 1
 
 
 def test_the_summary_of_a_run_is_none_before_anyone_rated(pipeline):
     one = pipeline()
-    assert summed(one.context, answers_of(one), about(one)) is None
+    assert summed(one.context, answers_of(one)) is None
 
 
 def score_of(template, seed, cluster, sample=0, value=1.0):

@@ -17,7 +17,7 @@ from iikata.pipeline.context import RunContext
 from iikata.pipeline.elsewhere import refuse_unmergeable
 from iikata.pipeline.gates import whole_adapter
 from iikata.pipeline.prompts import request, sampling_of
-from iikata.pipeline.stages.train import stopped, trained
+from iikata.pipeline.stages.train import finished_arms
 from iikata.templates import TEMPLATES, Template, read_saved
 
 if TYPE_CHECKING:
@@ -142,15 +142,19 @@ def _run(folder: Path, overrides: Sequence[str]) -> Respondents:
             f"{ctx.model_folder}: not the model that {folder} was made with (weights {signed} -> {ctx.weights}). "
             "Put the run's own model back."
         )
-    arms = [arm for arm in ctx.experiment.arms() if trained(ctx, arm) and not stopped(ctx, arm)]
     # What an arm was trained on lies beside it; the experiment's file may have moved since.
-    kept = {ctx.recipe(arm).variant.templates[0]: ctx.store.arm(arm) / "template.json" for arm in reversed(arms)}
+    kept = {
+        ctx.recipe(arm).variant.templates[0]: ctx.store.arm(arm) / "template.json"
+        for arm in reversed(finished_arms(ctx))
+    }
     templates = {name: read_saved(path) for name, path in kept.items()}
-    return Respondents(
-        ctx,
-        {**{arm.name: ctx.store.arm(arm) for arm in arms}, BASE: None},
-        {name: templates.get(name) or ctx.load_template(spec) for name, spec in ctx.specs.items()},
-    )
+    found = {name: templates.get(name) or ctx.load_template(spec) for name, spec in ctx.specs.items()}
+    return Respondents(ctx, adapters_of(ctx), found)
+
+
+def adapters_of(ctx: RunContext) -> dict[str, Path | None]:
+    """Return the run's finished arms with their folders, then the base."""
+    return {**{arm.name: ctx.store.arm(arm) for arm in finished_arms(ctx)}, BASE: None}
 
 
 def _adapter(folder: Path, overrides: Sequence[str], needed: bool) -> Respondents:

@@ -11,6 +11,7 @@ from iikata.metrics import RATED, Context
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Warned
 from iikata.rating import Rating, Ratings, Summary, same, scores, signature_of, summary
+from iikata.run_folder import read_json
 from iikata.stats.interval import MIN_CLUSTERS, MIN_SEEDS
 
 
@@ -49,9 +50,15 @@ def own_templates(ctx: RunContext) -> dict[str, tuple[str, ...]]:
     return {name: recipe.variant.templates for name, recipe in ctx.experiment.recipes.items()}
 
 
-def summed(ctx: RunContext, answers: Sequence[Answer], about: Context) -> Summary | None:
+def written(ctx: RunContext) -> Context:
+    """Return the texts by which an answer could be told to be of a template; from the run, so without a tokenizer."""
+    cards = read_json(ctx.store.templates, {})
+    return Context(template_literals={name: tuple(card["markers"]) for name, card in cards.items()})
+
+
+def summed(ctx: RunContext, answers: Sequence[Answer]) -> Summary | None:
     """Return what the run's ratings say together; None where there are none."""
-    found = ratings(ctx, answers, about)
+    found = ratings(ctx, answers, written(ctx)) if ctx.store.ratings.is_file() else []
     return summary(found, ctx.probes) if found else None
 
 

@@ -54,6 +54,6 @@ def report(request: Request) -> Response:
 def ratings(request: Request) -> Response:
     """Show what all ratings say together; never on the page that is blind."""
     number, run = chosen(request)
-    found = summed(run.ctx, run.answers(), run.about())
+    found = summed(run.ctx, run.answers())
     command = shlex.join(["iikata", "run", str(run.folder)])
     return page(request, "ratings.html.jinja", run=run, number=number, summary=found, command=command)

@@ -8,13 +8,13 @@ from pathlib import Path
 from time import time
 from typing import Any, TypeVar
 
-from iikata.config import read, template_name
+from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
 from iikata.core.records import Answer, Arm, Probe
-from iikata.metrics import Context
+from iikata.pipeline.ask import adapters_of
 from iikata.pipeline.context import RunContext
-from iikata.pipeline.rating import own_templates
+from iikata.pipeline.rating import own_templates, written
 from iikata.pipeline.signature import probe_hashes
 from iikata.pipeline.stages.train import stopped, trained
 from iikata.rating import RatedPair, pairs
@@ -145,29 +145,22 @@ class ServedRun:
         files = [self._read(path, partial(read, path)) for path in self._all_answer_files()]
         return [answer for found in files for answer in found if answer.probe in probes]
 
-    def about(self) -> Context:
-        """Return the templates' own texts, by which an answer could be told to be of one."""
-        cards = read_json(self.store.templates, {})
-        return Context(template_literals={name: tuple(card["markers"]) for name, card in cards.items()})
-
     def pairs(self, rater: str) -> list[RatedPair]:
         """Return what the rater is shown, in order."""
         files = (self.store.experiment, self.store.templates, *self._all_answer_files())
         return self._drawn(rater, tuple(map(_stamp, files)))
 
     def _draw(self, rater: str, stamps: tuple[tuple[int, int], ...]) -> list[RatedPair]:
-        literals, seed = self.about().template_literals, self.ctx.experiment.generate.seed
+        literals, seed = written(self.ctx).template_literals, self.ctx.experiment.generate.seed
         return pairs(self.answers(), list(self.probes.values()), literals, rater, seed, own_templates(self.ctx))
 
     def adapters(self) -> dict[str, Path | None]:
-        """Return who can be asked now: the trained arms with their folders, then the base."""
-        done = [a for a in self.ctx.experiment.arms() if trained(self.ctx, a) and not stopped(self.ctx, a)]
-        return {**{arm.name: self.store.arm(arm) for arm in done}, Arm().name: None}
+        """Return who can be asked now, with its folder."""
+        return adapters_of(self.ctx)
 
     def templates(self) -> list[str]:
         """Return the templates that anyone can be prompted with."""
-        experiment = self.ctx.experiment
-        return [template_name(spec) for spec in (*experiment.trained_templates, *experiment.prompt_only)]
+        return list(self.ctx.specs)
 
     def _answer_files(self) -> list[tuple[Path, Path]]:
         """Return each cell's file of answers and that of answers in the making."""

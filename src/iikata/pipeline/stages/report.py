@@ -7,8 +7,7 @@ from typing import Any
 
 from iikata.config import shown_name, template_name
 from iikata.core.errors import IikataError
-from iikata.core.records import Answer, plain
-from iikata.metrics import Context
+from iikata.core.records import plain
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.events import Stage, Told
 from iikata.pipeline.export import export_command
@@ -26,7 +25,7 @@ from iikata.pipeline.integrity import (
 from iikata.pipeline.rating import summed
 from iikata.pipeline.stages.compare import known_cells, metric_of, score_names
 from iikata.report import ReportData, TemplateCard, write
-from iikata.run_folder import read_json, read_lines
+from iikata.run_folder import read_lines
 
 
 def report(ctx: RunContext) -> dict[str, int]:
@@ -82,7 +81,7 @@ def report_data(ctx: RunContext) -> ReportData:
         gates=proved,
         costs=costs(ctx, tokens),
         counts=counts,
-        ratings=_ratings(ctx, answers),
+        ratings=plain(ratings) if (ratings := summed(ctx, answers)) else None,
         halvings=list(read_lines(store.halvings)),
         devices=_devices(ctx),
         evaluations={arm.name: store.read_evaluations(arm) for arm in experiment.arms()},
@@ -130,16 +129,6 @@ def _declared(ctx: RunContext) -> dict[str, Any]:
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
-
-
-def _ratings(ctx: RunContext, answers: list[Answer]) -> dict[str, Any] | None:
-    """Return what the blind ratings say together; the templates' marks come from the run, which needs no tokenizer."""
-    if not ctx.store.ratings.is_file():
-        return None
-    cards = read_json(ctx.store.templates, {})
-    literals = {name: tuple(card["markers"]) for name, card in cards.items()}
-    found = summed(ctx, answers, Context(template_literals=literals))
-    return plain(found) if found else None
 
 
 def _cards(ctx: RunContext) -> dict[str, TemplateCard]:

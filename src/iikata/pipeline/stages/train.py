@@ -139,6 +139,11 @@ def finished_arm(ctx: RunContext, name: str) -> Arm:
     return arm
 
 
+def finished_arms(ctx: RunContext) -> list[Arm]:
+    """Return the arms that have an adapter."""
+    return [arm for arm in ctx.experiment.arms() if trained(ctx, arm) and not stopped(ctx, arm)]
+
+
 def trained(ctx: RunContext, arm: Arm) -> bool:
     """Return whether the arm is finished, or was given up."""
     return bool(_done(ctx, arm))
