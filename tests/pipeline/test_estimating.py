@@ -42,7 +42,8 @@ def test_time_is_tokens_times_products_and_bytes(tmp_path, llama_folder):
     a_token = 4 * memory.parameters(pipeline.base.config) / 1e9 + estimate.PASSES["cpu"] * need.kept / 1e8
     a_token += 2 * estimate.LAUNCH["cpu"] / found["buffer_tokens"]  # two layers
     # Two seeds of two epochs; held-out rows, as many and as long as trained ones, are read at the start and after each.
-    tokens = sum(pipeline.computed_tokens(name) for name in pipeline.encoded) * 2 * (2 + 3 * estimate.FORWARD)
+    epoch = sum(pipeline.computed(rows, recipe) for recipe, rows, _ in pipeline.rows_of_arms())
+    tokens = epoch * 2 * (2 + 3 * estimate.FORWARD)
     assert found["train_seconds"] == pytest.approx(tokens * a_token, abs=0.06)
     shares = found["train_seconds_on"]
     assert shares["1"] == found["train_seconds"]
@@ -59,7 +60,7 @@ def test_answers_and_scores_take_their_products_and_every_weight_a_step(tmp_path
     count, cells = memory.parameters(pipeline.base.config), pipeline.experiment.cells()
     guess = {"device": "cpu", "token_seconds": 0.01}
     found = estimate_answers.answering(pipeline, guess)
-    rows = sum(pipeline.computed_tokens(name) for name in pipeline.encoded)
+    rows = sum(pipeline.computed(rows, recipe) for recipe, rows, _ in pipeline.rows_of_arms())
     assert found["score_seconds"] == pytest.approx(10 * 12 * rows / 24 * 0.005, abs=0.06)
     prompts = sum(len(pipeline.prompts.ids(cell, probe)) for cell in cells for probe in pipeline.probes)
     steps = 4 * 6  # 10 cells x 3 probes x 20 samples are 4 times 160 rows
@@ -90,10 +91,12 @@ def test_choices_and_references_are_read_behind_their_prompts_in_every_cell(tmp_
 
 def test_computed_tokens_are_those_that_the_buffers_hold(tmp_path, llama_folder):
     pipeline = context(tmp_path, llama_folder)
-    for name, rows in pipeline.encoded.items():
+    for recipe, rows, _ in pipeline.rows_of_arms():
+        (name,) = recipe.variant.templates
         shared = max(pipeline.prompts.prefixes[name], key=len, default=())
-        assert pipeline.computed_tokens(name) == sum(len(row.input_ids) - len(shared) for row in rows)
-        assert pipeline.step_tokens(name) == pipeline.computed_tokens(name) / 12 * 4
+        computed = sum(len(row.input_ids) - len(shared) for row in rows)
+        assert pipeline.computed(rows, recipe) == computed
+        assert pipeline.step_tokens(name) == computed / 12 * 4
 
 
 def test_measured_speeds_are_of_this_world():

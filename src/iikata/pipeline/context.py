@@ -240,16 +240,11 @@ class RunContext:
 
     def step_tokens(self, template: str) -> float:
         """Return the tokens that a mean step of an arm of this template computes."""
-        rows = max(1, sum(not row.truncated for row in self.encoded[template]))
-        return self.computed_tokens(template) / rows * min(self.experiment.train.batch_size, rows)
-
-    def computed_tokens(self, template: str) -> int:
-        """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
-        rows = (row for row in self.encoded[template] if not row.truncated)
-        return self._computed(rows, self.experiment.train.lora, [template])
+        train, rows = self.experiment.train, [row for row in self.encoded[template] if not row.truncated]
+        return self._computed(rows, train.lora, [template]) / max(1, len(rows)) * min(train.batch_size, len(rows))
 
     def computed(self, rows: Iterable[Encoded], recipe: Recipe) -> int:
-        """Return the tokens of an arm's rows less those that samples of one template share."""
+        """Return the tokens of an epoch less those that samples share; a buffer's own share of these is little."""
         return self._computed(rows, recipe.train.lora, recipe.variant.templates)
 
     def _computed(self, rows: Iterable[Encoded], lora: LoraSettings, templates: Iterable[str]) -> int:
