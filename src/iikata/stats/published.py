@@ -1,14 +1,14 @@
 """Published scores: the mean, count and variance of each cell, probe and metric, as one Parquet file."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from iikata.core.errors import IikataError
-from iikata.core.records import Variant
-from iikata.stats.table import NAMED, ScoreTable, checked, variant
+from iikata.stats.table import ASKED, NAMED, SCORED, ScoreTable, TableWriter
 
 TEXTS = ("trained_on", "prompted_with", "template", "levels", "probe", "cluster", "metric", "signature")
 NUMBERS = {"seed": "int64", "mean": "float64", "count": "int64", "missing": "int64", "variance": "float64"}
@@ -59,19 +59,12 @@ def read_columns(path: Path) -> dict[str, Any]:
 
     Raises IikataError where the file is no Parquet file or lacks a column.
     """
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        table = parquet.read_table(path)
-        found: dict[str, Any] = {}
-        for name in TEXTS:
-            column = table[name].combine_chunks().dictionary_encode()
-            codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
-            found[name] = codes, [*column.dictionary.to_pylist(), None]
-        return found | {name: table[name].to_numpy().astype(float) for name in NUMBERS}
-    except (OSError, KeyError, pa.ArrowInvalid) as error:
-        raise IikataError(f"{path}: no published scores ({error}). iikata study DIR --of RUN writes them.") from None
+    table, found = _table(path), {}
+    for name in TEXTS:
+        column = table[name].combine_chunks().dictionary_encode()
+        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
+        found[name] = codes, [*column.dictionary.to_pylist(), None]
+    return found | {name: table[name].to_numpy().astype(float) for name in NUMBERS}
 
 
 def read_published(path: Path) -> ScoreTable:
@@ -79,52 +72,27 @@ def read_published(path: Path) -> ScoreTable:
 
     That is enough for every comparison, since samples are averaged first. Raises IikataError as `read_columns`.
     """
-    found = read_columns(path)
-    numbers = {name: found[name] for name in NUMBERS}
-    has_mean, has_none = numbers["count"] > 0, numbers["missing"] > 0
-    times = np.concatenate([numbers["count"][has_mean], numbers["missing"][has_none]]).astype(int)
-    rows = np.repeat(np.concatenate([np.flatnonzero(has_mean), np.flatnonzero(has_none)]), times)
-    value = np.repeat(np.concatenate([numbers["mean"][has_mean], np.full(int(has_none.sum()), np.nan)]), times)
-    cells, cell = _cells(found, numbers["seed"])
-    names: dict[str, list[Any]] = {"cell": cells}
-    codes = {"cell": cell[rows].astype(np.int32)}
-    for name in ("probe", "cluster", "metric", "signature"):
-        codes[name], names[name] = found[name][0][rows].astype(np.int32), found[name][1][:-1]
-    line = np.arange(1, len(value) + 1)
-    table = ScoreTable(names, codes, _numbered(rows), value, line, str(path), _variants(found))
-    return checked(table)
+    found, writer = _table(path), TableWriter()
+    columns = {name: found[name].to_pylist() for name in (*SCORED, *ASKED)}
+    levels = {told: tuple(sorted(json.loads(told or "{}").items())) for told in set(columns["levels"])}
+    columns["levels"] = [levels[told] for told in columns["levels"]]
+    scored, asked = (zip(*(columns[name] for name in names), strict=True) for names in (SCORED, ASKED))
+    for line, row in enumerate(zip(scored, asked, found["mean"].to_numpy().tolist(), strict=True), start=1):
+        writer.add(*row[:2], 0, row[2], line)
+    table, count = writer.table(str(path)), found["count"].to_numpy()
+    times = count + found["missing"].to_numpy()
+    rows = np.repeat(np.arange(len(table)), times)
+    sample = np.arange(len(rows)) - np.repeat(np.cumsum(times) - times, times)
+    value = np.where(sample < count[rows], table.value[rows], np.nan)
+    codes = {name: column[rows] for name, column in table.codes.items()}
+    return replace(table, codes=codes, sample=sample, value=value, line=table.line[rows])
 
 
-def _numbered(rows: np.ndarray) -> np.ndarray:
-    """Return each line's number among those of the same cell, probe and metric."""
-    order = np.argsort(rows, kind="stable")
-    starts = np.flatnonzero(np.diff(rows[order], prepend=-1))
-    counted = np.arange(len(rows)) - np.repeat(starts, np.diff(starts, append=len(rows)))
-    sample = np.empty(len(rows), dtype=np.int64)
-    sample[order] = counted
-    return sample
+def _table(path: Path) -> Any:
+    import pyarrow as pa
+    from pyarrow import parquet
 
-
-def _cells(found: dict[str, Any], seed: np.ndarray) -> tuple[list[tuple[Any, ...]], np.ndarray]:
-    """Return the cells in order of appearance, and which of them each row is of."""
-    trained, prompted = found["trained_on"], found["prompted_with"]
-    seeds = np.where(np.isnan(seed), -1, seed).astype(np.int64)
-    unique, place = _distinct(trained[0], seeds, prompted[0])
-    return [(trained[1][t], None if s < 0 else int(s), prompted[1][p]) for t, s, p in unique], place
-
-
-def _variants(found: dict[str, Any]) -> dict[str, Variant]:
-    columns = [found[name] for name in ("trained_on", "template", "levels")]
-    made = {}
-    for row in _distinct(*(codes for codes, _ in columns))[0]:
-        name, template, levels = (names[code] for (_, names), code in zip(columns, row, strict=True))
-        if name is not None:
-            made[name] = variant(name, template, sorted(json.loads(levels or "{}").items()))
-    return made
-
-
-def _distinct(*columns: np.ndarray) -> tuple[list[list[int]], np.ndarray]:
-    """Return the rows of these columns in order of appearance, and which of them each is."""
-    unique, first, inverse = np.unique(np.stack(columns, axis=1), axis=0, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    return unique[order].tolist(), np.argsort(order)[inverse.reshape(-1)]
+    try:
+        return parquet.read_table(path).select([*TEXTS, *NUMBERS])
+    except (OSError, KeyError, pa.ArrowInvalid) as error:
+        raise IikataError(f"{path}: no published scores ({error}). iikata study DIR --of RUN writes them.") from None

@@ -96,17 +96,12 @@ class TableWriter:
             of_part = np.array([place[word] for word in words], dtype=np.int32)
             codes[column] = of_part[np.array(self.codes[column in ("probe", "cluster")])]
         sample, value, line = (np.array(column) for column in (self.sample, self.value, self.line))
-        variants = {
-            name: variant(name, template, [(key, str(level)) for key, level in levels if key != "template"])
-            for name, (template, levels) in self.recipes.items()
-            if name is not None
-        }
+        variants = {}
+        for name, (template, levels) in self.recipes.items():
+            if name is not None:
+                own = tuple((key, str(level)) for key, level in levels if key != "template")
+                variants[name] = Variant(name, tuple((template or name).split("|")), own)  # of a mixture a|b
         return checked(ScoreTable(names, codes, sample, value, line, source, variants))
-
-
-def variant(name: str, template: str | None, levels: Iterable[tuple[str, str]]) -> Variant:
-    """Return what was trained, as score lines tell it: the templates of a mixture joined by `|`; none, its name's."""
-    return Variant(name, tuple((template or name).split("|")), tuple(levels))
 
 
 def _recipe(template: str | None, levels: Levels) -> str:
