@@ -28,9 +28,9 @@ def environment(*packages: str) -> jinja2.Environment:
     """Return Jinja over the templates of `packages`, with the words of the first; only Markdown escapes by itself."""
     known = words(packages[0])
 
-    def both(key: str) -> Markup:
-        """Return both languages of a word, of which the style sheet shows one."""
-        return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(*known[key])
+    def both(english: str, japanese: str) -> Markup:
+        """Return a text in both languages, of which the style sheet shows one."""
+        return Markup('<span lang="en">{}</span><span lang="ja">{}</span>').format(english, japanese)
 
     made = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package, ".") for package in packages]),
@@ -42,5 +42,5 @@ def environment(*packages: str) -> jinja2.Environment:
     made.filters["visible"] = escape  # Jinja has another filter `escape`
     for name in ("spaced", "shortened", "markdown", "code", "slot", "fenced"):
         made.filters[name] = getattr(markup, name)
-    made.globals |= {"w": both, "known": known, "n": figures}
+    made.globals |= {"both": both, "w": lambda key: both(*known[key]), "known": known, "n": figures}
     return made
