@@ -3,7 +3,7 @@
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -39,15 +39,23 @@ def install(tell: Callable[[str], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():  # Python hears signals there alone
         yield
         return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:  # nohup has asked for that
+    with kept():
+        for number in SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:  # nohup has asked for that
                 signal.signal(number, handle)
         yield
+
+
+@contextmanager
+def kept() -> Iterator[None]:
+    """Have signals handled as before when this ends, whoever put other ways in their place."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        with suppress(ValueError):  # not on the main thread, where none can be put either
+            for number, handler in before.items():
+                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def ignore() -> None:

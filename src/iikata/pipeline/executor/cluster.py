@@ -4,7 +4,6 @@ import logging
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from importlib.util import find_spec
 from typing import Any
 
 from iikata.config import Experiment
+from iikata.core import signals
 from iikata.core.errors import IikataError
-from iikata.core.signals import SIGNALS
 from iikata.pipeline.events import OnEvent, Warned
 
 INSTALL = "pip install 'iikata[ray]'"
@@ -79,7 +78,7 @@ def connected(where: str) -> Iterator[Any]:
     try:
         import ray
 
-        with _same_signals():
+        with signals.kept():  # Ray puts its own ways to end in their place
             try:
                 ray.init(where, log_to_driver=False, logging_level=logging.ERROR, **local)
             except Exception as error:  # each of its layers raises its own
@@ -89,18 +88,6 @@ def connected(where: str) -> Iterator[Any]:
         with suppress(Exception):
             ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@contextmanager
-def _same_signals() -> Iterator[None]:
-    """Keep iikata's own ways to end: Ray puts its own in their place."""
-    kept = {number: signal.getsignal(number) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        with suppress(ValueError):  # not on the main thread, where none were set either
-            for number, handler in kept.items():
-                signal.signal(number, handler if handler is not None else signal.SIG_DFL)
 
 
 def _refused(where: str, error: Exception) -> IikataError:
