@@ -42,8 +42,6 @@ class Crew:
     ) -> None:
         self._where, self._worker, self._inputs, self._mixed = where, worker, inputs, mixed
         self._emit, self._note = emit, note
-        self.most: int | None = None
-        """How many devices may have work at once; all of them where this is not set."""
         self.peak_bytes = 0
         """The most memory that a worker has taken."""
         self._stack = ExitStack()
@@ -79,7 +77,7 @@ class Crew:
     def size(self) -> int:
         """How many devices a stage's work is cut for: those that are there or have been asked for."""
         self.start()
-        return len(self._hands[: self.most])
+        return len(self._hands)
 
     def ask(self, method: str, *given: Any) -> Any:
         """Return what the device with the least free memory answers: shapes that it fits fit all."""
@@ -116,11 +114,6 @@ class Crew:
                     if (told := self._told(message)) is not None:
                         yield job, about, told
 
-    @property
-    def ready(self) -> int:
-        """How many devices have loaded the model."""
-        return sum(hand.about is not None for hand in self._hands)
-
     def wait(self) -> None:
         """Let workers join for a moment."""
         list(self._heard())
@@ -143,7 +136,7 @@ class Crew:
         return _Hand(actor, actor.join.remote())
 
     def _give_out(self, queue: list[Job]) -> None:
-        for hand in self._hands[: self.most]:
+        for hand in self._hands:
             if hand.about is None or hand.job is not None or not queue:
                 continue
             hand.job = job = self.choose(hand, queue)
