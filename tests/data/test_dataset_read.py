@@ -317,6 +317,12 @@ def test_a_row_of_a_file_in_several_levels_is_left_out_once(tmp_path):
     assert counts.duplicates == LeftOut(1, ("a.jsonl:4",))
 
 
+def test_a_file_that_is_named_twice_is_read_once(tmp_path):
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row(n)) + "\n" for n in range(3)), encoding="utf-8")
+    found = read(DataSettings(train=["a.jsonl", "a.jsonl"], validation=0), tmp_path)
+    assert (found.counts.rows, len(found.train), found.counts.duplicates.rows) == (3, 3, 0)
+
+
 def test_a_document_is_held_out_of_every_level(tmp_path):
     for name, numbers in (("a", range(30)), ("b", range(20, 60))):
         lines = (json.dumps(row(n, document=f"d{n // 5}")) + "\n" for n in numbers)

@@ -59,7 +59,7 @@ class Dataset:
     unused: tuple[Unused, ...] = ()
     """Columns with text that nothing uses."""
     levels: Mapping[tuple[str, ...], list[Example]] = field(default_factory=dict)
-    """The training rows of each set of files that some variant is trained on, where there are several."""
+    """The training rows of each set of files that some variant is trained on."""
     irregular: Mapping[str, LeftOut] = field(default_factory=dict)
     """Conversations that are none to train on, by why ("the assistant speaks first")."""
 

@@ -36,11 +36,11 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     row is left on a side that there should be.
     """
     left_out: dict[str, list[str]] = {reason: [] for reason in LEFT_OUT}
-    every = {spec: _rows(spec, folder, settings) for specs in (levels or [settings.train]) for spec in specs}
+    levels = levels or ([settings.train] if settings.train else [])
+    every = {spec: _rows(spec, folder, settings) for specs in levels for spec in specs}
     rows = [row for own in every.values() for row in own]
-    parts = {specs: list(_usable((r for s in specs for r in every[s]), settings, left_out)) for specs in levels}
-    united = {row.id: row for part in parts.values() for row in part}
-    train = list(united.values()) if levels else list(_usable(rows, settings, left_out))
+    parts = {of: list(_usable((r for s in dict.fromkeys(of) for r in every[s]), settings, left_out)) for of in levels}
+    train = list({row.id: row for part in parts.values() for row in part}.values())
     if isinstance(settings.validation, str):
         held = _rows(settings.validation, folder, settings)
         every = {**every, settings.validation: held}
@@ -53,9 +53,8 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         left_out["overlap"] = [row.source for row in train if row.id in held_ids]
     left_out = {why: [*dict.fromkeys(sources)] for why, sources in left_out.items()}  # a file may be in several levels
     train = [row for row in train if row.id not in held_ids]
-    needed = bool(levels or settings.train)
-    measured = isinstance(settings.validation, str) or (needed and settings.validation != 0)
-    if (needed and not train) or (measured and not validation):
+    measured = isinstance(settings.validation, str) or (levels and settings.validation != 0)
+    if (levels and not train) or (measured and not validation):
         why = ", ".join(f"{why}: {len(rows)}, first {rows[0]}" for why, rows in left_out.items() if rows)
         left = f"{len(train)} are left to train on and {len(validation)} to measure by" + f" ({why})" * bool(why)
         seen = f"data: {len(rows)} rows were read from {', '.join(every):.300}"

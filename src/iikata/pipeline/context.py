@@ -142,11 +142,10 @@ class RunContext:
     @cached_property
     def data(self) -> data.Dataset:
         levels = list(dict.fromkeys(recipe.data for recipe in self.experiment.recipes.values() if recipe.data))
-        several = levels not in ([], [self.experiment.data.train])
         own = self.experiment.data
         specs = [*own.train, str(own.validation), *(spec for level in levels for spec in level)]
         with self.experiment.telling_where({spec: spec for spec in specs}):
-            return data.read(own, self.experiment.folder, levels if several else ())
+            return data.read(own, self.experiment.folder, levels)
 
     @cached_property
     def probes(self) -> list[Probe]:
