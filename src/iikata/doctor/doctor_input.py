@@ -172,7 +172,6 @@ def counted_rows(
         yield Finding.of(rule, severity, None, told, ", ".join(left.examples), fix)
 
 
-def short(text: str, characters: int = 60) -> str:
+def short(text: str) -> str:
     """Return the text as Python writes it, its middle left out where it is long."""
-    half = characters // 2
-    return repr(text if len(text) <= characters else f"{text[:half]} … {text[-half:]}")
+    return repr(text if len(text) <= 60 else f"{text[:30]} … {text[-30:]}")

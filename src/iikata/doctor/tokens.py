@@ -114,12 +114,11 @@ _MARKER = Both("a marker", "目印")
 
 def _quoted(case: DoctorInput) -> Iterator[Finding]:
     """The text of a special token in what is asked becomes that token, as in transformers' own chat templates."""
-    rows = [*case.data.train, *case.data.validation]
-    found = [(row.source, text) for row in rows if (text := _quoting(case, row))]
+    found = [(row.source, text) for row in case.rows_read if (text := _quoting(case, row))]
     asked = [(probe.id, text) for probe in case.probes if (text := _quoting(case, probe))]
     if not found and not asked:
         return
-    message = counted(len(found), len(rows), len(asked), len(case.probes)) + Both(
+    message = counted(len(found), len(case.rows_read), len(asked), len(case.probes)) + Both(
         " hold the text of a special token in what is asked or was said before: in a prompt it is that token, and may "
         "end a message or begin another",
         "で、質問やそれまでの発言に特殊トークンの文字列があります。プロンプトではそのトークンになり、"
