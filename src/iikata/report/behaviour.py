@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from iikata.core.records import Answer, Probe
-from iikata.report.effects import cell
+from iikata.report.effects import between, cell
 from iikata.report.matrix import Key
 from iikata.report.variants import Variants
 
@@ -34,15 +34,7 @@ def behaviour(
     """Return what is shown beside the advice; None where tuned and untuned were not compared."""
     settings, verdict = comparisons["settings"], comparisons["verdict"]
     name = (verdict.get("recommended") or {}).get("trained_on") or verdict["lora_template"]
-    about = next(
-        (
-            c
-            for c in comparisons["comparisons"]
-            if (c["question"], c["metric"]) == ("tuned_vs_best_base", settings["primary"])
-            and c["treatment"]["trained_on"] == name
-        ),
-        None,
-    )
+    about = between(comparisons["comparisons"], settings["primary"], "tuned_vs_best_base", [name, None])
     if about is None:
         return None
     sides = [cell(about[side]) for side in ("control", "treatment")]

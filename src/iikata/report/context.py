@@ -9,7 +9,7 @@ from iikata.core.records import Score
 from iikata.report.behaviour import answer_groups, behaviour
 from iikata.report.curves import panels
 from iikata.report.data import ReportData
-from iikata.report.effects import cell, groups, linked, target
+from iikata.report.effects import between, cell, groups, linked, target
 from iikata.report.glossary import glossary
 from iikata.report.held_out import held_out_panels
 from iikata.report.matrix import Key, matrix
@@ -36,8 +36,8 @@ def context(data: ReportData, words: Mapping[str, Sequence[str]]) -> dict[str, A
     names = sorted(data.metrics, key=lambda name: name != primary)
     variants = Variants(data.variants, verdict["factor"], list(data.templates))
     forests = {name: found for name in names if (found := groups(compared, name, margins[name], variants))}
-    about_template = _about(compared, primary, "matched", verdict["template_pair"])
-    about_lora = _about(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None])
+    about_template = between(compared, primary, "matched", verdict["template_pair"])
+    about_lora = between(compared, primary, "tuned_vs_best_base", [verdict["lora_template"], None])
     profiles = [profile(one, variants) for one in data.comparisons.get("profiles", ())]
     packed = pack(data.answers, [probe.id for probe in data.probes], _of_answers(data))
     first = variants.first(packed.cells, [cell(c[side]) for c in (about_template, about_lora) if c for side in SIDES])
@@ -117,17 +117,6 @@ def _of_answers(data: ReportData) -> dict[str, Sequence[Score]]:
     """Return the scores that belong to one answer each, and not to a held-out text or to all answers of a cell."""
     metrics = data.metrics
     return {name: found for name, found in data.scores.items() if found and metrics[name].scope in ("answer", "pair")}
-
-
-def _about(
-    comparisons: Sequence[Mapping[str, Any]], metric: str, question: str, trained_on: Sequence[str | None] | None
-) -> Mapping[str, Any] | None:
-    """Return the comparison that a verdict rests on: between arms of these two templates."""
-    for c in comparisons:
-        sides = [c["treatment"]["trained_on"], c["control"]["trained_on"]]
-        if c["question"] == question and c["metric"] == metric and sides == list(trained_on or ()):
-            return c
-    return None
 
 
 def _counted(counts: Mapping[str, Any], words: Mapping[str, Any]) -> dict[str, str]:

@@ -86,6 +86,17 @@ def cell(side: Mapping[str, Any]) -> Key:
     return side.get("trained_on"), side["prompted_with"]
 
 
+def between(
+    comparisons: Sequence[Mapping[str, Any]], metric: str, question: str, trained_on: Sequence[str | None] | None
+) -> Mapping[str, Any] | None:
+    """Return the comparison that a verdict rests on: of arms of these two variants, None for the base."""
+    for c in comparisons:
+        sides = [c["treatment"]["trained_on"], c["control"]["trained_on"]]
+        if c["question"] == question and c["metric"] == metric and sides == list(trained_on or ()):
+            return c
+    return None
+
+
 def target(metric: str, cells: Iterable[Key]) -> str:
     """Return the fragment that shows the answers of `cells` with the scores of `metric`."""
     names = [f"{row or 'base'}@{column}" for row, column in cells]
