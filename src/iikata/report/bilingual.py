@@ -25,8 +25,8 @@ def words(package: str = "iikata.report") -> Mapping[str, Sequence[str]]:
 
 @cache
 def environment(*packages: str) -> jinja2.Environment:
-    """Return Jinja over the templates of `packages`, with the words of the first; only Markdown escapes by itself."""
-    known = words(packages[0])
+    """Return Jinja over the templates and words of `packages`, the first's first; only Markdown escapes by itself."""
+    known = {key: said for package in reversed(packages) for key, said in words(package).items()}
 
     def both(english: str, japanese: str) -> Markup:
         """Return a text in both languages, of which the style sheet shows one."""
