@@ -9,6 +9,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console as Rich
 
 from iikata.cli.arms_display import ArmsDisplay
@@ -235,6 +236,19 @@ def test_no_event_brings_an_escape_to_stderr(monkeypatch, make_terminal, now, is
     said = terminal.getvalue()
     assert not re.search("[\x07\x9b]|\x1b\\]", said)
     assert "\n".join(screen(said)).count("⟨U+001B⟩]0;o⟨U+0007⟩[b]⟨U+009B⟩31m.s0") == 6
+
+
+@pytest.mark.parametrize("note", ["adapter" * 20, "ことば" * 20, "e"])
+def test_the_moving_line_fits_a_narrow_terminal(monkeypatch, make_terminal, now, note):
+    terminal = make_terminal()
+    monkeypatch.setenv("COLUMNS", "60")
+    emit = Console(now)
+    for done in (1, 2):
+        now.seconds += 10
+        emit(Progress("generate", done, 2, note))
+    lines = [line for line in re.split(r"\r\x1b\[K|\n", terminal.getvalue()) if line]
+    assert [line[:12] for line in lines] == ["generate: 1/", "generate: 2/"]
+    assert all(cell_len(line) < 60 and (note in line or cell_len(line) > 57) for line in lines)
 
 
 def test_terminal_shows_training_in_place_and_warnings_above(make_terminal, now):

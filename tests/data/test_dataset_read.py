@@ -162,7 +162,8 @@ def test_columns_are_mapped(data):
         ),
         (
             {"instruction": "q", "utterances": "a"},
-            "utterances. None with text could be the answer. A row needs both as text",
+            "utterances. None with text is known to be the answer. A row needs both as text; say which they are, under "
+            "data: columns: {instruction: instruction, output: NAME}.",
         ),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         (
@@ -179,7 +180,7 @@ def test_columns_are_mapped(data):
         ),
         ({"question": "q", "answer": ["a", "b"]}, "rows.jsonl:1: answer: a list was seen; text or a number is allowed"),
         ({"title": "t", "context": "c", "qas": [{"question": "q", "answers": []}]}, 'It is within "qas"'),
-        ({"text": "Once upon a time"}, "None with text could be the answer"),
+        ({"text": "Once upon a time"}, "None with text is known to be the answer"),
     ],
 )
 def test_row_without_its_columns_is_refused_with_the_line_to_write(data, fields, words):
@@ -218,7 +219,9 @@ def test_mapped_input_column_must_exist(data):
 @pytest.mark.parametrize(
     ("rows", "validation", "words"),
     [
-        ([row(1), row(2)], 2, "2 rows are to be held out of 2"),
+        ([row(1), row(2)], 2, "2 rows are to be held out of 2; give fewer"),
+        ([row(1)] * 12, 8, "8 rows are to be held out of 1 (duplicates: 11, first rows.jsonl:2); give fewer"),
+        ([], 8, "0 rows were read from rows.jsonl; 0 are left to train on and 0 to measure by. Give more rows"),
         ([row(1), row(2)], 1e-9, "2 are left to train on and 0 to measure by"),
         (
             [row(1, output="")],

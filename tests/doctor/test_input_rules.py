@@ -4,6 +4,7 @@ import pytest
 from examined import examined, of, opened, template
 
 from iikata.doctor import examine
+from iikata.tokenize import load_tokenizer
 
 ALPACA = {"instruction": "And the second one?", "input": "", "output": "blue"}
 SPOKEN = {"hint": "Answer in one word.", "earlier": [["Name two colours.", "red and blue"]]}
@@ -147,6 +148,19 @@ def test_answers_longer_than_allowed_are_counted_before_training(tmp_path, byte_
     found = of(examined(tmp_path, byte_bpe_folder, rows=given, **more), "answer_length")
     assert [finding.severity for finding in found] == severities
     assert all(f"max_new_tokens {limit}" in finding.message and "--set" in finding.cure for finding in found)
+
+
+def test_an_answer_that_only_its_end_makes_too_long_is_shown_as_longer_and_fits_into_the_cure(
+    tmp_path, byte_bpe_folder
+):
+    (tmp_path / "probes.jsonl").write_text('{"instruction": "q"}')
+    answer = "a short answer"
+    tokens = len(load_tokenizer(byte_bpe_folder).ids(answer, special=False, start=False))
+    more = {"probes": "probes.jsonl", "generate": {"max_new_tokens": tokens}}
+    found = of(examined(tmp_path, byte_bpe_folder, rows=rows(*[{"output": answer}] * 4), **more), "answer_length")
+    assert "with their end token, longer" in found[0].message
+    assert found[0].evidence.endswith(f"the longest {tokens + 1}")
+    assert int(found[0].cure.rpartition("=")[2]) > tokens
 
 
 @pytest.mark.parametrize(

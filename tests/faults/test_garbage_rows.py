@@ -75,6 +75,7 @@ FILES = {
     "euc_jp.csv": ("instruction,output\n色は？,赤\n".encode("euc_jp"), "(it can be read as euc-jp)", "iconv -f euc-jp"),
     "utf16_torn.jsonl": (lines(GOOD).encode("utf-16")[:-1], "not UTF-16", "save it as UTF-8"),
     "encrypted.parquet": (WHOLE[:-4] + b"PARE", "rows.parquet: not a parquet file", "as jsonl"),
+    "packed.jsonl.gz": (b"\x1f\x8b", "files that end in .json", "Unpack it first, and name rows"),
     "excel.xlsx": (b"PK\x03\x04", "rows are read from files that end in .json", 'Save the sheet as "CSV UTF-8"'),
     "shift_jis.jsonl": (
         lines(GOOD, '{"instruction": "色は？"}').encode("cp932"),

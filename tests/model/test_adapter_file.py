@@ -10,7 +10,7 @@ import models
 import oracle
 from iikata.core.errors import IikataError
 from iikata.model.adapters import adapter_file
-from iikata.model.adapters.adapter_config import AdapterConfig
+from iikata.model.adapters.adapter_config import AdapterConfig, read_config
 from iikata.model.adapters.adapter_file import CONFIG, WEIGHTS
 from iikata.model.adapters.lora import linears_of
 
@@ -35,6 +35,14 @@ def live(folder, dtype="float32"):
 def saved(llama_folder, tmp_path):
     """A folder with a whole adapter."""
     return oracle.save_adapter(live(llama_folder), "arm", tmp_path)
+
+
+def test_a_run_folder_in_an_adapters_place_is_answered_with_one_of_its_adapters(tmp_path):
+    inner = tmp_path / "run" / "train" / "alpaca.s0"
+    inner.mkdir(parents=True)
+    (inner / CONFIG).write_text("{}")
+    with pytest.raises(IikataError, match=f"holds no adapter. Give one that does, as {inner}"):
+        read_config(tmp_path / "run")
 
 
 @pytest.mark.parametrize("family", models.FAMILIES)

@@ -40,6 +40,12 @@ def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(base, tmp_path)
         locate(base, folder=tmp_path)
 
 
+def test_a_folder_that_was_renamed_is_named(tmp_path):
+    (tmp_path / "my-model").mkdir()
+    with pytest.raises(IikataError, match=r'file here \(did you mean "my-model"\?\), nor .*where it lies now'):
+        locate("./my_model", folder=tmp_path)
+
+
 def test_a_hub_that_cannot_be_reached_names_the_id_and_the_way_offline(monkeypatch):
     import huggingface_hub
 

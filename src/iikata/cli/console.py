@@ -89,7 +89,9 @@ class Console:
         if not self._terminal:
             self._line(text)
             return
-        print(f"\r\x1b[K{text[:110]}", end="\n" if last else "", file=bare(sys.stderr), flush=True)
+        # What a line too long has wrapped would stay when the next is painted.
+        shown = _fitting(text, _rich().width - 1)
+        print(f"\r\x1b[K{shown}", end="\n" if last else "", file=bare(sys.stderr), flush=True)
         self._open = not last
 
     def _text(self, event: Progress, note: str) -> str:
@@ -123,6 +125,14 @@ def _of_step(stepped: Stepped) -> str:
     if stepped.device:
         device = f" ({one_line(stepped.device)}: {stepped.of_device:,.0f})"
     return f"{one_line(step.arm)} {step.step}/{stepped.steps} {' '.join(numbers(step))}  {_speed(stepped)}{device}"
+
+
+def _fitting(text: str, columns: int) -> str:
+    from rich.text import Text
+
+    line = Text(text)
+    line.truncate(columns, overflow="crop")
+    return line.plain
 
 
 def _rich() -> "Rich":

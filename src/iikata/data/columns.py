@@ -115,7 +115,9 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
     unclear = " and ".join({"instruction": "question", "output": "answer"}[key] for key in guess if not guess[key])
     turns = ' A conversation is a list of turns: {"messages": [{"role": "user", "content": ...}, ...]}.'
     deep = turns if any(isinstance(value, list | dict) for value in fields.values()) else ""
-    return f"{seen} None with text could be the {unclear}. A row needs both as text, under data: columns:.{deep}"
+    names_of = ", ".join(f"{key}: {guess[key] or 'NAME'}" for key in ("instruction", "output"))
+    fix = f"A row needs both as text; say which they are, under data: columns: {{{names_of}}}"
+    return f"{seen} None with text is known to be the {unclear}. {fix}.{deep}"
 
 
 def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:

@@ -3,7 +3,7 @@
 import logging
 import re
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
         rows += held
         validation = list(_usable(held, settings, left_out))
     else:
-        validation = _hold_out(train, settings.validation)
+        validation = _hold_out(train, settings.validation, _why(left_out))
     held_ids = {row.id for row in validation}
     if isinstance(settings.validation, str):
         left_out["overlap"] = [row.source for row in train if row.id in held_ids]
@@ -55,8 +55,7 @@ def read(settings: DataSettings, folder: Path, levels: Sequence[tuple[str, ...]]
     train = [row for row in train if row.id not in held_ids]
     measured = isinstance(settings.validation, str) or (levels and settings.validation != 0)
     if (levels and not train) or (measured and not validation):
-        why = ", ".join(f"{why}: {len(rows)}, first {rows[0]}" for why, rows in left_out.items() if rows)
-        left = f"{len(train)} are left to train on and {len(validation)} to measure by" + f" ({why})" * bool(why)
+        left = f"{len(train)} are left to train on and {len(validation)} to measure by{_why(left_out)}"
         seen = f"data: {len(rows)} rows were read from {', '.join(every):.300}"
         raise IikataError(f"{seen}; {left}. Give more rows, or another data.validation.")
     found = {reason: LeftOut(len(sources), tuple(sources[:5])) for reason, sources in left_out.items()}
@@ -201,14 +200,21 @@ def _unusable(row: Example | None, seen: Container[str]) -> str:
     return "duplicates" if row.id in seen else ""
 
 
-def _hold_out(examples: list[Example], validation: int | float | None) -> list[Example]:
+def _why(left_out: Mapping[str, list[str]]) -> str:
+    """Return in brackets how many rows were left out for each reason, and the first of them."""
+    places = {why: [*dict.fromkeys(sources)] for why, sources in left_out.items() if sources}
+    told = ", ".join(f"{why}: {len(sources)}, first {sources[0]}" for why, sources in places.items())
+    return f" ({told})" if told else ""
+
+
+def _hold_out(examples: list[Example], validation: int | float | None, left_out: str) -> list[Example]:
     if validation is None:
         validation = min(MOST_HELD_OUT, max(1, len(examples) // 10)) if len(examples) > 1 else 0
     if isinstance(validation, float):
         return hold_out_share(examples, validation)
-    if validation >= len(examples) and validation:
+    if validation >= len(examples) > 0:
         raise IikataError(
-            f"data.validation: {validation} rows are to be held out of {len(examples)}; "
+            f"data.validation: {validation} rows are to be held out of {len(examples)}{left_out}; "
             f"give fewer, a share as 0.1, or 0 for none."
         )
     return hold_out_count(examples, validation)

@@ -19,6 +19,11 @@ MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
 YIELDS = "It yields pairs: a row's place, a text as rows.toml: row 3, and its fields, a dict"
+OTHERWISE = {
+    **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), ' Save the sheet as "CSV UTF-8" and name {}.csv.'),
+    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), " Unpack it first, and name {}."),
+}
+"""What to do with a file of another ending; {} is its name without that."""
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
 """What separates columns: the one that is there most often in the line of names, outside quotes; under a single
 name a tab in .tsv, a comma elsewhere."""
@@ -32,7 +37,7 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
     size(path, shown)
     suffix = path.suffix.lower()
     if suffix not in READERS.names():
-        fix = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' if ".xls" in path.suffix.lower() else ""
+        fix = OTHERWISE.get(suffix, "").format(path.stem)
         raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{fix}")
     rows: Iterator[Row] = READERS.find(suffix)(path, shown)
     return rows if suffix in READERS else _checked(suffix, rows)

@@ -19,19 +19,18 @@ def answer_length(case: DoctorInput) -> Iterator[Finding]:
     if not case.probes:
         return
     rows = case.turns[:: max(1, len(case.turns) // ROWS_LOOKED_AT)]
-    lengths = sorted(_tokens(case, row.output) for row in rows)
-    over = sum(length >= limit for length in lengths)  # the end is a token too
+    lengths = sorted(_tokens(case, row.output) + 1 for row in rows)  # the end is a token too
+    over = sum(length > limit for length in lengths)
     if lengths and over >= SOME * len(lengths):
         most = lengths[int(0.95 * (len(lengths) - 1))]
         message = Both("", "調べた学習用の回答 ") + share(over, len(lengths), "training answers looked at", "件")
         message += Both(
-            f" are longer than generate.max_new_tokens {limit}: an arm that learnt to answer so is cut there, and does "
-            "not finish",
-            f"が generate.max_new_tokens {limit} より長く、同じ長さで答えるアームはそこで切られ、自分で終わりません",
+            f" are, with their end token, longer than generate.max_new_tokens {limit}: an arm that learnt to answer so "
+            "is cut there, and does not finish",
+            f"が、終端トークンを含めて generate.max_new_tokens {limit} より長く、同じ長さで答えるアームはそこで切られ、"
+            "自分で終わりません",
         )
-        evidence = (
-            f"answers have {median(lengths):.0f} tokens in the middle, 95% at most {most}, the longest {lengths[-1]}"
-        )
+        evidence = f"tokens: median {median(lengths):.0f}, 95% at most {most}, the longest {lengths[-1]}"
         severity = "warning" if over > MANY * len(lengths) else "info"
         yield Finding.of("answer_length", severity, None, message, evidence, _longer(most))
     for probe in case.probes:

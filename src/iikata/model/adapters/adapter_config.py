@@ -169,7 +169,9 @@ def read_config(folder: Path, beyond: list[Beyond] | None = None) -> AdapterConf
     path = folder / CONFIG
     if not path.is_file():
         what = "not a file" if path.exists() else "no such file"
-        raise IikataError(f"{path}: {what}, so {folder} holds no adapter. PEFT's save_pretrained writes it.")
+        within = sorted(str(found.parent) for found in folder.glob(f"*/*/{CONFIG}"))  # a run keeps its arms so
+        fix = f"Give one that does, as {within[0]}." if within else "PEFT's save_pretrained writes it."
+        raise IikataError(f"{path}: {what}, so {folder} holds no adapter. {fix}")
     values = read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
     for key in [key for key, value in values.items() if not _is_plain(key, value)]:
         said = f'"{key}" is {shown(values[key])}' + (f" ({KINDS[key]})" if key in KINDS else "")

@@ -35,8 +35,8 @@ def locate(base: str, revision: str | None = None, folder: Path = Path(), truste
         return _checked(path, base, trusted)
     if base.startswith((".", "/", "~")) or not HUB_ID.fullmatch(base):
         raise IikataError(
-            f'model.base "{base}" is neither a folder nor a .gguf file here, nor a hub id (owner/name). '
-            'The embedded model is "smollm2".'
+            f'model.base "{base}" is neither a folder nor a .gguf file here{near_file(path)}, nor a hub id '
+            '(owner/name). Give the path where it lies now; the embedded model is "smollm2".'
         )
     return _checked(hub.download(base, revision, trusted), base, trusted)
 
