@@ -17,6 +17,9 @@ SAMPLES = (
 )
 """A character, the texts that it speaks for, and what is missing where nothing is drawn for it."""
 
+NO_CHARACTER = "\U0010fffd"
+"""For private use, and the last: no font has it."""
+
 
 def lacking(svg: str) -> str | None:
     """Return why this machine cannot draw the texts of `svg`, and what to do; None where it can."""
@@ -28,7 +31,7 @@ def lacking(svg: str) -> str | None:
 
 
 def png(svg: str, scale: float = 1) -> bytes:
-    """Return `svg` as a PNG on white, `scale` pixels a unit; a font that is not there leaves its texts out."""
+    """Return `svg` as a PNG on white, `scale` pixels a unit; what no font has is left out, or an empty box."""
     import resvg_py
 
     return bytes(resvg_py.svg_to_bytes(svg_string=svg, background="#fff", zoom=scale))
@@ -36,6 +39,10 @@ def png(svg: str, scale: float = 1) -> bytes:
 
 @cache
 def _seen(character: str) -> bool:
-    """Return whether a character leaves any mark."""
-    svg = """<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{}</svg>"""
-    return png(svg.format(f"<text y='30' style='font:24px {FAMILIES}'>{character}</text>")) != png(svg.format(""))
+    """Return whether some font draws a character: what no font has leaves no mark, or an empty box."""
+    return _drawn(character) != _drawn(NO_CHARACTER)
+
+
+def _drawn(character: str) -> bytes:
+    text = f"<text y='30' style='font:24px {FAMILIES}'>{character}</text>"
+    return png(f"""<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40">{text}</svg>""")
