@@ -6,6 +6,7 @@ library of this name.
 
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 CORPUS = """\
@@ -118,11 +119,11 @@ def sp_bytes(folder: Path) -> Path:
     return _with_config(folder, config)
 
 
-def sp_bpe(folder: Path, begins_with_blank: bool = False) -> Path:
+def sp_bpe(folder: Path, begins_with_blank: bool = False, symbols: Sequence[str] = ()) -> Path:
     """SentencePiece BPE with byte fallback: as Gemma's, with a BOS; or as Llama 2's, with a blank before every text."""
     made = {"byte_fallback": True, "normalization_rule_name": "identity", "remove_extra_whitespaces": False}
     made |= {"add_dummy_prefix": begins_with_blank}
-    _train_pieces(folder / "tokenizer.model", ["<start>", "<end>"], model_type="bpe", **made)
+    _train_pieces(folder / "tokenizer.model", ["<start>", "<end>", *symbols], model_type="bpe", **made)
     config = {"tokenizer_class": "LlamaTokenizer", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     config |= {"add_bos_token": not begins_with_blank, "add_eos_token": False, "legacy": False}
     return _with_config(folder, config)

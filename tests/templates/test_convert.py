@@ -64,7 +64,7 @@ def test_newline_convention_is_found_again_in_a_jinja_file(name, tmp_path):
 
 def test_message_with_content_alone_is_an_instruction_without_an_input():
     made = to_jinja(TEMPLATES["alpaca"]).with_special_tokens(TOKENS)
-    text = made._rendered([{"role": "user", "content": "Why?"}], add_generation_prompt=True)
+    (text,) = made._rendered([{"role": "user", "content": "Why?"}], [None])
     assert text == TEMPLATES["alpaca"].render("Why?").prompt
 
 
@@ -72,7 +72,7 @@ def test_message_with_content_alone_is_an_instruction_without_an_input():
 def test_message_that_the_template_has_no_place_for_is_refused(roles):
     made = to_jinja(TEMPLATES["alpaca"]).with_special_tokens(TOKENS)
     with pytest.raises(IikataError, match="This model was trained"):
-        made._rendered([{"role": role, "content": "x"} for role in roles], add_generation_prompt=True)
+        made._rendered([{"role": role, "content": "x"} for role in roles], [None])
 
 
 def test_a_conversation_repeats_the_block_and_ends_each_answer_as_llama_factory_does():

@@ -151,11 +151,9 @@ def on_the_fixed_day(monkeypatch):
 
 @pytest.mark.parametrize("text", FEATURES.values(), ids=FEATURES)
 def test_every_feature_writes_what_transformers_writes(text, on_the_fixed_day):
-    messages = [
-        {"role": "user", "content": " Hi <b> 山\n"},
-        {"role": "assistant", "content": "<think>a</think>\n\nis it."},
-    ]
-    assert native(text, {})._rendered(messages, False) == on_the_fixed_day(text, messages)
+    said, output = [{"role": "user", "content": " Hi <b> 山\n"}], "<think>a</think>\n\nis it."
+    expected = on_the_fixed_day(text, [*said, {"role": "assistant", "content": output}])
+    assert native(text, {})._rendered(said, [output]) == [expected]
 
 
 def test_date_is_one_day_kept_in_file_and_hash_where_the_template_asks(tmp_path):

@@ -1,12 +1,16 @@
 """The mask is exact: the completion and one end token, behind the very tokens that are prompted at inference."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from iikata.core.records import Example
-from iikata.templates import TEMPLATES, AlpacaTemplate, native
-from iikata.tokenize import encode, encode_all, encode_prompt, end_id, load_tokenizer, show
+from iikata.core.records import Example, Probe
+from iikata.score.choice import encode_choices
+from iikata.templates import TEMPLATES, AlpacaTemplate, Shots, native
+from iikata.templates.child import CHILD
+from iikata.tokenize import Tokenizer, encode, encode_all, encode_prompt, end_id, load_tokenizer, show
 from tokenizer_folders import CHATML
 
 WRITTEN = {
@@ -165,6 +169,28 @@ def test_rows_encoded_together_have_the_tokens_that_each_has_alone(any_tokenizer
     any_tokenizer.ahead([])  # forget what was worked out before
     alone = [encode(example, WRITTEN[name], any_tokenizer, 40, "last") for example in examples]
     assert list(encode_all(examples, WRITTEN[name], any_tokenizer, 40, "last")) == alone
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(st.sampled_from(sorted(WRITTEN)), TEXT, st.lists(TEXT, min_size=1, max_size=4), st.lists(TEXT, max_size=2))
+def test_choices_behind_examples_have_the_tokens_of_the_whole_text(any_tokenizer, name, question, choices, shown):
+    """What is read from the prompt's last cut is what is read from its beginning."""
+    template = Shots.over(WRITTEN[name], [of(text, "", text) for text in shown], "shots")
+    probes = [Probe(id, question, choices=tuple(choices), answer=0) for id in "ab"]
+    together = [row for asked in encode_choices(probes, template, any_tokenizer, 10_000) for row in asked.rows]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(any_tokenizer), "cut", Tokenizer.cut)  # all is read again for every row
+        alone = [encode(of(question, "", one), template, any_tokenizer, 10_000, "last") for one in choices]
+    assert [replace(row, id="id") for row in together] in ([*alone, *alone], [])  # none where one is not scored
+
+
+def test_a_prompt_is_rendered_once_for_all_its_choices(byte_bpe_folder, monkeypatch):
+    tokenizer, template, asked = load_tokenizer(byte_bpe_folder), native(CHATML, {}), []
+    probes = [Probe(str(n), f"Which? {n}", choices=("red", "blue", "white"), answer=0) for n in range(3)]
+    first = list(encode_choices(probes, template, tokenizer, 10_000))
+    monkeypatch.setattr(CHILD, "ask", lambda ask=CHILD.ask, **more: asked.append(more) or ask(**more))
+    assert list(encode_choices(probes, template, tokenizer, 10_000)) == first
+    assert [len(one["behind"]) for one in asked] == [4, 4, 4]
 
 
 def test_row_over_the_cutoff_is_cut_and_flagged(any_tokenizer):

@@ -5,12 +5,12 @@ import re
 import shutil
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from iikata.tokenize import disagreement, load_tokenizer
 from iikata.tokenize.tokenizer import any_of
-from tokenizer_folders import byte_bpe, sp_nfkc
+from tokenizer_folders import byte_bpe, sp_bpe, sp_nfkc
 
 TEXTS = [
     "日本で一番高い山は富士山です。",
@@ -39,9 +39,33 @@ def of_backend(folder, tokenizer, **config):
     return folder
 
 
-@pytest.mark.parametrize("file", ["sp_nfkc_folder/spiece.model", "sp_bytes_folder/tokenizer.model"])
+def by_lines(folder, begins_with_blank):
+    """SentencePiece BPE that is read line by line, and keeps runs of line breaks and blanks whole as Gemma's does."""
+    folder = sp_bpe(folder, begins_with_blank, ["\n", "\n\n", "\n\n\n", "▁▁", "山\t"])
+    return settle(folder, added_tokens_decoder={"800": {"content": "<NL>"}, "801": {"content": "<NL><NL>"}})
+
+
+@pytest.fixture(scope="module")
+def sp_lines_folder(tmp_path_factory):
+    return by_lines(tmp_path_factory.mktemp("lines"), begins_with_blank=False)
+
+
+@pytest.fixture(scope="module")
+def sp_blank_folder(tmp_path_factory):
+    return by_lines(tmp_path_factory.mktemp("blank"), begins_with_blank=True)
+
+
+MODELS = ("sp_bytes_folder", "sp_lines_folder", "sp_blank_folder")
+FILES = ["sp_nfkc_folder/spiece.model", *(f"{name}/tokenizer.model" for name in MODELS)]
+MARKED = st.lists(st.sampled_from(["<NL>", "<NL", ">", "<start>", "<|im_start|>", "<|im", "\n", "a", "色 ", " "])).map(
+    "".join
+)
+LINES = st.lists(st.sampled_from(["\n", "\n\n", " ", "  ", "山", "\t", "The", "cat ", "\r", "🐟", "。"])).map("".join)
+
+
+@pytest.mark.parametrize("file", FILES)
 @settings(max_examples=200, deadline=None, derandomize=True)
-@given(text=st.one_of(st.sampled_from(TEXTS), NO_CONTROL))
+@given(text=st.one_of(st.sampled_from(TEXTS), NO_CONTROL, LINES))
 def test_ids_are_sentencepieces_own(file, text, request):
     import sentencepiece
 
@@ -50,6 +74,40 @@ def test_ids_are_sentencepieces_own(file, text, request):
     own, tokenizer = sentencepiece.SentencePieceProcessor(model_file=str(folder / name)), loaded(folder)
     assume(not tokenizer.has_special(text))  # whose text SentencePiece never reads as the token
     assert tokenizer.ids(text) == own.encode(text)
+
+
+@pytest.mark.parametrize("special", [True, False])
+@pytest.mark.parametrize("file", [*FILES, "byte_bpe_folder/"])
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(text=st.one_of(LINES, MARKED), more=st.one_of(LINES, MARKED))
+@example(text="a<NL>", more="<NL>b")
+def test_what_is_behind_a_cut_is_read_apart_whatever_follows(file, special, text, more, request):
+    tokenizer = loaded(request.getfixturevalue(file.partition("/")[0]))
+    assume(special or not tokenizer.has_special(text))
+    at, start = tokenizer.cut(text)
+    parts = tokenizer.ids(text[:at], special) + tokenizer.ids(text[at:] + more, special, start)
+    assert parts == tokenizer.ids(text + more, special)
+
+
+def test_a_prompt_is_cut_before_its_last_line_or_behind_its_last_token(
+    sp_lines_folder, byte_bpe_folder, sp_nfkc_folder
+):
+    lines, tokens, none = map(loaded, (sp_lines_folder, byte_bpe_folder, sp_nfkc_folder))
+    assert lines._reads_by_line
+    assert lines.cut("色は何\n\n### 応答:\n\n") == (len("色は何\n\n### 応答:"), False)
+    assert tokens.cut("a<|im_end|>\n<|im_start|>a longer line") == (len("a<|im_end|>\n"), True)
+    assert tokens.cut("a<|im_end|>\n<|im_start|>") == (1, True)
+    assert none.cut("色は何\n\n### 応答:\n") == (0, True)
+
+
+def test_what_may_become_a_longer_token_is_not_cut(byte_bpe_folder, tmp_path):
+    from tokenizers import Tokenizer
+
+    own = Tokenizer.from_file(str(byte_bpe_folder / "tokenizer.json"))
+    own.add_special_tokens(["a<|im_start|>b"])
+    tokenizer = load_tokenizer(of_backend(tmp_path / "own", own, eos_token="<|im_end|>"))
+    assert tokenizer.cut("x" * 20 + "a<|im_start|>") == (0, True)
+    assert tokenizer.cut("x" * 20 + "a<|im_start|>cd") == (21, True)
 
 
 _LOADED = {}

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,6 @@ class Child:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
         self._owner = 0
-        self._recent = lru_cache(maxsize=8)(self._exchanged)  # a row asks for its prompt more than once
         self._barred: set[str] = set()
         """Templates that took too long for a row: a run waits for each of them once, not once a row."""
 
@@ -46,7 +44,7 @@ class Child:
             if more and text in self._barred:
                 raise Refusal(_too_long(), ended=True)
             try:
-                answer: dict[str, Any] = json.loads(self._recent(json.dumps({"text": text, **more})))
+                answer: dict[str, Any] = json.loads(self._exchanged(json.dumps({"text": text, **more})))
             except Refusal as refusal:
                 if refusal.reason == _too_long():
                     self._barred.add(text)

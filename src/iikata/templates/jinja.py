@@ -1,7 +1,7 @@
 """Jinja chat templates, rendered as transformers renders them, but on one fixed day."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -42,14 +42,31 @@ class JinjaTemplate(Template):
             object.__setattr__(self, "date", DATE)
 
     def prompt_of(self, instruction: str, input: str, before: Before = NOTHING) -> str:
-        return self._rendered(messages(instruction, input, before), add_generation_prompt=True)
+        return self._rendered(messages(instruction, input, before), [None])[0]
 
     def answer_of(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> tuple[str, str, str]:
-        prompt = self._mapped(self.prompt_of(instruction, input, before))
-        # What precedes an answer is the row's own matter: a template that writes an empty think block before other
-        # answers writes none before one that brings its own.
+        return self.texts_of(instruction, input, [output], before)[1][0]
+
+    def texts_of(
+        self, instruction: str, input: str, outputs: Sequence[str], before: Before = NOTHING
+    ) -> tuple[str, list[tuple[str, str, str]]]:
+        prompt, *finished = self._rendered(messages(instruction, input, before), [None, *outputs])
+        mapped = self._mapped(prompt)
+
+        def answer(output: str, full: str) -> tuple[str, str, str]:
+            # Mistral's templates write the system message into the last user message, while that is not answered.
+            found = self._answer(mapped, self._mapped(full), output, final=not before.system)
+            return found or self.answer_of(instruction, input, output, replace(before, system=""))
+
+        return prompt, [answer(*one) for one in zip(outputs, finished, strict=True)]
+
+    def _answer(self, prompt: str, full: str, output: str, final: bool) -> tuple[str, str, str] | None:
+        """Return what `answer_of` does, of a finished conversation; None, unless `final`, where its prompt is another.
+
+        What precedes an answer is the row's own matter: a template that writes an empty think block before other
+        answers writes none before one that brings its own.
+        """
         after = self.ending
-        full = self._finished(instruction, input, output, before)
         body = full.removesuffix(after) if full.endswith(after) else ""
         as_it_is = [self._mapped(text) for text in (output, output.rstrip(), output.lstrip(), output.strip())]
         answer = next((text for text in as_it_is if body.endswith(text)), None)
@@ -66,9 +83,8 @@ class JinjaTemplate(Template):
         if THOUGHTS.match(output) and not prompt.rstrip().endswith(CLOSED):
             opened = prompt[prompt.rindex("<think>") :] if prompt.rstrip().endswith("<think>") else ""
             return "", self._mapped(output).removeprefix(opened), after
-        if before.system and answer is not None:
-            # Mistral's templates write the system message into the last user message, while that is not answered.
-            return self.answer_of(instruction, input, output, replace(before, system=""))
+        if not final and answer is not None:
+            return None
         raise self._refusal(prompt, full, output, answer is None)
 
     def _refusal(self, prompt: str, full: str, output: str, changed: bool) -> IikataError:
@@ -86,18 +102,18 @@ class JinjaTemplate(Template):
     @cached_property
     def ending(self) -> str:
         instruction, _, answer = SENTINELS
-        return self._finished(instruction, "", answer).partition(answer)[2]
+        return self._finished(instruction, answer).partition(answer)[2]
 
-    def _finished(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> str:
-        said = [*messages(instruction, input, before), {"role": "assistant", "content": output}]
-        return self._mapped(self._rendered(said, add_generation_prompt=False))
+    def _finished(self, instruction: str, output: str) -> str:
+        return self._mapped(self._rendered(messages(instruction, ""), [output])[0])
 
     def with_special_tokens(self, special_tokens: Mapping[str, str]) -> "JinjaTemplate":
         """Return the template with the tokenizer's special tokens, those that it can write."""
         used = {key: text for key, text in special_tokens.items() if key in self.variables}
         return replace(self, special_tokens=used)
 
-    def _rendered(self, messages: list[dict[str, str]], add_generation_prompt: bool) -> str:
+    def _rendered(self, messages: list[dict[str, str]], outputs: Sequence[str | None]) -> list[str]:
+        """Return what the template writes for `messages` and each output behind them; None asks for the prompt."""
         unknown = sorted(name for name in self.variables if name.endswith("_token"))
         if self.special_tokens is None and unknown:
             raise IikataError(
@@ -105,7 +121,7 @@ class JinjaTemplate(Template):
                 "Name it in an experiment, whose model has one."
             )
         try:
-            return self._asked(_in_parts(messages, self._parts), add_generation_prompt)
+            return self._asked(messages, outputs, self._parts)
         except Refusal as refusal:
             reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
             where = f", line {refusal.line}," if refusal.line else ""
@@ -114,15 +130,19 @@ class JinjaTemplate(Template):
                 "Change the template there, leave out the row, or choose another template."
             ) from None
 
-    def _asked(self, messages: list[dict[str, Any]], add_generation_prompt: bool, **more: Any) -> str:
-        """Return what the template writes for messages as they are; raises Refusal."""
-        names = {"tools": None, "documents": None, "add_generation_prompt": add_generation_prompt, **more}
-        names |= {"messages": messages, **(self.special_tokens or {})}
-        return str(CHILD.ask(text=self.chat_template, names=names, date=self.date or DATE)["text"])
+    def _asked(
+        self, messages: list[dict[str, Any]], outputs: Sequence[str | None], parts: Sequence[str] = (), **more: Any
+    ) -> list[str]:
+        """Return the same, with the text of the roles in `parts` in lists of parts; raises Refusal."""
+        names = {"tools": None, "documents": None, **more, **(self.special_tokens or {})}
+        said = [[] if output is None else [{"role": "assistant", "content": output}] for output in outputs]
+        asked = {"messages": _in_parts(messages, parts), "behind": [_in_parts(last, parts) for last in said]}
+        written = CHILD.ask(text=self.chat_template, names=names, date=self.date or DATE, **asked)
+        return list(map(str, written["texts"]))
 
     def _is_for_tools(self, messages: list[dict[str, Any]]) -> bool:
         try:
-            return bool(self.variables & TOOLS) and bool(self._asked(messages, True, tools=[], functions=[]))
+            return bool(self.variables & TOOLS) and any(self._asked(messages, [None], tools=[], functions=[]))
         except Refusal:
             return False
 
@@ -130,11 +150,10 @@ class JinjaTemplate(Template):
     def _parts(self) -> tuple[str, ...]:
         """The roles whose text reaches the template in a list of parts alone, as with models that also see."""
         user, _, answer = SENTINELS
-        messages = [{"role": "user", "content": user}, {"role": "assistant", "content": answer}]
 
         def reached(roles: tuple[str, ...]) -> bool:
             try:
-                text = self._asked(_in_parts(messages, roles), add_generation_prompt=False)
+                (text,) = self._asked([{"role": "user", "content": user}], [answer], roles)
             except Refusal as refusal:
                 if refusal.ended:
                     raise
@@ -149,7 +168,7 @@ class JinjaTemplate(Template):
         return opened(self.chat_template, f'template "{self.name}", line ')
 
 
-def _in_parts(messages: list[dict[str, Any]], roles: tuple[str, ...]) -> list[dict[str, Any]]:
+def _in_parts(messages: list[dict[str, Any]], roles: Sequence[str]) -> list[dict[str, Any]]:
     like_a_user = {"system": "user"}
     return [
         each | {"content": [{"type": "text", "text": each["content"]}]}
@@ -194,7 +213,7 @@ def newline_written(template: JinjaTemplate) -> str | None:
     unnamed = dict.fromkeys((name for name in template.variables if name.endswith("_token")), "")
     bare = replace(template, newline=None, special_tokens=unnamed)
     try:
-        written = bare._finished("instruction", "", f"{first}\n{second}")
+        written = bare._finished("instruction", f"{first}\n{second}")
     except IikataError:
         return None
     between = written.partition(first)[2].partition(second)[0]

@@ -6,6 +6,7 @@ Run by `templates.child`, and without iikata's other files, so that it starts fa
 import json
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
@@ -18,6 +19,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
+Messages = Sequence[dict[str, Any]]
 LONGEST = 50_000
 """Characters of a template. Those in use have less than 30,000."""
 LONGEST_TEXT = 5_000_000
@@ -115,11 +117,21 @@ def render(text: str, names: dict[str, Any], date: str) -> str:
     return written
 
 
-def answer(text: str, names: dict[str, Any] | None = None, date: str = "") -> dict[str, Any]:
-    """Return {"text"}, without `names` {"names"} that the template reads, or {"reason", "line"} of a refusal."""
+def answer(
+    text: str,
+    names: dict[str, Any] | None = None,
+    date: str = "",
+    messages: Messages = (),
+    behind: Sequence[Messages] = (),
+) -> dict[str, Any]:
+    """Return {"texts"}, one for `messages` with each of `behind` after them (nothing asks for the prompt).
+
+    Without `names` {"names"} that the template reads; of a refusal {"reason", "line"}.
+    """
     try:
         if names is not None:
-            return {"text": render(text, names, date)}
+            asked = [{"messages": [*messages, *last], "add_generation_prompt": not last} for last in behind]
+            return {"texts": [render(text, names | one, date) for one in asked]}
         compiled(text)
         return {"names": sorted(meta.find_undeclared_variables(environment().parse(text)))}
     except TemplateSyntaxError as error:

@@ -31,6 +31,11 @@ class Shots(Template):
     def answer_of(self, instruction: str, input: str, output: str, before: Before = NOTHING) -> tuple[str, str, str]:
         return self.of.answer_of(instruction, input, output, self._after_shots(before))
 
+    def texts_of(
+        self, instruction: str, input: str, outputs: Sequence[str], before: Before = NOTHING
+    ) -> tuple[str, list[tuple[str, str, str]]]:
+        return self.of.texts_of(instruction, input, outputs, self._after_shots(before))
+
     def _after_shots(self, before: Before) -> Before:
         return Before(before.system, (*self.turns, *before.turns))
 

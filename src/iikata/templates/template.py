@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar
@@ -47,6 +47,13 @@ class Template(ABC):
         The answer is the output but for white space at its ends. Raises IikataError where the template changes it.
         """
 
+    def texts_of(
+        self, instruction: str, input: str, outputs: Sequence[str], before: Before = NOTHING
+    ) -> tuple[str, list[tuple[str, str, str]]]:
+        """Return what `prompt_of` returns, and for each output what `answer_of` does."""
+        prompt = self.prompt_of(instruction, input, before)
+        return prompt, [self.answer_of(instruction, input, output, before) for output in outputs]
+
     def faults(self) -> Iterable[tuple[str, str]]:
         """Yield (field, what is wrong with it) for each field that cannot be meant as it is."""
         return ()
@@ -66,12 +73,22 @@ class Template(ABC):
 
         A system message for which there is no place is left out; the template doctor tells of that.
         """
-        if before.system and not self.takes_system:
-            before = replace(before, system="")
-        texts: list[tuple[str, Role]] = [(self.prompt_of(instruction, input, before), "prompt")]
         if output is not None:
-            written, answer, after = self.answer_of(instruction, input, output, before)
-            texts += [(written, "written"), (answer, "answer"), (after, "end")]
+            return self.renders(instruction, input, [output], before)[0]
+        return self._segments((self.prompt_of(instruction, input, self._placed(before)), "prompt"))
+
+    def renders(self, instruction: str, input: str, outputs: Sequence[str], before: Before = NOTHING) -> list[Rendered]:
+        """Return what `render` returns of each output; the prompt that they share is written once."""
+        prompt, answers = self.texts_of(instruction, input, outputs, self._placed(before))
+        return [
+            self._segments((prompt, "prompt"), (written, "written"), (answer, "answer"), (after, "end"))
+            for written, answer, after in answers
+        ]
+
+    def _placed(self, before: Before) -> Before:
+        return replace(before, system="") if before.system and not self.takes_system else before
+
+    def _segments(self, *texts: tuple[str, Role]) -> Rendered:
         return Rendered(tuple(Segment(self._mapped(text), role) for text, role in texts if text))
 
     def answer(self, generated: str) -> str:

@@ -6,11 +6,11 @@ from typing import Any
 from iikata.core.errors import IikataError
 from iikata.templates import Template, chat_template
 from iikata.tokenize.hf_fast import FastTokenizer, backend
-from iikata.tokenize.sentencepiece import USER_DEFINED, PieceTokenizer, parsed, processor
+from iikata.tokenize.sentencepiece import BPE, USER_DEFINED, PieceTokenizer, parsed, processor
 from iikata.tokenize.settings import NAMES
 from iikata.tokenize.tokenizer import Tokenizer
 
-NORMAL, UNKNOWN, BYTE, UNIGRAM, BPE = 1, 2, 6, 1, 2
+NORMAL, UNKNOWN, BYTE, UNIGRAM = 1, 2, 6, 1
 """Piece types and model types of sentencepiece_model.proto."""
 NEVER = -1e4
 """The score of a byte piece, since a text that spells `<0x0A>` does not mean it."""

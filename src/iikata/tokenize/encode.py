@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
+from functools import cached_property
+from itertools import chain, groupby, islice
 from typing import Literal
 
 from iikata.core.encoded import Encoded, Rendered, Role
@@ -103,27 +104,68 @@ def _last(
 ) -> Iterator[list[Encoded]]:
     """Yield each conversation's turns, of which the mask is true on the last answer and what ends it."""
     left = iter(conversations)
-    while some := [[(turn.id, template.render(*turn.texts)) for turn in one] for one in islice(left, AT_ONCE)]:
-        rendered = [text for turns in some for _, text in turns]
-        whole = (text.prompt + text.completion + _end(template, tokenizer, text.end)[0] for text in rendered)
-        tokenizer.ahead(chain((text.prompt for text in rendered), whole))
+    while some := [list(one) for one in islice(left, AT_ONCE)]:
+        encoded = _together([turn for turns in some for turn in turns], template, tokenizer, cutoff_len)
         for turns in some:
-            yield [_encoded(id, text, template, tokenizer, cutoff_len) for id, text in turns]
+            yield list(islice(encoded, len(turns)))
 
 
-def _encoded(id: str, rendered: Rendered, template: Template, tokenizer: Tokenizer, cutoff_len: int) -> Encoded:
-    prompt_ids = _prompt_ids(tokenizer, rendered.prompt)
-    behind, end = _end(template, tokenizer, rendered.end)
-    ids, start, stop, straddles = _completion(tokenizer, prompt_ids, rendered, behind)
-    lengths: list[tuple[Role, int]] = [("prompt", len(prompt_ids)), ("written", start), ("answer", stop - start)]
+def _together(turns: Sequence[Example], template: Template, tokenizer: Tokenizer, cutoff_len: int) -> Iterator[Encoded]:
+    """Yield each turn's tokens; of those that ask the same, one behind the other, the prompt is read once."""
+    rows: list[tuple[str, _Prompt, Rendered, str, int]] = []
+    for (instruction, input, before), some in groupby(turns, key=lambda turn: turn.asked):
+        same = list(some)
+        rendered = template.renders(instruction, input, [turn.output for turn in same], before)
+        prompt = _Prompt(tokenizer, rendered[0].prompt)
+        rows += [
+            (turn.id, prompt, text, *_end(template, tokenizer, text.end))
+            for turn, text in zip(same, rendered, strict=True)
+        ]
+    asked = ((prompt.text, True) for _, prompt, *_ in rows)
+    joint = ((prompt.tail + text.completion + behind, prompt.start) for _, prompt, text, behind, _ in rows)
+    tokenizer.ahead(dict.fromkeys(chain(asked, joint)))
+    for row in rows:
+        yield _encoded(*row, cutoff_len)
+
+
+class _Prompt:
+    """A prompt, and what follows on it: read from the prompt's last cut, since all before that stays as it is."""
+
+    def __init__(self, tokenizer: Tokenizer, text: str) -> None:
+        self.tokenizer, self.text = tokenizer, text
+        at, self.start = tokenizer.cut(text)
+        self.tail = text[at:]
+
+    @cached_property
+    def ids(self) -> list[int]:
+        return _prompt_ids(self.tokenizer, self.text)
+
+    @cached_property
+    def _tail_ids(self) -> list[int]:
+        return self.tokenizer.ids(self.tail, start=self.start)
+
+    def then(self, text: str, special: bool) -> list[int]:
+        """Return the tokens of a text behind the prompt."""
+        if special or not self.tokenizer.has_special(self.text):
+            joint, known = self.tokenizer.ids(self.tail + text, special, self.start), self._tail_ids
+            if joint[: len(known)] == known:
+                return joint[len(known) :]
+        # Here tokens merge across the border, or both texts hold special ones. At inference the model goes on from
+        # the prompt's own tokens, so the answer is tokenized apart, as a text that goes on.
+        return self.tokenizer.ids(text, special, start=False)
+
+
+def _encoded(id: str, prompt: _Prompt, rendered: Rendered, behind: str, end: int, cutoff_len: int) -> Encoded:
+    ids, start, stop, straddles = _completion(prompt, rendered, behind)
+    lengths: list[tuple[Role, int]] = [("prompt", len(prompt.ids)), ("written", start), ("answer", stop - start)]
     lengths += [("written", len(ids) - stop), ("end", 1)]
     roles: tuple[Role, ...] = sum(((role,) * length for role, length in lengths), ())
-    mask = (False,) * len(prompt_ids) + (True,) * (len(roles) - len(prompt_ids))
+    mask = (False,) * len(prompt.ids) + (True,) * (len(roles) - len(prompt.ids))
     return Encoded(
         id=id,
-        prompt=rendered.prompt,
+        prompt=prompt.text,
         completion=rendered.completion + behind,
-        input_ids=(*prompt_ids, *ids, end)[:cutoff_len],
+        input_ids=(*prompt.ids, *ids, end)[:cutoff_len],
         completion_mask=mask[:cutoff_len],
         truncated=len(roles) > cutoff_len,
         answer=rendered.of("answer"),
@@ -165,36 +207,25 @@ def stop_ids(template: Template, tokenizer: Tokenizer) -> frozenset[int]:
     return tokenizer.end_ids | {end_id(template, tokenizer)}
 
 
-def _prompt_ids(tokenizer: Tokenizer, text: str, special: bool = True) -> list[int]:
-    ids = tokenizer.ids(text, special)
+def _prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    ids = tokenizer.ids(text)
     # Many chat templates write the BOS themselves, and a second one costs quality without a word.
     if tokenizer.bos_id is None or ids[:1] == [tokenizer.bos_id]:
         return ids
     return [tokenizer.bos_id, *ids]
 
 
-def _completion(
-    tokenizer: Tokenizer, prompt_ids: list[int], rendered: Rendered, behind: str
-) -> tuple[list[int], int, int, bool]:
+def _completion(prompt: _Prompt, rendered: Rendered, behind: str) -> tuple[list[int], int, int, bool]:
     """Return the tokens behind the prompt's, where the answer's own start and stop, and whether one straddles that."""
+    tokenizer = prompt.tokenizer
     before, answer = rendered.of("written"), rendered.of("answer")
     # An answer may quote a special token's text, which must not end it; the template's own are meant.
     quotes = tokenizer.has_special(answer)
     if quotes and tokenizer.has_special(before):
         first, own = tokenizer.ids(before, start=False), tokenizer.ids(answer, special=False, start=False)
         return [*first, *own, *tokenizer.ids(behind, start=False)], len(first), len(first) + len(own), False
-
-    def after_prompt(text: str) -> list[int]:
-        if not (quotes and tokenizer.has_special(rendered.prompt)):
-            joint = _prompt_ids(tokenizer, rendered.prompt + text, special=not quotes)
-            if joint[: len(prompt_ids)] == prompt_ids:
-                return joint[len(prompt_ids) :]
-        # Here tokens merge across the border, or both texts hold special ones. At inference the model goes on from
-        # the prompt's own tokens, so the answer is tokenized apart, as a text that goes on.
-        return tokenizer.ids(text, special=not quotes, start=False)
-
-    ids = after_prompt(before + answer + behind)
-    lead = after_prompt(before) if before else []
+    ids = prompt.then(before + answer + behind, special=not quotes)
+    lead = prompt.then(before, special=not quotes) if before else []
     tail = tokenizer.ids(behind, start=False) if behind else []
     start = _alike(lead, ids)
     stop = len(ids) - _alike(tail[::-1], ids[start:][::-1])

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any
@@ -26,8 +26,8 @@ class FastTokenizer(Tokenizer):
         pieces = self._pieces(text) if special else [text]
         return [id for piece in pieces for id in known.get(piece) or self._recent(piece, special, start)]
 
-    def ahead(self, texts: Iterable[str]) -> None:
-        pieces = list(dict.fromkeys(piece for text in texts for piece in self._pieces(text)))
+    def ahead(self, texts: Iterable[tuple[str, bool]]) -> None:
+        pieces = list(dict.fromkeys(piece for text, start in texts if start for piece in self._pieces(text)))
         self._start.encode_special_tokens = False
         found = self._start.encode_batch_fast(pieces, add_special_tokens=False)
         self._known.clear()
@@ -40,8 +40,16 @@ class FastTokenizer(Tokenizer):
 
     def _pieces(self, text: str) -> list[str]:
         """Return the text cut in front of each token that cuts."""
-        cuts = [found.start() for found in self._read_apart.finditer(text) if found[0] in self._cutting]
+        cuts = list(self._cuts(text))
         return [text[a:b] for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True) if a < b]
+
+    def cut(self, text: str) -> tuple[int, bool]:
+        # A token nearer to the end may become another with what follows.
+        sure = len(text) - self._longest
+        return max((cut for cut in self._cuts(text) if cut <= sure), default=0), True
+
+    def _cuts(self, text: str) -> Iterator[int]:
+        return (found.start() for found in self._read_apart.finditer(text) if found[0] in self._cutting)
 
     @cached_property
     def _recent(self) -> Callable[[str, bool, bool], tuple[int, ...]]:

@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from itertools import groupby
+from itertools import groupby, pairwise
 from operator import itemgetter
 from typing import Any
 
 from iikata.tokenize.tokenizer import Tokenizer, any_of
 
+BPE = 2
+"""A model type of sentencepiece_model.proto."""
 CONTROL, USER_DEFINED = 3, 4
 """Piece types of sentencepiece_model.proto: never read from a text; always read from a text, and whole."""
 
@@ -28,26 +30,38 @@ class PieceTokenizer(Tokenizer):
 
     def ids(self, text: str, special: bool = True, start: bool = True) -> list[int]:
         ids: list[int] = []
-        for piece, first, whole in self._pieces(text, special, start):
-            ids += self._known.get((piece, special, first)) or self._recent(piece, special, first)
+        for a, b, first, whole in self._pieces(text, special, start):
+            ids += self._known.get((text[a:b], special, first)) or self._recent(text[a:b], special, first)
             ids += [] if whole is None else [self.read_whole[whole]]
         return ids
 
-    def ahead(self, texts: Iterable[str]) -> None:
+    def ahead(self, texts: Iterable[tuple[str, bool]]) -> None:
         self._known.clear()
-        pairs = sorted({(first, piece) for text in texts for piece, first, _ in self._pieces(text)})
+        every = {(first, text[a:b]) for text, start in texts for a, b, first, _ in self._pieces(text, start=start)}
+        pairs = sorted(every)
         for start, some in groupby(pairs, key=itemgetter(0)):
             pieces = [piece for _, piece in some]
             found = self._processors[True, start].encode(pieces, num_threads=os.cpu_count() or 1)
             self._known.update(((piece, True, start), tuple(ids)) for piece, ids in zip(pieces, found, strict=True))
 
-    def _pieces(self, text: str, special: bool = True, start: bool = True) -> Iterator[tuple[str, bool, str | None]]:
-        """Yield what is between special tokens, whether a text starts there, and the special token behind it."""
-        position = 0
+    def cut(self, text: str) -> tuple[int, bool]:
+        # A token that is nearer to the end may become another with what follows.
+        sure = len(text) - self._longest
+        pieces = [(0, 0, True, None), *self._pieces(text)]
+        sure_of = ((b, first) for (_, end, _, whole), (b, _, first, _) in pairwise(pieces) if not whole or end <= sure)
+        return max(sure_of)
+
+    def _pieces(
+        self, text: str, special: bool = True, start: bool = True
+    ) -> Iterator[tuple[int, int, bool, str | None]]:
+        """Yield where each piece of the text begins and ends, whether a text starts there, and the token behind it."""
+        at = 0
         for found in self._split[special].finditer(text):
-            yield text[position : found.start()], start, found[0]
-            start, position = self.blank_after_special, found.end()
-        yield text[position:], start, None
+            end, whole = found.start(), None if self._reads_by_line and found[0] == "\n" else found[0]
+            if whole or (at < end and text[end - 1] != "\n"):
+                yield at, end, start, whole
+                at, start = (found.end(), self.blank_after_special) if whole else (end, False)
+        yield at, len(text), start, None
 
     def text(self, ids: Iterable[int]) -> str:
         # SentencePiece decodes control tokens to nothing and does not know added ones.
@@ -92,10 +106,29 @@ class PieceTokenizer(Tokenizer):
         return self.user_defined & set(self.special_tokens.values())
 
     @cached_property
+    def _apart(self) -> set[str]:
+        return {text for text, id in self.read_whole.items() if id not in self.user_defined}
+
+    @cached_property
     def _split(self) -> dict[bool, Any]:
         """special -> what is split off before SentencePiece."""
-        apart = {text for text, id in self.read_whole.items() if id not in self.user_defined}
-        return {True: any_of(apart), False: any_of(apart - self.special_tokens.keys())}
+        apart = self._apart
+        breaks = {"\n"} if self._reads_by_line else set()
+        return {True: any_of(apart | breaks), False: any_of(apart - self.special_tokens.keys() | breaks)}
+
+    @cached_property
+    def _reads_by_line(self) -> bool:
+        """Whether a line's tokens are the same without the break behind it, which the next line begins with.
+
+        So it is where pieces are merged from characters as they are (BPE, an unknown one as its bytes), and no piece
+        holds a break behind another character. A unigram model's sums are rounded, and so depend on the whole text.
+        """
+        proto = parsed(self.model)
+        spec, trained = proto.normalizer_spec, proto.trainer_spec
+        changed = spec.precompiled_charsmap or spec.remove_extra_whitespaces or trained.treat_whitespace_as_suffix
+        merged = trained.model_type == BPE and trained.byte_fallback and not changed
+        whole = any("\n" in text for text in self._apart)
+        return merged and not whole and not any("\n" in piece.piece.lstrip("\n") for piece in proto.pieces)
 
     @cached_property
     def _processors(self) -> dict[tuple[bool, bool], Any]:

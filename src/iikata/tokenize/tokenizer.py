@@ -39,8 +39,16 @@ class Tokenizer(ABC):
         from another one and gets nothing in front (SentencePiece writes a blank before a text's first word).
         """
 
-    def ahead(self, texts: Iterable[str]) -> None:  # noqa: B027 - some tokenizers can do nothing ahead
-        """Work out the tokens of texts that are asked for next, on every core where the library can."""
+    def ahead(self, texts: Iterable[tuple[str, bool]]) -> None:  # noqa: B027 - some tokenizers can do nothing ahead
+        """Work out the tokens of (text, start) that are asked for next, on every core where the library can."""
+
+    def cut(self, text: str) -> tuple[int, bool]:
+        """Return the last place where `text` can be cut, and whether what is behind it is read as a start.
+
+        Whatever follows on `text`, the tokens of both parts are those of the whole: with `special=False`, too, where
+        `text` holds no special token.
+        """
+        return 0, True
 
     @abstractmethod
     def text(self, ids: Iterable[int]) -> str:
@@ -71,6 +79,10 @@ class Tokenizer(ABC):
     def read_whole(self) -> dict[str, int]:
         """Text -> id of all tokens that are read whole from a text."""
         return {**self.added_tokens, **self.special_tokens}
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.read_whole), default=0)
 
     @cached_property
     def _added_text(self) -> re.Pattern[str]:
