@@ -70,7 +70,7 @@ FAST: list[tuple[str, Harm, tuple[str, ...]]] = [
     ("map of numbers", raw("special_tokens_map.json", b'{"bos_token": 1}'),
      ('special_tokens_map.json: "bos_token"', AGAIN)),
     ("nothing at all", lambda folder: (folder / TOKENIZER).unlink(),
-     ("no tokenizer here", "nor a SentencePiece model")),
+     ("no tokenizer here", "nor a SentencePiece model", "Put the tokenizer's files that came with the model")),
 ]  # fmt: skip
 
 

@@ -204,7 +204,8 @@ def _converted(folder: Path) -> str:
     except Exception as error:
         raise IikataError(
             f"{folder}: there is no tokenizer here: neither tokenizer.json nor a SentencePiece model "
-            f"({', '.join(PIECE_FILES)}), and transformers finds no other ({error})."
+            f"({', '.join(PIECE_FILES)}), and transformers finds no other ({' '.join(str(error).split()):.200}). "
+            "Put the tokenizer's files that came with the model into that folder."
         ) from None
 
 
