@@ -47,8 +47,8 @@ class Judged:
     """Scores, and how far to believe them."""
 
     scores: tuple[Score, ...]
-    flip_rate: float
-    """Share of the judged pairs whose orders disagree; above 0.3 the order is judged. NaN for none."""
+    flip_rate: float | None
+    """Share of the judged pairs whose orders disagree; above 0.3 the order is judged. None where none was judged."""
     unread: int
     """Pairs scored NaN because a reply could not be read."""
 
@@ -95,26 +95,19 @@ class Judge(RatedBase):
                 f"has no such answer under {missing.prompted_with}. Let the base answer all that the arms answer."
             )
         judged = [
-            (
-                answer,
-                self.compare_answers(probes[answer.probe], answer.text, bases[_place(answer)].text, context),
-            )
-            for answer in answers
+            self.compare_answers(probes[one.probe], one.text, bases[_place(one)].text, context) for one in answers
         ]
-        flips = [judgement.flipped for _, judgement in judged if judgement.flipped is not None]
-        return Judged(
-            tuple(self._score(answer, probes[answer.probe], judgement) for answer, judgement in judged),
-            sum(flips) / len(flips) if flips else math.nan,
-            sum(judgement.winner is None for _, judgement in judged),
-        )
+        scores = [self._score(one, probes[one.probe], won) for one, won in zip(answers, judged, strict=True)]
+        flips = [judgement.flipped for judgement in judged if judgement.flipped is not None]
+        unread = sum(judgement.winner is None for judgement in judged)
+        return Judged(tuple(scores), sum(flips) / len(flips) if flips else None, unread)
 
     def _score(self, answer: Answer, probe: Probe, judgement: Judgement) -> Score:
         where = (answer.trained_on, answer.seed, answer.prompted_with, probe.id, probe.cluster or probe.id)
         return Score(*where, answer.sample, self.name, VALUES[judgement.winner], self.signature)
 
     def _winner(self, probe: Probe, first: str, second: str) -> str | None:
-        question = probe.question
-        said = SAID.findall(self.endpoint.reply(ASKED.format(question=question, first=first, second=second)))
+        said = SAID.findall(self.endpoint.reply(ASKED.format(question=probe.question, first=first, second=second)))
         return said[-1] if said else None
 
 

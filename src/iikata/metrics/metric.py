@@ -83,7 +83,7 @@ class Metric:
 
 
 class Rate(Metric):
-    """1 or 0 for each answer, told as a share of answers."""
+    """1 or 0 for each answer, told as a share of answers; more is better."""
 
     better = "higher"
     bounds = (0.0, 1.0)

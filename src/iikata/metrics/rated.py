@@ -1,16 +1,13 @@
 """rated and rated_base: which of two answers do people find better, not knowing whose they are?"""
 
-from iikata.metrics.metric import Metric
+from iikata.metrics.metric import Rate
 
 
-class Rated(Metric):
+class Rated(Rate):
     """Win share against the other variants' answers of the same seed, probe and sample: win 1, tie 0.5, loss 0."""
 
     name = "rated"
-    better = "higher"
-    bounds = (0.0, 1.0)
     unit = "win share"
-    category = "content"
     scope = "pair"
     signature = "rated|blind|leaks:stripped|ties:half|against:templates,all|v:1"
 

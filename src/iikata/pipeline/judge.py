@@ -1,6 +1,5 @@
 """Let a judge compare every answer with the base's, and keep how far the judge is to be believed."""
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 
@@ -36,11 +35,10 @@ def judge(ctx: RunContext, answers: Sequence[Answer], probes: Mapping[str, Probe
     ctx.emit(Stage("score", sum(answer.trained_on is not None for answer in answers), "answers for the judge"))
     judged = asker.against_base(answers, probes, about)
     ctx.store.write_scores(Judge.name, ctx.told(judged.scores))
-    rate = None if math.isnan(judged.flip_rate) else judged.flip_rate
     who = {"model": asker.endpoint.model, "signature": asker.signature}
-    write_json(ctx.store.judge, {**who, "flip_rate": rate, "unread": judged.unread})
+    write_json(ctx.store.judge, {**who, "flip_rate": judged.flip_rate, "unread": judged.unread})
     flips = "no pair of different answers was judged"
-    if rate is not None:
+    if (rate := judged.flip_rate) is not None:
         flips = f"in {rate:.0%} of the pairs the two orders disagree, which counts as a tie"
         flips += "; the order is being judged, not the answers: do not believe it" if rate > MOST_FLIPS else ""
     ctx.emit(Warned(f"judge: {flips}; {judged.unread} pairs without a readable reply have no score"))
