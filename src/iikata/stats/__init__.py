@@ -193,18 +193,16 @@ def _check(known: Mapping[str, Metric], primary: str, margins: Mapping[str, floa
 
 
 def _check_margin(name: str, margin: float | str, info: Metric) -> None:
-    try:
-        share = share_of_gain(margin)
-    except ValueError as error:
-        raise IikataError(f"the margin of {name}: {error}.") from None
-    if share is not None:
+    if isinstance(margin, str):
+        try:
+            share_of_gain(margin)
+        except ValueError as error:
+            raise IikataError(f"the margin of {name}: {error}.") from None
         if info.better == "none":
             raise IikataError(f'metric "{name}" knows no better or worse, so tuning gains nothing; give a number.')
-        return
-    assert not isinstance(margin, str)
-    if not (np.isfinite(margin) and margin > 0):
+    elif not (np.isfinite(margin) and margin > 0):
         raise IikataError(f"the margin of {name} must be above 0, saw {margin}.")
-    if info.bounds and margin >= (info.span or 0.0):
+    elif info.bounds and margin >= (info.span or 0.0):
         points = " Percentage points are hundredths: 10 are 0.10." if info.is_share else ""
         raise IikataError(f"the margin of {name}, {margin:g}, covers all of its range {info.bounds}.{points}")
 
