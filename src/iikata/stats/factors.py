@@ -61,7 +61,7 @@ def design_of(variants: Mapping[str, Variant], factor: str | None, others: str |
                 "adapters from elsewhere can only be compared as variants, for what else differs in them is not known. "
                 "Leave compare.factor and compare.others out, or say compare.factor: variant."
             )
-        return Design("variant", None, {name: {(): variant} for name, variant in variants.items()})
+        factor = "variant"
     factors = varying(variants)
     named = factors or (["variant"] if len(variants) > 1 else ["template"])
     chosen = factor or ("template" if "template" in named else named[0])
