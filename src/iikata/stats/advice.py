@@ -142,11 +142,10 @@ class _Adviser(ShortAnswers):
         taught = self.advice["style" if info.category == "likelihood" else "other"]
         taught = taught.format(metric=info.name, means=self._means(best), finish=ends)
         said = self.advice[f"lora_{verdict}"].format(taught=taught)
-        return said if self.content in (None, info.name) else said + self._right_answers()
+        return said if self.content in (None, info.name) else said + self._right_answers(best)
 
-    def _right_answers(self) -> str:
-        assert self.best is not None
-        c = self.beside.get((str(self.content), self.best.treatment["trained_on"]))
+    def _right_answers(self, best: Comparison) -> str:
+        c = self.beside.get((str(self.content), best.treatment["trained_on"]))
         if c is None or c.difference is None:
             return self.advice["right_none"]
         word = "OPEN"
