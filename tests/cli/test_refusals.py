@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from iikata.cli import main
-from tiny_experiment import finished
+from tiny_experiment import finished, values, written
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +85,26 @@ def test_a_run_that_is_to_go_on_in_another_folder_goes_on_there(run_folder, tmp_
 def test_a_folder_that_holds_no_run_is_told_how_to_become_one(tmp_path, capsys):
     assert main(["report", str(tmp_path)]) == 1
     assert f"iikata run EXP --out {tmp_path}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("language", "refused", "warned"),
+    [
+        ("en", "the template doctor found 1 error:", "(iikata check says more)"),
+        ("ja", "テンプレート診断でエラーが 1 件見つかりました:", "（くわしくは iikata check）"),
+    ],
+)
+def test_what_the_doctor_finds_is_said_by_every_command_in_the_language_asked_for(
+    tmp_path, llama_folder, capsys, language, refused, warned
+):
+    written(tmp_path, llama_folder)
+    path = tmp_path / "experiment.yaml"
+    path.write_text(json.dumps(values(llama_folder, templates=["plain", "plian"])), encoding="utf-8")
+    assert main(["run", str(path), "--out", str(tmp_path / "run"), "--lang", language]) == 1
+    told = capsys.readouterr().err
+    assert refused in told
+    path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")
+    assert main(["encode", str(path), "--out", str(tmp_path / "run"), "--lang", language]) == 0
+    told = capsys.readouterr().err
+    assert "warning: " in told
+    assert told.count("warning: ") == told.count(warned)

@@ -206,7 +206,9 @@ def parser() -> argparse.ArgumentParser:
         verb = verbs.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         for names, how in arguments:
             verb.add_argument(*names, **how)
-        verb.set_defaults(verb=lambda given, target=target: _call(target, given), name=name, set=[], out=None)
+        verb.set_defaults(
+            verb=lambda given, target=target: _call(target, given), name=name, set=[], out=None, lang=None
+        )
         if name == "finetune":
             _add_flags(verb)
     return top

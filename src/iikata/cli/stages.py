@@ -137,6 +137,12 @@ def schema(given: argparse.Namespace) -> None:
 
 def open_pipeline(given: argparse.Namespace) -> "Pipeline":
     """Return the pipeline of an experiment file, or of a run folder that goes on in itself."""
+    pipeline = _pipeline(given)
+    pipeline.context.language = language(given.lang)
+    return pipeline
+
+
+def _pipeline(given: argparse.Namespace) -> "Pipeline":
     from iikata.cli.console import Console
     from iikata.config import read
     from iikata.pipeline import Pipeline

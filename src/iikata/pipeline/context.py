@@ -41,6 +41,8 @@ class RunContext:
         self.emit = emit
         self.force = False
         """Go on although the template doctor found an error."""
+        self.language = "en"
+        """Of what the template doctor found, where it is told while the run goes on; records hold both."""
         self.keep_states = False
         """Keep a finished arm's last state, so that it can be trained for more epochs."""
         self.measures = True

@@ -36,18 +36,18 @@ def check(ctx: RunContext) -> dict[str, int]:
     if refused:
         if not ctx.store.signature.is_file():
             write_json(ctx.store.findings, found)
-        raise IikataError(
-            f"the template doctor found {len(errors)} error{'s' * (len(errors) > 1)}:\n\n"
-            + "\n\n".join(map(shown, errors))
-            + ("" if hopeless else "\n\nTo go on all the same (the report will show it): --force")
-        )
+        found_errors, go_on = REFUSED[ctx.language]
+        told = [found_errors.format(len(errors), "s" * (len(errors) > 1))]
+        told += [shown(finding, ctx.language) for finding in errors] + ([] if hopeless else [go_on])
+        raise IikataError("\n\n".join(told))
     sign(ctx)
     write_json(ctx.store.findings, found)
     for finding in findings:
         if finding.severity != "info":
+            (of, *_), message = LABELS[ctx.language], finding.told(ctx.language)["message"]
             forced = " (forced)" if finding.severity == "error" else ""
-            of = f"template {finding.template}: " if finding.template else ""
-            ctx.emit(Warned(f"{finding.rule}{forced}: {of}{finding.message} (iikata check says more)"))
+            about = of.format(finding.template) if finding.template else ""
+            ctx.emit(Warned(f"{finding.rule}{forced}: {about}{message} {MORE[ctx.language]}"))
     return {}
 
 
@@ -133,6 +133,17 @@ def summary(ctx: RunContext) -> str:
     return "\n".join(lines)
 
 
+REFUSED = {
+    "en": (
+        "the template doctor found {} error{}:",
+        "To go on all the same (the report will show it): --force",
+    ),
+    "ja": (
+        "テンプレート診断でエラーが {} 件見つかりました:",
+        "それでも続けるには（レポートに示します）: --force",
+    ),
+}
+MORE = {"en": "(iikata check says more)", "ja": "（くわしくは iikata check）"}
 LABELS = {"en": ("template {}: ", "evidence", "cure"), "ja": ("テンプレート {}: ", "根拠", "対処")}
 
 
