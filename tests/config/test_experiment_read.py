@@ -192,6 +192,10 @@ def test_a_variant_sets_what_can_vary_and_no_other(file):
         read(file(SMALLEST), [f"variants=[{variant % 'seeds: [7]'}]"])
     with pytest.raises(IikataError, match=r'train.epoch is no setting that can vary \(did you mean "train.epochs"'):
         read(file(SMALLEST), [f"variants=[{variant % 'epoch: 1'}]"])
+    with pytest.raises(IikataError, match=r"train.lora.1 is no setting that can vary"):
+        read(file(SMALLEST), [f"variants=[{variant % 'lora: {1: 2}'}]"])
+    with pytest.raises(IikataError, match=r"train.lora.r.x is no setting that can vary"):
+        read(file(SMALLEST), [f"variants=[{variant % 'lora: {r: {x: 2}}'}]"])
     with pytest.raises(IikataError, match=r"variants.0: 3 was seen; settings are allowed: name, template, train, data"):
         read(file(SMALLEST), ["variants=[3]"])
     with pytest.raises(IikataError, match=r'variants.0.tran: unknown setting; .*did you mean "train"'):

@@ -128,7 +128,7 @@ def _refuse_no_rows(experiment: Experiment, made: Iterable[Recipe], faults: list
 
 def _flat(settings: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in settings.items():
-        yield from _flat(value, f"{key}.") if isinstance(value, dict) else [(before + key, value)]
+        yield from _flat(value, f"{before}{key}.") if isinstance(value, dict) else [(f"{before}{key}", value)]
 
 
 def _levels(experiment: Experiment, key: str, levels: Any, faults: list[str]) -> Iterator[Level]:
@@ -176,7 +176,7 @@ def _with(recipe: Recipe, key: str, value: Any, place: str, faults: list[str]) -
             section = section[part]
         section[last] = {**section[last], **value} if isinstance(value, dict) else value
         return Recipe(recipe.variant, type(recipe.train).model_validate(settings), recipe.data, recipe.place)
-    except (ValidationError, TypeError, KeyError) as error:
+    except (ValidationError, TypeError) as error:
         said = "settings are expected there"
         if isinstance(error, ValidationError):
             wrong = error.errors()[0]
