@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from typing import get_args
 
 import pytest
 
+from iikata.config.kinds import Tracker
 from iikata.core.errors import IikataError
 from iikata.core.evaluation import Evaluation
 from iikata.core.records import Arm, TrainStep
@@ -173,7 +175,7 @@ def test_tensorboards_files_hold_each_arms_losses_the_scores_and_the_verdict(tmp
     assert made.stdout.endswith("read back\n"), made.stderr[-2000:]
 
 
-@pytest.mark.parametrize("name", tracking.CLASSES)
+@pytest.mark.parametrize("name", get_args(Tracker))
 def test_accelerate_can_log_before_a_tracker_speaks(finished, llama_folder, name):
     from accelerate import PartialState
 

@@ -3,7 +3,6 @@
 import math
 import re
 from collections.abc import Callable
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,13 +14,6 @@ from iikata.pipeline.events import Evaluated, Event, Stage, Stepped, Warned
 from iikata.pipeline.stages.compare import score_names
 from iikata.run_folder import read_object
 
-CLASSES = {
-    "tensorboard": "TensorBoardTracker",
-    "wandb": "WandBTracker",
-    "mlflow": "MLflowTracker",
-    "trackio": "TrackioTracker",
-}
-"""A tracker's name, which is its package's, and the class of accelerate that speaks to it."""
 ONE_STEP = ("wandb", "trackio")
 """These count one step for all curves and drop what comes out of order, and trackio keeps the name `step` for it; arms
 have a step each."""
@@ -103,9 +95,10 @@ def look_up_trackers(ctx: RunContext) -> None:
 
 def _made(ctx: RunContext, name: str) -> Any:
     from accelerate import PartialState
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState()  # without it some of the trackers' methods refuse to log
-    made = getattr(import_module("accelerate.tracking"), CLASSES[name])
+    made: Any = LOGGER_TYPE_TO_CLASS[name]
     if name == "tensorboard":
         return made(ctx.experiment.name, logging_dir=ctx.store.path / "track")
     return made(ctx.experiment.name)
