@@ -1,6 +1,7 @@
 """Choices in buffers for flash kernels are as likely as transformers and peft say, where a window ends inside them."""
 
 from dataclasses import replace
+from itertools import pairwise
 from random import Random
 
 import pytest
@@ -11,7 +12,8 @@ import oracle
 import replayed
 from iikata.core.records import Probe
 from iikata.model.base import Base
-from iikata.score.choice import Asked, laid
+from iikata.model.buffers import computed
+from iikata.score.choice import Asked, _parts, laid
 from iikata.score.nll import nats_in
 
 EXAMPLES = (tuple(range(10, 50)), tuple(range(10, 54)))
@@ -49,3 +51,17 @@ def test_each_choice_is_as_likely_as_alone(model_folder, examples, recorded, tmp
             wanted = [float(oracle.token_losses(reference, row).sum()) for one in questions for row in one.rows]
         assert found == pytest.approx(wanted, rel=1e-6)  # rotary tables are float32
     assert bool(sum(replays)) == recorded
+
+
+@pytest.mark.parametrize("examples", [(), EXAMPLES], ids=["prompts", "examples"])
+def test_a_buffer_holds_as_many_questions_as_fit(examples):
+    def tokens(part):
+        """What the buffer computes: examples once, a prompt once, each choice."""
+        prompts = examples or [one.prompt for one in part]
+        return sum(map(len, prompts)) + sum(computed(row, prompts) for one in part for row in one.rows)
+
+    questions = asked(examples)
+    parts = list(_parts(questions, 192, examples))
+    assert [one for part in parts for one in part] == questions
+    assert all(tokens(part) <= 192 for part in parts)
+    assert all(tokens([*part, following[0]]) > 192 for part, following in pairwise(parts))

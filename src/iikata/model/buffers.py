@@ -151,8 +151,9 @@ class _Making:
         lengths = sorted(set(map(len, known)), reverse=True)
         for index, sample in enumerate(part.samples):
             # A part may know as many prefixes as it has probes: of each length there can be only one that fits.
-            fits = [begin for n in lengths if (begin := tuple(sample.input_ids[:n])) in known]
-            by_prefix.setdefault(_shared(sample, fits), []).append(index)
+            begun = (tuple(sample.input_ids[:n]) for n in lengths if n < len(sample.input_ids))
+            prefix = next((begin for begin in begun if begin in known), ())
+            by_prefix.setdefault(_without_loss(sample, prefix), []).append(index)
         for prefix, members in by_prefix.items():
             start = len(self.ids)
             self._write(prefix, 0)
@@ -194,7 +195,10 @@ class _Making:
 
 
 def _shared(sample: Encoded, prefixes: Sequence[Ids]) -> Ids:
-    prefix = longest_prefix(sample.input_ids, prefixes)
+    return _without_loss(sample, longest_prefix(sample.input_ids, prefixes))
+
+
+def _without_loss(sample: Encoded, prefix: Ids) -> Ids:
     return () if any(sample.completion_mask[: len(prefix)]) else prefix
 
 

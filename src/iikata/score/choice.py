@@ -89,8 +89,9 @@ def _parts(asked: Sequence[Asked], size: int, examples: Sequence[Ids]) -> Iterat
     part: list[Asked] = []
     used = first = sum(map(len, examples))
     for one in asked:
-        own = examples or (one.prompt,)
-        tokens = sum(computed(row, own) for row in one.rows) + (0 if examples else len(one.prompt))
+        lengths = [len(row.input_ids) for row in one.rows]
+        shared = lengths[0] - computed(one.rows[0], examples) if examples else len(one.prompt)
+        tokens = sum(lengths) - len(lengths) * shared + (0 if examples else shared)
         if part and used + tokens > size:
             yield part
             part, used = [], first

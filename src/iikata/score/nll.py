@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import torch
 
@@ -143,8 +144,7 @@ def nats_in(base: Base, arm: str | None, part: Sequence[Encoded], buffer: Buffer
         if owner >= 0:
             own[owner].append(loss)
     for row, of_row in zip(part, own, strict=True):
-        roles = [role for role, counted in zip(row.roles, row.completion_mask, strict=True) if counted]
         sums: dict[Role, float] = dict.fromkeys(COUNTED, 0.0)
-        for role, loss in zip(roles, of_row, strict=True):
+        for role, loss in zip(compress(row.roles, row.completion_mask), of_row, strict=True):
             sums[role] += loss
         yield sums

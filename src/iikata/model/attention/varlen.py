@@ -1,8 +1,9 @@
 """The layout of packed samples for flash kernels: no sample is padded, and tensors alone say who sees whom."""
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, repeat
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from iikata.model.attention.flash import attend_packed
 from iikata.model.attention.limits import Limits, Room
 from iikata.model.attention.packed import Group
 from iikata.model.attention.registry import Options, Unsupported
-from iikata.model.attention.tiles import Sees, joined, shared_tiles, tiles
+from iikata.model.attention.tiles import Sees, Span, joined, shared_tiles, tiles
 
 
 @dataclass(frozen=True)
@@ -76,14 +77,14 @@ def lay_out(
         [0, *(end for (_, end), _ in ranges)],
         [0, *accumulate(high - low for low, high in shared)],
     )
-    places = [place for keys in shared for place in range(*keys)]
-    near_sees, near_places = _near(sequences, window) if window and places else ([], [])
+    places = _places(shared)
+    near_sees, near_places = _near(sequences, window) if window and places else ([], _places([]))
     if room is not None:
         for number, values in enumerate((*lists, places, near_places)):
             # Tiles without tokens, sequences that end where they begin, shared keys that nobody asks for.
             idle = 0 if number in (1, 2, 5, 6) else values[-1]
             if near_places or number < 6:
-                values += [idle] * (room.of(str(number), len(values), 5) - len(values))
+                values.extend(repeat(idle, room.of(str(number), len(values), 5) - len(values)))
         near_sees += near_sees[-1:] * (len(lists[0]) - len(near_sees))
     own, queries, keys, asks, sees, near_ends = (to_device(x, device, torch.int32) for x in (*lists, near_sees))
     most = torch.tensor([limits.longest, limits.part, limits.longest_prefix])
@@ -104,11 +105,16 @@ def _sequences(groups: Sequence[Group], tokens: int, longest: int) -> list[Sees]
     return whole
 
 
-def _near(sequences: Sequence[Sees], window: int) -> tuple[list[int], list[int]]:
+def _places(spans: Iterable[Span]) -> "array[int]":
+    """Return every place of the spans: millions, where each of many choices reaches back by a window."""
+    return array("q", b"".join(np.arange(*span, dtype=np.int64).tobytes() for span in spans))
+
+
+def _near(sequences: Sequence[Sees], window: int) -> tuple[list[int], "array[int]"]:
     """Return the ends of the keys that each sequence sees within a window, and where these lie: shared, then own."""
     seen = [((max(low, high - window + 1), high), span) for span, (low, high) in sequences]
     ends = accumulate(high - low + end - start for (low, high), (start, end) in seen)
-    return [0, *ends], [place for spans in seen for span in spans for place in range(*span)]
+    return [0, *ends], _places(span for spans in seen for span in spans)
 
 
 def _ranges(sequences: Sequence[Sees], part: int) -> list[Sees]:
