@@ -103,6 +103,7 @@ def test_what_the_doctor_finds_is_said_by_every_command_in_the_language_asked_fo
     assert main(["run", str(path), "--out", str(tmp_path / "run"), "--lang", language]) == 1
     told = capsys.readouterr().err
     assert refused in told
+    assert "--force" not in told  # which cannot bring a template that is not there
     path.write_text(json.dumps(values(llama_folder)), encoding="utf-8")
     assert main(["encode", str(path), "--out", str(tmp_path / "run"), "--lang", language]) == 0
     told = capsys.readouterr().err

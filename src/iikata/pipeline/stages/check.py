@@ -31,7 +31,7 @@ def check(ctx: RunContext) -> dict[str, int]:
     ctx.emit(Stage("check", len({*doctor.RULES, *FINDINGS}), "rules"))
     findings = examine(ctx)
     errors = [finding for finding in findings if finding.severity == "error"]
-    hopeless = any(finding.rule == "primary" for finding in errors)
+    hopeless = any(finding.rule in HOPELESS for finding in errors)
     refused, found = errors and (hopeless or not ctx.force), [plain(finding) for finding in findings]
     if refused:
         if not ctx.store.signature.is_file():
@@ -133,6 +133,8 @@ def summary(ctx: RunContext) -> str:
     return "\n".join(lines)
 
 
+HOPELESS = ("primary", "template")
+"""Without a template that can be used, or anything to measure, no force goes on."""
 REFUSED = {
     "en": (
         "the template doctor found {} error{}:",
