@@ -65,7 +65,7 @@ def masked(encoded):
 @given(st.sampled_from(sorted(WRITTEN)), TEXT, TURNS, TEXT, TEXT)
 def test_each_answer_is_trained_once_behind_the_tokens_that_are_prompted(any_tokenizer, name, system, turns, q, a):
     template, example = WRITTEN[name], Example("id", q, "", a, before=Before(system, turns))
-    alone, sequences = encode_turns(example, template, any_tokenizer, 10_000)
+    ((alone, sequences),) = encode_turns([example], template, any_tokenizer, 10_000)
     whole = encode(example, template, any_tokenizer, 10_000)
     assert whole == sequences[0]
     assert whole.apart == len(sequences) - 1
@@ -96,7 +96,7 @@ def test_earlier_answers_count_where_they_stand_as_they_were_prompted_and_not_wh
     assert (
         tokenizer.text(kept.input_ids[at] for at in masked(kept)) == "red, blue<|im_end|>a, b, c<|im_end|>red<|im_end|>"
     )
-    dropped, *apart = encode_turns(example, WRITTEN["drops thoughts"], tokenizer, 10_000)[1]
+    dropped, *apart = next(encode_turns([example], WRITTEN["drops thoughts"], tokenizer, 10_000))[1]
     assert dropped.apart == len(apart) == 2
     assert tokenizer.text(dropped.input_ids[at] for at in masked(dropped)) == "<think>\n\n</think>\n\nred<|im_end|>"
 

@@ -13,7 +13,7 @@ from iikata.model.attention.limits import Limits, Room
 from iikata.model.base import Base
 from iikata.model.buffers import Buffer, Ids, Part, split
 from iikata.templates import Template
-from iikata.tokenize import Tokenizer, encode, encode_turns
+from iikata.tokenize import Tokenizer, encode_all, encode_turns
 
 COUNTED: tuple[Role, ...] = ("answer", "end", "written")
 
@@ -77,7 +77,7 @@ def held_out_nll(
     """
     key, kept = (template.hash, buffer_tokens, bool(base.runners)), {} if kept is None else kept
     if key not in kept:
-        rows = [_sequences(example, template, tokenizer, cutoff_len, last) for example in examples]
+        rows = list(_sequences(examples, template, tokenizer, cutoff_len, last))
         kept[key] = Laid(rows, list(_buffers(base, [one for row in rows for one in row], prefixes, buffer_tokens)))
     found = (sums for part, buffer in kept[key].parts for sums in nats_in(base, arm, part, buffer))
     for example, row in zip(examples, kept[key].rows, strict=True):
@@ -90,15 +90,14 @@ def held_out_nll(
 
 
 def _sequences(
-    example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int, last: bool
-) -> list[Encoded]:
-    """Return what the row is scored on, nothing where one of its answers cannot be."""
-    if last:
-        row = encode(example, template, tokenizer, cutoff_len, "last")
-        return [row] if scoreable(example, row, template, tokenizer) else []
-    turns, sequences = encode_turns(example, template, tokenizer, cutoff_len)
-    whole = all(scoreable(turn, row, template, tokenizer) for turn, row in zip(example.turns(), turns, strict=True))
-    return sequences if whole else []
+    examples: Sequence[Example], template: Template, tokenizer: Tokenizer, cutoff_len: int, last: bool
+) -> Iterator[list[Encoded]]:
+    """Yield what each row is scored on, nothing where one of its answers cannot be."""
+    how = (examples, template, tokenizer, cutoff_len)
+    encoded = (([row], [row]) for row in encode_all(*how, "last")) if last else encode_turns(*how)
+    for example, (turns, sequences) in zip(examples, encoded, strict=True):
+        answered = zip([example] if last else example.turns(), turns, strict=True)
+        yield sequences if all(scoreable(*one, template, tokenizer) for one in answered) else []
 
 
 def nats(

@@ -15,7 +15,7 @@ from iikata.core.system import GROUP
 MOST_BYTES = 512 * 2**20
 """Of the child's memory, Python and Jinja among them (some 40 MB)."""
 MOST_SECONDS = 4.0
-"""Of the processor's time for one row, a thousand times what chat templates take."""
+"""Of the processor's time for one row with its answers, hundreds of times what chat templates take."""
 KEPT = ("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 """What Python may need of the environment; the rest of it holds keys that are no template's business."""
 

@@ -71,14 +71,14 @@ def _fitting(turns: list[Encoded]) -> list[Encoded]:
 
 
 def encode_turns(
-    example: Example, template: Template, tokenizer: Tokenizer, cutoff_len: int
-) -> tuple[list[Encoded], list[Encoded]]:
-    """Return the conversation up to each of its answers, and the fewest of these whose masks hold every answer once.
+    examples: Iterable[Example], template: Template, tokenizer: Tokenizer, cutoff_len: int
+) -> Iterator[tuple[list[Encoded], list[Encoded]]]:
+    """Yield each conversation up to each of its answers, and the fewest of these whose masks hold every answer once.
 
     The first of the latter is what `encode` returns; behind it are those whose answers it leaves out.
     """
-    (turns,) = _last([example.turns()], template, tokenizer, cutoff_len)
-    return turns, _whole(turns)
+    for turns in _last((example.turns() for example in examples), template, tokenizer, cutoff_len):
+        yield turns, _whole(turns)
 
 
 def _whole(turns: list[Encoded]) -> list[Encoded]:
