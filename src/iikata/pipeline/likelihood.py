@@ -19,11 +19,12 @@ from iikata.pipeline.evaluating import Halving, likelihoods
 from iikata.pipeline.events import Progress, Stage, Warned
 from iikata.pipeline.executor.messages import Halved, Job, Order, Scored
 from iikata.pipeline.gates import reopen
+from iikata.pipeline.sharing import shares
 from iikata.pipeline.signature import digest
 from iikata.pipeline.stages.train import COMPILE_FROM, arm_signature, stopped
 from iikata.pipeline.time_left import TimeLeft
 from iikata.run_folder import read_object, write_json
-from iikata.templates import Shots
+from iikata.templates import Shots, Template
 
 if TYPE_CHECKING:
     from iikata.pipeline.executor.crew import Crew
@@ -143,7 +144,7 @@ def score_cells(ctx: RunContext, texts: Texts, cells: Sequence[Cell]) -> Iterato
 def _scored_away(
     ctx: RunContext, crew: "Crew", texts: Texts, todo: Sequence[Cell]
 ) -> Iterator[tuple[Cell, Mapping[str, list[Score]]]]:
-    """Let workers do so, each as many cells."""
+    """Let workers do so, each as much."""
     done: set[Cell] = set()
 
     def order(share: Sequence[Cell]) -> Order:
@@ -151,15 +152,21 @@ def _scored_away(
         arms = tuple(dict.fromkeys(cell.arm for cell in left))
         return Order(texts.name, arms, ctx.store.read_files(arms), cells=left)
 
-    size = max(1, math.ceil(len(todo) / crew.size))
-    shares = [todo[start : start + size] for start in range(0, len(todo), size)]
-    jobs = [Job(f"{len(share)} cells", partial(order, share)) for share in shares]
+    work = {cell: _length(texts, ctx.prompts.of(cell)) for cell in todo}
+    jobs = [Job(f"{len(share)} cells", partial(order, share)) for share in shares(work, crew.size)]
     for _, _, message in crew.work(jobs):
         if isinstance(message, Halved):
             ctx.halved(message.stage, message.to, message.unit)
         elif isinstance(message, Scored):
             done.add(message.cell)
             yield message.cell, message.scores
+
+
+def _length(texts: Texts, template: Template) -> int:
+    """Return about how many characters a cell reads: the rows, and before each its template's examples."""
+    examples = template.turns if isinstance(template, Shots) else ()
+    shown = sum(len(text) for turn in examples for text in turn)
+    return sum(len(row.instruction) + len(row.input) + len(row.output) + shown for row in texts.rows)
 
 
 def _kept_scores(ctx: RunContext, metric: str) -> list[Score]:
