@@ -14,7 +14,7 @@ from iikata.core.records import Probe
 from iikata.model.base import Base
 from iikata.model.buffers import computed
 from iikata.score.choice import Asked, _parts, laid
-from iikata.score.nll import nats_in
+from iikata.score.nll import _buffers, nats_in
 
 EXAMPLES = (tuple(range(10, 50)), tuple(range(10, 54)))
 """What prompts begin with: longer than the window of six tokens."""
@@ -31,6 +31,20 @@ def asked(examples):
         rows = [replace(row, roles=("answer",) * len(row.input_ids)) for row in rows]
         made.append(Asked(Probe(str(number), "Which?"), tuple(rows)))
     return made
+
+
+@pytest.mark.parametrize("near", [4, 6])
+@pytest.mark.parametrize("examples", [(), EXAMPLES], ids=["prompts", "examples"])
+def test_buffers_are_cut_by_what_they_hold_also_where_a_window_is_too_wide_for_sharing(
+    model_folder, examples, near, monkeypatch
+):
+    monkeypatch.setattr("iikata.model.base.NEAR", near)
+    base, questions = replayed.opened(model_folder("gemma3")), asked(EXAMPLES)
+    rows = [row for one in questions for row in one.rows]
+    cut = [buffer for _, buffer in laid(base, questions, 256, examples)]
+    for buffers in (cut, [buffer for _, buffer in _buffers(base, rows, examples, 256)]):
+        assert max(buffer.input_ids.numel() for buffer in buffers) <= 256
+        assert len(buffers) > 1
 
 
 @pytest.mark.parametrize("recorded", [False, True])

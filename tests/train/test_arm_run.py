@@ -10,6 +10,7 @@ import torch
 import iikata.train as training
 import models
 import oracle
+import replayed
 from iikata.core.records import Arm
 from iikata.model.attention.limits import Room
 from iikata.model.buffers import pack
@@ -128,7 +129,19 @@ def test_where_all_tokens_count_the_first_which_nothing_predicts_does_not(llama_
 def test_with_dropout_no_first_tokens_are_shared_for_they_differ_from_sample_to_sample(llama_folder):
     for dropout, shared in ((0.0, (PREFIX,)), (0.2, ())):
         run = run_of(opened(llama_folder, dropout=dropout))
-        assert {part.prefixes for part in run.parts(0)} == {shared}
+        assert {part.prefixes for part in run.parts(0, limits_of([run]))} == {shared}
+
+
+@pytest.mark.parametrize("near", [4, 6])
+def test_buffers_hold_what_they_should_also_where_a_window_is_too_wide_for_sharing(model_folder, near, monkeypatch):
+    monkeypatch.setattr("iikata.model.base.NEAR", near)  # the model's window is 6 tokens
+    base, begin = replayed.opened(model_folder("gemma3")), tuple(range(4, 44))
+    base.adapt(4, 8, 0.0, "all-linear")
+    rows = models.samples(8, longest=20, prefix=begin)
+    run = run_of(base, rows=rows, recipe=TrainingArgs(1, 8, 1e-2, buffer_tokens=256), prefixes=(begin,))
+    step = prepare([run], [0], limits_of([run]))
+    assert max(buffer.input_ids.numel() for buffer in step.buffers) <= 256
+    assert len(step.buffers) == (1 if near == 6 else 2)
 
 
 def test_arms_that_share_buffers_fill_none_beyond_its_size(llama_folder):
@@ -143,7 +156,7 @@ def test_arms_that_share_buffers_fill_none_beyond_its_size(llama_folder):
 
 def test_what_fills_a_buffer_counts_for_nothing(llama_folder):
     run = run_of(opened(llama_folder))
-    buffer = pack(run.parts(0), run.base.device, limits_of([run]), room=Room(4096))
+    buffer = pack(run.parts(0, limits := limits_of([run])), run.base.device, limits, room=Room(4096))
     filling = buffer.sample_index < 0
     totals = torch.zeros(1, dtype=torch.float64)
     counted_losses = counted(torch.ones(len(filling)), buffer, torch.ones(1), totals)

@@ -111,6 +111,10 @@ class Base:
         window = getattr(self.config.get_text_config(), "sliding_window", None) or 0
         return window if window < tokens else 0
 
+    def shares(self, limits: Limits) -> bool:
+        """Return whether samples in one buffer share their first tokens."""
+        return not self.runners or self.window_within(limits.longest) <= NEAR
+
     def carry(self, x: Tensor, device: torch.device) -> Tensor:
         """Return `x` on another of the base's devices."""
         return self.laid_over.links.send(x, device).take() if self.laid_over else x
@@ -134,9 +138,9 @@ class Base:
         self.refuse_beyond(max((len(s.input_ids) for part in parts for s in part.samples), default=0), "a row")
         if not self.runners:
             return pack(parts, device, bucketed=bucketed)
-        if (window := self.window_within(limits.longest)) > NEAR:
+        if not self.shares(limits):
             parts = [replace(part, prefixes=()) for part in parts]
-        buffer = pack(parts, device, limits, bucketed, room, window)
+        buffer = pack(parts, device, limits, bucketed, room, self.window_within(limits.longest))
         vary(buffer)  # whether it is compiled or not: another thread may pack what the layers compute once compiled
         return buffer
 

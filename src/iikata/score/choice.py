@@ -63,6 +63,7 @@ def laid(base: Base, asked: Sequence[Asked], buffer_tokens: int, examples: Seque
     whole = [one for one in asked if one.rows]
     shared = examples or [one.prompt for one in whole]
     limits = limits_of([row for one in whole for row in one.rows], shared, buffer_tokens)
+    examples = examples if base.shares(limits) else [()]
     made, parts = [], list(_parts(whole, buffer_tokens, examples))
     room = room_of(base, len(parts), buffer_tokens)
     for part in parts:

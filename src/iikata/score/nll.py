@@ -111,7 +111,8 @@ def nats(
 def _buffers(
     base: Base, rows: Sequence[Encoded], prefixes: Sequence[Ids], buffer_tokens: int
 ) -> Iterator[tuple[Sequence[Encoded], Buffer]]:
-    limits, parts = limits_of(rows, prefixes, buffer_tokens), list(split(rows, prefixes, buffer_tokens))
+    limits = limits_of(rows, prefixes, buffer_tokens)
+    parts = list(split(rows, prefixes if base.shares(limits) else (), buffer_tokens))
     room = room_of(base, len(parts), buffer_tokens)
     for part in parts:
         yield part, packed(base, part, prefixes, limits, room)

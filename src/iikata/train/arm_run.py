@@ -12,6 +12,7 @@ from iikata.core.encoded import Encoded
 from iikata.core.records import Arm, TrainStep
 from iikata.core.rng import stream_seed
 from iikata.model.adapters.flat import FlatAdapters, Weights
+from iikata.model.attention.limits import Limits
 from iikata.model.base import Base
 from iikata.model.buffers import Ids, Part, split
 
@@ -103,10 +104,10 @@ class ArmRun:
         size = self.args.batch_size
         return [self.samples[index] for index in order[batch * size : (batch + 1) * size]]
 
-    def parts(self, step: int) -> list[Part]:
-        """Return the samples of a step as they are cut into buffers."""
+    def parts(self, step: int, limits: Limits) -> list[Part]:
+        """Return the samples of a step as they are cut into buffers within the limits."""
         # Dropout makes the shared tokens differ from sample to sample, so then each computes its own.
-        prefixes = () if self.has_dropout else self.prefixes
+        prefixes = self.prefixes if self.base.shares(limits) and not self.has_dropout else ()
         parts = split(self.batch(step), prefixes, self.args.buffer_tokens)
         return [Part(part, prefixes, self.index, self._dropout_seed(step, i)) for i, part in enumerate(parts)]
 

@@ -160,7 +160,7 @@ class Schedule1F1B:
 
     def _pack(self, run: ArmRun, step: int) -> list[_Microbatch]:
         """Return a step's buffers on all devices."""
-        batch, parts, home = run.batch(step), run.parts(step), self.base.device
+        batch, parts, home = run.batch(step), run.parts(step, self.limits), self.base.device
         kind = torch.float64 if self.base.dtype == torch.float64 else torch.float32
         weights = torch.full((1,), 1 / max(1, loss_tokens(batch)), dtype=kind, device=home)
         asked = _PendingStep(run, step, batch, weights, torch.zeros(1, dtype=torch.float64, device=home))

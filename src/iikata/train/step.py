@@ -73,7 +73,7 @@ def prepare(runs: Sequence[ArmRun], steps: Sequence[int], limits: Limits, room: 
     """
     base, arms = runs[0].base, len(runs[0].flat.arms)
     batches = [run.batch(step) for run, step in zip(runs, steps, strict=True)]
-    parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step)]
+    parts = [part for run, step in zip(runs, steps, strict=True) for part in run.parts(step, limits)]
     size = runs[0].args.buffer_tokens
     together = list(evenly(parts, [_cost(part) for part in parts], size)) if arms > 1 else [[part] for part in parts]
     weights = [0.0] * arms
