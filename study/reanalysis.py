@@ -165,7 +165,8 @@ def _unpaired(bench: Any, metric: str, treatment: str, control: str, one: pd.Dat
     of_seeds = 0.0
     for side, fit in zip((one, two), fits, strict=True):
         clusters = side.mean(axis=1).var(ddof=1) / len(side)
-        of_seeds += max(0.0, fit.error**2 - clusters)  # what the replicates add to a side's variance over clusters
+        # What the replicates add to a side's variance over clusters; NaN stays NaN in this order.
+        of_seeds += max(fit.error**2 - clusters, 0.0)
     error = math.sqrt(of_seeds + means.var(ddof=1) / len(means))
     return Contrast(metric, treatment, control, float(means.mean()), error, any(f.boundary for f in fits), False)
 
@@ -190,27 +191,27 @@ def judged(found: list[Contrast], margins: Mapping[str, float | None]) -> None:
 
 def faults(one: Contrast, told: Mapping[str, Any]) -> list[str]:
     """Return where the two analyses disagree beyond PLAN.md's tolerances."""
-    found = []
-    if abs(one.difference - told["difference"]) > DIFFERENCE:
+    found = []  # "not at most": NaN agrees with nothing
+    if not abs(one.difference - told["difference"]) <= DIFFERENCE:
         found.append("DISAGREES: difference")
     allowed = ERROR_AT_BOUNDARY if one.boundary else ERROR
-    if one.paired and not math.isnan(one.error):
-        sd = told["sd"]
-        own = math.sqrt(
-            sd["seed"] ** 2 / told["seeds"]
-            + sd["cluster"] ** 2 / told["clusters"]
-            + sd["residual"] ** 2 / (told["seeds"] * told["clusters"])
-        )
-        if abs(own / one.error - 1) > allowed:
-            found.append("DISAGREES: standard error")
+    # An unpaired contrast's error is only asked to be a number.
+    if not abs((of_components(told) if one.paired else one.error) / one.error - 1) <= allowed:
+        found.append("DISAGREES: standard error")
     if narrower(one, told) and not one.boundary:
         found.append("DISAGREES: interval narrower than the mixed model's")
     return found
 
 
+def of_components(told: Mapping[str, Any]) -> float:
+    """Return the standard error that results.json's components make."""
+    sd, seeds, clusters = told["sd"], told["seeds"], told["clusters"]
+    return math.sqrt(sd["seed"] ** 2 / seeds + sd["cluster"] ** 2 / clusters + sd["residual"] ** 2 / (seeds * clusters))
+
+
 def narrower(one: Contrast, told: Mapping[str, Any]) -> bool:
     low, high = told["interval"]
-    return bool(high - low < 2 * one.half * (1 - ERROR))
+    return not high - low >= 2 * one.half * (1 - ERROR)
 
 
 def why(one: Contrast, told: Mapping[str, Any]) -> str:

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import controls
@@ -233,6 +234,31 @@ def test_the_mixed_models_p_are_corrected_by_holm():
     module.judged(found, {"nll": None})
     raw = [2 * norm.sf(abs(one.difference) / one.error) for one in found]
     assert [one.p for one in found] == pytest.approx(multipletests(raw, method="holm")[1].tolist())
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_what_is_no_number_on_either_side_is_no_agreement(paired):
+    module = opened("study/reanalysis.py")
+    sd = {"seed": 0.2, "cluster": 0.0, "residual": 0.0}
+    told = {"difference": 0.3, "interval": [0.0, 0.6], "sd": sd, "seeds": 4, "clusters": 50}
+    one = module.Contrast("nll", "a", "b", 0.3, 0.1, False, paired)
+    assert not module.faults(one, told)
+    for boundary in (True, False):
+        faults = module.faults(replace(one, error=float("nan"), boundary=boundary), told)
+        assert faults[0] == "DISAGREES: standard error"
+    assert module.faults(replace(one, difference=float("nan")), told) == ["DISAGREES: difference"]
+    assert module.faults(one, told | {"interval": [float("nan"), 0.6]})
+    assert bool(module.faults(one, told | {"sd": sd | {"residual": float("nan")}})) == paired
+
+
+def test_a_side_that_cannot_be_fitted_makes_no_error_of_0():
+    module, draw = opened("study/reanalysis.py"), np.random.default_rng(1).normal
+    index = [f"c{n}" for n in range(20)]
+    one = pd.DataFrame(draw(0, 1, (20, 3)), index=index)
+    two = pd.DataFrame(
+        draw(0, 1, (20, 1)) + np.array([0, 1, 3]), index=index
+    )  # no residual: the likelihood is unbounded
+    assert np.isnan(module._unpaired(module.mixed_model(), "nll", "a", "b", one, two).error)
 
 
 def reanalysis(folder):
