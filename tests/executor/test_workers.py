@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +19,7 @@ import torch
 
 import oracle
 from iikata.core.errors import IikataError
-from iikata.pipeline import Evaluated, Pipeline, Stepped
+from iikata.pipeline import Evaluated, Pipeline, Stage, Stepped
 from iikata.pipeline.executor import cluster, crew
 from iikata.pipeline.executor.messages import About
 from iikata.pipeline.machine import Machine
@@ -32,7 +34,13 @@ APART = ("experiment.yaml",)
 
 
 @pytest.fixture(scope="module")
-def nodes():
+def temporary(tmp_path_factory) -> Path:
+    """Where the nodes' workers have their folders: in the machine's own there may be other runs'."""
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def nodes(temporary):
     """A cluster of two nodes on this machine, each with the processors that this process uses."""
     if find_spec("ray") is None:
         pytest.skip("needs the package ray: pip install 'iikata[ray]'")
@@ -42,8 +50,11 @@ def nodes():
     from ray.cluster_utils import Cluster
 
     node = {"num_cpus": torch.get_num_threads(), "object_store_memory": 100 * 2**20}
-    made = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
-    made.add_node(**node)
+    with pytest.MonkeyPatch.context() as inherited:
+        inherited.setenv("TMPDIR", str(temporary))
+        inherited.setenv("RAY_TMPDIR", tempfile.gettempdir())  # its sockets' names must be short
+        made = Cluster(initialize_head=True, head_node_args=node | {"include_dashboard": False})
+        made.add_node(**node)
     os.environ["RAY_ADDRESS"] = made.address
     yield made
     made.shutdown()
@@ -68,10 +79,6 @@ def made(run: Path) -> dict[str, bytes]:
     return {name: content for name, content in contents(run).items() if name not in APART}
 
 
-def worker_folders() -> set[Path]:
-    return set(Path(tempfile.gettempdir()).glob("iikata-worker-*"))
-
-
 def processes(word: str) -> list[int]:
     """Return the processes whose command holds `word`, this one left out."""
     found = []
@@ -84,16 +91,50 @@ def processes(word: str) -> list[int]:
     return found
 
 
-@pytest.mark.usefixtures("nodes")
-def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, llama_folder):
-    out, told, there = folder / "two", [], worker_folders()
-    pipeline = Pipeline(declared(folder, llama_folder), out, told.append)
+def pause(devices: set[str], seconds: float) -> None:
+    """Stop these workers, whose names end in their numbers, for so long."""
+    numbers = [int(device.rpartition(" ")[2]) for device in devices]
+
+    def tell(what: int) -> None:
+        for number in numbers:
+            with suppress(ProcessLookupError):
+                os.kill(number, what)
+
+    tell(signal.SIGSTOP)
+    threading.Timer(seconds, tell, [signal.SIGCONT]).start()
+
+
+@pytest.fixture
+def both(monkeypatch):
+    """No work is given out before two workers have come: on a busy machine the first may else do all of it."""
+    start = crew.Crew.start
+
+    def start_both(self):
+        start(self)
+        while self.ready < 2:
+            self.wait()
+
+    monkeypatch.setattr(crew.Crew, "start", start_both)
+
+
+@pytest.mark.usefixtures("nodes", "both")
+def test_two_nodes_make_the_bytes_of_one_process_and_say_who_made_what(folder, llama_folder, temporary):
+    out, told, held = folder / "two", [], set()
+
+    def emit(event):
+        told.append(event)
+        held.update(temporary.glob("iikata-worker-*"))
+        if isinstance(event, Stage) and event.name == "report":  # the last; on a busy machine workers are slow to part
+            pause({one.device for one in told if isinstance(one, Stepped)}, 6)
+
+    pipeline = Pipeline(declared(folder, llama_folder), out, emit)
     pipeline.run()
     assert "base" not in vars(pipeline.context)  # the head has no room for it beside a worker
     assert made(out) == made(folder / "one")
     lines = list(read_lines(out / "devices.jsonl"))
     trained = [arm for line in lines if line["stage"] == "train" for arm in line["arms"]]
-    assert worker_folders() <= there
+    assert len(held) == 2
+    assert not any(temporary.glob("iikata-worker-*"))
     assert sorted(trained) == ["alpaca_short.s0", "alpaca_short.s1", "plain.s0", "plain.s1"]
     assert len({line["place"] for line in lines}) == 2
     steps = [event for event in told if isinstance(event, Stepped)]

@@ -18,8 +18,8 @@ PAUSE = 0.2
 """Seconds after which a signal is looked for."""
 WAIT = 30.0
 """Seconds without any device after which it is told what is waited for."""
-PARTING = 3.0
-"""Seconds that workers have to clear up."""
+PARTING = 10.0
+"""Seconds that workers have to clear up, which Ray runs behind all else on a busy machine."""
 Note = Callable[[Mapping[str, Any]], None]
 
 
