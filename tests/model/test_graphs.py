@@ -97,6 +97,24 @@ def test_each_shape_has_a_graph_of_its_own(replays):
     assert len(replays) == 2
 
 
+def test_what_memory_was_short_for_is_recorded_once_graphs_were_let_go(replays, monkeypatch):
+    graphs, given = Graphs(torch.device("cpu"), "adding"), (torch.ones(2), torch.ones(2))
+
+    def refuse(device):
+        raise RuntimeError("0.1 GB are free, the work takes 2.0 GB")
+
+    with monkeypatch.context() as full:
+        full.setattr("iikata.model.graphs.refuse_short_memory", refuse)
+        graphs(work, given)
+        with pytest.warns(UserWarning, match=r"0\.1 GB are free"):
+            assert graphs(work, given).tolist() == [2.0, 2.0]
+    graphs(work, given)
+    assert not replays
+    graphs.clear()
+    assert [graphs(work, given).tolist() for _ in range(3)] == [[2.0, 2.0]] * 3
+    assert replays == [2]
+
+
 def test_numbers_that_stay_on_the_processor_are_of_one_graph_only_where_they_are_equal(replays):
     graphs = Graphs(torch.device("cuda"), "adding")
     for number in (1.0, 2.0, 1.0, 2.0, 2.0, 3.0):

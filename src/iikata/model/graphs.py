@@ -55,8 +55,9 @@ class Graphs:
         return made(given)  # type: ignore[no-any-return]
 
     def clear(self) -> None:
-        """Let go of the memory."""
+        """Let go of the memory; what could not be recorded is tried again, since memory may be free by now."""
         self._made.clear()
+        self._broken = False
 
     def _shape(self, x: Tensor) -> Hashable:
         return x.shape if x.device.type == self.device.type else (*x.shape, *x.flatten().tolist())
