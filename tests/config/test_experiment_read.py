@@ -124,6 +124,11 @@ def test_full_width_punctuation_is_named(file, text, start):
     assert any(line.startswith(start) for line in errors(file(text)))
 
 
+def test_an_empty_list_is_refused_in_plain_words(file):
+    said = "exp.yaml:3:16: train.seeds: [] was seen; it should have at least 1 item, not 0."
+    assert said in errors(file(SMALLEST + "train: {seeds: []}\n"))
+
+
 @pytest.mark.parametrize(
     ("setting", "read_as"),
     [

@@ -40,10 +40,13 @@ def test_a_name_that_is_neither_a_folder_nor_a_hub_id_is_refused(base, tmp_path)
         locate(base, folder=tmp_path)
 
 
-def test_a_folder_that_was_renamed_is_named(tmp_path):
+def test_a_folder_that_was_renamed_is_named_and_a_file_is_no_folder(tmp_path):
     (tmp_path / "my-model").mkdir()
     with pytest.raises(IikataError, match=r'file here \(did you mean "my-model"\?\), nor .*where it lies now'):
         locate("./my_model", folder=tmp_path)
+    (tmp_path / "weights.safetensors").touch()
+    with pytest.raises(IikataError, match="file here, nor a hub id"):  # not itself
+        locate("./weights.safetensors", folder=tmp_path)
 
 
 def test_a_hub_that_cannot_be_reached_names_the_id_and_the_way_offline(monkeypatch):
@@ -78,7 +81,7 @@ CONTENTS = {
 def test_a_configuration_that_is_none_is_named(case, tmp_path):
     content, said = CONTENTS[case]
     (tmp_path / "config.json").write_bytes(content if isinstance(content, bytes) else content.encode())
-    (tmp_path / "model.safetensors").touch()
+    (tmp_path / "weights.safetensors").touch()
     with pytest.raises(IikataError, match=rf"config\.json:.*{said}"):
         locate(str(tmp_path))
 

@@ -65,8 +65,8 @@ def allowed(detail: Any, key: Key) -> str:
     """Return what pydantic's error says is allowed for the setting `key`."""
     if detail["type"] == "model_type":
         return f"settings are allowed: {', '.join(_fields(key))}"
-    said = re.sub("^(Input|Value|String|Keys) should", "it should", detail["msg"].removeprefix("Value error, "))
-    said = said.replace("a valid tuple", "a list")
+    said = re.sub("^(Input|Value|String|Keys|Tuple) should", "it should", detail["msg"].removeprefix("Value error, "))
+    said = said.replace("a valid tuple", "a list").replace(" after validation", "")
     if detail["type"] == "literal_error":
         said += did_you_mean(str(detail["input"]), re.findall(r"'([^']*)'", detail["ctx"]["expected"]))
     return said + " (put it in quotes)" * (detail["type"] == "string_type")

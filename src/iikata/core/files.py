@@ -50,7 +50,7 @@ def near_file(path: Path) -> str:
         files = sorted(path.parent.iterdir(), key=lambda file: file.suffix == path.suffix)
     except OSError:
         return ""
-    names = {file.stem: file.name for file in files}
+    names = {file.stem: file.name for file in files if file.name != path.name}
     near = nearest(path.stem, names)
     return f' (did you mean "{names[near]}"?)' if near else ""
 
