@@ -91,7 +91,7 @@ def test_a_folder_that_holds_no_run_is_told_how_to_become_one(tmp_path, capsys):
     ("language", "refused", "warned"),
     [
         ("en", "the template doctor found 1 error:", "(iikata check says more)"),
-        ("ja", "テンプレート診断でエラーが 1 件見つかりました:", "（くわしくは iikata check）"),
+        ("ja", "テンプレート診断でエラーが 1 件見つかりました:", "す（くわしくは iikata check）"),
     ],
 )
 def test_what_the_doctor_finds_is_said_by_every_command_in_the_language_asked_for(

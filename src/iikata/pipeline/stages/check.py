@@ -47,7 +47,7 @@ def check(ctx: RunContext) -> dict[str, int]:
             (of, *_), message = LABELS[ctx.language], finding.told(ctx.language)["message"]
             forced = " (forced)" if finding.severity == "error" else ""
             about = of.format(finding.template) if finding.template else ""
-            ctx.emit(Warned(f"{finding.rule}{forced}: {about}{message} {MORE[ctx.language]}"))
+            ctx.emit(Warned(f"{finding.rule}{forced}: {about}{message}{MORE[ctx.language]}"))
     return {}
 
 
@@ -145,7 +145,7 @@ REFUSED = {
         "それでも続けるには（レポートに示します）: --force",
     ),
 }
-MORE = {"en": "(iikata check says more)", "ja": "（くわしくは iikata check）"}
+MORE = {"en": " (iikata check says more)", "ja": "（くわしくは iikata check）"}
 LABELS = {"en": ("template {}: ", "evidence", "cure"), "ja": ("テンプレート {}: ", "根拠", "対処")}
 
 
