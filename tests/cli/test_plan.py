@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from iikata.cli import main
-from iikata.cli.plan import _spent
+from iikata.cli.plan_lines import _spent
 from tiny_experiment import values, written
 
 
@@ -32,6 +32,24 @@ def test_text_says_what_can_be_found_and_that_the_margin_is_too_small(asked, cap
     assert "(declared: 0.02, too small for this design)" in told
     assert "compute buys most in " in told
     assert "; assumed from what small models showed on other data" in told
+
+
+@pytest.mark.parametrize("more", [[], ["--sd-residual", "0.2"], ["--set", "probes=null"], ["--price", "2"]])
+def test_japanese_says_the_same_numbers_line_by_line(asked, capsys, more):
+    told = {}
+    for language in ("en", "ja"):
+        assert main([*asked, *more, "--lang", language]) == 0
+        told[language] = capsys.readouterr().out.splitlines()
+    assert len(told["en"]) == len(told["ja"])
+    for en, ja in zip(told["en"], told["ja"], strict=True):
+        assert not en or re.search("[ぁ-んァ-ヶ一-龠]", ja)
+        if not re.search(r" on this machine|devices like|answers at most|in all", en):  # measured anew each time
+            assert sorted(_numbers(en)) == sorted(_numbers(ja))
+
+
+def _numbers(line):
+    """Return a line's numbers; 80% power is said as 5回に4回."""
+    return re.findall(r"[\d.,]*\d", line.replace("80%", "5 4"))
 
 
 def test_what_was_stated_is_told_beside_where_the_rest_comes_from(asked, capsys):
@@ -83,7 +101,7 @@ def test_a_price_turns_all_stages_hours_into_cost(asked, capsys):
 
 
 def test_a_short_time_is_told_in_minutes_and_a_long_one_in_hours():
-    assert (_spent(0.00171), _spent(0.5), _spent(40.126)) == (
+    assert (_spent(0.00171).en, _spent(0.5).en, _spent(40.126).en) == (
         "0:06", "30:00", "40.1 hours",
     )  # fmt: skip
 

@@ -11,12 +11,21 @@ from iikata.metrics import get
 from iikata.pipeline.context import RunContext
 from iikata.pipeline.estimate import estimate
 from iikata.pipeline.estimate_answers import answering
-from iikata.pipeline.foreseeing import designs, factor_design, foresee, refuse_undecided, tested
+from iikata.pipeline.foreseeing import (
+    THINGS_JA,
+    QuestionDesign,
+    designs,
+    factor_design,
+    foresee,
+    refuse_undecided,
+    tested,
+)  # fmt: skip
 from iikata.pipeline.stages.check import look_up
 from iikata.pipeline.unanswered import unanswered
 from iikata.run_folder import RunFolder, read_lines
 from iikata.stats import Components, power, variance_components
-from iikata.stats.phrases import factor_named
+from iikata.stats.phrases import UNITS_JA, factor_named
+from iikata.stats.replicates import NAMES
 
 ASSUMED = {
     "likelihood": Components(seed_template=0.01, probe_template=0.10, sample=0.0, residual=0.03),
@@ -55,26 +64,35 @@ def plan(
     found = power(components, seeds, max(1, probes), samples, templates=levels, alpha=alpha, train_share=share)
     guess = estimate(ctx)
     guess |= answering(ctx, guess)
+    levels_of = {language: factor_named(factor_design(ctx).factor, language)[1] for language in ("en", "ja")}
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
     hours = sum(seconds.get(part, guess[f"{part}_seconds"]) for part in PARTS) / 3600
     return {
         **work,
         "primary": name,
-        "levels": factor_named(factor_design(ctx).factor, "en")[1],
+        "levels": levels_of["en"],
+        "levels_ja": levels_of["ja"],
         "unit": primary.unit,
+        "unit_ja": UNITS_JA.get(primary.unit, primary.unit).strip(),
         "span": _finite(primary.span),
         "margin": ctx.experiment.margins.get(name),
         "components": asdict(components),
         "components_from": source,
         "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
-        "questions": [{**asdict(one), "said": f"{one.asked} {one.said}"} for one in designs(ctx)],
-        "unanswered": list(unanswered(ctx)),
+        "questions": [_told(one) for one in designs(ctx)],
+        "unanswered": [one.en for one in unanswered(ctx)],
+        "unanswered_ja": [one.ja for one in unanswered(ctx)],
         "power": {name: _finite(value) for name, value in asdict(found).items()},
         "seconds": seconds,
         "estimate": guess,
         "hours": hours,
         "cost": None if price is None else round(price * hours, 2),
     }
+
+
+def _told(one: QuestionDesign) -> dict[str, Any]:
+    ja = {"said_ja": one.said_ja, "things_ja": THINGS_JA[one.things], "several_ja": NAMES[one.several]["ja"][1]}
+    return {**asdict(one), "said": f"{one.asked} {one.said}", **ja}
 
 
 def _finite(value: Any) -> Any:
