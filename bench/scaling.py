@@ -124,21 +124,19 @@ def experiment(folder: Path, args: argparse.Namespace) -> Experiment:
 def run(folder: Path, declared: Experiment, crew: Crew, devices: int, tell: Any) -> dict[str, tuple[float, int]]:
     """Do a run in a fresh folder; return each stage's seconds and what it counts."""
     ctx = RunContext(declared, folder, tell)
-    ctx.crew, ctx.force = crew, True
-    every, crew._hands = crew._hands, crew._hands[:devices]  # the others have no work
+    ctx.crew, ctx.force, crew.most = crew, True, devices
     found = {}
     for name, stage in STAGES.items():
         began = time.monotonic()
         counts = stage(ctx)
         found[name] = time.monotonic() - began, counts.get(COUNTED.get(name, ""), 0)
         print(f"  {devices} devices, {name}: {found[name][0]:.1f} s", flush=True)
-    crew._hands = every
     return found
 
 
 def ready(crew: Crew, most: int) -> None:
     """Return once so many devices have loaded the model."""
-    while sum(hand.about is not None for hand in crew._hands) < most:
+    while crew.ready < most:
         crew.wait()
 
 

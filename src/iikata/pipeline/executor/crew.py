@@ -42,6 +42,8 @@ class Crew:
     ) -> None:
         self._where, self._worker, self._inputs, self._mixed = where, worker, inputs, mixed
         self._emit, self._note = emit, note
+        self.most: int | None = None
+        """How many devices may have work at once; all of them where this is not set."""
         self.peak_bytes = 0
         """The most memory that a worker has taken."""
         self._stack = ExitStack()
@@ -77,7 +79,7 @@ class Crew:
     def size(self) -> int:
         """How many devices a stage's work is cut for: those that are there or have been asked for."""
         self.start()
-        return len(self._hands)
+        return len(self._hands[: self.most])
 
     def ask(self, method: str, *given: Any) -> Any:
         """Return what the device with the least free memory answers: shapes that it fits fit all."""
@@ -114,6 +116,11 @@ class Crew:
                     if (told := self._told(message)) is not None:
                         yield job, about, told
 
+    @property
+    def ready(self) -> int:
+        """How many devices have loaded the model."""
+        return sum(hand.about is not None for hand in self._hands)
+
     def wait(self) -> None:
         """Let workers join for a moment."""
         list(self._heard())
@@ -136,7 +143,7 @@ class Crew:
         return _Hand(actor, actor.join.remote())
 
     def _give_out(self, queue: list[Job]) -> None:
-        for hand in self._hands:
+        for hand in self._hands[: self.most]:
             if hand.about is None or hand.job is not None or not queue:
                 continue
             hand.job = job = self.choose(hand, queue)
