@@ -7,7 +7,7 @@ from math import isnan
 
 import pytest
 
-from iikata.cli.plan import lines
+from iikata.cli import plan_lines
 from iikata.config import read
 from iikata.core.errors import IikataError
 from iikata.pipeline import Pipeline
@@ -22,6 +22,10 @@ from tiny_experiment import experiment, values, write_files
 def pilot(whole_run):
     """A finished run: 2 templates x 2 seeds, 12 training rows, 12 held-out rows, 3 probes x 2 samples."""
     return whole_run
+
+
+def lines(made):
+    return [line.en for line in plan_lines.lines(made, made)]
 
 
 def timed(pilot):

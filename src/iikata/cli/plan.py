@@ -11,12 +11,16 @@ from iikata.core.errors import IikataError
 
 def plan(given: argparse.Namespace) -> None:
     """Print the plan of an experiment."""
+    from iikata.pipeline.plan import in_japanese
     from iikata.pipeline.plan import plan as planned
 
     stated = {name: value for name in STATED if (value := getattr(given, f"sd_{name}")) is not None}
     if given.price is not None and not 0 < given.price < float("inf"):
         raise IikataError(f"--price {given.price}: the price of an hour of this machine, above 0, is allowed.")
     pilot = Path(given.pilot) if given.pilot else None
-    made = planned(open_pipeline(given).context, stated, pilot, given.price)
-    told = language(given.lang)
-    print(dumped(made, indent=1) if given.json else "\n".join(getattr(line, told) for line in lines(made)))
+    context, told = open_pipeline(given).context, language(given.lang)
+    made = planned(context, stated, pilot, given.price)
+    if given.json:
+        print(dumped(made, indent=1))
+    else:
+        print(*(getattr(line, told) for line in lines(made, in_japanese(context))), sep="\n")

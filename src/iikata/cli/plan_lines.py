@@ -7,11 +7,15 @@ from iikata.cli.terminal import clock
 from iikata.core.bilingual import NOT_SAID, Both, same
 from iikata.core.margin import share_of_gain
 
+Made = dict[str, Any]
 STATED = ("seed_template", "probe_template", "sample", "residual")
 
 
-def lines(made: dict[str, Any]) -> Iterator[Both]:
-    """Yield what there is to do, how long it takes, what can be answered, and how small a difference can be found."""
+def lines(made: Made, ja: Made) -> Iterator[Both]:
+    """Yield what there is to do, how long it takes, what can be answered, and how small a difference can be found.
+
+    `ja`: the Japanese of the plan's words, under the same keys.
+    """
     yield Both(
         f"{made['arms']} arms of {made['variants']} variants, {made['steps']} steps, "
         f"{made['train_tokens']:,} training tokens",
@@ -24,11 +28,11 @@ def lines(made: dict[str, Any]) -> Iterator[Both]:
     )
     yield from _time(made)
     yield NOT_SAID
-    yield from _asked(made)
-    yield from _power(made)
+    yield from _asked(made, ja)
+    yield from _power(made, ja)
 
 
-def _time(made: dict[str, Any]) -> Iterator[Both]:
+def _time(made: Made) -> Iterator[Both]:
     guess = made["estimate"]
     if made["seconds"]:
         total = clock(sum(made["seconds"].values()))
@@ -62,7 +66,7 @@ def _spent(hours: float) -> Both:
     return Both(f"{hours:.3g} hours", f"{hours:.3g} 時間") if hours >= 1 else same(clock(3600 * hours))
 
 
-def _training(guess: dict[str, Any]) -> Iterator[Both]:
+def _training(guess: Made) -> Iterator[Both]:
     laid, times = guess["stages"] > 1, guess["train_seconds_on"]
     over = Both(f", the base laid over {guess['stages']} devices", f"、ベースを {guess['stages']} 台に分割")
     device = same(guess["device"]) + (over if laid else NOT_SAID)
@@ -80,12 +84,10 @@ def _training(guess: dict[str, Any]) -> Iterator[Both]:
         )
 
 
-def _asked(made: dict[str, Any]) -> Iterator[Both]:
+def _asked(made: Made, ja: Made) -> Iterator[Both]:
     power, spread = made["power"], made["components"]
-    things, several = (
-        Both(made["questions"][0][key], made["questions"][0][f"{key}_ja"]) for key in ("things", "several")
-    )
-    unit = Both(made["unit"], made["unit_ja"])
+    things, several = (Both(made["questions"][0][key], ja["questions"][0][key]) for key in ("things", "several"))
+    unit = Both(made["unit"], ja["unit"])
     yield Both(
         f"primary metric {made['primary']} ({unit.en}), {power['seeds']} {several.en} x "
         f"{power['probes']} {things.en} x {power['samples']} samples",
@@ -94,12 +96,13 @@ def _asked(made: dict[str, Any]) -> Iterator[Both]:
     )
     values = ", ".join(f"{name} {value:.3g}" for name, value in spread.items() if name in STATED)
     yield Both(f"standard deviations: {values}; ", f"標準偏差: {values}。") + _source(made)
-    yield from (Both(one["said"], one["said_ja"]) for one in made["questions"])
-    for one in zip(made["unanswered"], made["unanswered_ja"], strict=True):
-        yield Both("not answered: ", "答えられないこと: ") + Both(*one)
+    for one, same_one in zip(made["questions"], ja["questions"], strict=True):
+        yield Both(one["said"], same_one["said"])
+    for pair in zip(made["unanswered"], ja["unanswered"], strict=True):
+        yield Both("not answered: ", "答えられないこと: ") + Both(*pair)
 
 
-def _source(made: dict[str, Any]) -> Both:
+def _source(made: Made) -> Both:
     """Return where the standard deviations come from."""
     source, _, stated = made["components_from"].partition("; stated: ")
     kind, _, run = source.partition(" ")
@@ -113,8 +116,9 @@ def _source(made: dict[str, Any]) -> Both:
     return told + (Both(f"; of these you stated {stated}", f"。うち指定された値は {stated}") if stated else NOT_SAID)
 
 
-def _power(made: dict[str, Any]) -> Iterator[Both]:
-    first, power, unit = made["questions"][0], made["power"], Both(made["unit"], made["unit_ja"])
+def _power(made: Made, ja: Made) -> Iterator[Both]:
+    first, power, unit = made["questions"][0], made["power"], Both(made["unit"], ja["unit"])
+    things = Both(first["things"], ja["questions"][0]["things"])
     if first["question"] != "matched" or power["detectable"] is None:
         return
     if made["span"] is not None and power["detectable"] >= made["span"]:
@@ -126,10 +130,9 @@ def _power(made: dict[str, Any]) -> Iterator[Both]:
     found, margin = f"{power['detectable']:.3g}", f"{power['equivalent_margin']:.3g}"
     of = OF[power["scope"]]
     yield Both(
-        f"smallest difference between {made['levels']} found with 80% power{of.en.format(things=first['things'])}: "
+        f"smallest difference between {made['levels']} found with 80% power{of.en.format(things=things.en)}: "
         f"{found} {unit.en}",
-        f"{made['levels_ja']}の差のうち、5回に4回は見つかる最小の差{of.ja.format(things=first['things_ja'])}: "
-        f"{found} {unit.ja}",
+        f"{ja['levels']}の差のうち、5回に4回は見つかる最小の差{of.ja.format(things=things.ja)}: {found} {unit.ja}",
     )
     yield Both(
         f"smallest margin that could be called EQUIVALENT with 80% power: {margin} {unit.en}",
@@ -144,12 +147,11 @@ def _power(made: dict[str, Any]) -> Iterator[Both]:
             "上の値には含めていません",
         )
     if power["buys_most"]:
-        yield _buys_most(first, power)
+        yield _buys_most(power, things, Both(first["several"], ja["questions"][0]["several"]))
 
 
-def _buys_most(first: dict[str, Any], power: dict[str, Any]) -> Both:
-    names = {"seeds": Both(first["several"], first["several_ja"]), "probes": Both(first["things"], first["things_ja"])}
-    names["samples"] = Both("samples", "サンプル")
+def _buys_most(power: Made, things: Both, several: Both) -> Both:
+    names = {"seeds": several, "probes": things, "samples": Both("samples", "サンプル")}
     best, more = names[power["buys_most"]], power["more"].items()
     en, ja = (", ".join(f"{getattr(names[name], x)} -> {value:.3g}" for name, value in more) for x in ("en", "ja"))
     return Both(

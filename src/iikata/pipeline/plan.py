@@ -13,7 +13,6 @@ from iikata.pipeline.estimate import estimate
 from iikata.pipeline.estimate_answers import answering
 from iikata.pipeline.foreseeing import (
     THINGS_JA,
-    QuestionDesign,
     designs,
     factor_design,
     foresee,
@@ -64,24 +63,20 @@ def plan(
     found = power(components, seeds, max(1, probes), samples, templates=levels, alpha=alpha, train_share=share)
     guess = estimate(ctx)
     guess |= answering(ctx, guess)
-    levels_of = {language: factor_named(factor_design(ctx).factor, language)[1] for language in ("en", "ja")}
     seconds = {stage: round(work[count] / rate[stage]) for stage, count in _COUNTED.items() if stage in rate}
     hours = sum(seconds.get(part, guess[f"{part}_seconds"]) for part in PARTS) / 3600
     return {
         **work,
         "primary": name,
-        "levels": levels_of["en"],
-        "levels_ja": levels_of["ja"],
+        "levels": factor_named(factor_design(ctx).factor, "en")[1],
         "unit": primary.unit,
-        "unit_ja": UNITS_JA.get(primary.unit, primary.unit).strip(),
         "span": _finite(primary.span),
         "margin": ctx.experiment.margins.get(name),
         "components": asdict(components),
         "components_from": source,
         "assumed_from": ASSUMED_FROM if source.startswith("assumed") else None,
-        "questions": [_told(one) for one in designs(ctx)],
+        "questions": [{**asdict(one), "said": f"{one.asked} {one.said}"} for one in designs(ctx)],
         "unanswered": [one.en for one in unanswered(ctx)],
-        "unanswered_ja": [one.ja for one in unanswered(ctx)],
         "power": {name: _finite(value) for name, value in asdict(found).items()},
         "seconds": seconds,
         "estimate": guess,
@@ -90,9 +85,18 @@ def plan(
     }
 
 
-def _told(one: QuestionDesign) -> dict[str, Any]:
-    ja = {"said_ja": one.said_ja, "things_ja": THINGS_JA[one.things], "several_ja": NAMES[one.several]["ja"][1]}
-    return {**asdict(one), "said": f"{one.asked} {one.said}", **ja}
+def in_japanese(ctx: RunContext) -> dict[str, Any]:
+    """Return what of a plan is words, under the plan's own keys; the plan itself is English, as its JSON is."""
+    unit = get(ctx.experiment.score.primary).unit
+    return {
+        "levels": factor_named(factor_design(ctx).factor, "ja")[1],
+        "unit": UNITS_JA.get(unit, unit).strip(),
+        "questions": [
+            {"said": one.said_ja, "things": THINGS_JA[one.things], "several": NAMES[one.several]["ja"][1]}
+            for one in designs(ctx)
+        ],
+        "unanswered": [one.ja for one in unanswered(ctx)],
+    }
 
 
 def _finite(value: Any) -> Any:
