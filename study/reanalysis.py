@@ -86,7 +86,7 @@ class Scores:
         for (trained, prompt), own in mine.groupby([mine["trained_on"].fillna("base"), "prompted_with"]):
             table = own.pivot_table(index=["cluster", "probe"], columns=own["seed"].fillna(-1), values="mean")
             self.sides[f"{trained}@{prompt}"] = table.groupby("cluster").mean()
-        self.clusters = next(iter(self.sides.values())).index
+        self.clusters = pd.Index(mine["cluster"].unique())
 
     @staticmethod
     def _never(mine: pd.DataFrame) -> pd.Index:
@@ -101,7 +101,7 @@ class Scores:
             if name.startswith("base@"):
                 draws = [column for column in table.columns if column >= 0]
                 half = draws[: len(draws) // 2] if draws else list(table.columns)
-                means[name] = BETTER[metric] * table.loc[table.index.isin(choosing), half].to_numpy().mean()
+                means[name] = BETTER[metric] * table.loc[table.index.isin(choosing), half].mean().mean()
                 tested[name] = table[[draw for draw in table.columns if draw not in half] if draws else half]
         best = max(means, key=means.__getitem__)
         return best, tested[best]
@@ -115,12 +115,11 @@ def contrasts(frame: pd.DataFrame, model: str) -> Iterator[Contrast]:
         for one, two in combinations(TEMPLATES[model], 2):
             treatment, control = f"{one}@{one}", f"{two}@{two}"
             common = (scores.sides[treatment] - scores.sides[control]).dropna(axis=1, how="all")  # an arm was given up
-            yield _paired(bench, metric, treatment, control, common)
+            yield _paired(bench, metric, treatment, control, common.dropna())  # what one side could not score
         choosing = third(scores.clusters)
         best, base = scores.best_base(metric, choosing)
-        kept = ~scores.clusters.isin(choosing)
         for one in TEMPLATES[model]:
-            tuned, untuned = scores.sides[f"{one}@{one}"][kept], base[kept]
+            tuned, untuned = scores.sides[f"{one}@{one}"].align(base[~base.index.isin(choosing)], join="inner", axis=0)
             if list(base.columns) == [-1]:
                 yield _paired(bench, metric, f"{one}@{one}", best, tuned.sub(untuned[-1], axis=0))
             else:
