@@ -101,6 +101,15 @@ def all_worse(found: Mapping[str, Any]) -> bool:
     return signs(_of_four(found))["worse"] == len(_of_four(found))
 
 
+def asking_costs_more(done: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Return whether, in every model, each other template is shown to cost more than any two templates lie apart."""
+
+    def widest(found: Mapping[str, Any]) -> float:
+        return max(abs(one["difference"] or 0.0) for one in found["pairs"] if one["metric"] == "nll")
+
+    return all(all_worse(found) and min(prices(found)) > widest(found) for found in done.values())
+
+
 def _of_four(found: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [one for one in found["price"] if one["metric"] == "nll" and one["prompted_with"] != found["asked"]]
 
@@ -150,6 +159,7 @@ FILTERS = {
     "prices": prices,
     "all_worse": all_worse,
     "all_open": all_open,
+    "asking_costs_more": asking_costs_more,
     "doubted": doubted,
     "farthest": farthest,
     "best_first": best_first,
@@ -157,6 +167,7 @@ FILTERS = {
     "apart": apart,
     "open_answers": open_answers,
     "lookup": lambda key, of: of[key],
+    "pair_of": lambda one: " − ".join(one[side].split("@")[0] for side in ("treatment", "control")),
     "least": lambda of: min(of.values()),
     "own": lambda name, matrix: matrix[name][name],
     "own_template": lambda rows: [one for one in rows if one["prompted_with"] == one["template"]],

@@ -45,6 +45,8 @@ class Case:
     edge: tuple[str, ...] = ()
     lost: tuple[tuple[str, int], ...] = ()
     """Arms (variant, seed) whose training was given up: they have no scores, and a gate says so."""
+    unscored: tuple[str, int] | None = None
+    """A template that cannot give a question its choices, and that question."""
 
 
 class World:
@@ -86,7 +88,10 @@ class World:
         if metric == "nll":
             return self.nll(self.level(trained_on, seed, prompt, template or ""), prompt)[:, None]
         if metric == "choice":
-            return self.choice(self.case.gain if trained_on else 0.0)[:, None]
+            right = self.choice(self.case.gain if trained_on else 0.0)
+            if self.case.unscored and prompt.partition("+")[0] == self.case.unscored[0]:
+                right[self.case.unscored[1]] = np.nan
+            return right[:, None]
         return self.answers(0.3 if metric == "contains" else 0.95 if trained_on and prompt == template else 0.5)
 
 

@@ -125,7 +125,7 @@ def test_each_outcome_is_said_as_it_is(studied, name):
     assert [line for line in prose if re.search(r"None|nan|\(\)|（）|  | \*$|\.\.(?!/)|\|\|", line)] == []
 
 
-def in_short(folder, answers, doubts=None, cost=(0.1, 0.2)):
+def in_short(folder, answers, doubts=None, cost=(0.1, 0.2), apart=0.15):
     """Write what a headline reads of models: name -> (template by nll, by choice, lora by nll, by choice)."""
     for name, (one, two, three, four) in answers.items():
         (folder / name).mkdir(exist_ok=True)
@@ -135,6 +135,8 @@ def in_short(folder, answers, doubts=None, cost=(0.1, 0.2)):
             "loss": None,
             "answers": {"template": {"nll": one, "choice": two}, "lora": {"nll": three, "choice": four}},
             "doubts": {"template": {"nll": (doubts or {}).get(name, {})}, "lora": {}},
+            "rates": {"at_the_edge": (doubts or {}).get(name, {}).get("edge", [])},
+            "pairs": [{"metric": "nll", "difference": one} for one in (0.01, -apart, None)],
             "price": [
                 {"metric": "nll", "prompted_with": to, "difference": size, "interval": [size - 0.05, size + 0.05]}
                 for to, size in (("a", cost[0]), ("b", cost[1]), (asked, 9.0))
@@ -154,16 +156,16 @@ def test_the_headline_holds_one_two_or_three_models(tmp_path):
         "- **SmolLM2-135M**: both questions are open (learning rates at the edge of the grid). "
         f"{cost} (exploratory; learning rates at the edge of the grid)."
     )
-    assert in_short(tmp_path, first, edge)[0] == f"One of three planned models is run: {of_first}"
+    assert in_short(tmp_path, first, edge)[0] == f"One of three planned models is run. {of_first}"
     two = first | {"gemma": ("yes", "open", "no", "no")}
     of_second = (
         "- **Gemma-3-270M**: whether the template matters is answered yes by loss and open by multiple choice (an "
         f"answer hangs on one seed), whether LoRA was needed is answered no. {cost} (exploratory)."
     )
-    assert in_short(tmp_path, two, edge)[0] == f"Two of three planned models are run: {of_first} {of_second}"
+    assert in_short(tmp_path, two, edge)[0] == f"Two of three planned models are run. {of_first} {of_second}"
     english, japanese = in_short(tmp_path, two | {"qwen": ("open", "yes", "harm", "open")}, edge)
     assert english == (
-        f"All three planned models are run: {of_first} {of_second} - **Qwen2.5-Coder-0.5B**: whether the template "
+        f"All three planned models are run. {of_first} {of_second} - **Qwen2.5-Coder-0.5B**: whether the template "
         "matters is open by loss and answered yes by multiple choice, whether LoRA was needed is answered no (it did "
         f"harm) by loss and open by multiple choice. {cost} (exploratory)."
     )
@@ -179,6 +181,16 @@ def test_what_costs_is_said_to_cost_only_where_each_way_is_shown_to(tmp_path):
     own = {"qwen": ("no",) * 4}
     assert "costs 0.100 to 0.200 bits" in in_short(tmp_path, own)[0]
     assert "changes the loss by +0.010 to +0.200 bits" in in_short(tmp_path, own, cost=(0.01, 0.2))[0]
+
+
+def test_that_asking_otherwise_costs_more_than_the_template_is_said_only_where_it_is_so_in_each_model(tmp_path):
+    two = {"gemma": ("yes",) * 4, "qwen": ("no",) * 4}
+    said = "In each, prompting an adapter with any other template than it was trained on costs more than the choice"
+    assert said in in_short(tmp_path, two, apart=0.09)[0]
+    assert "どのモデルでも、テンプレートの選択より" in in_short(tmp_path, two, apart=0.09)[1]
+    assert "Gemma-3-270M's learning rates at the edge" in in_short(tmp_path, two, {"gemma": {"edge": ["a"]}}, apart=0.09)[0]
+    assert said not in in_short(tmp_path, two, apart=0.11)[0]
+    assert said not in in_short(tmp_path, two, cost=(0.04, 0.2), apart=0.01)[0]
 
 
 def test_an_answer_that_a_seed_turns_is_told_so_in_its_sentence_open_or_not(tmp_path):

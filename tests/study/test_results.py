@@ -282,6 +282,18 @@ def test_the_mixed_model_takes_the_seeds_that_both_have_where_an_arm_was_given_u
     assert "smollm2: 20 of 20 contrasts agree" in done.stdout, done.stdout + done.stderr
 
 
+def test_the_mixed_model_leaves_out_a_question_that_a_template_cannot_score(tmp_path):
+    # A chat template trimmed a choice that ended in a blank: one question in a thousand, and the first NaN that came.
+    folder = write(tmp_path / "smollm2", case=Case(unscored=("native", 3)))
+    found = results.results("smollm2", folder)
+    (folder / "results.json").write_text(json.dumps(results.plain(found)))
+    pairs = [one for one in found["pairs"] if one["metric"] == "choice"]
+    counts = {("native" in one["treatment"] + one["control"]): one["clusters"] for one in pairs}
+    assert counts == {True: counts[False] - 1, False: counts[False]}
+    done = reanalysis(folder.parent)
+    assert "smollm2: 20 of 20 contrasts agree" in done.stdout, done.stdout + done.stderr
+
+
 def test_what_the_pages_quote_of_the_mixed_model_is_held(own):
     path = own / "reanalysis.json"
     path.write_text('{"contrasts": 20, "agree": 19, "differing": []}\n')

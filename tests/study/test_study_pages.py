@@ -16,7 +16,7 @@ STUDY = Path(__file__).parents[2] / "study"
 @pytest.fixture
 def folder(tmp_path):
     """The study's own results and pages, to be changed."""
-    for model in ("smollm2", "qwen"):
+    for model in pages.NAMES:
         (tmp_path / model).mkdir()
         for name in ("results.json", "reanalysis.json"):
             shutil.copy(STUDY / model / name, tmp_path / model / name)
