@@ -188,7 +188,10 @@ def test_that_asking_otherwise_costs_more_than_the_template_is_said_only_where_i
     said = "In each, prompting an adapter with any other template than it was trained on costs more than the choice"
     assert said in in_short(tmp_path, two, apart=0.09)[0]
     assert "どのモデルでも、テンプレートの選択より" in in_short(tmp_path, two, apart=0.09)[1]
-    assert "Gemma-3-270M's learning rates at the edge" in in_short(tmp_path, two, {"gemma": {"edge": ["a"]}}, apart=0.09)[0]
+    assert (
+        "Gemma-3-270M's learning rates at the edge"
+        in in_short(tmp_path, two, {"gemma": {"edge": ["a"]}}, apart=0.09)[0]
+    )
     assert said not in in_short(tmp_path, two, apart=0.11)[0]
     assert said not in in_short(tmp_path, two, cost=(0.04, 0.2), apart=0.01)[0]
 

@@ -48,7 +48,7 @@ def _called(words: list[str]) -> int:
         sys.stdout.flush()  # here, where a reader that went away is met
         return code
     except IikataError as error:
-        _tell(str(error))
+        _tell(str(error), getattr(given, "lang", None))
         return error.exit_code
     except BrokenPipeError:
         # The reader (head, less) went away; that is no fault. Python must not flush into the closed pipe at exit.
@@ -73,5 +73,11 @@ def _called(words: list[str]) -> int:
         return 3
 
 
-def _tell(message: str) -> None:
+def _tell(message: str, asked: str | None = None) -> None:
+    from iikata.cli.terminal import language
+
+    if language(asked) == "ja":
+        from iikata.cli.japanese import japanese
+
+        message = japanese(message)
     print(f"iikata: {message}", file=sys.stderr, flush=True)

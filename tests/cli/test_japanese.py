@@ -1,0 +1,120 @@
+"""Every error has its Japanese: the source is read, and a message that is not known in its room is named."""
+
+import ast
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from iikata.cli.japanese import HOLE, japanese
+
+SOURCE = Path(__file__).parents[2] / "src" / "iikata"
+ERRORS = ("IikataError", "UnreadError", "UntrainableError", "_tell")
+FEWEST = 8
+"""Letters beside its values that a message has; less is a place and what another function said."""
+KNOWN = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("errors.ja.json")}
+
+
+def text_of(node):
+    """Return a string as a key of errors.ja.json has it, None where it is no string."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        numbers = iter(range(1, 99))
+        return "".join(one.value if isinstance(one, ast.Constant) else f"{{{next(numbers)}}}" for one in node.values)
+    return None
+
+
+def worth(text):
+    return text is not None and len(re.findall("[A-Za-z]", HOLE.sub("", text))) >= FEWEST and " " in text.strip()
+
+
+def named(tree):
+    """Return the texts that a module has names for, as `AGAIN`."""
+    made = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and worth(text_of(node.value)):
+            made[node.targets[0].id] = text_of(node.value)
+    return made
+
+
+TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
+NAMED = {name: text for tree in TREES.values() for name, text in named(tree).items()}
+
+
+def parts(node):
+    """Yield the texts of a raised message: itself, what it chooses between, and what it names."""
+    inside = {id(one) for outer in ast.walk(node) if isinstance(outer, ast.JoinedStr) for one in outer.values}
+    for one in ast.walk(node):
+        if isinstance(one, ast.Name) and one.id in NAMED:
+            yield NAMED[one.id]
+        elif id(one) not in inside and worth(text := text_of(one)):
+            yield text
+
+
+def messages():
+    for path, tree in TREES.items():
+        room = SOURCE / path.relative_to(SOURCE).parts[0] if len(path.relative_to(SOURCE).parts) > 1 else SOURCE
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS and node.args:
+                for text in parts(node.args[0]):
+                    yield room, text.strip(), f"{path.relative_to(SOURCE)}:{node.lineno}"
+
+
+def test_every_message_has_its_japanese():
+    everywhere = {text.strip() for told in KNOWN.values() for text in told}
+    missing = [f"{place}: {text}" for room, text, place in messages() if text not in everywhere]
+    assert missing == []
+
+
+@pytest.mark.parametrize("folder", sorted(KNOWN), ids=lambda folder: folder.name)
+def test_what_is_known_is_still_said_somewhere(folder):
+    said = "\n".join(str(text_of(node)) for tree in TREES.values() for node in ast.walk(tree))
+    dead = [text for text in KNOWN[folder] if text.strip() not in said]
+    assert dead == []
+
+
+@pytest.mark.parametrize("folder", sorted(KNOWN), ids=lambda folder: folder.name)
+def test_the_japanese_says_each_value_once_and_is_japanese(folder):
+    for english, told in KNOWN[folder].items():
+        assert sorted(HOLE.findall(told)) == sorted(HOLE.findall(english)), english
+        assert re.search("[ぁ-んァ-ン一-龥]", told), english
+        assert not re.search(r"[A-Za-z] ?[.,](?: |$)", HOLE.sub("x", told)), f"{told}: an English full stop"
+
+
+@pytest.fixture
+def dictionary(monkeypatch):
+    """Phrases of this file instead of the rooms'."""
+    from iikata.cli import japanese as module
+
+    told = {
+        'model.base "{1}": no such file{2}. Give a folder.': "model.base「{1}」：ファイルがありません{2}。フォルダを指定してください。",
+        '; did you mean "{1}"?': "（「{1}」のことですか）",
+        "Fetch it again.": "取り直してください。",
+        "{1} tokens, but {2} of them have a score.": "トークン {1} 個のうち、スコアがあるのは {2} 個です。",
+        "{1} and {2}": "{2} と {1}",
+    }
+    made = tuple(
+        sorted(((tuple(HOLE.split(one)[::2]), said) for one, said in told.items()), key=lambda one: -len(str(one[0])))
+    )
+    monkeypatch.setattr(module, "phrases", lambda: made)
+
+
+@pytest.mark.parametrize(
+    ("english", "told"),
+    [
+        ('model.base "a": no such file. Give a folder.', "model.base「a」：ファイルがありません。フォルダを指定してください。"),
+        ('model.base "a": no such file; did you mean "b"?. Give a folder.', "model.base「a」：ファイルがありません（「b」のことですか）。フォルダを指定してください。"),
+        ("x.json:3: 4 tokens, but 2 of them have a score. Fetch it again.", "x.json:3: トークン 4 個のうち、スコアがあるのは 2 個です。取り直してください。"),
+        ("Its own words. Fetch it again.\nFetch it again.", "Its own words. 取り直してください。\n取り直してください。"),
+        ("nobody knows this", "nobody knows this"),
+        ("3 and 4", "4 と 3"),
+    ],
+)  # fmt: skip
+def test_what_is_known_is_said_in_japanese_and_the_rest_is_left(dictionary, english, told):
+    assert japanese(english) == told
+
+
+def test_a_text_without_sense_takes_no_time(dictionary):
+    assert japanese("and . : " * 3000).startswith("and")
