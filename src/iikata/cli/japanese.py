@@ -1,14 +1,18 @@
 """Says an error in Japanese, by each room's errors.ja.json.
 
-A key is a message or a part of one, its values as {1}, {2}, ... in the order of the source; what a value says is looked up,
-too. So a message is written once, in English; tests/cli/test_japanese.py reads the source and names what has no Japanese.
+A key is a message or a part of one as the source has it, its values as {1}, {2}, ...; what a value says is looked up
+too. So a message is written once, in English, and tests/cli/test_japanese.py reads the source for what has no Japanese.
 A sentence that is not known (a library's word) stays English.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
+
+Phrase = tuple[tuple[str, ...], str]
+"""The texts between a message's values, and its Japanese."""
 
 FILE = "errors.ja.json"
 HOLE = re.compile(r"\{(\d+)\}")
@@ -19,37 +23,46 @@ MOST, DEEPEST, LONGEST = 12, 4, 4000
 
 def japanese(message: str) -> str:
     """Return an error's text in Japanese, as far as it is known."""
-    return _known(message)[1] or "\n".join(map(_sentences, message.split("\n")))
+    return _told(message, 0)
+
+
+def _told(text: str, depth: int) -> str:
+    if len(text) > LONGEST or depth > DEEPEST:
+        return text
+    return _known(text, depth)[1] or "\n".join(_sentences(line, depth) for line in text.split("\n"))
 
 
 @cache
-def phrases() -> tuple[tuple[tuple[str, ...], str], ...]:
-    """Return (the texts between the values, the Japanese) of each phrase; what says most first."""
-    made, package = [], files("iikata")
+def phrases() -> tuple[Phrase, ...]:
+    """Return what all rooms know; what says most first."""
+    told: dict[str, str] = {}
+    package = files("iikata")
     for room in (package, *package.iterdir()):
         if room.is_dir() and (known := room.joinpath(FILE)).is_file():
-            told = json.loads(known.read_text(encoding="utf-8"))
-            made += [(tuple(HOLE.split(english.strip())[::2]), said) for english, said in told.items()]
+            told |= json.loads(known.read_text(encoding="utf-8"))
+    return ordered(told)
+
+
+def ordered(told: Mapping[str, str]) -> tuple[Phrase, ...]:
+    made = [(tuple(HOLE.split(english.strip())[::2]), said) for english, said in told.items()]
     return tuple(sorted(made, key=_size))
 
 
-def _size(phrase: tuple[tuple[str, ...], str]) -> int:
+def _size(phrase: Phrase) -> int:
     return -sum(map(len, phrase[0]))
 
 
-def _known(text: str, depth: int = 0) -> tuple[int, str]:
+def _known(text: str, depth: int) -> tuple[int, str]:
     """Return how much of a text a phrase says, and its Japanese; nothing where none fits."""
-    if len(text) > LONGEST or depth > DEEPEST:
-        return 0, ""
     for phrase in phrases():
         if (values := _values(text.strip(), phrase[0])) is not None:
-            told = [_known(value, depth + 1)[1] or value for value in values]
+            told = [_told(value, depth + 1) for value in values]
             return -_size(phrase), HOLE.sub(lambda hole, told=told: told[int(hole[1]) - 1], phrase[1])  # type: ignore[misc]
     return 0, ""
 
 
 def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
-    """Return what stands between these texts, each at its first place and the last at the end; None where they do not fit."""
+    """Return what stands between these texts, each at its first place, the last at the end, or None."""
     first, *middle = between[:-1] or (text,)
     if len(between) == 1:
         return [] if text == between[0] else None
@@ -64,20 +77,18 @@ def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
     return [*values, text[at:end]] if at <= end else None
 
 
-def _sentences(line: str) -> str:
+def _sentences(line: str, depth: int) -> str:
     """Return a line whose sentences are said as far as they are known, the longest runs of them first."""
-    made, given = "", BETWEEN.split(line) if len(line) <= LONGEST else [line]
+    made, given = "", BETWEEN.split(line)
     while given:
-        runs = ((count, _placed(" ".join(given[:count]))) for count in range(min(MOST, len(given)), 0, -1))
-        count, said = next((run for run in runs if run[1]), (1, given[0] + " "))
+        runs = ((count, _placed(" ".join(given[:count]), depth)) for count in range(min(MOST, len(given)), 0, -1))
+        count, said = next((run for run in runs if run[1]), (1, given[0] + " " * (len(given) > 1)))
         made, given = made + said, given[count:]
-    return made.rstrip(" ")
+    return made
 
 
-def _placed(text: str) -> str:
-    """Return a text's Japanese; a place before it (`file:3: `) is left where more is known of what follows it."""
+def _placed(text: str, depth: int) -> str:
+    """Return a text's Japanese; a place before it (`file:3: `) is left where as much is known of what follows it."""
     starts = [0, *(found.end() for found in re.finditer(": ", text))]
-    *_, at, (size, said) = max(
-        ((_known(text[at:])[0], at, _known(text[at:])) for at in starts), key=lambda one: one[:2]
-    )
+    (size, said), at = max(((_known(text[at:], depth), at) for at in starts), key=lambda one: (one[0][0], one[1]))
     return text[:at] + said if size else ""
