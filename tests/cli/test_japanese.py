@@ -93,6 +93,7 @@ def dictionary(monkeypatch):
             '; did you mean "{1}"?': "（「{1}」のことですか）",
             "Fetch it again.": "取り直してください。",
             "{1} tokens, but {2} have a score.": "トークン {1} 個のうち、スコアがあるのは {2} 個です。",
+            "no tokens at all": "トークンがありません",
             "{1} and {2}": "{2} と {1}",
         }
     )
@@ -114,6 +115,11 @@ def dictionary(monkeypatch):
         (
             "Its own words. Fetch it again.\n  Fetch it again.",
             "Its own words. 取り直してください。\n取り直してください。",
+        ),
+        ("c.json: no tokens at all. Fetch it again.", "c.json: トークンがありません。取り直してください。"),
+        (
+            "1 tokens, but 2 have a score.\n3 tokens, but 4 have a score.",
+            "\n".join(f"トークン {one} 個のうち、スコアがあるのは {two} 個です。" for one, two in ((1, 2), (3, 4))),
         ),
         ("nobody knows this", "nobody knows this"),
         ("3 and 4", "4 と 3"),

@@ -45,19 +45,20 @@ def phrases() -> tuple[Phrase, ...]:
 
 def ordered(told: Mapping[str, str]) -> tuple[Phrase, ...]:
     made = [(tuple(HOLE.split(english.strip())[::2]), said) for english, said in told.items()]
-    return tuple(sorted(made, key=_size))
-
-
-def _size(phrase: Phrase) -> int:
-    return -sum(map(len, phrase[0]))
+    return tuple(sorted(made, key=lambda phrase: -sum(map(len, phrase[0]))))
 
 
 def _known(text: str, depth: int) -> tuple[int, str]:
-    """Return how much of a text a phrase says, and its Japanese; nothing where none fits."""
-    for phrase in phrases():
-        if (values := _values(text.strip(), phrase[0])) is not None:
-            told = [_told(value, depth + 1) for value in values]
-            return -_size(phrase), HOLE.sub(lambda hole, told=told: told[int(hole[1]) - 1], phrase[1])  # type: ignore[misc]
+    """Return how much of a text a phrase says, and its Japanese; nothing where none fits.
+
+    A part is known without the full stop that the message puts behind it.
+    """
+    for given, stop in ((text.strip(), ""), (text.strip().removesuffix("."), "。")):
+        for between, said in phrases():
+            if (values := _values(given, between)) is not None:
+                told = [_told(value, depth + 1) for value in values]
+                made = HOLE.sub(lambda hole, told=told: told[int(hole[1]) - 1], said)  # type: ignore[misc]
+                return sum(map(len, between)), made.removesuffix("。") + stop if stop else made
     return 0, ""
 
 
@@ -74,7 +75,9 @@ def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
             return None
         values.append(text[at:found])
         at = found + len(part)
-    return [*values, text[at:end]] if at <= end else None
+    values.append(text[at:end])
+    lines = any("\n" in value for value in values)  # several messages, a line each
+    return values if at <= end and not (lines and not any("\n" in part for part in between)) else None
 
 
 def _sentences(line: str, depth: int) -> str:
