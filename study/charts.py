@@ -6,14 +6,15 @@ from xml.sax.saxutils import escape
 
 from iikata.metrics import METRICS
 from iikata.report import figures
+from iikata.report.picture import FAMILIES
 
 COLOURS = ("#2563b8", "#c2670a", "#0f8a6d", "#b9b4aa")
 ROW, LEFT, WIDTH, RIGHT = 26, 210, 420, 90
 NAMES, CELL, TOP = 130, 104, 56
 """Of a matrix: the rows' names, a cell's width, and what stands above."""
 STYLE = (
-    "text{font:12px system-ui,sans-serif;fill:#1f1d1a}.strong{font-weight:600}"
-    ".grid{stroke:#e4e0d8}.one{stroke:#1f1d1a}svg{background:#fff}"
+    f"text{{font:12px system-ui,{FAMILIES},sans-serif;fill:#1f1d1a}}"
+    ".strong{font-weight:600}.grid{stroke:#e4e0d8}.one{stroke:#1f1d1a}svg{background:#fff}"
 )
 
 

@@ -145,6 +145,13 @@ def margins_shown(found: Mapping[str, Any], question: str, metric: str) -> float
     return times if times > 1 else None
 
 
+def within_margin(found: Mapping[str, Any], metric: str) -> bool:
+    """Return whether the templates matter by this metric, and no pair is shown to differ by more than the margin."""
+    rows = [one for one in found["pairs"] if one["metric"] == metric]
+    yes, margin = found["answers"]["template"][metric] == "yes", found["margins"][metric]
+    return bool(yes and margin and not any(one["beyond_margin"] for one in rows))
+
+
 def answered(done: Mapping[str, Mapping[str, Any]], *words: str) -> bool:
     """Return whether any answer is one of these."""
     return any(one in words for found in done.values() for own in found["answers"].values() for one in own.values())
@@ -154,6 +161,7 @@ FILTERS = {
     "shown_worst": shown_worst,
     "answered": answered,
     "margins_shown": margins_shown,
+    "within_margin": within_margin,
     "no_more": no_more,
     "turned": turned,
     "prices": prices,

@@ -39,7 +39,9 @@ def untuned(scores: Published) -> dict[str, dict[str, float]]:
     return made
 
 
-def price(scores: Published, templates: Sequence[str], prompts: Sequence[str]) -> list[dict[str, Any]]:
+def price(
+    scores: Published | Mapping[str, Probes], templates: Sequence[str], prompts: Sequence[str]
+) -> list[dict[str, Any]]:
     """Return what it costs each template's adapters to be prompted with another."""
     made = []
     for metric in (name for name in ("nll", "choice", "contains", "finish", "leakage") if name in scores):

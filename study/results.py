@@ -81,8 +81,14 @@ def _strata(folder: Path, scores: Any, templates: list[str], margins: Mapping[st
     for name, long in (("long", True), ("short", False)):
         kept = {row for row, length in lengths.items() if (length >= declare.LONG) == long}
         found = primary.primary(scores, templates, margins, only=kept.__contains__)
-        pairs = [primary.row(one) for one in found.pairs if one.metric == "nll"]
-        made[name] = {"rows": len(kept), "template": found.template["nll"], "lora": found.needed["nll"], "pairs": pairs}
+        sides = {"pairs": found.pairs, "lora_rows": found.lora}
+        made[name] = {
+            "rows": len(kept),
+            "template": found.template["nll"],
+            "lora": found.needed["nll"],
+            **{side: [primary.row(one) for one in rows if one.metric == "nll"] for side, rows in sides.items()},
+            "price": explore.price({"nll": scores["nll"].among(kept)}, templates, templates),
+        }
     return made
 
 

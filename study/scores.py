@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,11 @@ class Probes:
     def whole(self, cells: Iterable[Cell]) -> np.ndarray:
         """Return which probes all of these cells have a number for."""
         return np.isfinite(np.stack([self.mean[cell] for cell in cells])).all(axis=0)
+
+    def among(self, kept: Container[str]) -> "Probes":
+        """Return the same with no number for the probes that are not kept."""
+        lost = np.array([name not in kept for name in self.names])
+        return replace(self, mean={cell: np.where(lost, np.nan, own) for cell, own in self.mean.items()})
 
     def rows(self, trained_on: str | None, prompted_with: str) -> dict[int | None, np.ndarray]:
         """Return {seed: means} of a side, seeds in order."""
