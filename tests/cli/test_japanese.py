@@ -30,6 +30,11 @@ def worth(text):
     return text is not None and len(re.findall("[A-Za-z]", HOLE.sub("", text))) >= FEWEST and " " in text.strip()
 
 
+def place(path):
+    """Return a module's name as an import has it."""
+    return ".".join(["iikata", *path.relative_to(SOURCE).with_suffix("").parts]).removesuffix(".__init__")
+
+
 def named(tree):
     """Return the texts that a module has names for, as `AGAIN`."""
     made = {}
@@ -40,15 +45,30 @@ def named(tree):
 
 
 TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SOURCE.rglob("*.py"))}
-NAMED = {name: text for tree in TREES.values() for name, text in named(tree).items()}
+NAMED = {place(path): named(tree) for path, tree in TREES.items()}
+"""Module -> its own names and their texts."""
 
 
-def parts(node):
+def known_in(path):
+    """Return the texts of all names of a module: its own, those that it imports, and those of imported modules."""
+    found = {}
+    for node in ast.walk(TREES[path]):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for one in node.names:
+                name = one.asname or one.name
+                if one.name in (there := NAMED.get(node.module, {})):
+                    found[name] = there[one.name]
+                inside = NAMED.get(f"{node.module}.{one.name}", {})
+                found |= {f"{name}.{own}": text for own, text in inside.items()}
+    return found | NAMED[place(path)]
+
+
+def parts(node, names):
     """Yield the texts of a raised message: itself, what it chooses between, and what it names."""
     inside = {id(one) for outer in ast.walk(node) if isinstance(outer, ast.JoinedStr) for one in outer.values}
     for one in ast.walk(node):
-        if isinstance(one, ast.Name) and one.id in NAMED:
-            yield NAMED[one.id]
+        if isinstance(one, ast.Name | ast.Attribute) and (name := ast.unparse(one)) in names:
+            yield names[name]
         elif id(one) not in inside and worth(text := text_of(one)):
             yield text
 
@@ -56,9 +76,10 @@ def parts(node):
 def messages():
     for path, tree in TREES.items():
         room = SOURCE / path.relative_to(SOURCE).parts[0] if len(path.relative_to(SOURCE).parts) > 1 else SOURCE
+        names = known_in(path)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS and node.args:
-                for text in parts(node.args[0]):
+                for text in parts(node.args[0], names):
                     yield room, text.strip(), f"{path.relative_to(SOURCE)}:{node.lineno}"
 
 

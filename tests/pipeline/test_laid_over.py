@@ -172,7 +172,7 @@ def _parameters(folder):
 def test_more_stages_than_gpus_and_stages_in_a_cluster_are_refused_by_line(tmp_path, deep_folder, monkeypatch):
     made = declared(tmp_path, deep_folder, 8)
     gpus(monkeypatch, 4, 80)
-    with pytest.raises(IikataError, match=r"model\.stages: 8 is asked for, and this machine has 4 GPUs"):
+    with pytest.raises(IikataError, match=r"model\.stages: 8 is asked for, and of GPUs this machine has 4\."):
         opening.devices_of(made, deep_folder)
     context = Pipeline(declared(tmp_path, deep_folder, 2, devices="ray"), tmp_path / "run").context
     monkeypatch.setattr("iikata.pipeline.executor.cluster.find_spec", lambda name: True)

@@ -56,8 +56,8 @@ def _called(words: list[str]) -> int:
         return 0
     except OSError as error:
         # Folders that are files, disks that are full, paths nobody may write: the machine's word is the clearest.
-        where = f"{error.filename}: " if error.filename else "while reading, writing or printing: "
-        _tell(f"{where}{error.strerror or error}. Give another place, or make room; what was there before is not lost.")
+        place, why = error.filename or "while reading, writing or printing", error.strerror or error
+        _tell(f"{place}: {why}. Give another place, or make room; what was there before is not lost.")
         return 1
     except Exception as error:
         import traceback
@@ -74,10 +74,6 @@ def _called(words: list[str]) -> int:
 
 
 def _tell(message: str, asked: str | None = None) -> None:
-    from iikata.cli.terminal import language
+    from iikata.cli.terminal import in_words
 
-    if language(asked) == "ja":
-        from iikata.cli.japanese import japanese
-
-        message = japanese(message)
-    print(f"iikata: {message}", file=sys.stderr, flush=True)
+    print(f"iikata: {in_words(message, asked)}", file=sys.stderr, flush=True)

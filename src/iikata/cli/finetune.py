@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.cli.finetune_flags import FLAGS, in_flags
+from iikata.cli.terminal import in_words
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 
@@ -44,7 +45,7 @@ def finetune(given: argparse.Namespace) -> None:
             raise IikataError(f"the training was given up at {why}; no adapter was written. Lower --learning_rate.")
         _hand_over(pipeline.context, arm, out)
     except IikataError as error:
-        error.args = (in_flags(str(error)),)
+        error.args = (in_flags(in_words(str(error), given.lang)),)  # as other commands say it, then by flags
         raise
     curve = pipeline.context.store.read_evaluations(arm)
     if curve:
@@ -105,10 +106,10 @@ def trained_before(given: argparse.Namespace, out: Path) -> dict[str, Any]:
     train: dict[str, Any] = (read_signature(out / "run" / "signature.json") or {}).get("train", {})
     epochs = train.get("epochs", given.num_epochs)
     if epochs != given.num_epochs and not (given.resume_from_checkpoint and epochs < given.num_epochs):
-        more = f"--num_epochs={given.num_epochs} --resume_from_checkpoint={out} goes on from there, or g"
+        more = f" --num_epochs={given.num_epochs} --resume_from_checkpoint={out} goes on from there."
         raise IikataError(
-            f"{out}: trained for {epochs} epochs, and --num_epochs is {given.num_epochs}. "
-            f"{more if epochs < given.num_epochs else 'G'}ive another --output_dir."
+            f"{out}: trained for {epochs} epochs, and --num_epochs is {given.num_epochs}. Give another --output_dir."
+            f"{more if epochs < given.num_epochs else ''}"
         )
     return train
 

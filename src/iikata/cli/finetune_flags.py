@@ -101,9 +101,11 @@ SETTINGS = {
 }
 """What messages call a setting -> the flag that it came from."""
 _HERE = "|".join(re.escape(setting) for setting in SETTINGS if setting not in ("model", "templates"))
-_SETTING = re.compile(rf"(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ changed))")
+_SETTING = re.compile(
+    rf"(?a)(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ (?:changed|の変更)))"
+)
 _ELSEWHERE = re.compile(
-    r"\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format|system)|generate\.\w+)\b"
+    r"(?a)\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format|system)|generate\.\w+)\b"
 )
 
 

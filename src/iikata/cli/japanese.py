@@ -16,7 +16,8 @@ Phrase = tuple[tuple[str, ...], str]
 
 FILE = "errors.ja.json"
 HOLE = re.compile(r"\{(\d+)\}")
-BETWEEN = re.compile(r"(?<=[.?!]) (?=\S)")
+BETWEEN = re.compile(r"(?<=[.?!。]) (?=\S)")
+LIST = re.compile("(, |; )")
 MOST, DEEPEST, LONGEST = 12, 4, 4000
 """Sentences that are looked up together; values in values; letters of a line beyond which it stays as it is."""
 
@@ -85,9 +86,15 @@ def _sentences(line: str, depth: int) -> str:
     made, given = "", BETWEEN.split(line)
     while given:
         runs = ((count, _placed(" ".join(given[:count]), depth)) for count in range(min(MOST, len(given)), 0, -1))
-        count, said = next((run for run in runs if run[1]), (1, given[0] + " " * (len(given) > 1)))
+        count, said = next((run for run in runs if run[1]), (1, _listed(given[0], depth) + " " * (len(given) > 1)))
         made, given = made + said, given[count:]
     return made
+
+
+def _listed(text: str, depth: int) -> str:
+    """Return a list's parts (`a changed; b changed`), those in Japanese that are known."""
+    parts = LIST.split(text)
+    return text if len(parts) == 1 else "".join(_known(part, depth)[1] or part for part in parts)
 
 
 def _placed(text: str, depth: int) -> str:

@@ -92,6 +92,15 @@ def language(asked: str | None) -> str:
     return "ja" if said.startswith("ja") else "en"
 
 
+def in_words(message: str, asked: str | None) -> str:
+    """Return an error's text in the language that `language` says."""
+    if language(asked) == "en":
+        return message
+    from iikata.cli.japanese import japanese
+
+    return japanese(message)
+
+
 def numbers(step: TrainStep) -> tuple[str, str, str]:
     """Return what a step measured, in words."""
     return f"loss {step.loss:.3f}", f"lr {step.learning_rate:.1e}", f"norm {step.grad_norm:.2f}"

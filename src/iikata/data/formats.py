@@ -126,10 +126,10 @@ def _turns_columns(keys: tuple[str, ...]) -> Callable[[Mapping[str, Any], Column
 
 def _turns(row: Row, columns: Columns) -> Said:
     source, fields = row
-    name = _conversation(fields, columns)
-    if name is None or name not in fields:
+    name = _conversation(fields, columns) or "messages"
+    if name not in fields:
         raise IikataError(
-            f'{source}: no column "{name or "messages"}" with a list of turns; found: {", ".join(fields):.300}. '
+            f'{source}: no column "{name}" with a list of turns; found: {", ".join(fields):.300}. '
             "Say which it is: data: {columns: {messages: NAME}}."
         )
     value = [] if fields[name] in (None, "", "[]") else fields[name]
@@ -217,7 +217,7 @@ def refuse_more(fields: Mapping[str, Any], columns: Columns) -> None:
         raise UnreadError(f'{media.rstrip("s")}s beside their text ("{media}")')
     labels = ("kto_tag",) if columns.instruction in fields else ("kto_tag", "label")
     if bad := next((name for name in labels if fields.get(name) is False), None):
-        fix = "training would teach them. Take these rows out; or the column, where it means something else."
+        fix = "Training would teach them. Take these rows out; or the column, where it means something else."
         raise UnreadError(f"an answer that is marked as a bad one ({bad}: false)", fix)
 
 

@@ -49,12 +49,10 @@ def _task(name: str) -> Any:
     try:
         found = TaskManager(include_defaults=path is None).load(str(path or name))["tasks"]
     except Exception as error:  # yaml, jinja2, datasets and huggingface_hub each raise their own kinds
-        fix = (
-            "Paths in its dataset_kwargs count from where the command runs."
-            if path
-            else "`lm-eval ls tasks` lists names."
-        )
-        raise IikataError(f'probes: lm-eval does not give "{name}" ({first_line(error)}). {fix} {INSTEAD}') from None
+        names = "`lm-eval ls tasks` lists names."
+        paths = "Paths in its dataset_kwargs count from where the command runs."
+        fix = f"{paths if path else names} {INSTEAD}"
+        raise IikataError(f'probes: lm-eval does not give "{name}" ({first_line(error)}). {fix}') from None
     if len(found) != 1:
         names = ", ".join(list(found)[:8])
         raise IikataError(f'probes: "{name}" is a group of {len(found)} tasks; name one of them: {names:.400}.')

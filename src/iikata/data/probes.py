@@ -124,7 +124,7 @@ def _pattern(pattern: str, source: str) -> str | None:
     counted = math.prod(max(1, int(least[:9])) for least in re.findall(r"\{(\d+)", pattern))
     if len(pattern) > MOST_PATTERN or counted > MOST_COUNTED:
         raise IikataError(
-            f"{source}: the pattern is too large: {MOST_PATTERN:,} characters are allowed, and counts as in a{{9}} "
+            f"{source}: the pattern is too large: {MOST_PATTERN:,} characters are allowed, and counts as in a{{n}} "
             f"that make at most {MOST_COUNTED:,} together; {len(pattern):,} and {counted:,} were seen."
         )
     try:

@@ -128,7 +128,7 @@ def _rows(spec: str, folder: Path, settings: DataSettings) -> list[_Row]:
             first.setdefault(why.held, (row[0], why.fix))
     if unread:
         held = ", ".join(f"{count:,} hold {what} (first {first[what][0]})" for what, count in unread.items())
-        fixes = " ".join(dict.fromkeys(fix[0].upper() + fix[1:] for _, fix in first.values()))
+        fixes = " ".join(dict.fromkeys(fix for _, fix in first.values()))
         raise IikataError(f"{spec}: of {len(rows):,} rows {held}. {fixes}")
     return made
 

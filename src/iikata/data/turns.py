@@ -38,7 +38,7 @@ class UntrainableError(Exception):
 class UnreadError(Exception):
     """Why a row is not read ("tool calls", "images") and what to do; such rows are counted."""
 
-    def __init__(self, held: str, fix: str = "only text is read. Take these rows out.") -> None:
+    def __init__(self, held: str, fix: str = "Only text is read. Take these rows out.") -> None:
         super().__init__(held)
         self.held, self.fix = held, fix
 
@@ -89,7 +89,7 @@ def _turn(turn: Any, what: str) -> Turn:
             f"{what}: {who} {str(turn[who])[:40]!r} is unknown; system, user (human) and assistant (gpt) are read."
         )
     if role == "assistant" and (apart := next((key for key in THOUGHTS if turn.get(key)), None)):
-        fix = "they would not be trained. Write them into the answer, as <think>...</think>, or take the field out."
+        fix = "They would not be trained. Write them into the answer, as <think>...</think>, or take the field out."
         raise UnreadError(f'thoughts apart from their answer ("{apart}")', fix)
     return role, _text(turn[said], what)
 
@@ -103,7 +103,7 @@ def marked(value: Sequence[Any]) -> tuple[int, ...]:
     answers = [turn for turn in turns if _pair(turn) or _role(turn) == "assistant"]
     marks = [[str(turn.get(key)).strip().lower() for key in ("weight", "train")] for turn in answers]  # some write text
     if other := next((weight for weight, _ in marks if weight not in WEIGHTS), None):
-        fix = "an answer is trained (1) or not (0). Write one of these, or take the field out."
+        fix = "An answer is trained (1) or not (0). Write one of these, or take the field out."
         raise UnreadError(f"an answer of weight {other:.20}", fix)
     return tuple(n for n, own in enumerate(marks) if {"0", "0.0", "false"} & {*own})
 
@@ -197,8 +197,9 @@ def open_conversation(value: Any, what: str) -> tuple[Before, str]:
     except UnreadError as held:
         raise IikataError(f"{what}: it holds {held}; only text is read. Take it out.") from None
     except UntrainableError as why:
-        rule = "user and assistant take turns, and the last message is the user's, to be answered"
-        raise IikataError(f"{what}: {why}; {rule}.") from None
+        raise IikataError(
+            f"{what}: {why}; user and assistant take turns, and the last message is the user's, to be answered."
+        ) from None
     return Before(joined(systems), tuple(said[:-1])), said[-1][0]
 
 

@@ -32,8 +32,8 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     gate = prove(ctx, arm, stored.folder)
     if not gate.passed:
         raise IikataError(
-            f"{stored.folder}: {gate.detail}. Nothing could be concluded from such an adapter: take it out, or "
-            f"{adapter_file.AGAIN[0].lower()}{adapter_file.AGAIN[1:]} iikata inspect {stored.folder} shows each module."
+            f"{stored.folder}: {gate.detail}. Nothing could be concluded from such an adapter: take it out. Or: "
+            f"{adapter_file.AGAIN} iikata inspect {stored.folder} shows each module."
         )
     folder, base = ctx.store.arm(arm), stored.config.base_model_name_or_path or ctx.model_folder.name
     base = Path(base).name if Path(base).is_absolute() else base  # no path of this machine is handed on

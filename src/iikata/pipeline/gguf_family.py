@@ -50,7 +50,7 @@ def writable(model_folder: Path) -> dict[str, Any]:
 
 
 def _refused(reason: str) -> IikataError:
-    return IikataError(f"--gguf: {reason}. {INSTEAD}")
+    return IikataError(f"--gguf: this model is not written as a .gguf file: {reason}. {INSTEAD}")
 
 
 def _gemma(config: Mapping[str, Any]) -> dict[str, bool]:

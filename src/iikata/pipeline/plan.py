@@ -143,7 +143,7 @@ def _components(ctx: RunContext, stated: Mapping[str, float], pilot: Path | None
     if primary.bounds and any(value > most for value in stated.values()):
         raise IikataError(
             f"{primary.name} lies between {primary.bounds[0]:g} and {primary.bounds[1]:g}, where no standard deviation "
-            f"exceeds {most:g}, saw {dict(stated)}. Shares are hundredths: 5 points are 0.05."
+            f"exceeds {most:g}, saw {dict(stated)}. Shares are fractions of 1: 5 points are 0.05."
         )
     if stated:
         source += f"; stated: {', '.join(stated)}"

@@ -33,7 +33,7 @@ def publish(folder: Path, runs: Sequence[Path]) -> None:
     for run, one in zip(runs[1:], signed[1:], strict=True):
         for part in ALIKE:
             if one[part] != signed[0][part]:
-                raise IikataError(f"{run}: its {part} is not that of {runs[0]}. Publish them apart.")
+                raise IikataError(f"{run}: it differs from {runs[0]} in its {part}. Publish them apart.")
         if {k: one["declared"][-1][k] for k in DECIDES} != {k: signed[0]["declared"][-1][k] for k in DECIDES}:
             raise IikataError(
                 f"{run}: its primary metric, margins or factor are not those of {runs[0]}. Publish them apart."

@@ -146,7 +146,8 @@ class Ratings:
             try:
                 _take(line, given)
             except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise IikataError(f"{self.path}:{number}: not a rating ({error!r}). {FIX}") from None
+                why = f'the key "{error.args[0]}" is missing' if isinstance(error, KeyError) else error
+                raise IikataError(f"{self.path}:{number}: not a rating ({why}). {FIX}") from None
         return given
 
     def _append(self, line: Mapping[str, Any]) -> None:

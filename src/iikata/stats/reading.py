@@ -39,9 +39,9 @@ class ScoreLine(BaseModel):
 
     trained_on: Name | None = Field(description="a text, or null for the untuned base")
     seed: Whole | None = Field(description="a whole number from 0 on, or null for the untuned base")
-    prompted_with: Name = Field(description="a text")
+    prompted_with: Name = Field(description="a text that is not empty")
     probe: Name | int = Field(description="a text or a whole number")
-    metric: Name = Field(description="a text")
+    metric: Name = Field(description="a text that is not empty")
     value: float | bool | None = Field(
         description=f"a number up to {LARGEST:g}, true, false, or null where the answer could not be scored"
     )

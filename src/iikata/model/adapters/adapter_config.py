@@ -174,7 +174,9 @@ def read_config(folder: Path, beyond: list[Beyond] | None = None) -> AdapterConf
         raise IikataError(f"{path}: {what}, so {folder} holds no adapter. {fix}")
     values = read_json(path, dict[str, Any], AGAIN, MOST_BYTES)
     for key in [key for key, value in values.items() if not _is_plain(key, value)]:
-        said = f'"{key}" is {shown(values[key])}' + (f" ({KINDS[key]})" if key in KINDS else "")
+        said = f'the setting "{key}" is {shown(values[key])}'
+        if key in KINDS:
+            said = f'the setting "{key}" is {shown(values[key])} ({KINDS[key]})'
         if beyond is None or key == "peft_type":
             raise IikataError(f"{path}: {said}. {MERGE}")
         beyond.append(Beyond(said, key in MERGED))
@@ -182,9 +184,12 @@ def read_config(folder: Path, beyond: list[Beyond] | None = None) -> AdapterConf
         return AdapterConfig.model_validate(values)
     except ValidationError as error:
         key = str(error.errors()[0]["loc"][0])
-        seen = f"is {shown(values[key])}" if key in values else "is missing"
         allowed = AdapterConfig.model_fields[key].description
-        raise IikataError(f'{path}: not an adapter configuration: "{key}" {seen}; {allowed}. {AGAIN}') from None
+        raise IikataError(
+            f'{path}: not an adapter configuration: "{key}" is {shown(values[key])}; {allowed}. {AGAIN}'
+            if key in values
+            else f'{path}: not an adapter configuration: "{key}" is missing; {allowed}. {AGAIN}'
+        ) from None
 
 
 def _is_plain(key: str, value: Any) -> bool:
