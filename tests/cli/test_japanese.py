@@ -96,9 +96,11 @@ def test_what_is_known_is_still_said_somewhere(folder):
     assert dead == []
 
 
-@pytest.mark.parametrize("folder", sorted(KNOWN), ids=lambda folder: folder.name)
-def test_the_japanese_says_each_value_once_and_is_japanese(folder):
-    for english, told in KNOWN[folder].items():
+@pytest.mark.parametrize(
+    "path", [*sorted(SOURCE.rglob("*.ja.json"))], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_the_japanese_says_each_value_once_and_is_japanese(path):
+    for english, told in json.loads(path.read_text(encoding="utf-8")).items():
         assert sorted(HOLE.findall(told)) == sorted(HOLE.findall(english)), english
         assert re.search("[ぁ-んァ-ン一-龥]", told), english
         assert len(re.findall("[A-Za-z]", HOLE.sub("", english))) >= 6, f"{english}: fits what is no message"
@@ -116,6 +118,11 @@ def dictionary(monkeypatch):
             "{1} tokens, but {2} have a score.": "トークン {1} 個のうち、スコアがあるのは {2} 個です。",
             "no tokens at all": "トークンがありません",
             "{1} and {2}": "{2} と {1}",
+            "{1} hold {2} (first {3})": "{1} 行に {2}（最初は {3}）",
+            "files end in {1}.{2}": "末尾は {1}。{2}",
+            "Take it out.": "取り除いてください。",
+            "{1} was seen; {2}.": "{1} でした。{2}。",
+            "it should be {1}": "{1} が使えます",
         }
     )
     monkeypatch.setattr("iikata.cli.japanese.phrases", lambda: known)
@@ -142,6 +149,10 @@ def dictionary(monkeypatch):
             "1 tokens, but 2 have a score.\n3 tokens, but 4 have a score.",
             "\n".join(f"トークン {one} 個のうち、スコアがあるのは {two} 個です。" for one, two in ((1, 2), (3, 4))),
         ),
+        ("2 hold a (first x), 1 hold b (first y)", "2 行に a（最初は x）, 1 行に b（最初は y）"),
+        ("files end in .csv, .json.", "末尾は .csv, .json。"),
+        ("files end in .csv. Take it out.", "末尾は .csv。取り除いてください。"),
+        ("[] was seen; it should be 1. Take it out.", "[] でした。1 が使えます。取り除いてください。"),
         ("nobody knows this", "nobody knows this"),
         ("3 and 4", "4 と 3"),
     ],

@@ -48,7 +48,7 @@ def test_blocks_of_another_experiment_are_refused(whole_run, own, tmp_path):
     signed = json.loads(other.read_text())
     signed["templates"]["plain"] = "another"
     other.write_text(json.dumps(signed))
-    with pytest.raises(IikataError, match="it differs from .* in its templates"):
+    with pytest.raises(IikataError, match=r"it differs from .* in its templates"):
         publish(tmp_path / "out", [whole_run, own / "run"])
 
 

@@ -2,7 +2,7 @@
 
 A key is a message or a part of one as the source has it, its values as {1}, {2}, ...; what a value says is looked up
 too. So a message is written once, in English, and tests/cli/test_japanese.py reads the source for what has no Japanese.
-A sentence that is not known (a library's word) stays English.
+Beside them libraries.ja.json has what libraries and the machine say most often; other words of theirs stay English.
 """
 
 import json
@@ -14,10 +14,12 @@ from importlib.resources import files
 Phrase = tuple[tuple[str, ...], str]
 """The texts between a message's values, and its Japanese."""
 
-FILE = "errors.ja.json"
+FILES = ("errors.ja.json", "libraries.ja.json")
 HOLE = re.compile(r"\{(\d+)\}")
 BETWEEN = re.compile(r"(?<=[.?!。]) (?=\S)")
-LIST = re.compile("(, |; )")
+LISTS = (r"(, |; )", r"( (?=\())")
+TORN = re.compile(r"[^(]*\).*\(")
+"""Between the parts of a list, or before its hint; and a value that is torn from one, as `x), 2 hold y (z`."""
 MOST, DEEPEST, LONGEST = 12, 4, 4000
 """Sentences that are looked up together; values in values; letters of a line beyond which it stays as it is."""
 
@@ -39,8 +41,9 @@ def phrases() -> tuple[Phrase, ...]:
     told: dict[str, str] = {}
     package = files("iikata")
     for room in (package, *package.iterdir()):
-        if room.is_dir() and (known := room.joinpath(FILE)).is_file():
-            told |= json.loads(known.read_text(encoding="utf-8"))
+        for name in FILES if room.is_dir() else ():
+            if (known := room.joinpath(name)).is_file():
+                told |= json.loads(known.read_text(encoding="utf-8"))
     return ordered(told)
 
 
@@ -50,35 +53,37 @@ def ordered(told: Mapping[str, str]) -> tuple[Phrase, ...]:
 
 
 def _known(text: str, depth: int) -> tuple[int, str]:
-    """Return how much of a text a phrase says, and its Japanese; nothing where none fits.
-
-    A part is known without the full stop that the message puts behind it.
-    """
-    for given, stop in ((text.strip(), ""), (text.strip().removesuffix("."), "。")):
+    """Return how much of a text a phrase says, a full stop more or less, and its Japanese; nothing where none fits."""
+    text = text.strip()
+    other = (text[:-1], "。") if text.endswith(".") else (f"{text}.", "")
+    for given, stop in ((text, None), other):
         for between, said in phrases():
             if (values := _values(given, between)) is not None:
                 told = [_told(value, depth + 1) for value in values]
                 made = HOLE.sub(lambda hole, told=told: told[int(hole[1]) - 1], said)  # type: ignore[misc]
-                return sum(map(len, between)), made.removesuffix("。") + stop if stop else made
+                return sum(map(len, between)), made if stop is None else made.removesuffix("。") + stop
     return 0, ""
 
 
 def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
     """Return what stands between these texts, each at its first place, the last at the end, or None."""
-    first, *middle = between[:-1] or (text,)
-    if len(between) == 1:
-        return [] if text == between[0] else None
-    if not text.startswith(first) or not text.endswith(between[-1]):
-        return None
+    if len(between) == 1 or not (text.startswith(between[0]) and text.endswith(between[-1])):
+        return [] if (text,) == between else None
+    first, *middle = between[:-1]
     values, at, end = [], len(first), len(text) - len(between[-1])
     for part in middle:
-        if (found := text.find(part, at, end)) < 0:
+        found = text.find(part, at, end)
+        if (part, *between[-2:]) == (".", ".", ""):  # a sentence's end, not within a number or a name
+            found = text.find(". ", at, end) if ". " in text[at:end] else text.rfind(part, at, end)
+        if found < 0:
             return None
         values.append(text[at:found])
         at = found + len(part)
     values.append(text[at:end])
-    lines = any("\n" in value for value in values)  # several messages, a line each
-    return values if at <= end and not (lines and not any("\n" in part for part in between)) else None
+    several = any("\n" in value for value in values) and not any("\n" in part for part in between)
+    beyond = not (between[-1] or re.search("[.:] ?$", between[-2])) and re.search(r"\.( [A-Z]|$)", values[-1])
+    torn = beyond or any(TORN.match(value) for value in values)
+    return values if at <= end and not (several or torn) else None
 
 
 def _sentences(line: str, depth: int) -> str:
@@ -91,10 +96,10 @@ def _sentences(line: str, depth: int) -> str:
     return made
 
 
-def _listed(text: str, depth: int) -> str:
+def _listed(text: str, depth: int, by: tuple[str, ...] = LISTS) -> str:
     """Return a list's parts (`a changed; b changed`), those in Japanese that are known."""
-    parts = LIST.split(text)
-    return text if len(parts) == 1 else "".join(_known(part, depth)[1] or part for part in parts)
+    said = (_known(one, depth)[1] or (_listed(one, depth, by[1:]) if by[1:] else one) for one in re.split(by[0], text))
+    return "".join(said).replace(" （", "（")
 
 
 def _placed(text: str, depth: int) -> str:

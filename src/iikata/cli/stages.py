@@ -109,7 +109,9 @@ def report(given: argparse.Namespace) -> None:
         from iikata.pipeline.beside import beside
 
         if given.set or given.out:
-            raise IikataError("--set and --out go with the report of one run; two are shown as they are. Leave them out.")
+            raise IikataError(
+                "--set and --out go with the report of one run; two are shown as they are. Leave them out."
+            )
         second = argparse.Namespace(**{**vars(given), "experiment": given.other})
         print(beside(*(open_pipeline(one).context for one in (given, second))))
         return

@@ -78,7 +78,7 @@ def _unknown(key: Key) -> str:
     near = nearest(name, known, 0.9) or meant(_dotted(key[:-1]), name) or every.get(name) or nearest(name, known)
     near = near or every.get(nearest(name, every, 0.8) or "")
     hint = f' (did you mean "{near}"?)' if near else ""
-    return f"{_dotted(key)}: unknown setting; allowed here: {', '.join(known)}{hint}.{wide(name)}"
+    return f"{_dotted(key)}: unknown setting{hint}; allowed here: {', '.join(known)}.{wide(name)}"
 
 
 def dotted_names(section: type[Settings] = Experiment, before: str = "") -> Iterator[str]:

@@ -118,7 +118,7 @@ def _fault(error: "ValidationError", line: int | None) -> tuple[str, str]:
         why, at_line, column = re.findall("(.*) at line ([0-9]+) column ([0-9]+)$", fault["ctx"]["error"])[0]
         return f":{(line or 1) + int(at_line) - 1}:{max(int(column), 1)}", f"not JSON: {PLAIN_WORDS.get(why, why)}"
     if fault["type"] in ("missing", "unexpected_keyword_argument"):
-        return place, f'"{name}" is {"missing" if fault["type"] == "missing" else "unknown"}'
+        return place, f'"{name}" is missing' if fault["type"] == "missing" else f'"{name}" is unknown'
     said = fault["msg"].replace("Input should", "it should")
     return place, f'"{name}" is {seen}; {said}' if name else f"{seen} was seen; {said}"
 

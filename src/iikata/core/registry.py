@@ -77,9 +77,12 @@ class Shelf(dict[str, T]):
     def refused(self, name: str, seen: str, allowed: str) -> IikataError:
         """Return the error for an item from elsewhere that is not as iikata needs it."""
         entry = self._elsewhere().get(name)
-        of = f" of the package {entry.dist.name}" if entry and entry.dist else ""
-        value = f" ({entry.value})" if entry else ""
-        return IikataError(f'{self.kind} "{name}"{of}{value} {seen}. {allowed} (docs/extending.md).')
+        if entry and entry.dist:
+            of = entry.dist.name
+            return IikataError(
+                f'{self.kind} "{name}" of the package {of} ({entry.value}) {seen}. {allowed} (docs/extending.md).'
+            )
+        return IikataError(f'{self.kind} "{name}" {seen}. {allowed} (docs/extending.md).')
 
     def _elsewhere(self) -> dict[str, EntryPoint]:
         return {entry.name: entry for entry in entry_points(group=f"iikata.{self.kind}s")}

@@ -214,6 +214,6 @@ def pairs(history: Any, what: str) -> Iterator[tuple[str, str]]:
         return
     for pair in history if isinstance(history, list | tuple) else [history] if history else ():
         if not isinstance(pair, list | tuple) or len(pair) != 2:
-            of = f" of {len(pair)}" if isinstance(pair, list | tuple) else ""
-            raise IikataError(f"{what}: {kind_of(pair)}{of} was seen; history is a list of [question, answer].")
+            seen = f"a list of {len(pair)}" if isinstance(pair, list | tuple) else kind_of(pair)
+            raise IikataError(f"{what}: {seen} was seen; history is a list of [question, answer].")
         yield _text(pair[0], what), _text(pair[1], what)

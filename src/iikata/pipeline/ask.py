@@ -82,7 +82,7 @@ class Respondents:
         for arm, folder in self.adapters.items():
             if folder is None or arm in self.ctx.adapters:
                 continue
-            stored = whole_adapter(folder, self.ctx.lora_of(arm))
+            stored = whole_adapter(folder, self.ctx.lora_of(arm), self.ctx.language)
             if stored.beyond:
                 refuse_unmergeable(self.ctx.experiment)
                 alone[arm] = folder

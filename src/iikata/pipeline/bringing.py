@@ -31,8 +31,9 @@ def bring_in(ctx: RunContext, arm: Arm, signature: str) -> None:
     stored = stored_of(ctx.experiment, ctx.store, arm)
     gate = prove(ctx, arm, stored.folder)
     if not gate.passed:
+        why = gate.detail_ja if ctx.language == "ja" and gate.detail_ja else gate.detail
         raise IikataError(
-            f"{stored.folder}: {gate.detail}. Nothing could be concluded from such an adapter: take it out. Or: "
+            f"{stored.folder}: {why}. Nothing could be concluded from such an adapter: take it out. Or: "
             f"{adapter_file.AGAIN} iikata inspect {stored.folder} shows each module."
         )
     folder, base = ctx.store.arm(arm), stored.config.base_model_name_or_path or ctx.model_folder.name

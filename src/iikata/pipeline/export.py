@@ -52,7 +52,7 @@ def export(
     source = ctx.store.arm(arm := finished_arm(ctx, arm_name))
     if dest.exists():
         raise IikataError(f"{dest} is there already and is not overwritten. Name another, or remove it first.")
-    stored = whole_adapter(source, ctx.lora_of(arm.name))
+    stored = whole_adapter(source, ctx.lora_of(arm.name), ctx.language)
     size = writable(ctx.model_folder)["vocab_size"] if gguf else 0  # refused before anything is merged
     merge = merge or gguf
     made = _named(

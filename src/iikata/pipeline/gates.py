@@ -60,10 +60,10 @@ def reopen(ctx: RunContext, arm: Arm) -> bool:
     return True
 
 
-def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
+def whole_adapter(folder: Path, lora: LoraSettings | None, language: str = "en") -> "Stored":
     """Return the adapter in `folder`. Raises IikataError where it is not what was trained, or any part of it is dead.
 
-    `lora` is how the arm was trained; None where that is not known.
+    `lora` is how the arm was trained; None where that is not known. What is dead is told in the `language`.
     """
     from iikata.model.adapters import adapter_file
     from iikata.model.adapters.liveness import faults, liveness
@@ -83,7 +83,7 @@ def whole_adapter(folder: Path, lora: LoraSettings | None) -> "Stored":
         )
     # Of an arm that was trained here the base has said which modules it calls; whose bytes these are, is checked.
     if (dead := faults(found := liveness(stored))) and (not trained or all(one.dead for one in found)):
-        raise IikataError(f"{path}: {'; '.join(fault.en for fault in dead)}. {adapter_file.AGAIN}")
+        raise IikataError(f"{path}: {'; '.join(getattr(fault, language) for fault in dead)}. {adapter_file.AGAIN}")
     return stored
 
 

@@ -23,7 +23,7 @@ class Speakers:
 
     def __init__(self, ctx: RunContext, arm: Arm, template: Template) -> None:
         self.ctx, self.arm, self.template = ctx, arm.name, template
-        stored = whole_adapter(ctx.store.arm(arm), ctx.lora_of(arm.name))
+        stored = whole_adapter(ctx.store.arm(arm), ctx.lora_of(arm.name), ctx.language)
         if arm not in ctx.merged:
             ctx.adapters.load(arm.name, stored.same_shape()[0])
         self._speakers = {arm.name: ctx.speaker(arm), None: (ctx.base, None)}

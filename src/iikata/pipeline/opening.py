@@ -31,8 +31,8 @@ def devices_of(experiment: Experiment, folder: Path) -> "list[torch.device]":
     if model.stages != "auto":
         if here.type == "cuda" and model.stages > count:
             raise IikataError(
-                f"{experiment.at('model', 'stages')}model.stages: {model.stages} is asked for, and of GPUs this machine "
-                f"has {count}. Give at most {count}, or auto."
+                f"{experiment.at('model', 'stages')}model.stages: {model.stages} is asked for, and of GPUs this "
+                f"machine has {count}. Give at most {count}, or auto."
             )
         several = here.type == "cuda" and model.stages > 1
         return [torch.device("cuda", index) if several else here for index in range(model.stages)]

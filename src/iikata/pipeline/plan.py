@@ -52,7 +52,8 @@ def plan(
     look_up(ctx)
     refuse_undecided(ctx)
     if (fault := next(foresee(ctx), None)) and fault.severity == "error":
-        raise IikataError(f"{fault.message}. {fault.cure}")
+        told = fault.told(ctx.language)
+        raise IikataError(f"{told['message']}. {told['cure']}")
     work = _work(ctx)
     primary = get(name := ctx.experiment.score.primary)
     components, source = _components(ctx, stated, pilot)

@@ -151,7 +151,7 @@ def _changes(
 
 def listed(changes: Sequence[str], most: int = 8) -> str:
     """Return the changes as one text, the first of many."""
-    more = f" and {len(changes) - most} more" if len(changes) > most else ""
+    more = f"; and {len(changes) - most} more" if len(changes) > most else ""
     return "; ".join(changes[:most]) + more
 
 

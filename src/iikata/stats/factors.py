@@ -108,8 +108,8 @@ def _refuse_unbalanced(design: Design) -> None:
         if missing := sorted(every - variants.keys()):
             lacking = ", ".join(f"{name} {value or '(not set)'}" for name, value in missing[0])
             raise IikataError(
-                f"others: average needs every combination, and {design.factor} {level or '(not set)'} lacks {lacking} "
-                f"({len(missing)} in all). Train them, or take others: best or each."
+                f"others: average needs every combination, and {design.factor} {level or '(not set)'} lacks "
+                f"{len(missing)} of them, the first is {lacking}. Train them, or take others: best or each."
             )
 
 

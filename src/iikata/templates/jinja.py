@@ -16,6 +16,7 @@ DATE = "2024-07-26"
 """What `strftime_now` gives, as a prompt must not change with the day; the one that Llama 3.2's template falls back to
 is 26 Jul 2024 as well."""
 TOOLS = frozenset({"tools", "functions"})
+CHANGE = "Change the template there, leave out the row, or choose another template."
 FOR_TOOLS = "it is for calls of tools alone, and a row has no tools"
 
 THOUGHTS = re.compile(r"\s*<think>.*</think>", re.DOTALL)
@@ -124,10 +125,10 @@ class JinjaTemplate(Template):
             return self._asked(messages, outputs, self._parts)
         except Refusal as refusal:
             reason = FOR_TOOLS if not refusal.ended and self._is_for_tools(messages) else refusal.reason
-            where = f", line {refusal.line}," if refusal.line else ""
             raise IikataError(
-                f'template "{self.name}"{where} refuses a row: {reason}. '
-                "Change the template there, leave out the row, or choose another template."
+                f'template "{self.name}", line {refusal.line}, refuses a row: {reason}. {CHANGE}'
+                if refusal.line
+                else f'template "{self.name}" refuses a row: {reason}. {CHANGE}'
             ) from None
 
     def _asked(
