@@ -120,6 +120,12 @@ def test_messages_speak_of_flags(message, told):
     assert in_flags(message) == told
 
 
+def test_a_japanese_message_speaks_of_flags_too(command, monkeypatch, capsys):
+    monkeypatch.setenv("LC_ALL", "ja_JP.UTF-8")
+    assert main([*command, "--learning_rate=-1"]) == 1
+    assert "--learning_rate: -1.0 は使えません。0 より大きい値にしてください。" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("asked", "whole", "fits"),
     [(2000, 15015, 2000), (2000, 4000, 2000), (2000, 3999, 399), (2000, 5, 0), (100, 202, 100)],

@@ -271,6 +271,11 @@ def test_a_later_row_that_is_none_is_told_by_what_it_holds(dataset, row, told):
     assert told in str(caught.value)
 
 
+def test_text_where_the_turns_belong_is_told_as_text(dataset):
+    with pytest.raises(IikataError, match="rows.jsonl:1: messages: text was seen; a list of turns is read"):
+        dataset({"messages": "hello"}, format="messages")
+
+
 @pytest.mark.parametrize("mark", [{"weight": "0"}, {"weight": "0.0"}, {"train": "False"}])
 def test_a_mark_may_be_text(dataset, mark):
     (row,) = dataset(

@@ -101,10 +101,12 @@ def test_average_is_the_mean_over_the_other_settings():
 
 def test_average_refuses_a_grid_with_holes():
     scores = grid({key: mean for key, mean in MEANS.items() if key != ("native", "1e-3")})
-    with pytest.raises(IikataError, match=f"template native lacks {LR} 1e-3"):
+    with pytest.raises(IikataError, match=f"template native lacks 1 of them, the first is {LR} 1e-3"):
         compared(scores, others="average")
     unset = grid(MEANS, noise=0.0) + variant("own", "alpaca", {"train.epochs": "2"}, 0.5)
-    with pytest.raises(IikataError, match=rf"template native lacks {LR} \(not set\), train.epochs 2 "):
+    with pytest.raises(
+        IikataError, match=rf"template native lacks 1 of them, the first is {LR} \(not set\), train.epochs 2\."
+    ):
         compared(unset, others="average")
 
 

@@ -102,7 +102,7 @@ SETTINGS = {
 """What messages call a setting -> the flag that it came from."""
 _HERE = "|".join(re.escape(setting) for setting in SETTINGS if setting not in ("model", "templates"))
 _SETTING = re.compile(
-    rf"(?a)(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ (?:changed|の変更)))"
+    rf"(?a)(?<![\w./-])(?:(?:{_HERE})(?![\w/-]|\.\w)|(?:model|templates)(?=\.\w+ (?:の変更|changed)))"
 )
 _ELSEWHERE = re.compile(
     r"(?a)\b(?:model\.(?:dtype|quantize|revision|compute)|data\.(?:columns|format|system)|generate\.\w+)\b"

@@ -81,7 +81,7 @@ def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
         at = found + len(part)
     values.append(text[at:end])
     several = any("\n" in value for value in values) and not any("\n" in part for part in between)
-    beyond = not (between[-1] or re.search("[.:] ?$", between[-2])) and re.search(r"\.( [A-Z]|$)", values[-1])
+    beyond = not (between[-1] or re.search("[.:] ?$", between[-2])) and re.search(r"\.( |$)", values[-1])
     torn = beyond or any(TORN.match(value) for value in values)
     return values if at <= end and not (several or torn) else None
 
