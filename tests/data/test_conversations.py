@@ -272,7 +272,7 @@ def test_a_later_row_that_is_none_is_told_by_what_it_holds(dataset, row, told):
 
 
 def test_text_where_the_turns_belong_is_told_as_text(dataset):
-    with pytest.raises(IikataError, match="rows.jsonl:1: messages: text was seen; a list of turns is read"):
+    with pytest.raises(IikataError, match=r"rows\.jsonl:1: messages: text was seen; a list of turns is read"):
         dataset({"messages": "hello"}, format="messages")
 
 
