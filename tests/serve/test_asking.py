@@ -74,6 +74,14 @@ def test_a_wrong_question_is_told_why(client, queue, changes, said):
     assert queue.asked == []
 
 
+def test_a_japanese_page_refuses_and_fails_in_japanese(client, queue):
+    client.headers["accept-language"] = "ja,en;q=0.5"
+    assert ask(client, samples="11").text == "サンプル数は 1〜10 です。"
+    assert client.get("/ask/9").text == "この番号の実行はありません。"
+    queue.model = IikataError("--port 1: taken. Give another, or none for any that is free.")
+    assert "別の番号を指定するか" in events(ask(client))[-1]["message"]
+
+
 def test_line_breaks_of_a_form_are_the_models(client, queue):
     ask(client, instruction="a\r\nb", input="c\r\nd", system="e\r\nf")
     asked = queue.asked[0]

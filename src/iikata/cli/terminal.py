@@ -96,7 +96,7 @@ def in_words(message: str, asked: str | None) -> str:
     """Return an error's text in the language that `language` says."""
     if language(asked) == "en":
         return message
-    from iikata.cli.japanese import japanese
+    from iikata.core.japanese import japanese
 
     return japanese(message)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
@@ -16,6 +17,7 @@ from iikata.core.text import safe_text
 from iikata.report.bilingual import resource
 from iikata.serve import asking, browsing, rating
 from iikata.serve.guard import Guard, with_headers
+from iikata.serve.pages import in_words
 from iikata.serve.question_queue import QuestionQueue
 from iikata.serve.run import ServedRun
 
@@ -48,7 +50,7 @@ def app(runs: Sequence[ServedRun], queue: QuestionQueue, token: str) -> ASGIApp:
             *(Route(f"/{name}", partial(_file, *about)) for name, about in FILES.items()),
         ],
         middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=HOSTS), Middleware(Guard, token=token)],
-        exception_handlers={IikataError: _error},
+        exception_handlers={IikataError: _error, HTTPException: _refused},
         max_body_size=MOST_BYTES,
     )
     made.router.redirect_slashes = False  # an address is right or there is none: nothing redirects to what was sent
@@ -61,4 +63,9 @@ def _file(package: str, name: str, kind: str, request: Request) -> Response:
 
 
 def _error(request: Request, error: Exception) -> Response:
-    return PlainTextResponse(f"{safe_text(str(error))}\n", status_code=500)
+    return PlainTextResponse(f"{safe_text(in_words(request, str(error)))}\n", status_code=500)
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return PlainTextResponse(in_words(request, error.detail), status_code=error.status_code, headers=error.headers)

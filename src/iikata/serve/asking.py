@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from functools import partial
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -12,7 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 from iikata.core.text import escape, safe_text
-from iikata.serve.pages import chosen, fields, page
+from iikata.serve.pages import chosen, fields, in_words, page
 from iikata.serve.question_queue import Question, QuestionQueue
 
 MOST_SAMPLES = 10
@@ -49,7 +50,7 @@ async def answers(request: Request) -> Response:
     queue = request.app.state.queue
     if not queue.put(question):
         raise HTTPException(503, "Too many questions wait already.")
-    return StreamingResponse(_events(question, queue), media_type="text/event-stream")
+    return StreamingResponse(_events(question, queue, partial(in_words, request)), media_type="text/event-stream")
 
 
 def _among(given: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
@@ -58,7 +59,7 @@ def _among(given: Sequence[str], known: Sequence[str], kind: str) -> list[str]:
     return [name for name in known if name in given]
 
 
-async def _events(question: Question, queue: QuestionQueue) -> AsyncIterator[str]:
+async def _events(question: Question, queue: QuestionQueue, told: Callable[[str], str] = str) -> AsyncIterator[str]:
     state: dict[str, Any] = {}
     try:
         while not question.gone:
@@ -67,7 +68,7 @@ async def _events(question: Question, queue: QuestionQueue) -> AsyncIterator[str
                 yield _event({"cell": cell, "sample": sample, "text": escape(text), "finish": finish})
                 state = {"state": "answering"}
             if ended:
-                yield _event(_end(question.error))
+                yield _event(_end(question.error, told))
                 return
             waiting = {"state": "waiting", "ahead": queue.ahead(question)}
             now = {"state": "loading"} if question.begun else waiting
@@ -79,11 +80,11 @@ async def _events(question: Question, queue: QuestionQueue) -> AsyncIterator[str
         question.gone = True  # the browser has closed the stream, or everything is said
 
 
-def _end(error: Exception | None) -> dict[str, str]:
+def _end(error: Exception | None, told: Callable[[str], str]) -> dict[str, str]:
     if error is None:
         return {"state": "ended"}
     said = str(error) if isinstance(error, IikataError) else f"{type(error).__name__}: {error}"
-    return {"state": "failed", "message": safe_text(said)}
+    return {"state": "failed", "message": safe_text(told(said))}
 
 
 def _event(content: dict[str, Any]) -> str:

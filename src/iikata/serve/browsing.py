@@ -11,7 +11,7 @@ from iikata.core.errors import IikataError
 from iikata.core.lock import refuse_links
 from iikata.core.text import redact
 from iikata.pipeline.rating import summed
-from iikata.serve.pages import chosen, named, page, rendered
+from iikata.serve.pages import chosen, in_words, named, page, rendered
 from iikata.serve.run import ServedRun
 
 REPORT_POLICY = (
@@ -40,7 +40,13 @@ def _part(request: Request, number: int, run: ServedRun) -> Markup:
         refuse_links(run.folder)
         return rendered(request, "run.html.jinja", run=run, number=number)
     except IikataError as error:
-        return rendered(request, "broken.html.jinja", folder=run.folder.name, number=number, error=redact(str(error)))
+        return rendered(
+            request,
+            "broken.html.jinja",
+            folder=run.folder.name,
+            number=number,
+            error=in_words(request, redact(str(error))),
+        )
 
 
 def report(request: Request) -> Response:

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse
 
+from iikata.core.japanese import japanese
 from iikata.core.lock import refuse_links
 from iikata.report.bilingual import environment
 from iikata.serve.guard import csrf
@@ -69,3 +70,8 @@ def language(request: Request) -> str:
     asked, before = request.query_params.get("lang"), request.cookies.get(COOKIE)
     wanted = asked or before or request.headers.get("accept-language", "")[:2]
     return wanted if wanted in LANGUAGES else LANGUAGES[0]
+
+
+def in_words(request: Request, error: str) -> str:
+    """Return an error's text in the language of the page."""
+    return japanese(error) if language(request) == "ja" else error

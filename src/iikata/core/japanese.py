@@ -1,7 +1,7 @@
 """Says an error in Japanese, by each room's errors.ja.json.
 
 A key is a message or a part of one as the source has it, its values as {1}, {2}, ...; what a value says is looked up
-too. So a message is written once, in English, and tests/cli/test_japanese.py reads the source for what has no Japanese.
+too. So a message is written once, in English; tests/core/test_japanese.py reads the source for what has no Japanese.
 Beside them libraries.ja.json has what libraries and the machine say most often; other words of theirs stay English.
 """
 

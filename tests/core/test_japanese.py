@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from iikata.cli.japanese import HOLE, japanese, ordered
+from iikata.core.japanese import HOLE, japanese, ordered
 
 SOURCE = Path(__file__).parents[2] / "src" / "iikata"
-ERRORS = ("IikataError", "UnreadError", "UntrainableError", "_tell")
+ERRORS = {"IikataError": 0, "UnreadError": 0, "UntrainableError": 0, "_tell": 0, "HTTPException": 1}
+"""What is told to a person -> the place of its text among what it is called with."""
 FEWEST = 8
 """Letters beside its values that a message has; less is a place and what another function said."""
 KNOWN = {path.parent: json.loads(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("errors.ja.json")}
@@ -78,8 +79,8 @@ def messages():
         room = SOURCE / path.relative_to(SOURCE).parts[0] if len(path.relative_to(SOURCE).parts) > 1 else SOURCE
         names = known_in(path)
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ERRORS and node.args:
-                for text in parts(node.args[0], names):
+            if isinstance(node, ast.Call) and (kind := getattr(node.func, "id", "")) in ERRORS and node.args:
+                for text in parts(node.args[ERRORS[kind]], names):
                     yield room, text.strip(), f"{path.relative_to(SOURCE)}:{node.lineno}"
 
 
@@ -125,7 +126,7 @@ def dictionary(monkeypatch):
             "it should be {1}": "{1} が使えます",
         }
     )
-    monkeypatch.setattr("iikata.cli.japanese.phrases", lambda: known)
+    monkeypatch.setattr("iikata.core.japanese.phrases", lambda: known)
 
 
 @pytest.mark.parametrize(
