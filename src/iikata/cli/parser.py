@@ -2,10 +2,11 @@
 
 import argparse
 from importlib import import_module
-from typing import Any
+from typing import Any, NoReturn
 
 from iikata import __version__
 from iikata.cli.finetune_flags import FLAGS
+from iikata.cli.terminal import in_words
 
 STAGES = ("encode", "train", "generate", "score", "compare", "report")
 Argument = tuple[tuple[str, ...], dict[str, Any]]
@@ -194,9 +195,17 @@ VERBS: dict[str, tuple[str, str, tuple[Argument, ...]]] = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    """One that says in Japanese, where the environment is, what is wrong; `add_subparsers` makes others like it."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the usage and what is wrong with it, and exit."""
+        super().error(in_words(message, None))
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser; a parsed command's `verb` is the function to call."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="iikata",
         description="Does the prompt template matter when you LoRA-fine-tune, and was LoRA needed at all?",
     )
