@@ -150,12 +150,13 @@ def dictionary(monkeypatch):
             "1 tokens, but 2 have a score.\n3 tokens, but 4 have a score.",
             "\n".join(f"トークン {one} 個のうち、スコアがあるのは {two} 個です。" for one, two in ((1, 2), (3, 4))),
         ),
-        ("2 hold a (first x), 1 hold b (first y)", "2 行に a（最初は x）, 1 行に b（最初は y）"),
+        ("2 hold a (first x), 1 hold b (first y)", "2 行に a（最初は x）、1 行に b（最初は y）"),
         ("files end in .csv, .json.", "末尾は .csv, .json。"),
         ("files end in .csv. Take it out.", "末尾は .csv。取り除いてください。"),
         ("[] was seen; it should be 1. Take it out.", "[] でした。1 が使えます。取り除いてください。"),
         ("nobody knows this", "nobody knows this"),
         ("3 and 4", "4 と 3"),
+        ("no tokens at all was seen; 3.", "トークンがありませんでした。3。"),
     ],
 )
 def test_what_is_known_is_said_in_japanese_and_the_rest_is_left(dictionary, english, told):

@@ -15,7 +15,9 @@ Phrase = tuple[tuple[str, ...], str]
 """The texts between a message's values, and its Japanese."""
 
 FILES = ("errors.ja.json", "libraries.ja.json")
-HOLE = re.compile(r"\{(\d+)\}")
+HOLE, WRITTEN = re.compile(r"\{(\d+)\}"), re.compile("[ぁ-ヿ一-龥（）「」]")
+PLACED = re.compile(rf"((?<={WRITTEN.pattern}) )?\{{(\d+)\}}( (?={WRITTEN.pattern}))?")
+"""A value with its blanks among Japanese letters, which stay out where it is of such letters too."""
 BETWEEN = re.compile(r"(?<=[.?!。]) (?=\S)")
 LISTS = (r"(, |; )", r"( (?=\())")
 TORN = re.compile(r"[^(]*\).*\(")
@@ -59,10 +61,18 @@ def _known(text: str, depth: int) -> tuple[int, str]:
     for given, stop in ((text, None), other):
         for between, said in phrases():
             if (values := _values(given, between)) is not None:
-                told = [_told(value, depth + 1) for value in values]
-                made = HOLE.sub(lambda hole, told=told: told[int(hole[1]) - 1], said)  # type: ignore[misc]
+                made = _filled(said, values, depth)
                 return sum(map(len, between)), made if stop is None else made.removesuffix("。") + stop
     return 0, ""
+
+
+def _filled(said: str, values: list[str], depth: int) -> str:
+    def value(hole: re.Match[str]) -> str:
+        told = _told(english := values[int(hole[2]) - 1], depth + 1)
+        ends = [told != english and WRITTEN.match(letter) for letter in (told[:1], told[-1:])]
+        return (hole[1] or "") * (not ends[0]) + told + (hole[3] or "") * (not ends[1])
+
+    return PLACED.sub(value, said)
 
 
 def _values(text: str, between: tuple[str, ...]) -> list[str] | None:
@@ -99,7 +109,7 @@ def _sentences(line: str, depth: int) -> str:
 def _listed(text: str, depth: int, by: tuple[str, ...] = LISTS) -> str:
     """Return a list's parts (`a changed; b changed`), those in Japanese that are known."""
     said = (_known(one, depth)[1] or (_listed(one, depth, by[1:]) if by[1:] else one) for one in re.split(by[0], text))
-    return "".join(said).replace(" （", "（")
+    return re.sub("(?<=）)[,;] ", "、", "".join(said)).replace(" （", "（")
 
 
 def _placed(text: str, depth: int) -> str:
