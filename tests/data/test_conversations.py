@@ -85,7 +85,9 @@ def test_every_shape_is_the_same_conversation(dataset, shape):
 
 def test_a_list_of_questions_is_no_conversation(dataset):
     """MT-bench's `turns` are what the user says; taken for questions and answers they would train on questions."""
-    with pytest.raises(IikataError, match=r"found: question_id \(a number\), turns \(a list\)|turns \(a list\)"):
+    with pytest.raises(
+        IikataError, match=r"found: question_id \(a number\), turns \(a list of values\)|turns \(a list of values\)"
+    ):
         dataset({"question_id": 81, "turns": ["Write a story.", "Now as a poem."]})
 
 
@@ -259,7 +261,7 @@ def test_one_of_a_table_is_counted_too(tmp_path):
 @pytest.mark.parametrize(
     ("row", "told"),
     [
-        ({"messages": "hello"}, "rows.jsonl:2: messages: text was seen; a list of turns is read"),
+        ({"messages": "hello"}, "rows.jsonl:2: messages: plain text was seen; a list of turns is read"),
         ({"messages": {"turn": 1}}, "rows.jsonl:2: messages: an object was seen; a list of turns is read"),
         ({"messages": [{"role": "user"}]}, "rows.jsonl:2: messages, turn 1: an object was seen; a turn is"),
         ({"talk": 1}, 'rows.jsonl:2: no column "messages" with a list of turns; found: talk'),
@@ -272,7 +274,7 @@ def test_a_later_row_that_is_none_is_told_by_what_it_holds(dataset, row, told):
 
 
 def test_text_where_the_turns_belong_is_told_as_text(dataset):
-    with pytest.raises(IikataError, match=r"rows\.jsonl:1: messages: text was seen; a list of turns is read"):
+    with pytest.raises(IikataError, match=r"rows\.jsonl:1: messages: plain text was seen; a list of turns is read"):
         dataset({"messages": "hello"}, format="messages")
 
 
@@ -308,7 +310,7 @@ def test_a_table_may_hold_conversations(tmp_path):
         ({"messages": [{"role": "user", "content": "x"}, 7]}, "messages, turn 2: a number was seen; a turn is"),
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         ({"instruction": "q", "output": "a", "history": True}, "history: true or false was seen; history is a list"),
-        ({"instruction": "q", "output": "a", "history": ["x"]}, "history: text was seen; history is a list of [q"),
+        ({"instruction": "q", "output": "a", "history": ["x"]}, "history: plain text was seen; history is a list"),
         ({"instruction": "q", "output": "a", "history": [["x"]]}, "history: a list of 1 was seen; history is a list"),
     ],
 )  # fmt: skip

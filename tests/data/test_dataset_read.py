@@ -168,7 +168,7 @@ def test_columns_are_mapped(data):
         ({"message_id": "m", "role": "prompter", "text": "q"}, "one turn of a conversation (message_id, role, text)"),
         (
             row(1, input="i", output=[{"role": "assistant", "content": "a"}]),
-            "output: a list was seen; text or a number is allowed",
+            "output: a list of values was seen; text or a number is allowed",
         ),
         ({"INSTRUCTION": "q", "RESPONSE": "a"}, "{instruction: INSTRUCTION, input: input, output: RESPONSE}"),
         ({"ID": "1", "text": "q", "output": "a"}, "{instruction: text, input: input, output: output}"),
@@ -176,9 +176,12 @@ def test_columns_are_mapped(data):
         ({"prompt": "q", "chosen": "a", "rejected": "b"}, "{instruction: prompt, input: input, output: chosen}"),
         (
             {"instruction": "q", "instances": [{"input": "", "output": "a"}]},
-            'found: instruction, instances (a list). It is within "instances": write each of its items as its own row',
+            'found: instruction, instances (a list of values). It is within "instances": write each of its items',
         ),
-        ({"question": "q", "answer": ["a", "b"]}, "rows.jsonl:1: answer: a list was seen; text or a number is allowed"),
+        (
+            {"question": "q", "answer": ["a", "b"]},
+            "rows.jsonl:1: answer: a list of values was seen; text or a number is allowed",
+        ),
         ({"title": "t", "context": "c", "qas": [{"question": "q", "answers": []}]}, 'It is within "qas"'),
         ({"text": "Once upon a time"}, "None with text is known to be the answer"),
     ],
@@ -220,13 +223,17 @@ def test_mapped_input_column_must_exist(data):
     ("rows", "validation", "words"),
     [
         ([row(1), row(2)], 2, "2 rows are to be held out of 2; give fewer"),
-        ([row(1)] * 12, 8, "8 rows are to be held out of 1 (duplicates: 11, first rows.jsonl:2); give fewer"),
+        (
+            [row(1)] * 12,
+            8,
+            "8 rows are to be held out of 1, after leaving out 11 seen as duplicates (first rows.jsonl:2); give fewer",
+        ),
         ([], 8, "0 rows were read from rows.jsonl; 0 are left to train on and 0 to measure by. Give more rows"),
         ([row(1), row(2)], 1e-9, "2 are left to train on and 0 to measure by"),
         (
             [row(1, output="")],
             0,
-            "rows.jsonl; 0 are left to train on and 0 to measure by (empty: 1, first rows.jsonl:1).",
+            "0 to measure by, after leaving out 1 seen as lacking a question or an answer (first rows.jsonl:1).",
         ),
     ],
 )

@@ -98,7 +98,7 @@ WRONG = {
     ),
     "modules_misspelled": ("train: {lora: {target_modules: al-linear}}", "exp.yaml:3:32", "auto, all-linear or a list"),
     "margin_of_nothing": ("compare: {margin: {nll: }}", "exp.yaml:3:19: compare.margin", "a number above 0"),
-    "margin_of_a_stranger": ("compare: {margin: {bleu: 1}}", "exp.yaml:3:10", "is not among score.metrics: nll"),
+    "margin_of_a_stranger": ("compare: {margin: {bleu: 1}}", "exp.yaml:3:10", "is not among score.metrics (nll"),
     **{
         f"name_{name}": (f"name: {name}", "exp.yaml:3:7: name", "part of a file name is allowed")
         for name in ("../up", "/etc/passwd", '".."', "a\\b", "con|x", "tiny.", "--force", '"a\\u202etxt.b"')

@@ -40,7 +40,11 @@ FILES = {
     ),
     "no_instruction": (lines(GOOD, {"input": "x"}), 'p.jsonl:2: a probe needs an "instruction"', "the text to answer"),
     "blank_instruction": (lines({"instruction": " \n"}), 'p.jsonl:1: a probe needs an "instruction"', "the text"),
-    "list_instruction": (lines({"instruction": ["a"]}), "p.jsonl:1: instruction: a list was seen", "Write it as text"),
+    "list_instruction": (
+        lines({"instruction": ["a"]}),
+        "p.jsonl:1: instruction: a list of values was seen",
+        "Write it as text",
+    ),
     "true_input": (probe(input=True), "p.jsonl:2: input: true or false was seen", "Write it as text"),
     "infinite_id": (lines('{"instruction": "a", "id": Infinity}'), "p.jsonl:1: id: an infinite number", "as text"),
     "surrogate_in_reference": (
@@ -64,8 +68,12 @@ FILES = {
     "id_endless": (probe(id="a" * 100_000), "p.jsonl:2: id: 'aaa", ONE_LINE),
     "cluster_two_lines": (probe(cluster="a\r\nb"), "p.jsonl:2: cluster: 'a\\r\\nb' was seen", ONE_LINE),
     "reference_empty": (probe(references=["a", ""]), "p.jsonl:2: a reference is empty", "leave it out"),
-    "reference_list": (probe(references=[["a"]]), "p.jsonl:2: references: a list was seen", "Write it as text"),
-    "pattern_list": (probe(pattern=["a"]), "p.jsonl:2: pattern: a list was seen", "Write it as text"),
+    "reference_list": (
+        probe(references=[["a"]]),
+        "p.jsonl:2: references: a list of values was seen",
+        "Write it as text",
+    ),
+    "pattern_list": (probe(pattern=["a"]), "p.jsonl:2: pattern: a list of values was seen", "Write it as text"),
     "pattern_open_bracket": (probe(pattern="(a"), "p.jsonl:2: pattern '(a' is no regular", BACKSLASH),
     "pattern_backslash": (probe(pattern="a\\"), "p.jsonl:2: pattern", "bad escape", BACKSLASH),
     "pattern_property": (probe(pattern=r"\p{Kanji}"), "p.jsonl:2: pattern", "unknown property", BACKSLASH),

@@ -56,7 +56,11 @@ FILES = {
     "garbage.parquet": (b"PAR1" + b"\xff" * 200 + b"PAR1", "rows.parquet: not a parquet file", "as jsonl"),
     "no_utf8.parquet": (parquet(output=BAD_TEXT), "rows.parquet: not a parquet file", "as jsonl"),
     "bytes.parquet": (parquet(output=[b"Red."]), "rows.parquet: row 1: output: bytes was seen", "Write it as text"),
-    "nested.parquet": (parquet(output=[["Red."]]), "rows.parquet: row 1: output: a list was seen", "Write it as text"),
+    "nested.parquet": (
+        parquet(output=[["Red."]]),
+        "rows.parquet: row 1: output: a list of values was seen",
+        "Write it as text",
+    ),
     "column_twice.parquet": (of_table(TWICE), 'rows.parquet: the column "output" is there twice', "rename one"),
     "late.parquet": (
         parquet(output=pyarrow.array([2**62], pyarrow.timestamp("us"))),
@@ -104,11 +108,11 @@ FILES = {
     ),
     "digits.jsonl": (lines(GOOD, f'{{"a": {"1" * 5000}}}'), "rows.jsonl:2: not JSON", JSONL_CURE),
     "infinite.jsonl": (with_output(float("inf")), "rows.jsonl:2: output: an infinite number was seen", "as text"),
-    "list_output.jsonl": (with_output(["Red."]), "rows.jsonl:2: output: a list was seen", "text or a number"),
+    "list_output.jsonl": (with_output(["Red."]), "rows.jsonl:2: output: a list of values was seen", "text or a number"),
     "true_output.jsonl": (with_output(True), "rows.jsonl:2: output: true or false was seen", "Write it as text"),
     "deep_output.jsonl": (
         lines(GOOD.replace('"Red."', "[" * 900 + "]" * 900)),
-        "rows.jsonl:1: output: a list was seen",
+        "rows.jsonl:1: output: a list of values was seen",
         "Write it as text",
     ),
     "only_empty.jsonl": (lines(ROW | {"output": " "}, ROW | {"output": None}), "empty: 2", "Give more rows"),

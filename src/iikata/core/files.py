@@ -84,11 +84,11 @@ def read_text(path: Path, most_bytes: int, shown: str = "", fix: str = OTHER) ->
         column = error.start - data.rfind(b"\n", 0, error.start)
         seen = f"{shown or path}:{line}:{column}: not {declared.removesuffix('-sig').upper()}"
         # Letters that were UTF-8 before say that the rest is, torn or mixed.
-        raise IikataError(seen + _advice(data[:GUESSED] if data[: error.start].isascii() else b"")) from None
+        raise IikataError(_advice(seen, data[:GUESSED] if data[: error.start].isascii() else b"")) from None
 
 
-def _advice(data: bytes) -> str:
-    """Return how to convert a text, and the encoding that it seems to have."""
+def _advice(seen: str, data: bytes) -> str:
+    """Return what was seen, how to convert a text, and the encoding that it seems to have."""
     found = {}
     for name in ("iso-2022-jp", "cp932", "euc-jp", "utf-16-le", "utf-16-be", "cp1252"):
         text = data.decode(name, "replace")
@@ -96,6 +96,6 @@ def _advice(data: bytes) -> str:
         if text and wrong * 20 <= len(text) and (b"\0" in data or "16" not in name):
             found[name] = 3 * len(JAPANESE.findall(text)) - wrong
     if not found:
-        return "; save it as UTF-8."
+        return f"{seen}; save it as UTF-8."
     name = max(found, key=found.__getitem__)
-    return f" (it can be read as {name}); save it as UTF-8, as with: iconv -f {name} -t utf-8 FILE > NEW"
+    return f"{seen} (it can be read as {name}); save it as UTF-8, as with: iconv -f {name} -t utf-8 FILE > NEW"

@@ -112,12 +112,13 @@ def missing(source: str, names: Sequence[str], fields: Mapping[str, Any], column
     if all(guess.values()):
         line = ", ".join(f"{key}: {name}" for key, name in guess.items())
         return f"{seen} Say what the columns are called, under data: columns: {{{line}}}"
-    unclear = " and ".join({"instruction": "question", "output": "answer"}[key] for key in guess if not guess[key])
+    lacking = ["the question"] * (not guess["instruction"]) + ["the answer"] * (not guess["output"])
+    unclear = "the question and the answer" if len(lacking) > 1 else lacking[0]
     turns = ' A conversation is a list of turns: {"messages": [{"role": "user", "content": ...}, ...]}.'
     deep = turns if any(isinstance(value, list | dict) for value in fields.values()) else ""
     names_of = ", ".join(f"{key}: {guess[key] or 'NAME'}" for key in ("instruction", "output"))
     fix = f"A row needs both as text; say which they are, under data: columns: {{{names_of}}}"
-    return f"{seen} None with text is known to be the {unclear}. {fix}.{deep}"
+    return f"{seen} None with text is known to be {unclear}. {fix}.{deep}"
 
 
 def _holds(value: Any, names: Sequence[str], columns: Columns) -> bool:

@@ -200,11 +200,20 @@ def _unusable(row: Example | None, seen: Container[str]) -> str:
     return "duplicates" if row.id in seen else ""
 
 
+REASONS = {
+    "duplicates": "duplicates",
+    "empty": "lacking a question or an answer",
+    "unencodable": "no text in UTF-8",
+    "overlap": "held out too",
+}
+
+
 def _why(left_out: Mapping[str, list[str]]) -> str:
     """Return in brackets how many rows were left out for each reason, and the first of them."""
     places = {why: [*dict.fromkeys(sources)] for why, sources in left_out.items() if sources}
-    told = ", ".join(f"{why}: {len(sources)}, first {sources[0]}" for why, sources in places.items())
-    return f" ({told})" if told else ""
+    places = {why: sources for why, sources in places.items() if why != "irregular"}  # why it is, is there too
+    told = "; ".join(f"{len(to)} seen as {REASONS.get(why, why)} (first {to[0]})" for why, to in places.items())
+    return f", after leaving out {told}" if told else ""
 
 
 def _hold_out(examples: list[Example], validation: int | float | None, left_out: str) -> list[Example]:

@@ -19,11 +19,8 @@ MOST_BYTES = 2_000_000_000
 """Of a file that is read as one text; parquet is read in parts."""
 A_ROW = 'Each row is an object, as in {"instruction": "...", "output": "..."}'
 YIELDS = "It yields pairs: a row's place, a text as rows.toml: row 3, and its fields, a dict"
-OTHERWISE = {
-    **dict.fromkeys((".xls", ".xlsx", ".xlsm", ".ods"), ' Save the sheet as "CSV UTF-8" and name {}.csv.'),
-    **dict.fromkeys((".gz", ".bz2", ".xz", ".zst", ".zip"), " Unpack it first, and name {}."),
-}
-"""What to do with a file of another ending; {} is its name without that."""
+SHEETS = (".xls", ".xlsx", ".xlsm", ".ods")
+PACKED = (".gz", ".bz2", ".xz", ".zst", ".zip")
 DELIMITERS = {",": "a comma", "\t": "a tab", ";": "a semicolon", "|": "a vertical bar"}
 """What separates columns: the one that is there most often in the line of names, outside quotes; under a single
 name a tab in .tsv, a comma elsewhere."""
@@ -37,7 +34,8 @@ def read_rows(path: Path, shown: str) -> Iterator[Row]:
     size(path, shown)
     suffix = path.suffix.lower()
     if suffix not in READERS.names():
-        fix = OTHERWISE.get(suffix, "").format(path.stem)
+        sheet = f' Save the sheet as "CSV UTF-8" and name {path.stem}.csv.' * (suffix in SHEETS)
+        fix = sheet or f" Unpack it first, and name {path.stem}." * (suffix in PACKED)
         raise IikataError(f"{shown}: rows are read from files that end in {', '.join(READERS.names())}.{fix}")
     rows: Iterator[Row] = READERS.find(suffix)(path, shown)
     return rows if suffix in READERS else _checked(suffix, rows)
@@ -91,7 +89,14 @@ def kind_of(value: Any) -> str:
         return "true or false"
     if isinstance(value, float) and math.isinf(value):
         return "an infinite number"
-    kinds = {dict: "an object", list: "a list", str: "text", bytes: "bytes", int: "a number", float: "a number"}
+    kinds = {
+        dict: "an object",
+        list: "a list of values",
+        str: "plain text",
+        bytes: "bytes",
+        int: "a number",
+        float: "a number",
+    }
     return kinds.get(type(value), "null" if value is None else type(value).__name__)
 
 
