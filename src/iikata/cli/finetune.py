@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from iikata.cli.finetune_flags import FLAGS, in_flags
-from iikata.cli.terminal import in_words
+from iikata.cli.terminal import in_words, language
 from iikata.core.errors import IikataError
 from iikata.core.records import Arm
 
@@ -74,6 +74,7 @@ def _opened(given: argparse.Namespace, out: Path) -> "Pipeline":
     asked = round(given.val_set_size * rows) if isinstance(given.val_set_size, float) else given.val_set_size
     values["data"]["validation"] = fitted("val_set_size", asked, rows, "rows")
     pipeline = Pipeline(declare(values, Path.cwd()), out / "run", emit)
+    pipeline.context.language = language(given.lang)
     warmup = before["warmup_steps"] if before else fitted("warm-up", WARMUP_STEPS, _steps(pipeline.context), "steps")
     values["train"]["warmup_steps"] = warmup
     pipeline.context.experiment = declare(values, Path.cwd())

@@ -5,6 +5,7 @@ from typing import Any
 
 from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
+from iikata.core.japanese import japanese
 from iikata.core.records import Finding
 from iikata.doctor.doctor_input import DoctorInput
 
@@ -17,7 +18,9 @@ def architecture(case: DoctorInput) -> Iterator[Finding]:
         if config := _config(case):
             memory.refuse_unfit(config)
     except IikataError as error:
-        yield Finding.of("architecture", "error", None, Both(str(error), f"このモデルは学習できません: {error}"))
+        yield Finding.of(
+            "architecture", "error", None, Both(str(error), f"このモデルは学習できません: {japanese(str(error))}")
+        )
 
 
 def _config(case: DoctorInput) -> Any:
@@ -46,7 +49,7 @@ def lora_targets(case: DoctorInput) -> Iterator[Finding]:
     try:
         lora.refuse_unmatched(model, lora.resolve_targets(asked, model))
     except IikataError as error:
-        message = Both(f"{at}{error}", f"{at}アダプタを付ける層が、このモデルにありません: {error}")
+        message = Both(f"{at}{error}", f"{at}アダプタを付ける層が、このモデルにありません: {japanese(str(error))}")
         yield Finding.of("lora_targets", "error", None, message)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from iikata.core.bilingual import Both
 from iikata.core.errors import IikataError
+from iikata.core.japanese import japanese
 from iikata.core.records import Gate, TrainStep
 from iikata.templates import Template, read_saved
 
@@ -78,7 +79,7 @@ def _live(arm: str, found: Sequence["Liveness"], dead: Sequence[Both], kl: float
 
 
 def _unread(error: IikataError) -> Both:
-    return Both(str(error), f"読み込めません: {error}")
+    return Both(str(error), f"読み込めません: {japanese(str(error))}")
 
 
 def _mean_kl(base: "Base", speaker: "Base", last: "torch.Tensor", prompts: Sequence[Sequence[int]]) -> float:

@@ -5,6 +5,7 @@ from statistics import median
 
 from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
+from iikata.core.japanese import japanese
 from iikata.core.records import Finding
 from iikata.doctor.doctor_input import ROWS_LOOKED_AT, DoctorInput, share
 
@@ -62,7 +63,7 @@ def device(case: DoctorInput) -> Iterator[Finding]:
     try:
         refuse_unmet(here, choose_dtype(model.dtype, here), model.quantize, model.compute)
     except IikataError as error:
-        message = Both(str(error), f"このマシンでは計算できない設定です: {error}")
+        message = Both(str(error), f"このマシンでは計算できない設定です: {japanese(str(error))}")
         yield Finding.of("device", "error", None, message)
     slow = [f"dtype: {model.dtype}"] * (model.dtype == "float16")
     slow += [f"quantize: {model.quantize}"] * (model.quantize != "none")

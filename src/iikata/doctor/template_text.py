@@ -8,6 +8,7 @@ from itertools import combinations
 
 from iikata.core.bilingual import Both, same
 from iikata.core.errors import IikataError
+from iikata.core.japanese import japanese
 from iikata.core.records import Finding
 from iikata.core.registry import did_you_mean
 from iikata.doctor.doctor_input import (
@@ -33,7 +34,7 @@ PROMPTS_COMPARED = 24
 def template(case: DoctorInput) -> Iterator[Finding]:
     """A template must be there, be readable, and accept every row."""
     for name, why in case.broken.items():
-        message = Both(why, f"テンプレートを使えません: {why}")
+        message = Both(why, f"テンプレートを使えません: {japanese(why)}")
         fix = Both(
             "See the message; iikata templates list has others.",
             "メッセージに従って直します。ほかのテンプレートは iikata templates list で見られます。",
@@ -57,13 +58,16 @@ def placeholder(case: DoctorInput) -> Iterator[Finding]:
         words = placeholders(found)
         for key, fault in faults:
             misspelt = "".join(f" {{{word}}}{hint}" for word in words if (hint := did_you_mean(word, PLACEHOLDERS)))
-            message = Both(f'"{key}" {fault}{misspelt}', f"{key} に必要な差し込み位置がありません: {fault}{misspelt}")
+            message = Both(
+                f'"{key}" {fault}{misspelt}',
+                f"{key} の差し込み位置が正しくありません: {japanese(fault)}{japanese(misspelt)}",
+            )
             yield Finding.of("placeholder", "error", name, message, short(_shown(texts[key])), _FILL)
         for word in dict.fromkeys(words if not faults else ()):
             near = did_you_mean(word, PLACEHOLDERS)
             message = Both(
                 f"{{{word}}} is no placeholder and is written as it is{near}",
-                f"{{{word}}} は差し込み位置ではなく、そのまま書かれます{near}",
+                f"{{{word}}} は差し込み位置ではなく、そのまま書かれます{japanese(near)}",
             )
             fix = Both("Placeholders: {instruction}, {input}", "差し込み位置: {instruction}、{input}")
             yield Finding.of("placeholder", "warning", name, message, f"{{{word}}}", fix)

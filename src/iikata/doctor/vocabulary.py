@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from iikata.core.bilingual import NOT_SAID, Both, same
 from iikata.core.errors import IikataError
+from iikata.core.japanese import japanese
 from iikata.core.records import Finding
 from iikata.doctor.doctor_input import DoctorInput, literals, share, short
 from iikata.tokenize import disagreement, other_tokens
@@ -117,7 +118,7 @@ def exported_tokens(case: DoctorInput) -> Iterator[Finding]:
     try:
         differ = other_tokens(case.tokenizer, texts)
     except IikataError as error:
-        message = Both(f"no arm could be exported: {error}", f"どのアームも書き出せません: {error}")
+        message = Both(f"no arm could be exported: {error}", f"どのアームも書き出せません: {japanese(str(error))}")
         yield Finding.of("exported_tokens", "warning", None, message, "", _OWN_FILE)
         return
     if differ:
