@@ -80,7 +80,8 @@ def load(text: str, name: str) -> Any:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else f"{name}:1:1"
-        problem = f"{error.problem or ''} {error.context or ''}".partition(" with value ")[0].strip()
+        problem = (error.problem or error.context or "").partition(" with value ")[0]
+        problem = f"{error.context}, {problem}" if problem.startswith("but ") else problem
         fix = next((fix for words, fix in FIXES.items() if words in problem), FIX)
         said = f"{key_line(text, name)}{place}: YAML syntax: {problem:.300}. {fix}"
     except ReaderError as error:

@@ -23,7 +23,7 @@ def explain(error: ValidationError, values: Any) -> Iterator[tuple[Key, bool, st
         elif kind == "missing":
             name = str(detail["loc"][-1])
             meaning = _fields(key)[name].description or ""
-            message = f"{_dotted((*key, name))} is missing: {' '.join(meaning.split())}"
+            message = f"{_dotted((*key, name))}: this setting is missing. {' '.join(meaning.split())}"
         else:
             message = f"{_dotted(key)}: {_show(detail['input'])} was seen; {allowed(detail, key)}."
         # The others are shown at the value.

@@ -97,7 +97,7 @@ class Experiment(Settings):
         known = info.data["score"].names if "score" in info.data else ()
         for metric in compare.margin if isinstance(compare.margin, dict) and known else ():
             if metric not in (*known, *DEFAULT_MARGIN):
-                raise ValueError(f'"{metric}" is not among score.metrics: {", ".join(known)}')
+                raise ValueError(f'"{metric}" is not among score.metrics ({", ".join(known)})')
         return compare
 
     @property

@@ -55,7 +55,7 @@ def declared_ends(folder: Path, size: int) -> list[int]:
         if id >= max(size, rows or 0):
             raise IikataError(
                 f'{folder / name}: "eos_token_id" has {id}, but the tokenizer has {size} tokens and the model '
-                f"{'a row for each' if rows is None else f'{rows} rows'}, so they are not of one model. "
+                f"{'a row for each' if rows is None else f'{rows} rows of embeddings'}, so they are not of one model. "
                 "Fetch or copy it again, or correct the id."
             )
     return [id for _, id in found]
