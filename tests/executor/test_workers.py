@@ -200,7 +200,10 @@ def test_ctrl_c_saves_and_leaves_no_worker_and_the_next_run_goes_on(folder, llam
     out = folder / "stopped"
     path = written(folder, llama_folder, train=TRAIN, devices="ray")
     command = [sys.executable, "-m", "iikata", "run", str(path), "--out", str(out)]
-    child = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    child = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # behind a shell's `&` it is ignored
+    )  # fmt: skip
     end = time.monotonic() + 90
     while not any(out.glob("train/*/state/*.json")):
         assert child.poll() is None

@@ -39,7 +39,7 @@ SAID = {
         '"Yes": a difference is shown. "No": the difference is shown to lie within the margin.',
         "差があるのが 3 組（うち許容差を確かに超えるのが 3 組）、差が許容差に収まるのが 3 組。",
         "whether the template matters is answered yes by loss and no by multiple choice, whether LoRA was needed is "
-        "answered yes.\n  Prompting",
+        "answered yes.\n  Between the post",
     ),
     "no": (
         "Of the 6 pairs of templates all are shown to differ by less than the margin.",
@@ -51,7 +51,7 @@ SAID = {
     ),
     "open": (
         "Of the 6 pairs of templates all are open.",
-        "both questions are open.\n  Prompting",
+        "both questions are open.\n  Between the post",
         "| the template, by multiple choice | of 6 pairs all are open; 6 seeds and 300 groups of questions find ",
         "| LoRA, by loss | ",
         "どちらの問いもまだ未定です。",
@@ -65,7 +65,7 @@ SAID = {
         "**At the edge of the grid: plain.** A better rate may lie beyond.",
         "4 つのテンプレートのアダプタの内訳は、悪くなったのが 4 つ。",
         "multiple choice (learning rates at the edge of the grid; a gate failed), whether LoRA was needed is answered "
-        "no (it did harm) (learning rates at the edge of the grid).\n  Prompting",
+        "no (it did harm) (learning rates at the edge of the grid).\n  Between the post",
         "(exploratory; learning rates at the edge of the grid).",
     ),
     "control": (
@@ -115,6 +115,7 @@ def studied(tmp_path_factory):
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("plain_section")
 def test_each_outcome_is_said_as_it_is(studied, name):
     folder = studied(name)
     assert json.loads((folder / "gemma" / "results.json").read_text())["answers"] == ANSWERS.get(name, ANSWERS["yes"])

@@ -86,7 +86,9 @@ def test_models_that_are_not_run_are_said_so(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.usefixtures("plain_section")
 def test_a_model_that_was_run_fills_its_section(folder):
+    shutil.rmtree(folder / "gemma")
     given = write(folder / "gemma", case=Case(effect={"dolly_ja_rinna": 0.04}), model="gemma")
     (given / "results.json").write_text(json.dumps(results.plain(results.results("gemma", given))))
     english, japanese = pages.pages(folder).values()
