@@ -313,6 +313,14 @@ def test_a_missing_base_and_weights_of_another_folder_are_refused(command, capsy
     assert "another folder's weights may come from another template" in capsys.readouterr().err
 
 
+def test_an_adapter_is_not_put_into_the_folder_of_its_base(command, llama_folder, tmp_path, capsys):
+    (tmp_path / "same").symlink_to(llama_folder)
+    before = sorted(llama_folder.iterdir())
+    assert main([*command, "--output_dir=same"]) == 1
+    assert "same is the base's own folder" in capsys.readouterr().err
+    assert sorted(llama_folder.iterdir()) == before
+
+
 def test_adapter_of_the_old_script_is_not_written_over(command, tmp_path, capsys):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "adapter_model.bin").write_bytes(b"x" * 443)

@@ -44,7 +44,7 @@ SAID = {
     "no": (
         "Of the 6 pairs of templates all are shown to differ by less than the margin.",
         "No other template is seen to make the loss worse.",
-        "whether the template matters is answered no, whether LoRA was needed is answered no.\n"
+        "whether the template matters is answered no, whether LoRA was needed is answered no.\n",
         "  Prompting an adapter with another template than it was trained on changes the loss by −",
         "別のテンプレートで損失が悪くなるとは、どの組み合わせでも言えない。",
         "テンプレートの影響は「なし」、LoRA の必要性は「なし」でした。",
@@ -76,8 +76,8 @@ SAID = {
         "whether LoRA was needed is answered yes (a control failed).",
     ),
     "seed": (
-        '(it hangs on one seed: without seed 0, 1, 2, 3 or 4 it is "open").',
-        "（シード 0、1、2、3、4 のどれかを除くと「未定」に変わる）",
+        '(it hangs on one seed: without seed 0, 1, 2, 3 or 4 it is "open"; shown to differ, but by no pair shown',
+        "（シード 0、1、2、3、4 のどれかを除くと「未定」に変わる。差は示せたが、許容差 0.",
         "(an answer hangs on one seed), whether LoRA was needed is answered yes.",
     ),
     "lost": (

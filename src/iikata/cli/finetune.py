@@ -34,6 +34,11 @@ def finetune(given: argparse.Namespace) -> None:
     if not given.base_model:
         raise IikataError("finetune needs --base_model=NAME: a hub id, a local folder, a .gguf file, or smollm2.")
     out = Path(given.output_dir)
+    if out.resolve() == Path(given.base_model).resolve():
+        raise IikataError(
+            f"--output_dir={out} is the base's own folder, and an adapter in it would be loaded with the base. "
+            "Give another --output_dir."
+        )
     try:
         for line in remarks(given, out):
             _note(line)
