@@ -104,6 +104,8 @@ def test_the_japanese_says_each_value_once_and_is_japanese(path):
     for english, told in json.loads(path.read_text(encoding="utf-8")).items():
         assert sorted(HOLE.findall(told)) == sorted(HOLE.findall(english)), english
         assert re.search("[ぁ-んァ-ン一-龥]", told), english
+        numbers = [sorted(re.findall(r"\d+", HOLE.sub("", text))) for text in (english, told)]
+        assert path.name != "errors.ja.json" or numbers[0] == numbers[1], f"{told}: other numbers than {english}"
         assert len(re.findall("[A-Za-z]", HOLE.sub("", english))) >= 6, f"{english}: fits what is no message"
         assert not re.search(r"[A-Za-z] ?[.,](?: |$)", HOLE.sub("x", told)), f"{told}: an English full stop"
 

@@ -115,9 +115,17 @@ FILES = {
         "rows.jsonl:1: output: a list of values was seen",
         "Write it as text",
     ),
-    "only_empty.jsonl": (lines(ROW | {"output": " "}, ROW | {"output": None}), "empty: 2", "Give more rows"),
-    "only_nan.jsonl": (with_output(float("nan")).splitlines()[1], "empty: 1", "Give more rows"),
-    "only_surrogates.jsonl": (lines(ROW | {"output": "\ud800"}), "unencodable: 1", "Give more rows"),
+    "only_empty.jsonl": (
+        lines(ROW | {"output": " "}, ROW | {"output": None}),
+        "2 seen as lacking a question or an answer",
+        "Give more rows",
+    ),
+    "only_nan.jsonl": (
+        with_output(float("nan")).splitlines()[1],
+        "1 seen as lacking a question or an answer",
+        "Give more rows",
+    ),
+    "only_surrogates.jsonl": (lines(ROW | {"output": "\ud800"}), "1 seen as no text in UTF-8", "Give more rows"),
     "no_column.jsonl": (
         lines({"query": "a", "answer": "b"}),
         'rows.jsonl:1: no column "instruction", "output"',
